@@ -1,0 +1,17 @@
+# SPDX-License-Identifier: MIT
+# find_package(vlm): vlm::vlm_shared, vlm::vlm_static, and vlm::vlm, which is the shared one.
+include(CMakeFindDependencyMacro)
+find_dependency(Threads)
+find_package(PkgConfig REQUIRED)
+foreach(pair JSONC:json-c UTF8PROC:libutf8proc JPEG:libjpeg PNG:libpng WEBP:libwebp)
+  string(REPLACE ":" ";" pair ${pair})
+  list(GET pair 0 name)
+  list(GET pair 1 module)
+  if(NOT TARGET PkgConfig::${name})
+    pkg_check_modules(${name} REQUIRED IMPORTED_TARGET ${module})
+  endif()
+endforeach()
+include(${CMAKE_CURRENT_LIST_DIR}/vlm-targets.cmake)
+if(NOT TARGET vlm::vlm)
+  add_library(vlm::vlm ALIAS vlm::vlm_shared)
+endif()

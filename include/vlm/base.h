@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: MIT */
+/**
+ * @file base.h
+ * @brief What every part of libvlm shares: status codes, errors, limits, log and version.
+ *
+ * Included by every other public header; it is rarely included on its own.
+ */
+#ifndef VLM_BASE_H
+#define VLM_BASE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#if defined(__GNUC__)
+#define VLM_API __attribute__((visibility("default")))
+#define VLM_PRINTF(fmt, args) __attribute__((format(printf, fmt, args)))
+#else
+#define VLM_API
+#define VLM_PRINTF(fmt, args)
+#endif
+
+/** Version of the release. */
+#define VLM_VERSION_MAJOR 0
+#define VLM_VERSION_MINOR 1
+#define VLM_VERSION_PATCH 0
+/** Version of the binary interface: the SONAME, and the version lock of `vlm/extend.h`. */
+#define VLM_API_VERSION 0
+
+/**
+ * Every status of the library, once: name, value, meaning. Negative is an error, zero is fine,
+ * positive is a normal condition. The enum, vlm_status_name() and the documentation feed on it.
+ */
+#define VLM_STATUS_MAP(X)                                                                          \
+    X(OK, 0, "success")                                                                            \
+    X(DONE, 1, "nothing more to come")                                                             \
+    X(ERR_ARGUMENT, -1, "wrong use of a function: a null, a value out of its range")               \
+    X(ERR_MEMORY, -2, "out of memory")                                                             \
+    X(ERR_LIMIT, -3, "larger than a limit allows")                                                 \
+    X(ERR_IO, -4, "a file cannot be read or written")                                              \
+    X(ERR_NOT_FOUND, -5, "a file or directory does not exist")                                     \
+    X(ERR_FORMAT, -6, "malformed file or text")                                                    \
+    X(ERR_CONFIG, -7, "a configuration value is missing, of a wrong type or out of range")         \
+    X(ERR_WEIGHTS, -8, "a tensor is missing, unknown or of a wrong shape")                         \
+    X(ERR_UNSUPPORTED, -9, "valid, but not something this build can do")                           \
+    X(ERR_UNKNOWN_MODEL_TYPE, -10, "no such model type is registered")                             \
+    X(ERR_UNKNOWN_PROCESSOR, -11, "no such processor class is registered")                         \
+    X(ERR_IMAGE_REQUIRED, -12, "this model needs an image")                                        \
+    X(ERR_MASK_REQUIRED, -13, "this model needs an image mask")                                    \
+    X(ERR_SINGLE_IMAGE_ALLOWED, -14, "this model takes a single image")                            \
+    X(ERR_SINGLE_VIDEO_ALLOWED, -15, "this model takes a single video")                            \
+    X(ERR_SINGLE_MEDIA_TYPE_ALLOWED, -16, "this model takes images or videos, not both")           \
+    X(ERR_IMAGE_PROCESSING, -17, "an image cannot be decoded or processed")                        \
+    X(ERR_VIDEO_PROCESSING, -18, "a video cannot be processed")                                    \
+    X(ERR_PROCESSING, -19, "the input cannot be prepared for this model")                          \
+    X(ERR_NO_VIDEO_TRACK, -20, "a video file holds no video track")                                \
+    X(ERR_VIDEO_NOT_DECODABLE, -21, "a video cannot be decoded")                                   \
+    X(ERR_MEDIA_COUNT, -22, "images or videos and their places in the prompt differ in number")    \
+    X(ERR_CONTEXT_FULL, -23, "the prompt does not fit the context")                                \
+    X(ERR_CANCELLED, -24, "the caller asked to stop")                                              \
+    X(ERR_BACKEND, -25, "the compute backend failed")                                              \
+    X(ERR_TEMPLATE, -26, "the chat template failed")
+
+/** Result of every function that can fail. */
+typedef enum vlm_status {
+#define VLM_STATUS_ENUM(name, value, text) VLM_##name = value,
+    VLM_STATUS_MAP(VLM_STATUS_ENUM)
+#undef VLM_STATUS_ENUM
+} vlm_status;
+
+/** Name of a status as in the enum, e.g. "VLM_ERR_FORMAT"; borrowed, static. Thread-safe. */
+VLM_API const char *vlm_status_name(vlm_status status);
+/** Meaning of a status in a few words; borrowed, static. Thread-safe. */
+VLM_API const char *vlm_status_text(vlm_status status);
+
+/** Why a call failed: the code and one line that names the file and the field. */
+typedef struct vlm_error {
+    vlm_status code;
+    char message[500];
+} vlm_error;
+
+/** Starting value of a vlm_error. */
+#define VLM_ERROR_INIT { VLM_OK, { 0 } }
+
+/** Severity of a log line. */
+typedef enum vlm_log_level { VLM_LOG_DEBUG, VLM_LOG_INFO, VLM_LOG_WARNING } vlm_log_level;
+
+/** Receives one line without its line end. May be called from the loading thread only. */
+typedef void (*vlm_log_fn)(void *user, vlm_log_level level, const char *line);
+
+/**
+ * Bounds on everything that a file can ask for. Zero means the default named beside it.
+ * Set `struct_size` through VLM_LIMITS_INIT.
+ */
+typedef struct vlm_limits {
+    size_t struct_size;
+    uint64_t config_bytes;      /**< config, generation and processor configs: 1 MiB */
+    uint64_t index_bytes;       /**< model.safetensors.index.json: 16 MiB */
+    uint64_t tokenizer_bytes;   /**< tokenizer.json and its companions: 64 MiB */
+    uint64_t template_bytes;    /**< a chat template: 1 MiB */
+    uint64_t header_bytes;      /**< header of a safetensors file: 100 MB */
+    uint64_t image_file_bytes;  /**< a picture file: 256 MiB */
+    uint64_t image_pixels;      /**< pixels of a decoded picture: 178,956,970 */
+    uint64_t image_side;        /**< either side of a picture: 65,535 */
+    uint64_t template_steps;    /**< evaluation steps of a chat template: 10,000,000 */
+    uint64_t template_output;   /**< bytes a chat template may produce: 4 MiB */
+    uint64_t context_tokens;    /**< tokens of one session: 1,048,576 */
+} vlm_limits;
+
+#define VLM_LIMITS_INIT { sizeof(vlm_limits), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
+
+/** Release version as "major.minor.patch"; borrowed, static. Thread-safe. */
+VLM_API const char *vlm_version(void);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: MIT */
+/**
+ * @file media.h
+ * @brief Pictures: decoding, and the geometry and resampling that processors of VLMs use.
+ *
+ * Pixels are 8-bit RGB, rows top to bottom, without padding. Decoding and resampling give Pillow's
+ * bytes: open, apply the EXIF orientation, convert to RGB, resize.
+ */
+#ifndef VLM_MEDIA_H
+#define VLM_MEDIA_H
+
+#include "vlm/base.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/** A decoded picture, 8-bit RGB. Immutable after its creation, thread-safe. */
+typedef struct vlm_image vlm_image;
+
+/** Size in pixels. */
+typedef struct vlm_size {
+    uint32_t width, height;
+} vlm_size;
+
+/** Resampling filters, with Pillow's definitions and numbers. */
+typedef enum vlm_filter {
+    VLM_FILTER_NEAREST = 0,
+    VLM_FILTER_LANCZOS = 1,
+    VLM_FILTER_BILINEAR = 2,
+    VLM_FILTER_BICUBIC = 3,
+    VLM_FILTER_BOX = 4,
+    VLM_FILTER_HAMMING = 5
+} vlm_filter;
+
+/**
+ * Opens a picture file (JPEG, PNG, WebP, GIF, BMP as built). EXIF orientation is applied, alpha and
+ * palette go to RGB as Pillow's convert("RGB") does. @param out owned. @param limits NULL: defaults.
+ * Errors: VLM_ERR_NOT_FOUND, VLM_ERR_IO, VLM_ERR_IMAGE_PROCESSING (not a picture, broken),
+ * VLM_ERR_LIMIT.
+ */
+VLM_API vlm_status vlm_image_open(vlm_image **out, const char *path, const vlm_limits *limits,
+                                  vlm_error *err);
+/** The same from memory. @param name what to call it in errors. */
+VLM_API vlm_status vlm_image_decode(vlm_image **out, const void *data, size_t bytes,
+                                    const char *name, const vlm_limits *limits, vlm_error *err);
+/** Copies raw rows of 8-bit RGB (channels 3) or RGBA (4, alpha dropped). @param stride bytes a row. */
+VLM_API vlm_status vlm_image_from_pixels(vlm_image **out, const void *pixels, vlm_size size,
+                                         int channels, size_t stride, vlm_error *err);
+/** Frees a picture; NULL is fine. */
+VLM_API void vlm_image_free(vlm_image *image);
+/** Size of a picture. */
+VLM_API vlm_size vlm_image_size(const vlm_image *image);
+/** Its bytes, [height, width, 3]; borrowed. */
+VLM_API const uint8_t *vlm_image_pixels(const vlm_image *image);
+
+/** Resizes to exactly `size`, byte for byte as Pillow's Image.resize. @param out owned. */
+VLM_API vlm_status vlm_image_resize(vlm_image **out, const vlm_image *image, vlm_size size,
+                                    vlm_filter filter, vlm_error *err);
+/** Cuts a rectangle, which may reach outside (filled black), as Pillow's Image.crop. @param out owned. */
+VLM_API vlm_status vlm_image_crop(vlm_image **out, const vlm_image *image, int32_t x, int32_t y,
+                                  vlm_size size, vlm_error *err);
+/** Largest size with the aspect ratio of `size` that fits inside `box` (halves round away from 0). */
+VLM_API vlm_size vlm_size_best_fit(vlm_size size, vlm_size box);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

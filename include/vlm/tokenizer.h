@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: MIT */
+/**
+ * @file tokenizer.h
+ * @brief Text to token ids and back, and chat templates, usable without a model.
+ *
+ * A vlm_tokenizer is immutable: any number of threads may use one at the same time.
+ */
+#ifndef VLM_TOKENIZER_H
+#define VLM_TOKENIZER_H
+
+#include "vlm/base.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/** Tokenizer of a checkpoint. Immutable, thread-safe. */
+typedef struct vlm_tokenizer vlm_tokenizer;
+
+/** Ids with the bytes of the input that each came from. Owned by the caller. */
+typedef struct vlm_tokens {
+    uint32_t *ids;    /**< [count] */
+    uint32_t *begins; /**< [count] byte offset of each token's first byte in the text */
+    uint32_t *ends;   /**< [count] byte offset behind each token's last byte */
+    size_t count;
+} vlm_tokens;
+
+/**
+ * Loads the tokenizer of a checkpoint directory (tokenizer.json, tokenizer_config.json,
+ * special_tokens_map.json). @param out owned by the caller. @param limits NULL for defaults.
+ */
+VLM_API vlm_status vlm_tokenizer_load(vlm_tokenizer **out, const char *dir,
+                                      const vlm_limits *limits, vlm_error *err);
+/** Frees a tokenizer; NULL is fine. */
+VLM_API void vlm_tokenizer_free(vlm_tokenizer *tokenizer);
+
+/** Flags of vlm_tokenizer_encode(). */
+typedef enum vlm_encode_flag {
+    VLM_ENCODE_ADD_SPECIAL = 1,  /**< apply the post-processor (BOS, EOS) as Hugging Face's call does */
+    VLM_ENCODE_PLAIN = 2         /**< the text is a user's: no special token is matched in it */
+} vlm_encode_flag;
+
+/**
+ * Encodes UTF-8 text. Ids equal Hugging Face tokenizers'.
+ * @param out filled; free with vlm_tokens_free(). @param bytes length of text.
+ */
+VLM_API vlm_status vlm_tokenizer_encode(vlm_tokens *out, const vlm_tokenizer *tokenizer,
+                                        const char *text, size_t bytes, unsigned flags,
+                                        vlm_error *err);
+/** Frees what vlm_tokenizer_encode() filled in. */
+VLM_API void vlm_tokens_free(vlm_tokens *tokens);
+
+/**
+ * Decodes ids to UTF-8. @param out owned, NUL-terminated; free with vlm_string_free().
+ * @param skip_special nonzero: special tokens give no text.
+ */
+VLM_API vlm_status vlm_tokenizer_decode(char **out, const vlm_tokenizer *tokenizer,
+                                        const uint32_t *ids, size_t count, int skip_special,
+                                        vlm_error *err);
+
+/** Text of a token as written in the vocabulary; borrowed; NULL for an id it does not have. */
+VLM_API const char *vlm_tokenizer_token(const vlm_tokenizer *tokenizer, uint32_t id);
+
+/**
+ * Renders the chat template of a checkpoint directory over messages in OpenAI form.
+ * @param out owned; free with vlm_string_free(). @param messages_json a JSON array of messages.
+ * @param variables_json a JSON object of further template variables, or NULL.
+ */
+VLM_API vlm_status vlm_template_render(char **out, const char *dir, const char *messages_json,
+                                       const char *variables_json, const vlm_limits *limits,
+                                       vlm_error *err);
+
+/** Frees a string that the library returned as owned; NULL is fine. */
+VLM_API void vlm_string_free(char *string);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: MIT */
+/* Status names, errors, limits and the log. Owns how a failure is worded; never prints. */
+#include "core/core.h"
+
+#include <stdio.h>
+
+const char *vlm_status_name(vlm_status status) {
+    switch (status) {
+#define NAME(name, value, text)                                                                    \
+    case VLM_##name: return "VLM_" #name;
+        VLM_STATUS_MAP(NAME)
+#undef NAME
+    }
+    return "VLM_?";
+}
+
+const char *vlm_status_text(vlm_status status) {
+    switch (status) {
+#define TEXT(name, value, text)                                                                    \
+    case VLM_##name: return text;
+        VLM_STATUS_MAP(TEXT)
+#undef TEXT
+    }
+    return "unknown status";
+}
+
+const char *vlm_version(void) {
+#define STRINGIZE_(x) #x
+#define STRINGIZE(x) STRINGIZE_(x)
+    return STRINGIZE(VLM_VERSION_MAJOR) "." STRINGIZE(VLM_VERSION_MINOR) "." STRINGIZE(
+        VLM_VERSION_PATCH);
+}
+
+/* What a file contains may end up in a message: keep it one printable line. */
+static void make_printable(char *s) {
+    size_t n = strlen(s);
+    for (size_t i = 0; i < n;) {
+        uint32_t cp;
+        size_t used = vcore_utf8_decode(s + i, n - i, &cp);
+        if (cp == VCORE_REPLACEMENT || cp < 0x20 || (cp >= 0x7F && cp < 0xA0))
+            memset(s + i, '?', used);
+        i += used;
+    }
+}
+
+static void set_message(vlm_error *err, const char *fmt, va_list args) {
+    vsnprintf(err->message, sizeof err->message, fmt, args);
+    make_printable(err->message);
+}
+
+vlm_status vcore_fail(vlm_error *err, vlm_status code, const char *fmt, ...) {
+    if (err) {
+        va_list args;
+        va_start(args, fmt);
+        err->code = code;
+        set_message(err, fmt, args);
+        va_end(args);
+    }
+    return code;
+}
+
+vlm_status vcore_context(vlm_error *err, vlm_status status, const char *fmt, ...) {
+    if (err && status < 0) {
+        char inner[sizeof err->message];
+        memcpy(inner, err->message, sizeof inner);
+        va_list args;
+        va_start(args, fmt);
+        vsnprintf(err->message, sizeof err->message, fmt, args);
+        va_end(args);
+        size_t used = strlen(err->message);
+        snprintf(err->message + used, sizeof err->message - used, ": %s", inner);
+        make_printable(err->message);
+    }
+    return status;
+}
+
+vlm_status vcore_no_memory(vlm_error *err, const char *what) {
+    return vcore_fail(err, VLM_ERR_MEMORY, "%s: out of memory", what);
+}
+
+void vcore_log_line(const vcore_log *log, vlm_log_level level, const char *fmt, ...) {
+    if (!log || !log->fn) return;
+    char line[1024];
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(line, sizeof line, fmt, args);
+    va_end(args);
+    make_printable(line);
+    log->fn(log->user, level, line);
+}
+
+vlm_limits vcore_limits(const vlm_limits *given) {
+    static const vlm_limits defaults = {
+        .struct_size = sizeof(vlm_limits),
+        .config_bytes = 1u << 20,
+        .index_bytes = 16u << 20,
+        .tokenizer_bytes = 64u << 20,
+        .template_bytes = 1u << 20,
+        .header_bytes = 100000000,
+        .image_file_bytes = 256u << 20,
+        .image_pixels = 178956970,
+        .image_side = 65535,
+        .template_steps = 10000000,
+        .template_output = 4u << 20,
+        .context_tokens = 1u << 20,
+    };
+    vlm_limits limits = defaults;
+    if (!given) return limits;
+    /* A caller built against an older header gives a shorter struct. */
+#define TAKE(field)                                                                                \
+    if (given->struct_size >= offsetof(vlm_limits, field) + sizeof given->field && given->field)   \
+    limits.field = given->field
+    TAKE(config_bytes);
+    TAKE(index_bytes);
+    TAKE(tokenizer_bytes);
+    TAKE(template_bytes);
+    TAKE(header_bytes);
+    TAKE(image_file_bytes);
+    TAKE(image_pixels);
+    TAKE(image_side);
+    TAKE(template_steps);
+    TAKE(template_output);
+    TAKE(context_tokens);
+#undef TAKE
+    return limits;
+}

@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: MIT */
+/* Files of a checkpoint: bounded reads, memory maps, safetensors, shards and index, and the tables
+ * through which configs are read. Owns no meaning: what a tensor or a key is for is said above. */
+#ifndef VLM_IO_H
+#define VLM_IO_H
+
+#include "core/core.h"
+
+/* ---- bounded reads (read.c) ---------------------------------------------------------------------------
+ * One open (O_NONBLOCK|O_CLOEXEC), fstat on the descriptor, regular files only, at most cap + 1 bytes.
+ * The reader hook counts or replaces opens (NULL: the real one). */
+typedef struct vio_bytes {
+    char *p; /* owned, NUL-terminated behind n; free with vcore_free */
+    size_t n;
+} vio_bytes;
+/* ERR_NOT_FOUND when absent, ERR_LIMIT above cap, ERR_IO otherwise; the path is in the message. */
+vlm_status vio_read(vio_bytes *out, const char *path, uint64_t cap, vlm_error *err);
+/* Same, and the bytes must be UTF-8 (ERR_FORMAT). A UTF-8 byte order mark is skipped. */
+vlm_status vio_read_text(vio_bytes *out, const char *path, uint64_t cap, vlm_error *err);
+/* Same, but an absent file is fine: out->p is NULL then. */
+vlm_status vio_read_text_optional(vio_bytes *out, const char *path, uint64_t cap, vlm_error *err);
+vlm_status vio_read_json(vcore_json_doc **doc, vio_bytes *text_or_null, const char *path,
+                         uint64_t cap, vlm_error *err);
+char *vio_join(const char *dir, const char *name); /* owned; NULL: no memory */
+bool vio_is_dir(const char *path);
+
+/* ---- memory maps (map.c) ------------------------------------------------------------------------------ */
+typedef struct vio_map vio_map; /* read-only map of a regular file; reference-counted, thread-safe */
+vlm_status vio_map_open(vio_map **out, const char *path, vlm_error *err);
+const uint8_t *vio_map_data(const vio_map *m);
+size_t vio_map_size(const vio_map *m);
+void vio_map_close(vio_map *m);
+
+/* ---- safetensors (safetensors.c) ---------------------------------------------------------------------- */
+typedef enum vio_dtype {
+    VIO_BOOL, VIO_U8, VIO_I8, VIO_I16, VIO_U16, VIO_F16, VIO_BF16, VIO_I32, VIO_U32, VIO_F32,
+    VIO_I64, VIO_U64, VIO_F64, VIO_F8_E4M3, VIO_F8_E5M2, VIO_F8_E8M0
+} vio_dtype;
+size_t vio_dtype_size(vio_dtype t);
+const char *vio_dtype_name(vio_dtype t); /* "BF16", as in the file */
+#define VIO_MAX_RANK 8
+typedef struct vio_tensor {
+    const char *name;             /* borrowed from the directory */
+    vio_dtype dtype;
+    int rank;
+    uint64_t shape[VIO_MAX_RANK]; /* outermost first */
+    const uint8_t *data;          /* into the map; not aligned beyond what the file gives */
+    uint64_t bytes;
+    const char *file;             /* path of the file it lies in, for messages */
+    bool mlx;                     /* the file's metadata says format: mlx */
+} vio_tensor;
+/* Every tensor of a checkpoint by name: one file, or the shards that an index names. Immutable. */
+typedef struct vio_tensors vio_tensors;
+/* One safetensors file. Header <= limits->header_bytes; offsets must tile the data without holes or
+ * overlap; every size is checked before use. */
+vlm_status vio_tensors_open_file(vio_tensors **out, const char *path, const vlm_limits *limits,
+                                 vlm_error *err);
+/* The weights of a checkpoint directory: model.safetensors.index.json when every file it names exists,
+ * else model.safetensors, else the only *.safetensors there (names ending consolidated.safetensors do
+ * not count). ERR_NOT_FOUND when there are none. */
+vlm_status vio_tensors_open_dir(vio_tensors **out, const char *dir, const vlm_limits *limits,
+                                const vcore_log *log, vlm_error *err);
+size_t vio_tensors_count(const vio_tensors *t);
+const vio_tensor *vio_tensors_at(const vio_tensors *t, size_t i);           /* sorted by name */
+const vio_tensor *vio_tensors_find(const vio_tensors *t, const char *name); /* NULL: none */
+const char *vio_tensors_metadata(const vio_tensors *t, const char *key);    /* first file's; NULL: none */
+uint64_t vio_tensors_bytes(const vio_tensors *t); /* sum over tensors */
+void vio_tensors_close(vio_tensors *t);
+
+/* Writing (safetensors_write.c): for `vlm dump`. Written to a temporary name and renamed. */
+typedef struct vio_out_tensor {
+    const char *name;
+    vio_dtype dtype;
+    int rank;
+    uint64_t shape[VIO_MAX_RANK];
+    const void *data;
+} vio_out_tensor;
+vlm_status vio_safetensors_write(const char *path, const vio_out_tensor *tensors, size_t n,
+                                 const char *format_or_null, vlm_error *err);
+
+/* ---- declarative config tables (config.c) --------------------------------------------------------------
+ * A table says key, aliases, type, range and default of every field; vio_config_read fills a struct from
+ * a JSON object by it. Types: u32, i32, f32, bool, enum by name, list of u32. No unbounded getter exists.
+ * Errors: "<name>: <prefix>.<key>: must be an integer in [1, 4096], is \"x\"". The type is declared in
+ * vlm/extend.h (vlm_config_field), because model authors write such tables. */
+
+#endif

@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: MIT */
+/* Text: tokenizer.json to ids and back, and chat templates. Knows nothing of models or media. */
+#ifndef VLM_TEXT_H
+#define VLM_TEXT_H
+
+#include "core/core.h"
+#include "io/io.h"
+#include "vlm/tokenizer.h"
+
+/* A piece of prompt text and where it came from: special tokens are matched in template text only. */
+typedef struct vtext_span {
+    const char *p;
+    size_t n;
+    bool user; /* true: typed by the user, never a special token */
+} vtext_span;
+
+/* ---- tokenizer (tok_*.c); the type vlm_tokenizer is public and immutable -------------------------------- */
+/* Reads tokenizer.json, tokenizer_config.json and special_tokens_map.json of dir. */
+vlm_status vtext_tokenizer_load(vlm_tokenizer **out, const char *dir, const vlm_limits *limits,
+                                vlm_error *err);
+/* From memory (fuzzing, tests); config_json may be NULL. */
+vlm_status vtext_tokenizer_parse(vlm_tokenizer **out, const char *json, size_t n,
+                                 const char *config_json, size_t config_n, const char *name,
+                                 vlm_error *err);
+void vtext_tokenizer_free(vlm_tokenizer *t);
+
+typedef struct vtext_ids {
+    uint32_t *id;   /* owned; free with vtext_ids_free */
+    size_t n, cap;
+    uint32_t *begin, *end; /* byte offsets into the joined spans; NULL unless asked for */
+} vtext_ids;
+void vtext_ids_free(vtext_ids *ids);
+/* Encodes spans as one text: the text between special tokens is joined before it is normalised and
+ * pre-tokenised, so ids are Hugging Face's. Added tokens are matched in template spans only.
+ * add_special: apply the post-processor (BOS, EOS) as tokenizer(text) does. */
+vlm_status vtext_encode(const vlm_tokenizer *t, const vtext_span *spans, size_t n_spans,
+                        bool add_special, bool offsets, vtext_ids *out, vlm_error *err);
+/* Whole decode, as tokenizer.decode(ids, skip_special_tokens=...). Appends to out. */
+vlm_status vtext_decode(const vlm_tokenizer *t, const uint32_t *ids, size_t n, bool skip_special,
+                        vcore_buf *out, vlm_error *err);
+/* Streaming decode: push ids, get text that is final (never half a character). */
+typedef struct vtext_stream vtext_stream;
+vtext_stream *vtext_stream_new(const vlm_tokenizer *t, bool skip_special);
+/* *piece is borrowed until the next call; may be empty. No allocation after the first few tokens. */
+vlm_status vtext_stream_push(vtext_stream *s, uint32_t id, vcore_str *piece);
+void vtext_stream_finish(vtext_stream *s, vcore_str *piece); /* what was held back */
+void vtext_stream_reset(vtext_stream *s);
+void vtext_stream_free(vtext_stream *s);
+
+uint32_t vtext_vocab_size(const vlm_tokenizer *t);             /* largest id + 1 */
+bool vtext_token_to_id(const vlm_tokenizer *t, vcore_str token, uint32_t *id);
+bool vtext_id_to_token(const vlm_tokenizer *t, uint32_t id, vcore_str *token);
+bool vtext_is_special(const vlm_tokenizer *t, uint32_t id);    /* added token with special: true */
+/* From tokenizer_config.json / special_tokens_map.json; false when there is none. */
+bool vtext_named_token(const vlm_tokenizer *t, const char *name /* "bos_token" */, vcore_str *token);
+
+/* ---- chat templates (jinja_*.c, chat.c) ------------------------------------------------------------------ */
+typedef struct vtext_template vtext_template; /* parsed template; immutable */
+vlm_status vtext_template_parse(vtext_template **out, const char *source, size_t n, const char *name,
+                                vlm_error *err);
+void vtext_template_free(vtext_template *t);
+/* The template of a checkpoint directory: chat_template.json over chat_template.jinja over
+ * tokenizer_config.json's (string, or list of named ones: "default"). *out is NULL when it has none. */
+vlm_status vtext_template_load(vtext_template **out, const char *dir, const vlm_limits *limits,
+                               vlm_error *err);
+
+/* Renders with variables given as a JSON object text (messages, tools, add_generation_prompt, bos_token,
+ * ...), as transformers' apply_chat_template configures jinja2 (trim_blocks, lstrip_blocks, loop controls,
+ * tojson, raise_exception, strftime_now, generation blocks). Every string under "messages" that is message
+ * CONTENT (a "content" string, or the "text" of a content part) is user text; all else is template text.
+ * Origin is carried byte by byte through every filter and operation.
+ * steps and output are bounded by limits. */
+typedef struct vtext_rendered {
+    char *text;        /* owned */
+    size_t n;
+    vtext_span *spans; /* owned array; pieces of text in order, joined they are text */
+    size_t n_spans;
+} vtext_rendered;
+vlm_status vtext_template_render(const vtext_template *t, const char *variables_json, size_t n,
+                                 const vlm_limits *limits, vtext_rendered *out, vlm_error *err);
+void vtext_rendered_free(vtext_rendered *r);
+
+#endif
