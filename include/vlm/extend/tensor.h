@@ -1,0 +1,226 @@
+/* SPDX-License-Identifier: MIT */
+/**
+ * @file tensor.h
+ * @brief Tensors and the operations that model code is written in.
+ *
+ * Part of the extension interface (vlm/extend.h): version-locked, without an ABI promise.
+ *
+ * A forward pass runs on a vlm_frame: an in-order stream of one backend with an arena for temporaries
+ * and a sticky error. Every operation checks its shapes once; on an error the frame remembers the first
+ * one and every later operation does nothing and returns an empty tensor, so model code reads like the
+ * paper and whoever started the frame checks it once at the end. In a dry run the same code runs on
+ * shapes alone. Activations are float32 on the CPU; names ending in `_to` change their first argument.
+ *
+ * A frame belongs to one thread at a time. Tensors are plain views, passed by value; what an operation
+ * returns lives in the frame's arena until the scope that was open at its creation ends.
+ */
+#ifndef VLM_EXTEND_TENSOR_H
+#define VLM_EXTEND_TENSOR_H
+
+#include <stdbool.h>
+
+#include "vlm/base.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/** Element types. */
+typedef enum vlm_dtype {
+    VLM_DTYPE_F32,
+    VLM_DTYPE_BF16,
+    VLM_DTYPE_F16,
+    VLM_DTYPE_I32,
+    VLM_DTYPE_I64,
+    VLM_DTYPE_U8,
+    VLM_DTYPE_U32
+} vlm_dtype;
+
+#define VLM_MAX_RANK 5
+
+/** View of an array; shapes outermost first. The innermost stride is 1. */
+typedef struct vlm_tensor {
+    void *data;                    /**< borrowed; NULL in a dry run, and when empty */
+    vlm_dtype dtype;
+    int rank;                      /**< 0: empty, there is no tensor */
+    int64_t shape[VLM_MAX_RANK];
+    int64_t stride[VLM_MAX_RANK];  /**< in elements */
+} vlm_tensor;
+
+/** One forward pass in flight. */
+typedef struct vlm_frame vlm_frame;
+
+/** False once an operation failed. */
+VLM_API bool vlm_frame_ok(const vlm_frame *f);
+/** Records an error (the first one stays); returns an empty tensor, so that a model can return it. */
+VLM_API vlm_tensor vlm_frame_fail(vlm_frame *f, vlm_status code, const char *fmt, ...)
+    VLM_PRINTF(3, 4);
+/** Names a value at a seam ("image_features", "hidden.3"); kept only when somebody asked for it. */
+VLM_API void vlm_dump(vlm_frame *f, const char *name, vlm_tensor x);
+/** The same for "<name>.<index>". */
+VLM_API void vlm_dump_at(vlm_frame *f, const char *name, int index, vlm_tensor x);
+
+/** Temporaries made between begin and end are given back at end; scopes nest. */
+typedef size_t vlm_scope;
+VLM_API vlm_scope vlm_scope_begin(vlm_frame *f);
+VLM_API void vlm_scope_end(vlm_frame *f, vlm_scope scope);
+
+/* ---- making and viewing tensors ---------------------------------------------------------------- */
+/** Uninitialised temporary. @param shape [rank] */
+VLM_API vlm_tensor vlm_tensor_new(vlm_frame *f, vlm_dtype dtype, int rank, const int64_t *shape);
+/** Temporary filled from host memory, which may go away afterwards. @param shape [rank] */
+VLM_API vlm_tensor vlm_tensor_from(vlm_frame *f, vlm_dtype dtype, int rank, const int64_t *shape,
+                                   const void *host);
+/** View of host memory on the CPU, a copy elsewhere: for large inputs that outlive the frame. */
+VLM_API vlm_tensor vlm_tensor_view(vlm_frame *f, vlm_dtype dtype, int rank, const int64_t *shape,
+                                   const void *host);
+/** Views with another shape of the same elements (x contiguous). One dimension may be -1. */
+VLM_API vlm_tensor vlm_reshape1(vlm_frame *f, vlm_tensor x, int64_t a);
+VLM_API vlm_tensor vlm_reshape2(vlm_frame *f, vlm_tensor x, int64_t a, int64_t b);
+VLM_API vlm_tensor vlm_reshape3(vlm_frame *f, vlm_tensor x, int64_t a, int64_t b, int64_t c);
+VLM_API vlm_tensor vlm_reshape4(vlm_frame *f, vlm_tensor x, int64_t a, int64_t b, int64_t c,
+                                int64_t d);
+/** View of rows [start, start + count) of the outermost dimension. */
+VLM_API vlm_tensor vlm_rows(vlm_frame *f, vlm_tensor x, int64_t start, int64_t count);
+/** View of [start, start + count) of the innermost dimension. */
+VLM_API vlm_tensor vlm_columns(vlm_frame *f, vlm_tensor x, int64_t start, int64_t count);
+/** Contiguous copy with its dimensions reordered: y.shape[i] = x.shape[axes[i]]. @param axes [rank] */
+VLM_API vlm_tensor vlm_permute(vlm_frame *f, vlm_tensor x, const int *axes);
+/** Contiguous float32 copy of x (any float type). */
+VLM_API vlm_tensor vlm_copy(vlm_frame *f, vlm_tensor x);
+/** Rows of `parts` one below the other: [sum of rows, ...]. */
+VLM_API vlm_tensor vlm_concat(vlm_frame *f, const vlm_tensor *parts, int n_parts);
+/** y[i] = x[index[i]]. @param x [rows, dim] @param index I32 [n] @return [n, dim] */
+VLM_API vlm_tensor vlm_gather(vlm_frame *f, vlm_tensor x, vlm_tensor index);
+/** x[index[i]] = rows[i]. @param x [n, dim] @param index I32 [m] @param rows [m, dim] */
+VLM_API void vlm_scatter_to(vlm_frame *f, vlm_tensor x, vlm_tensor index, vlm_tensor rows);
+
+/* ---- elementwise, in place ----------------------------------------------------------------------- */
+/** x += y. y has x's shape, or is one row that is added to every row. */
+VLM_API void vlm_add_to(vlm_frame *f, vlm_tensor x, vlm_tensor y);
+/** x *= y, same rule. */
+VLM_API void vlm_mul_to(vlm_frame *f, vlm_tensor x, vlm_tensor y);
+/** x *= factor. */
+VLM_API void vlm_scale_to(vlm_frame *f, vlm_tensor x, float factor);
+/** x = cap * tanh(x / cap). */
+VLM_API void vlm_softcap_to(vlm_frame *f, vlm_tensor x, float cap);
+
+/** Activation functions; names as in Hugging Face's hidden_act. */
+typedef enum vlm_activation {
+    VLM_ACT_GELU,       /**< "gelu": erf */
+    VLM_ACT_GELU_TANH,  /**< "gelu_pytorch_tanh", "gelu_new" */
+    VLM_ACT_QUICK_GELU, /**< "quick_gelu": x * sigmoid(1.702 x) */
+    VLM_ACT_SILU,       /**< "silu", "swish" */
+    VLM_ACT_RELU        /**< "relu" */
+} vlm_activation;
+/** x = act(x). */
+VLM_API void vlm_activation_to(vlm_frame *f, vlm_tensor x, vlm_activation act);
+/** gate = act(gate) * up. Same shapes. */
+VLM_API void vlm_gate_to(vlm_frame *f, vlm_tensor gate, vlm_tensor up, vlm_activation act);
+
+/* ---- weights -------------------------------------------------------------------------------------- */
+/** How a matrix is stored. */
+typedef enum vlm_storage { VLM_STORAGE_DENSE, VLM_STORAGE_AFFINE } vlm_storage;
+
+/** A matrix as the checkpoint stores it, [out, in]. */
+typedef struct vlm_matrix {
+    vlm_storage storage;
+    int64_t out, in;
+    vlm_tensor data;           /**< dense: [out, in]; affine: U32 [out, in * bits / 32] */
+    vlm_tensor scales, biases; /**< affine: [out, in / group] */
+    int bits, group;
+} vlm_matrix;
+
+/** y = x Wᵀ + b. */
+typedef struct vlm_linear {
+    vlm_matrix weight; /**< [out, in] */
+    vlm_tensor bias;   /**< [out], or empty */
+} vlm_linear;
+
+/** Normalisation: RMS (bias empty) or layer norm. */
+typedef struct vlm_norm {
+    vlm_tensor weight; /**< [dim] */
+    vlm_tensor bias;   /**< [dim], layer norm only */
+    float eps;
+    float offset;      /**< added to every weight: 1 for Gemma's (1 + w) */
+} vlm_norm;
+
+/** y = x Wᵀ + b. @param x [n, in] @return [n, out] */
+VLM_API vlm_tensor vlm_apply_linear(vlm_frame *f, vlm_tensor x, const vlm_linear *linear);
+/** Several linear layers over one input in one step (QKV, gate and up). @param y [n_linears], written */
+VLM_API void vlm_apply_linears(vlm_frame *f, vlm_tensor *y, vlm_tensor x,
+                               const vlm_linear *const *linears, int n_linears);
+/** Rows of a (possibly quantized) table. @param ids I32 [n], checked @return float32 [n, in] */
+VLM_API vlm_tensor vlm_embed(vlm_frame *f, const vlm_matrix *table, vlm_tensor ids);
+/** y = x / rms(x) * (offset + w). @param x [..., dim] */
+VLM_API vlm_tensor vlm_rms_norm(vlm_frame *f, vlm_tensor x, const vlm_norm *norm);
+/** y = (x - mean) / sqrt(var + eps) * w + b. @param x [..., dim] */
+VLM_API vlm_tensor vlm_layer_norm(vlm_frame *f, vlm_tensor x, const vlm_norm *norm);
+
+/* ---- rotary positions ------------------------------------------------------------------------------ */
+/** Cosines and sines of one forward pass, shared by its layers. */
+typedef struct vlm_rope_table {
+    vlm_tensor cos, sin; /**< float32 [n, dim / 2] */
+} vlm_rope_table;
+
+/**
+ * Angles of every row: angle[i][j] = positions[axis_of[j]][i] * inv_freq[j], the product rounded to
+ * float32 as the references do.
+ * @param positions I32 [axes, n] @param inv_freq [half] host @param axis_of [half] host, NULL: axis 0
+ */
+VLM_API vlm_rope_table vlm_rope_angles(vlm_frame *f, vlm_tensor positions, const float *inv_freq,
+                                       const uint8_t *axis_of, int half);
+/** Which elements form a rotated pair. */
+typedef enum vlm_rope_pairs {
+    VLM_ROPE_HALVES,  /**< (i, i + dim/2): Llama, Qwen, Gemma */
+    VLM_ROPE_ADJACENT /**< (2i, 2i + 1) */
+} vlm_rope_pairs;
+/** Rotates the first 2 * half elements of every head. @param x [n, heads, head_dim] */
+VLM_API void vlm_rope_to(vlm_frame *f, vlm_tensor x, const vlm_rope_table *table,
+                         vlm_rope_pairs pairs);
+
+/* ---- attention ------------------------------------------------------------------------------------- */
+/** Keys and values of one layer of one sequence. */
+typedef struct vlm_kv {
+    vlm_tensor k, v; /**< [capacity, kv_heads, head_dim] */
+} vlm_kv;
+
+/** Positions [begin, end) of a sequence that see each other whatever their order. */
+typedef struct vlm_span {
+    int64_t begin, end;
+} vlm_span;
+
+/**
+ * Rows [start, start + length) that attend to each other and to nothing else of the batch: a sequence,
+ * a picture, a window. With kv, they are positions [past, past + length) of a sequence: their keys and
+ * values are stored there first, and they see what is stored before them too.
+ */
+typedef struct vlm_segment {
+    int64_t start, length;
+    const vlm_kv *kv;      /**< NULL: nothing is remembered */
+    int64_t past;
+    const vlm_span *spans; /**< bidirectional spans, in positions; a span lies in one call */
+    int n_spans;
+} vlm_segment;
+
+/** Who sees whom, and how strongly. */
+typedef struct vlm_attention_desc {
+    float scale;
+    float softcap;  /**< 0: none */
+    bool causal;
+    int64_t window; /**< a position sees itself and window - 1 before it; 0: no limit */
+} vlm_attention_desc;
+
+/**
+ * softmax(scale * q kᵀ) v within every segment, without ever holding an n × n matrix.
+ * @param q [n, heads, head_dim] @param k,v [n, kv_heads, head_dim], heads a multiple of kv_heads
+ * @param segments [n_segments], in row order, covering all rows @return [n, heads, head_dim]
+ */
+VLM_API vlm_tensor vlm_attention(vlm_frame *f, vlm_tensor q, vlm_tensor k, vlm_tensor v,
+                                 const vlm_segment *segments, int n_segments,
+                                 const vlm_attention_desc *desc);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
