@@ -81,7 +81,6 @@ vlm_status vio_safetensors_write(const char *path, const vio_out_tensor *tensors
 /* ---- declarative config tables (config.c) --------------------------------------------------------------
  * A table says key, aliases, type, range and default of every field; vio_config_read fills a struct from
  * a JSON object by it. Types: u32, i32, f32, bool, enum by name, list of u32. No unbounded getter exists.
- * Errors: "<name>: <prefix>.<key>: must be an integer in [1, 4096], is \"x\"". The type is declared in
- * vlm/extend.h (vlm_config_field), because model authors write such tables. */
+ * The page is vlm/extend/config.h (vlm_config_read), because model authors write such tables. */
 
 #endif

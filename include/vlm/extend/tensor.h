@@ -75,6 +75,7 @@ VLM_API vlm_tensor vlm_tensor_from(vlm_frame *f, vlm_dtype dtype, int rank, cons
 VLM_API vlm_tensor vlm_tensor_view(vlm_frame *f, vlm_dtype dtype, int rank, const int64_t *shape,
                                    const void *host);
 /** Views with another shape of the same elements (x contiguous). One dimension may be -1. */
+VLM_API vlm_tensor vlm_reshape(vlm_frame *f, vlm_tensor x, int rank, const int64_t *shape);
 VLM_API vlm_tensor vlm_reshape1(vlm_frame *f, vlm_tensor x, int64_t a);
 VLM_API vlm_tensor vlm_reshape2(vlm_frame *f, vlm_tensor x, int64_t a, int64_t b);
 VLM_API vlm_tensor vlm_reshape3(vlm_frame *f, vlm_tensor x, int64_t a, int64_t b, int64_t c);
@@ -201,6 +202,7 @@ typedef struct vlm_segment {
     int64_t past;
     const vlm_span *spans; /**< bidirectional spans, in positions; a span lies in one call */
     int n_spans;
+    int64_t visible;       /**< without kv: only the first `visible` rows are seen (padding); 0: all */
 } vlm_segment;
 
 /** Who sees whom, and how strongly. */

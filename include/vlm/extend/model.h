@@ -1,0 +1,310 @@
+/* SPDX-License-Identifier: MIT */
+/**
+ * @file model.h
+ * @brief What a model unit is made of: config tables, weight tables, shared parts, processors, registration.
+ *
+ * Part of the extension interface (vlm/extend.h): version-locked, without an ABI promise.
+ *
+ * A VLM is one unit: a table of its config fields, a table of its weights, features() that turns
+ * prepared media into rows for the text decoder, and a processor that says how pictures become pixels
+ * and prompt text. Constructors do no I/O: they see the config, its verbatim body and the mapped weights.
+ */
+#ifndef VLM_EXTEND_MODEL_H
+#define VLM_EXTEND_MODEL_H
+
+#include "vlm/extend/config.h"
+#include "vlm/extend/nn.h"
+#include "vlm/media.h"
+#include "vlm/tokenizer.h"
+#include "vlm/vlm.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---- building a model ------------------------------------------------------------------------------ */
+/** What a model constructor works with; borrowed for the call. */
+typedef struct vlm_build vlm_build;
+/** Parsed config.json. Lives as long as the context. */
+VLM_API const vlm_json *vlm_build_config(const vlm_build *build);
+/** Verbatim config.json. Lives as long as the context. */
+VLM_API const char *vlm_build_config_text(const vlm_build *build);
+/** Zeroed memory that lives as long as the model; NULL: no memory. */
+VLM_API void *vlm_build_alloc(vlm_build *build, size_t count, size_t size);
+
+/** What a row of a weight table is. */
+typedef enum vlm_weight_kind {
+    VLM_WEIGHT_LINEAR,     /**< vlm_linear: "<name>.weight" [dims[0], dims[1]] (or quantized), and bias */
+    VLM_WEIGHT_MATRIX,     /**< vlm_matrix: "<name>.weight" [dims[0], dims[1]] (or quantized) */
+    VLM_WEIGHT_NORM,       /**< vlm_norm: "<name>.weight" [dims[0]], and bias */
+    VLM_WEIGHT_TENSOR,     /**< vlm_tensor: "<name>" of shape dims, any rank up to 4 */
+    VLM_WEIGHT_CONV,       /**< vlm_linear: "<name>.weight" [dims[0], dims[1], kernel...] flattened in that
+                                order; a file in MLX layout (channels last) is brought into it */
+    VLM_WEIGHT_IGNORED     /**< pattern with '*': names that may be there and are not read */
+} vlm_weight_kind;
+
+#define VLM_NEVER 0u
+#define VLM_ALWAYS (~0u)
+/** Indices into the dims array end with -1. */
+#define VLM_DIMS(...) { __VA_ARGS__, -1 }
+
+/** A row of a weight table. */
+typedef struct vlm_weight_row {
+    vlm_weight_kind kind;
+    const char *name;     /**< below the prefix; "%d" stands for the layer; alternatives by '|' */
+    size_t offset;        /**< of the member in the object that is bound */
+    int8_t dims[6];       /**< shape as indices into the dims given at binding, ended by -1 */
+    unsigned when;        /**< the row applies if any of these conditions holds; VLM_ALWAYS */
+    unsigned bias;        /**< "<name>.bias" is there if any of these conditions holds; VLM_NEVER */
+} vlm_weight_row;
+
+/** Weight tables of a part, bound in one call for one object (a layer, a tower, a model). */
+typedef struct vlm_binding {
+    const char *prefix;          /**< in front of every name; alternatives by '|', e.g. Hugging Face's
+                                      old and new nesting and MLX's */
+    int layer;                   /**< value of "%d" */
+    const int64_t *dims;         /**< what the rows' dims index */
+    unsigned conditions;         /**< bits that hold */
+} vlm_binding;
+/**
+ * Binds every row to its tensor: found under one of its names, of the demanded shape, or
+ * VLM_ERR_WEIGHTS naming it. Data stays in the mapped file where its layout can be used as it is.
+ */
+VLM_API vlm_status vlm_bind(vlm_build *build, void *object, const vlm_weight_row *rows, size_t n_rows,
+                            const vlm_binding *binding, vlm_error *err);
+
+/* ---- shared parts: text decoders and vision towers --------------------------------------------------- */
+/** A text decoder, chosen by text_config.model_type. Immutable. */
+typedef struct vlm_text vlm_text;
+/** What a layer remembers of a sequence. */
+typedef enum vlm_state_kind { VLM_STATE_KV } vlm_state_kind;
+typedef struct vlm_state_layer {
+    vlm_state_kind kind;
+    int64_t kv_heads, head_dim;
+    int64_t window;       /**< 0: everything */
+} vlm_state_layer;
+
+/** Rows of one sequence in a batch. */
+typedef struct vlm_sequence {
+    int64_t start, length;   /**< rows of this call */
+    int64_t past;            /**< positions before them */
+    const vlm_kv *kv;        /**< [layers], or NULL: nothing is remembered (past is 0) */
+    const vlm_span *spans;   /**< bidirectional spans, in positions */
+    int n_spans;
+} vlm_sequence;
+/** Input of a text decoder. */
+typedef struct vlm_text_input {
+    vlm_tensor embeddings;   /**< [n, dim] float32; the forward pass works in it */
+    vlm_tensor positions;    /**< I32 [axes, n]: one axis, or three for M-RoPE */
+    const vlm_sequence *sequences;
+    int n_sequences;
+} vlm_text_input;
+
+/** Properties of a decoder that others need. */
+typedef struct vlm_text_info {
+    const char *model_type;
+    int64_t hidden_size, vocab_size, layers, position_axes;
+    const vlm_state_layer *state; /**< [layers] */
+} vlm_text_info;
+
+/** Where the names of a decoder's weights begin, alternatives by '|'. */
+typedef struct vlm_text_names {
+    const char *model;   /**< in front of "embed_tokens", "layers.0", "norm" */
+    const char *lm_head; /**< in front of "lm_head" */
+} vlm_text_names;
+
+/** Builds the decoder that text_config names. @param fallback_type when text_config has no model_type */
+VLM_API vlm_status vlm_text_new(vlm_text **out, vlm_build *build, const vlm_json *text_config,
+                                const char *fallback_type, const vlm_text_names *names,
+                                vlm_error *err);
+VLM_API const vlm_text_info *vlm_text_get_info(const vlm_text *text);
+/** Token embeddings as they enter the merge. @param ids I32 [n] @return [n, dim] */
+VLM_API vlm_tensor vlm_text_embed(vlm_frame *f, const vlm_text *text, vlm_tensor ids);
+/** All layers and the final norm. Dumps hidden.0 ... hidden.N, hidden.norm. @return [n, dim] */
+VLM_API vlm_tensor vlm_text_forward(vlm_frame *f, const vlm_text *text, const vlm_text_input *input);
+/** Logits of chosen rows. @param hidden [m, dim] @return float32 [m, vocab] */
+VLM_API vlm_tensor vlm_text_logits(vlm_frame *f, const vlm_text *text, vlm_tensor hidden);
+
+/** A vision tower, chosen by vision_config.model_type. Immutable. */
+typedef struct vlm_vision vlm_vision;
+/** Input of a tower; each type says which fields it reads. */
+typedef struct vlm_vision_input {
+    vlm_tensor pixels;          /**< [n, channels, height, width], or [patches, values] with grids */
+    const uint8_t *patch_mask;  /**< host [n, grid_h, grid_w], 1 where a patch holds picture; NULL: all */
+    const int64_t *grids;       /**< host [n_grids][3]: time, height, width in patches */
+    int n_grids;
+} vlm_vision_input;
+/** @param prefix in front of the tower's names, alternatives by '|' @param text_dim for towers that merge into it */
+VLM_API vlm_status vlm_vision_new(vlm_vision **out, vlm_build *build, const vlm_json *vision_config,
+                                  const char *fallback_type, const char *prefix, vlm_error *err);
+/** Width of a row of vlm_vision_forward. */
+VLM_API int64_t vlm_vision_dim(const vlm_vision *vision);
+/** Patch side in pixels. */
+VLM_API int64_t vlm_vision_patch(const vlm_vision *vision);
+/** @return [rows, dim]: rows in patch order picture by picture (merged patches, where the tower merges) */
+VLM_API vlm_tensor vlm_vision_forward(vlm_frame *f, const vlm_vision *vision,
+                                      const vlm_vision_input *input);
+
+/* ---- prepared input: what a processor makes and a model reads ----------------------------------------- */
+/** Longest rank of an array in a prepared input. */
+#define VLM_PREPARED_RANK 6
+/** An array of a prepared input under the name Hugging Face's processor gives it. */
+typedef struct vlm_array {
+    const char *name; /**< "pixel_values", "image_grid_thw", ... */
+    vlm_dtype dtype;  /**< F32 or I64 (as Hugging Face's), U8 for nothing yet */
+    int rank;
+    int64_t shape[VLM_PREPARED_RANK];
+    void *data;       /**< host memory, contiguous, owned by the prepared input */
+} vlm_array;
+/** Adds an array; *data is its zeroed memory to fill. */
+VLM_API vlm_status vlm_prepared_add(vlm_prepared *prepared, const char *name, vlm_dtype dtype,
+                                    int rank, const int64_t *shape, void **data, vlm_error *err);
+/** Finds an array; NULL when the input has none of that name. */
+VLM_API const vlm_array *vlm_prepared_find(const vlm_prepared *prepared, const char *name);
+/** Finds an array that must be there with the given type and rank (shape[i] >= 0 is demanded, -1 any). */
+VLM_API vlm_status vlm_prepared_get(const vlm_array **out, const vlm_prepared *prepared,
+                                    const char *name, vlm_dtype dtype, int rank,
+                                    const int64_t *shape, vlm_error *err);
+/** Token ids of a prepared input: [*count]. */
+VLM_API const uint32_t *vlm_prepared_ids(const vlm_prepared *prepared, size_t *count);
+
+/* ---- the model type ------------------------------------------------------------------------------------ */
+/** Rows that take the place of a token's embeddings, in prompt order. */
+typedef struct vlm_features {
+    uint32_t token_id;  /**< the media token whose rows they replace */
+    vlm_tensor rows;    /**< [tokens, dim] */
+} vlm_features;
+#define VLM_MAX_FEATURES 4
+
+/** Result of positions(): where every token of a prompt stands. */
+typedef struct vlm_positions {
+    int32_t *at;      /**< [axes, n], given by the caller, to be filled */
+    int64_t n;        /**< tokens */
+    int64_t past;     /**< tokens of the session before them */
+    int64_t next;     /**< in: position that follows what was before (equals past without M-RoPE);
+                           out: position of the first token generated after the prompt */
+} vlm_positions;
+
+/** A model type: one row of the registry. All functions but create may run on several threads at once. */
+typedef struct vlm_model_type {
+    const char *model_type; /**< key of the registry */
+    const char *aliases;    /**< further spellings in config.json, separated by '|'; may be NULL */
+    const char *processor_class; /**< overrides the class that the processor files name; may be NULL */
+    /** Builds the model from build's config and weights. Memory from vlm_build_alloc needs no freeing. */
+    vlm_status (*create)(void **model, vlm_build *build, vlm_error *err);
+    /** The decoder. */
+    const vlm_text *(*text)(const void *model);
+    /** Features of the media of a prepared input; writes up to VLM_MAX_FEATURES entries, returns how many. */
+    int (*features)(vlm_frame *f, const void *model, const vlm_prepared *prepared, vlm_features *out);
+    /** Positions of the prompt; NULL: 0, 1, 2, ... on the one axis. */
+    vlm_status (*positions)(const void *model, const vlm_prepared *prepared, vlm_positions *positions,
+                            vlm_error *err);
+    /** The prompt's tokens all see each other (PaliGemma). */
+    bool bidirectional_prompt;
+    /** Frees what create took beyond vlm_build_alloc; may be NULL. */
+    void (*destroy)(void *model);
+} vlm_model_type;
+
+/* ---- the processor class --------------------------------------------------------------------------------- */
+/** What a processor constructor sees. All borrowed; the JSON values live as long as the context. */
+typedef struct vlm_processor_build {
+    const char *processor_class;           /**< after any override */
+    const char *processor_file;            /**< the file that named the class */
+    const vlm_json *preprocessor_config;   /**< preprocessor_config.json, or NULL */
+    const vlm_json *processor_config;      /**< processor_config.json, or NULL */
+    const vlm_json *image_config;          /**< where image processor keys are: the nested
+                                                image_processor of transformers 5, else the above */
+    const vlm_json *video_config;          /**< likewise; NULL when there is none */
+    const vlm_json *config;                /**< config.json */
+    const char *config_text;               /**< verbatim config.json */
+    const vlm_tokenizer *tokenizer;
+} vlm_processor_build;
+
+/** A picture or a video to plan for: sizes only. */
+typedef struct vlm_media_item {
+    bool video;
+    vlm_size size;        /**< of the picture, or of every frame */
+    int64_t frames;       /**< 1 for a picture */
+    double fps;           /**< frames per second of the video; 0: unknown */
+} vlm_media_item;
+
+/** What a processor decided for one item. */
+typedef struct vlm_plan_item {
+    char *expansion;      /**< template text that takes the placeholder's place; from vlm_plan_alloc */
+    int64_t tokens;       /**< media tokens in it */
+    void *geometry;       /**< the processor's own; from vlm_plan_alloc */
+} vlm_plan_item;
+/** A plan for all media of one input, in the order images first, then videos. */
+typedef struct vlm_plan {
+    const vlm_media_item *media;
+    vlm_plan_item *items; /**< [n], zeroed, to be filled */
+    size_t n;
+    const vlm_processing *processing; /**< the user's wishes; never NULL */
+    void *arena;
+} vlm_plan;
+/** Zeroed memory that lives as long as the plan; NULL: no memory. */
+VLM_API void *vlm_plan_alloc(vlm_plan *plan, size_t count, size_t size);
+/** Formatted string that lives as long as the plan; NULL: no memory. */
+VLM_API char *vlm_plan_printf(vlm_plan *plan, const char *fmt, ...) VLM_PRINTF(2, 3);
+
+/** Decoded media, in the plan's order: item i has plan->media[i].frames pictures. */
+typedef struct vlm_media {
+    const vlm_image *const *frames;
+} vlm_media;
+
+/** A processor class: one row of the registry. */
+typedef struct vlm_processor_type {
+    const char *processor_class;
+    const char *aliases; /**< further spellings, separated by '|'; may be NULL */
+    vlm_status (*create)(void **processor, const vlm_processor_build *build, vlm_error *err);
+    void (*destroy)(void *processor); /**< may be NULL when create allocates nothing */
+    /** Text that stands for an image / a video in the rendered template; NULL: takes none. */
+    const char *(*placeholder)(const void *processor, bool video);
+    /** Chat template used when the checkpoint has none; NULL: a checkpoint must have one. */
+    const char *chat_template;
+    /** Encode with the tokenizer's own special tokens (BOS), as the reference does. */
+    bool add_special_tokens;
+    /** Images and videos may not be mixed / several are refused / at least one is needed. */
+    bool single_media_type, single_image, single_video, image_required;
+    /** From sizes alone: geometry, expansions, token counts. No pixel is touched. */
+    vlm_status (*plan)(const void *processor, vlm_plan *plan, vlm_error *err);
+    /** Pixels straight into the arrays of the prepared input. */
+    vlm_status (*fill)(const void *processor, const vlm_plan *plan, const vlm_media *media,
+                       vlm_prepared *prepared, vlm_error *err);
+    /** Adjusts a raw prompt as the reference's processor does (PaliGemma's prefix); may be NULL. The text
+        returned is owned by the plan's arena. */
+    const char *(*raw_prompt)(const void *processor, vlm_plan *plan, const char *text);
+} vlm_processor_type;
+
+/* ---- pixels for processors --------------------------------------------------------------------------------- */
+/** The generic picture pipeline: what image processor configs of all families share. */
+typedef struct vlm_pixel_rules {
+    vlm_filter resample;
+    bool do_rescale, do_normalize;
+    double rescale_factor;
+    double mean[3], std[3];
+} vlm_pixel_rules;
+/** Reads resample, do_rescale, rescale_factor, do_normalize, image_mean, image_std of an image config. */
+VLM_API vlm_status vlm_pixel_rules_read(vlm_pixel_rules *out, const vlm_json *image_config,
+                                        const char *where, const vlm_pixel_rules *fallback,
+                                        vlm_error *err);
+/** Rescaled and normalised planar floats of a rectangle of an image, bit for bit as the Pillow path of
+ * transformers. @param out [3, size.height, size.width] with row_stride and plane_stride in floats */
+VLM_API void vlm_pixels_planar(float *out, size_t row_stride, size_t plane_stride,
+                               const vlm_image *image, uint32_t x, uint32_t y, vlm_size size,
+                               const vlm_pixel_rules *rules);
+
+/* ---- registration -------------------------------------------------------------------------------------------- */
+/** Adds a model type; a row of the same key is replaced. `type` must outlive the registry. */
+VLM_API vlm_status vlm_registry_add_model(vlm_registry *registry, const vlm_model_type *type,
+                                          vlm_error *err);
+/** Adds a processor class; likewise. */
+VLM_API vlm_status vlm_registry_add_processor(vlm_registry *registry, const vlm_processor_type *type,
+                                              vlm_error *err);
+/** Fails unless the library's VLM_API_VERSION is the one the extension was compiled with. */
+VLM_API vlm_status vlm_extend_check(int api_version, vlm_error *err);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: MIT */
+/**
+ * @file nn.h
+ * @brief Blocks that models share: MLPs, patches, rotary frequencies.
+ *
+ * Part of the extension interface (vlm/extend.h): version-locked, without an ABI promise.
+ * All functions follow the rules of vlm/extend/tensor.h (sticky errors, temporaries in the frame).
+ */
+#ifndef VLM_EXTEND_NN_H
+#define VLM_EXTEND_NN_H
+
+#include "vlm/extend/config.h"
+#include "vlm/extend/tensor.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/** Names of activation functions as Hugging Face configs write them; values are vlm_activation. */
+VLM_API extern const vlm_name vlm_activation_names[];
+
+/** fc2(act(fc1(x))). */
+typedef struct vlm_mlp {
+    vlm_linear fc1, fc2;
+    vlm_activation act;
+} vlm_mlp;
+/** down(act(gate(x)) * up(x)). */
+typedef struct vlm_gated_mlp {
+    vlm_linear gate_proj, up_proj, down_proj;
+    vlm_activation act;
+} vlm_gated_mlp;
+
+/** @param x [n, dim] @return [n, out]. Works through rows in pieces, so that the wide middle stays small. */
+VLM_API vlm_tensor vlm_apply_mlp(vlm_frame *f, vlm_tensor x, const vlm_mlp *mlp);
+/** @param x [n, dim] @return [n, out]. Likewise. */
+VLM_API vlm_tensor vlm_apply_gated_mlp(vlm_frame *f, vlm_tensor x, const vlm_gated_mlp *mlp);
+
+/**
+ * Pictures cut into squares. @param pixels [n, channels, height, width], sides multiples of patch
+ * @return [n * (height / patch) * (width / patch), channels * patch * patch], row by row, each in the
+ * order of a convolution kernel [channels, patch, patch].
+ */
+VLM_API vlm_tensor vlm_patches(vlm_frame *f, vlm_tensor pixels, int64_t patch);
+
+/**
+ * Neighbouring tokens moved into channels (Idefics3's pixel shuffle): scale x scale squares of a
+ * height x width map become one row. @param x [height * width, dim]
+ * @return [(height / scale) * (width / scale), dim * scale * scale], channel order (dy, dx, dim)
+ */
+VLM_API vlm_tensor vlm_pixel_shuffle(vlm_frame *f, vlm_tensor x, int64_t height, int64_t width,
+                                     int64_t scale);
+
+/** inv_freq[j] = 1 / theta^(2 j / dim) in float32, j < dim / 2, as torch computes it. @param out [dim / 2] */
+VLM_API void vlm_rope_frequencies(float *out, int dim, double theta);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,281 @@
+/* SPDX-License-Identifier: MIT */
+/**
+ * @file vlm.h
+ * @brief Load a vision-language model from a checkpoint directory, ask it about pictures, read text.
+ *
+ * The four things to know:
+ * - vlm_context: a loaded model with its processor, tokenizer and config. Immutable: any number of
+ *   threads may use one at the same time.
+ * - vlm_input: what a user says and shows (messages, images, videos).
+ * - vlm_prepared: an input as token ids and pixels, made by vlm_prepare().
+ * - vlm_session: one timeline of one conversation. Fed with prepared inputs, pulled for text. One thread
+ *   at a time.
+ *
+ * @code
+ * vlm_context *context;   vlm_input *input;   vlm_prepared *prepared;   vlm_session *session;
+ * vlm_context_load(&context, "models/smolscene", NULL, &err);
+ * vlm_input_new(&input, &err);
+ * vlm_input_add_image_file(input, "photo.jpg", &err);
+ * vlm_input_add_message(input, "user", "What is this?", &err);
+ * vlm_prepare(&prepared, context, input, &err);
+ * vlm_session_new(&session, context, NULL, &err);
+ * vlm_session_feed(session, prepared, &err);
+ * for (vlm_piece piece; vlm_session_next(session, &piece, &err) == VLM_OK;) fputs(piece.text, stdout);
+ * @endcode
+ *
+ * Every function returns a vlm_status (negative: error, 0: fine, positive: a normal condition) and fills
+ * the vlm_error, which may be NULL. On an error every out-handle is NULL and arguments keep their owner.
+ * Ownership words: owned (the caller frees it), borrowed (valid as long as its source), consumed
+ * (handed over, on success only). The library never exits, prints, reads the environment or keeps
+ * global state.
+ */
+#ifndef VLM_VLM_H
+#define VLM_VLM_H
+
+#include <stdbool.h>
+
+#include "vlm/base.h"
+#include "vlm/media.h"
+#include "vlm/tokenizer.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---- registries ---------------------------------------------------------------------------------- */
+/** The model types and processor classes that a load knows. Not to be changed while a load uses it. */
+typedef struct vlm_registry vlm_registry;
+/** A registry with everything built in; vlm/extend.h adds to it. @param out owned */
+VLM_API vlm_status vlm_registry_new(vlm_registry **out, vlm_error *err);
+/** NULL is fine. */
+VLM_API void vlm_registry_free(vlm_registry *registry);
+/** Key of the i-th model type, NULL behind the last; *aliases (may be NULL) its other spellings, '|'-separated. */
+VLM_API const char *vlm_registry_model(const vlm_registry *registry, size_t i, const char **aliases);
+/** Key of the i-th processor class, NULL behind the last; aliases likewise. */
+VLM_API const char *vlm_registry_processor(const vlm_registry *registry, size_t i,
+                                           const char **aliases);
+
+/** A known checkpoint: what is good to know beside its files. */
+typedef struct vlm_checkpoint {
+    const char *id;             /**< hub id */
+    const char *model_type;
+    const char *default_prompt; /**< what to ask when the user asks nothing; may be NULL */
+    const char *extra_eos;      /**< further end tokens, separated by '|'; may be NULL */
+} vlm_checkpoint;
+/** The i-th entry of the checkpoint registry; NULL behind the last. Static. */
+VLM_API const vlm_checkpoint *vlm_checkpoint_at(size_t i);
+
+/* ---- context ---------------------------------------------------------------------------------------- */
+/** Numeric modes. */
+typedef enum vlm_precision {
+    VLM_PRECISION_AUTO = 0, /**< fast: bfloat16 products where weights are bfloat16, float32 accumulation */
+    VLM_PRECISION_F32 = 1,  /**< exact: float32 activations and products whatever the weights' type */
+    VLM_PRECISION_BF16 = 2,
+    VLM_PRECISION_F16 = 3
+} vlm_precision;
+
+/** How to load. */
+typedef struct vlm_load_options {
+    size_t struct_size;
+    const char *tokenizer_dir;    /**< NULL: the checkpoint directory */
+    const char *backend;          /**< NULL or "auto", "cpu", "cuda" */
+    int device;                   /**< which GPU */
+    int threads;                  /**< 0: one per CPU the process may use */
+    vlm_precision precision;
+    bool lenient;                 /**< tensors that no part of the model names are a log line, not an error */
+    const vlm_registry *registry; /**< borrowed for the call; NULL: the built-in one */
+    const vlm_limits *limits;     /**< NULL: defaults */
+    vlm_log_fn log;               /**< may be NULL */
+    void *log_user;
+    const char *extra_eos;        /**< further end tokens, separated by '|'; may be NULL */
+} vlm_load_options;
+#define VLM_LOAD_OPTIONS_INIT { sizeof(vlm_load_options), NULL, NULL, 0, 0, VLM_PRECISION_AUTO, false, NULL, NULL, NULL, NULL, NULL }
+
+/** A loaded model, processor, tokenizer and config. Immutable, thread-safe. Outlives its sessions. */
+typedef struct vlm_context vlm_context;
+
+/**
+ * Loads a checkpoint directory. Cheap checks come first: config, model type, processor class; then
+ * weights (mapped, not read), tokenizer, model, processor.
+ * @param out owned @param options NULL: defaults
+ */
+VLM_API vlm_status vlm_context_load(vlm_context **out, const char *dir,
+                                    const vlm_load_options *options, vlm_error *err);
+/** NULL is fine. Sessions of the context must be gone. */
+VLM_API void vlm_context_free(vlm_context *context);
+
+/** What a context is made of; borrowed from it. */
+typedef struct vlm_context_info {
+    const char *model_type;      /**< as registered, after remapping */
+    const char *processor_class; /**< after any override */
+    const char *processor_file;  /**< file that named the class */
+    const char *config_json;     /**< verbatim config.json */
+    const char *backend;
+    const char *default_prompt;  /**< from the checkpoint registry; may be NULL */
+    const uint32_t *eos_ids;
+    size_t n_eos;
+    uint64_t parameters;
+    uint64_t weight_bytes;       /**< bytes of the tensors that the model uses */
+    uint64_t computed_bytes;     /**< of them, held in memory beside the mapped files */
+    uint32_t vocab_size;
+    uint32_t layers;
+} vlm_context_info;
+VLM_API const vlm_context_info *vlm_context_get_info(const vlm_context *context);
+/** The context's tokenizer; borrowed. */
+VLM_API const vlm_tokenizer *vlm_context_tokenizer(const vlm_context *context);
+
+/**
+ * Describes a checkpoint directory without reading weights: types, processor, dtypes, missing and unused
+ * tensors, end tokens and where each came from, predicted memory (a dry run of `input`, may be NULL,
+ * plus max_tokens). @param json owned, a JSON object; free with vlm_string_free()
+ */
+struct vlm_input;
+VLM_API vlm_status vlm_inspect(char **json, const char *dir, const vlm_load_options *options,
+                               const struct vlm_input *input, uint32_t max_tokens, vlm_error *err);
+
+/* ---- input ------------------------------------------------------------------------------------------- */
+/** Wishes about picture processing; zero means what the checkpoint says. */
+typedef struct vlm_processing {
+    size_t struct_size;
+    uint64_t min_pixels, max_pixels; /**< pixel budget of a picture, for families that have one */
+    vlm_size resize;                 /**< best fit inside, before the family's own processing */
+    int image_backend;               /**< 0: Pillow's pixels */
+    double fps;                      /**< of videos given as frames */
+    uint32_t max_frames;
+} vlm_processing;
+#define VLM_PROCESSING_INIT { sizeof(vlm_processing), 0, 0, { 0, 0 }, 0, 0, 0 }
+
+/** What a user says and shows. One thread at a time. */
+typedef struct vlm_input vlm_input;
+/** @param out owned */
+VLM_API vlm_status vlm_input_new(vlm_input **out, vlm_error *err);
+VLM_API void vlm_input_free(vlm_input *input);
+/** Appends a message. Images and videos added before it and since the last message belong to it.
+ * @param role "user", "assistant", "system" @param text UTF-8, copied; plain text: no special token in it counts */
+VLM_API vlm_status vlm_input_add_message(vlm_input *input, const char *role, const char *text,
+                                         vlm_error *err);
+/** Sets the whole chat: a JSON array of messages in OpenAI form (content parts text, image, image_url,
+ * video). Pictures named by path in parts are opened; parts without a path take the added ones in order. */
+VLM_API vlm_status vlm_input_set_messages(vlm_input *input, const char *json, vlm_error *err);
+/** Sets the prompt as it is: no template, special tokens parsed, media placeholders as the checkpoint writes them. */
+VLM_API vlm_status vlm_input_set_raw(vlm_input *input, const char *text, vlm_error *err);
+/** Adds a picture. @param image consumed */
+VLM_API vlm_status vlm_input_add_image(vlm_input *input, vlm_image *image, vlm_error *err);
+/** Opens and adds a picture file. */
+VLM_API vlm_status vlm_input_add_image_file(vlm_input *input, const char *path, vlm_error *err);
+/** Adds a video given as frames, all of one size. @param frames [n] consumed (the images, not the array)
+ * @param fps frames per second; 0: unknown */
+VLM_API vlm_status vlm_input_add_video(vlm_input *input, vlm_image *const *frames, size_t n, double fps,
+                                       vlm_error *err);
+/** Adds the pictures of a directory, in name order, as one video. */
+VLM_API vlm_status vlm_input_add_video_dir(vlm_input *input, const char *dir, double fps,
+                                           vlm_error *err);
+/** Copies the wishes. */
+VLM_API vlm_status vlm_input_set_processing(vlm_input *input, const vlm_processing *processing,
+                                            vlm_error *err);
+/** A further variable of the chat template. @param json any JSON value ("tools" is an array of tools) */
+VLM_API vlm_status vlm_input_set_variable(vlm_input *input, const char *name, const char *json,
+                                          vlm_error *err);
+
+/* ---- prepared input ------------------------------------------------------------------------------------ */
+/** Token ids, masks, pixels and grids. Immutable once made, thread-safe. */
+typedef struct vlm_prepared vlm_prepared;
+/** Renders the chat template, expands media, tokenizes, processes pictures.
+ * A later turn of a session takes an input with only the new messages. */
+VLM_API vlm_status vlm_prepare(vlm_prepared **out, const vlm_context *context, const vlm_input *input,
+                               vlm_error *err);
+/** Reads a prepared input (a safetensors file with the names Hugging Face's processor uses). */
+VLM_API vlm_status vlm_prepared_load(vlm_prepared **out, const vlm_context *context, const char *path,
+                                     vlm_error *err);
+/** Writes a prepared input as such a file. */
+VLM_API vlm_status vlm_prepared_save(const vlm_prepared *prepared, const char *path, vlm_error *err);
+VLM_API void vlm_prepared_free(vlm_prepared *prepared);
+/** Number of prompt tokens, and how many of them are media tokens (*media_tokens may be NULL). */
+VLM_API size_t vlm_prepared_tokens(const vlm_prepared *prepared, size_t *media_tokens);
+
+/* ---- session ----------------------------------------------------------------------------------------------- */
+/** How the next token is chosen. Zero means the default named. Filters act on untempered probabilities,
+ * in the order top_p, min_p, top_k, and the temperature comes last, as in mlx-vlm. */
+typedef struct vlm_sampling {
+    float temperature;         /**< 0: greedy */
+    float top_p;               /**< 0 or 1: off */
+    float min_p;               /**< 0: off */
+    uint32_t top_k;            /**< 0: off */
+    float repetition_penalty;  /**< 0 or 1: off */
+    float presence_penalty;    /**< 0: off */
+    float frequency_penalty;   /**< 0: off */
+    uint32_t penalty_window;   /**< last tokens that penalties look at, prompt included; 0: 20 */
+    uint64_t seed;
+} vlm_sampling;
+
+/** How a session runs. */
+typedef struct vlm_session_options {
+    size_t struct_size;
+    uint32_t context;            /**< tokens the session can hold; 0: what the first feed and max_tokens need */
+    uint32_t max_tokens;         /**< tokens to generate per turn; 0: 256 */
+    uint32_t prefill_step;       /**< rows of the prompt worked on at once; 0: 2,048 */
+    vlm_sampling sampling;
+    bool ignore_eos;
+    const char *const *stops;    /**< stop strings; copied */
+    size_t n_stops;
+    /** Called between prefill steps with rows done and in all; a nonzero return cancels. May be NULL. */
+    int (*progress)(void *user, size_t done, size_t total);
+    void *progress_user;
+} vlm_session_options;
+#define VLM_SESSION_OPTIONS_INIT { sizeof(vlm_session_options), 0, 0, 0, { 0, 0, 0, 0, 0, 0, 0, 0, 0 }, false, NULL, 0, NULL, NULL }
+
+/** Why a turn ended. */
+typedef enum vlm_finish { VLM_FINISH_NONE, VLM_FINISH_STOP, VLM_FINISH_LENGTH, VLM_FINISH_CANCEL } vlm_finish;
+
+/** One step of generation. */
+typedef struct vlm_piece {
+    const char *text;  /**< UTF-8, whole characters, NUL-terminated; may be empty; borrowed until the next call */
+    size_t bytes;
+    uint32_t token;    /**< the id generated */
+    bool has_token;    /**< false for the last piece, which may carry held-back text only */
+    vlm_finish finish; /**< set on the last piece */
+} vlm_piece;
+
+/** One timeline: the state of every layer, and the sampler. One thread at a time. */
+typedef struct vlm_session vlm_session;
+/** @param out owned; must be freed before the context @param options NULL: defaults; copied */
+VLM_API vlm_status vlm_session_new(vlm_session **out, const vlm_context *context,
+                                   const vlm_session_options *options, vlm_error *err);
+VLM_API void vlm_session_free(vlm_session *session);
+/** Reads a prompt (prefill): the first turn, or a further one behind what is there. On an error the session
+ * is as before the call. */
+VLM_API vlm_status vlm_session_feed(vlm_session *session, const vlm_prepared *prepared, vlm_error *err);
+/** Generates one token. VLM_OK: piece holds it. VLM_DONE: the turn is over, piece holds what text was left
+ * and the finish reason. To cancel is to stop calling. */
+VLM_API vlm_status vlm_session_next(vlm_session *session, vlm_piece *piece, vlm_error *err);
+/** Advances several sessions of one context together by one token each.
+ * @param sessions,pieces,statuses [n]; statuses get what vlm_session_next would return */
+VLM_API vlm_status vlm_sessions_next(vlm_session *const *sessions, vlm_piece *pieces,
+                                     vlm_status *statuses, size_t n, vlm_error *err);
+/** Forgets everything; the memory is kept. */
+VLM_API void vlm_session_reset(vlm_session *session);
+
+/** What happened so far. */
+typedef struct vlm_session_stats {
+    size_t prompt_tokens, generated_tokens; /**< of the last turn */
+    size_t length, capacity;                /**< tokens held, tokens that fit */
+    double vision_ms, prefill_ms, decode_ms;
+    uint64_t kv_bytes, scratch_bytes;
+} vlm_session_stats;
+VLM_API void vlm_session_get_stats(const vlm_session *session, vlm_session_stats *stats);
+
+/** One answer in one call. @param text owned; free with vlm_string_free() */
+VLM_API vlm_status vlm_generate(char **text, const vlm_context *context, const vlm_input *input,
+                                const vlm_session_options *options, vlm_error *err);
+
+/** Stages of a forward pass that can be written to a file. */
+typedef enum vlm_stage { VLM_STAGE_VISION, VLM_STAGE_LAYERS, VLM_STAGE_LOGITS } vlm_stage;
+/** Runs a prompt and writes the values of one stage: `image_features`; `hidden.0` ... `hidden.norm`;
+ * `logits`. (The processor's stage is vlm_prepared_save().) */
+VLM_API vlm_status vlm_dump_stage(const vlm_context *context, const vlm_prepared *prepared,
+                                  vlm_stage stage, const char *path, vlm_error *err);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: MIT */
+/* Models for the engine: building (config tables, weight binding), registries, prepared inputs, plans.
+ * The page that model authors read is vlm/extend/model.h; one VLM is one unit here that includes
+ * nothing but vlm/extend.h. */
+#ifndef VLM_MODELS_INTERNAL_H
+#define VLM_MODELS_INTERNAL_H
+
+#include "core/core.h"
+#include "io/io.h"
+#include "media/media.h"
+#include "nn/nn.h"
+#include "tensor/tensor.h"
+#include "text/text.h"
+#include "vlm/extend.h"
+
+/* ---- building (build.c, bind.c) ------------------------------------------------------------------ */
+typedef struct vmodel_build_args {
+    const vlm_json *config;
+    const char *config_text;
+    const vio_tensors *tensors; /* NULL: inspection without weights, every tensor counts as missing */
+    const vcore_log *log;
+    vcore_arena *arena;         /* lives as long as the model */
+    vtensor_backend *backend;
+} vmodel_build_args;
+vlm_status vmodel_build_new(vlm_build **out, const vmodel_build_args *args, vlm_error *err);
+void vmodel_build_free(vlm_build *b);
+/* After construction: tensors of the checkpoint that nothing named. Strict: the first one is an error. */
+vlm_status vmodel_build_check_unused(const vlm_build *b, bool lenient, vlm_error *err);
+typedef struct vmodel_usage {
+    uint64_t parameters, weight_bytes, computed_bytes;
+    const char *const *missing;
+    size_t n_missing;
+    const char *const *unused;
+    size_t n_unused;
+} vmodel_usage;
+const vmodel_usage *vmodel_build_usage(const vlm_build *b);
+
+/* ---- text decoders and vision towers (text/, vision/): registries keyed by their own model_type ---- */
+/* ---- registries (registry.c, builtin.c) ------------------------------------------------------------ */
+const vlm_model_type *vmodel_find(const vlm_registry *r, const char *model_type);
+const vlm_processor_type *vmodel_find_processor(const vlm_registry *r, const char *processor_class);
+/* The one place where built-in families are listed: one line each. */
+extern const vlm_model_type *const vmodel_builtin[];
+extern const vlm_processor_type *const vmodel_builtin_processors[];
+
+/* ---- prepared inputs and plans (prepared.c, plan.c) -------------------------------------------------- */
+vlm_status vmodel_prepared_new(vlm_prepared **out, vlm_error *err);
+vlm_status vmodel_prepared_set_ids(vlm_prepared *p, const uint32_t *ids, size_t n, vlm_error *err);
+size_t vmodel_prepared_count(const vlm_prepared *p);
+const vlm_array *vmodel_prepared_at(const vlm_prepared *p, size_t i);
+void vmodel_prepared_set_media_tokens(vlm_prepared *p, size_t n);
+vlm_status vmodel_plan_new(vlm_plan **out, const vlm_media_item *media, size_t n,
+                           const vlm_processing *processing, vlm_error *err);
+void vmodel_plan_free(vlm_plan *plan);
+
+#endif
