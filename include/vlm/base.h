@@ -112,6 +112,9 @@ typedef struct vlm_limits {
 
 #define VLM_LIMITS_INIT { sizeof(vlm_limits), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
 
+/** Frees a string that the library gave as owned; NULL is fine. */
+VLM_API void vlm_string_free(char *string);
+
 /** Release version as "major.minor.patch"; borrowed, static. Thread-safe. */
 VLM_API const char *vlm_version(void);
 

@@ -70,9 +70,6 @@ VLM_API vlm_status vlm_template_render(char **out, const char *dir, const char *
                                        const char *variables_json, const vlm_limits *limits,
                                        vlm_error *err);
 
-/** Frees a string that the library returned as owned; NULL is fine. */
-VLM_API void vlm_string_free(char *string);
-
 #ifdef __cplusplus
 }
 #endif

@@ -40,14 +40,15 @@ static inline bool vcore_add(size_t a, size_t b, size_t *out) {
  * Every allocation of the library goes through these, so that tests can make the k-th one fail by
  * hooking malloc, and so that a decode step can be proven to make none. Zeroed unless said. */
 void *vcore_alloc(size_t bytes);                     /* zeroed; NULL when bytes is 0 or no memory */
-void *vcore_alloc_array(size_t n, size_t size);      /* zeroed, n*size checked */
-void *vcore_realloc_array(void *p, size_t n, size_t size); /* new bytes not zeroed */
+void *vcore_alloc_array(size_t n, size_t size);      /* zeroed, n*size checked; NULL when that is 0 */
+/* New bytes are not zeroed. NULL only without memory (p is then untouched): none is kept as one byte. */
+void *vcore_realloc_array(void *p, size_t n, size_t size);
 void *vcore_alloc_aligned(size_t bytes);             /* 64-byte aligned, zeroed; free with vcore_free */
 void vcore_free(void *p);
 char *vcore_strdup(const char *s);
 char *vcore_strndup(const char *s, size_t n);
 
-/* Arena: many small allocations with one lifetime; 16-byte aligned, zeroed. */
+/* Arena: many small allocations with one lifetime; 16-byte aligned, zeroed. NULL only without memory. */
 typedef struct vcore_arena vcore_arena;
 vcore_arena *vcore_arena_new(void);
 void *vcore_arena_alloc(vcore_arena *a, size_t bytes);
@@ -80,7 +81,11 @@ void vcore_buf_printf(vcore_buf *b, const char *fmt, ...) VLM_PRINTF(2, 3);
 void vcore_buf_free(vcore_buf *b);
 char *vcore_buf_take(vcore_buf *b); /* owned by the caller, "" when empty; NULL when failed */
 
-/* String -> uint32 hash map (open addressing, FNV-1a or better); keys are copied into its arena. */
+/* Keyed hash: with a seed of its own per table, a file cannot be made to collide in it. Never stored. */
+uint64_t vcore_hash_seed(void);
+uint64_t vcore_hash(uint64_t seed, vcore_str s);
+
+/* String -> uint32 hash map; keys are copied into its arena. */
 typedef struct vcore_map vcore_map;
 vcore_map *vcore_map_new(size_t expected);
 bool vcore_map_put(vcore_map *m, vcore_str key, uint32_t value); /* replaces; false: no memory */
@@ -102,9 +107,11 @@ size_t vcore_utf8_encode(uint32_t cp, char out[4]); /* bytes written, 1..4 */
 /* Number of bytes at the end of s[0..n) that start a character not yet complete (0..3). */
 size_t vcore_utf8_incomplete(const char *s, size_t n);
 
-/* ---- JSON (json.c, over json-c) --------------------------------------------------------------------
+/* ---- JSON (json.c) -----------------------------------------------------------------------------------
  * Python's json as transformers uses it: NaN, Infinity and -Infinity are taken, the last of two equal
- * keys wins, \u0000 is kept. Depth is limited (256). A document is immutable and shareable. */
+ * keys wins, \u0000 is kept, an integer beyond 64 bits is read as a real; a byte order mark, invalid
+ * UTF-8, text behind the value and depth beyond 256 are refused. Unlike there, a lone surrogate escape
+ * gives U+FFFD. Errors say file, line and column. A document is immutable: any thread may read it. */
 typedef struct vcore_json vcore_json;            /* a value inside a document */
 typedef struct vcore_json_doc vcore_json_doc;    /* owns the values */
 typedef enum vcore_json_kind {
@@ -126,7 +133,7 @@ const vcore_json *vcore_json_at(const vcore_json *array, size_t i);
 bool vcore_json_bool(const vcore_json *v, bool *out);
 bool vcore_json_int(const vcore_json *v, int64_t *out);   /* integers only; a real with integral value too */
 bool vcore_json_real(const vcore_json *v, double *out);   /* any number */
-bool vcore_json_string(const vcore_json *v, vcore_str *out); /* may contain NUL bytes */
+bool vcore_json_string(const vcore_json *v, vcore_str *out); /* may contain NULs; one follows it, too */
 /* Iterates an object in file order: start with it zeroed; false at the end. */
 typedef struct vcore_json_iter {
     void *state;
@@ -135,7 +142,7 @@ typedef struct vcore_json_iter {
     const vcore_json *value;
 } vcore_json_iter;
 bool vcore_json_next(const vcore_json *object, vcore_json_iter *it);
-/* Appends s as a JSON string with quotes (ASCII-safe escapes as needed, UTF-8 kept). */
+/* Appends s as a JSON string with quotes, as json.dumps(ensure_ascii=False); invalid bytes as U+FFFD. */
 void vcore_json_quote(vcore_buf *b, const char *s, size_t n);
 
 /* ---- half floats (half.c) -------------------------------------------------------------------------- */
@@ -152,10 +159,11 @@ uint16_t vcore_f32_to_f16(float f);  /* round to nearest even */
 /* ---- threads (threads.c) ----------------------------------------------------------------------------
  * A pool runs fn(arg, i, worker) for every i in [0, n); items go to whichever worker is free, so results
  * must not depend on who does what. worker is in [0, vcore_pool_size) and names a worker's scratch.
- * One caller at a time: concurrent callers take turns. The caller works too. */
+ * One caller at a time: concurrent callers take turns. The caller works too, as worker 0; fn must not
+ * run the same pool. A run allocates nothing. */
 typedef struct vcore_pool vcore_pool;
-vcore_pool *vcore_pool_new(int threads); /* <= 0: one per CPU the process may use */
-int vcore_pool_size(const vcore_pool *p);
+vcore_pool *vcore_pool_new(int threads); /* <= 0: one per CPU the process may use; NULL: no memory */
+int vcore_pool_size(const vcore_pool *p); /* less than asked where the system starts no more threads */
 void vcore_pool_run(vcore_pool *p, size_t n, void (*fn)(void *arg, size_t i, int worker), void *arg);
 void vcore_pool_free(vcore_pool *p);
 
