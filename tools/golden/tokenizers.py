@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: MIT
+"""Tiny BPE tokenizers in the manner of each family: same pipeline, same special tokens, a few hundred entries."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+
+CORPUS = """
+The quick brown fox jumps over the lazy dog while the small red square stays to the left of the large blue circle.
+Describe the picture. What is shown in this image? How many shapes are there? There are three green triangles here.
+What colour is the biggest one? It is yellow. Is there a circle above the square? Yes, there is. No, there is not.
+Read the text in the picture, please. Where is the letter? Between the second and the third row of the table.
+You are a helpful assistant that answers questions about pictures and videos. The user asks, the assistant answers.
+In 2024 we counted 1, 2, 3, 10, 25 and 100 objects; 7 of them were round. don't can't it's we'll they're I'm
+caption en answer en detect cat ; dog segment person ocr naïve café straße übergroß 北京 東京 Привет мир
+You are provided the following series of five frames from a video. Frame from 00:01: Compare the two images, then explain.
+def main(argc, argv): return 0 if argc > 1 else -1  # x = y + z * 3.14
+"""
+
+QWEN_SPLIT = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+
+
+def specials(names: list[str]) -> list[AddedToken]:
+    return [AddedToken(name, normalized=False, special=True) for name in names]
+
+
+def train(tokenizer: Tokenizer, vocab_size: int, alphabet: list[str], first: list[str] | None = None) -> None:
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size, initial_alphabet=alphabet, special_tokens=first or [], show_progress=False
+    )
+    tokenizer.train_from_iterator([line + "\n\n" for line in CORPUS.strip().split("\n")], trainer)
+
+
+def smollm(path: Path, merges: int, rows: int, cols: int) -> int:
+    """SmolLM2 with SmolVLM's tokens: digits one by one, then GPT-2's byte level. Returns the number of ids."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    train(tokenizer, 256 + merges, pre_tokenizers.ByteLevel.alphabet())
+    tokenizer.add_special_tokens(specials(["<|endoftext|>", "<|im_start|>", "<|im_end|>"]))
+    tokenizer.add_special_tokens(specials(["<fake_token_around_image>", "<image>", "<end_of_utterance>"]))
+    tokenizer.add_special_tokens(specials(["<global-img>"]))
+    grid = [f"<row_{r}_col_{c}>" for r in range(1, rows + 1) for c in range(1, cols + 1)]
+    tokenizer.add_special_tokens(specials(grid))
+    tokenizer.save(str(path))
+    return tokenizer.get_vocab_size()
+
+
+def qwen(path: Path, merges: int) -> int:
+    """Qwen2.5: NFC, the Split expression, byte level."""
+    tokenizer = Tokenizer(models.BPE(byte_fallback=False))
+    tokenizer.normalizer = normalizers.NFC()
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(QWEN_SPLIT), behavior="isolated", invert=False),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    train(tokenizer, 256 + merges, pre_tokenizers.ByteLevel.alphabet())
+    names = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|object_ref_start|>", "<|object_ref_end|>"]
+    names += ["<|box_start|>", "<|box_end|>", "<|quad_start|>", "<|quad_end|>", "<|vision_start|>", "<|vision_end|>"]
+    names += ["<|vision_pad|>", "<|image_pad|>", "<|video_pad|>"]
+    tokenizer.add_special_tokens(specials(names))
+    tokenizer.save(str(path))
+    return tokenizer.get_vocab_size()
+
+
+def gemma(path: Path, merges: int) -> int:
+    """Gemma: SentencePiece BPE as tokenizer.json has it: spaces become U+2581, unknown characters fall back to bytes."""
+    tokenizer = Tokenizer(models.BPE(byte_fallback=True, unk_token="<unk>", fuse_unk=True))
+    tokenizer.normalizer = normalizers.Replace(" ", "\u2581")
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(" ", behavior="merged_with_previous")
+    tokenizer.decoder = decoders.Sequence(
+        [decoders.Replace("\u2581", " "), decoders.ByteFallback(), decoders.Fuse()]
+    )
+    first = ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>"] + [f"<0x{byte:02X}>" for byte in range(256)]
+    alphabet = sorted(set("".join(CORPUS.split())) & {chr(code) for code in range(33, 127)}) + ["\u2581", "\n"]
+    # Words are cut at their spaces for training only, so that merges stay inside words as a trained model's mostly do.
+    tokenizer.pre_tokenizer = pre_tokenizers.Split("\u2581", behavior="merged_with_next")
+    train(tokenizer, len(first) + len(alphabet) + merges, alphabet, first)
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(" ", behavior="merged_with_previous")
+    tokenizer.add_special_tokens(specials(["<image>"]))
+    tokenizer.save(str(path))
+    # The trainer made every byte token special; in a real file they are plain entries of the vocabulary.
+    data = json.loads(path.read_text())
+    data["added_tokens"] = [token for token in data["added_tokens"] if not token["content"].startswith("<0x")]
+    path.write_text(json.dumps(data, indent=1, ensure_ascii=False) + "\n")
+    return tokenizer.get_vocab_size()
