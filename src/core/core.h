@@ -110,7 +110,7 @@ size_t vcore_utf8_incomplete(const char *s, size_t n);
 /* ---- JSON (json.c) -----------------------------------------------------------------------------------
  * Python's json as transformers uses it: NaN, Infinity and -Infinity are taken, the last of two equal
  * keys wins, \u0000 is kept, an integer beyond 64 bits is read as a real; a byte order mark, invalid
- * UTF-8, text behind the value and depth beyond 256 are refused. Unlike there, a lone surrogate escape
+ * UTF-8, text behind the value, depth beyond 256 and more than 8,388,608 values are refused. Unlike there, a lone surrogate escape
  * gives U+FFFD. Errors say file, line and column. A document is immutable: any thread may read it. */
 typedef struct vcore_json vcore_json;            /* a value inside a document */
 typedef struct vcore_json_doc vcore_json_doc;    /* owns the values */
@@ -134,6 +134,8 @@ bool vcore_json_bool(const vcore_json *v, bool *out);
 bool vcore_json_int(const vcore_json *v, int64_t *out);   /* integers only; a real with integral value too */
 bool vcore_json_real(const vcore_json *v, double *out);   /* any number */
 bool vcore_json_string(const vcore_json *v, vcore_str *out); /* may contain NULs; one follows it, too */
+/* A key that the object's text has more than once; NULL: none. For formats that forbid it. */
+const char *vcore_json_repeated(const vcore_json *object);
 /* Iterates an object in file order: start with it zeroed; false at the end. */
 typedef struct vcore_json_iter {
     void *state;

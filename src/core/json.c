@@ -8,7 +8,7 @@
 #include <math.h>
 #include <stdlib.h>
 
-enum { MAX_DEPTH = 256, SMALL_OBJECT = 8 };
+enum { MAX_DEPTH = 256, MAX_VALUES = 1 << 23, SMALL_OBJECT = 8 };
 
 typedef struct dict dict;
 
@@ -38,6 +38,7 @@ struct dict {
     uint32_t *index; /* member + 1, 0: free; open addressing. NULL in a small object */
     size_t mask;
     uint64_t seed;
+    const char *repeated;
 };
 
 struct vcore_json_doc {
@@ -74,7 +75,7 @@ typedef struct parser {
     locale_t c_locale;    /* numbers have a point whatever the program's locale says */
     int depth;
     member *stack; /* finished members of the arrays and objects still open */
-    size_t count, capacity;
+    size_t count, capacity, values;
     vlm_error *err;
 } parser;
 
@@ -212,6 +213,8 @@ static vlm_status parse_word(parser *ps, vcore_json *out) {
 }
 
 static vlm_status push(parser *ps, vcore_str key, const vcore_json *value) {
+    if (++ps->values > MAX_VALUES) /* a value takes up to 50 times the two bytes of "1," */
+        return vcore_fail(ps->err, VLM_ERR_LIMIT, "%s: more than %d values", ps->name, MAX_VALUES);
     if (ps->count == ps->capacity) {
         size_t capacity = ps->capacity ? ps->capacity * 2 : 64;
         member *stack = vcore_realloc_array(ps->stack, capacity, sizeof *stack);
@@ -273,6 +276,7 @@ static vlm_status build_object(parser *ps, const member *members, size_t n, vcor
         member *same = !slot ? find(o, members[i].key) : *slot ? &own[*slot - 1] : NULL;
         if (same) {
             same->value = members[i].value;
+            o->repeated = same->key.p;
             continue;
         }
         own[o->count++] = members[i];
@@ -444,6 +448,10 @@ bool vcore_json_string(const vcore_json *v, vcore_str *out) {
     if (vcore_json_kind_of(v) != VCORE_JSON_STRING) return false;
     *out = v->string;
     return true;
+}
+
+const char *vcore_json_repeated(const vcore_json *object) {
+    return vcore_json_kind_of(object) == VCORE_JSON_OBJECT ? object->object->repeated : NULL;
 }
 
 bool vcore_json_next(const vcore_json *object, vcore_json_iter *it) {

@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: MIT */
+/* Writes a safetensors file. Owns the layout: widest types first, then by name, as Hugging Face's writer
+ * does it, so that every tensor lies at a multiple of its element's size. */
+#include "io/io.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+static vlm_status tensor_bytes(uint64_t *out, const vio_out_tensor *t, const char *path,
+                               vlm_error *err) {
+    bool fits = t->rank >= 0 && t->rank <= VIO_MAX_RANK;
+    *out = vio_dtype_size(t->dtype);
+    for (int i = 0; fits && i < t->rank; i++) fits = !__builtin_mul_overflow(*out, t->shape[i], out);
+    if (fits && *out <= INT64_MAX) return VLM_OK;
+    return vcore_fail(err, VLM_ERR_ARGUMENT, "%s: tensor '%s': impossible shape", path, t->name);
+}
+
+static int by_width_and_name(const void *a, const void *b) {
+    const vio_out_tensor *x = *(const vio_out_tensor *const *)a, *y = *(const vio_out_tensor *const *)b;
+    size_t wx = vio_dtype_size(x->dtype), wy = vio_dtype_size(y->dtype);
+    return wx != wy ? (wx < wy ? 1 : -1) : strcmp(x->name, y->name);
+}
+
+static vlm_status build_header(vcore_buf *b, const vio_out_tensor *const *order, size_t n,
+                               const char *format, const char *path, vlm_error *err) {
+    static const char eight[8] = { 0 };
+    uint64_t begin = 0, bytes;
+    vcore_buf_add(b, eight, 8); /* the length, once it is known */
+    vcore_buf_puts(b, "{");
+    if (format) {
+        vcore_buf_puts(b, "\"__metadata__\":{\"format\":");
+        vcore_json_quote(b, format, strlen(format));
+        vcore_buf_puts(b, n ? "}," : "}");
+    }
+    for (size_t i = 0; i < n; i++, begin += bytes) {
+        const vio_out_tensor *t = order[i];
+        VTRY(tensor_bytes(&bytes, t, path, err));
+        if (i && strcmp(order[i - 1]->name, t->name) == 0)
+            return vcore_fail(err, VLM_ERR_ARGUMENT, "%s: tensor '%s' comes twice", path, t->name);
+        vcore_json_quote(b, t->name, strlen(t->name));
+        vcore_buf_printf(b, ":{\"dtype\":\"%s\",\"shape\":[", vio_dtype_name(t->dtype));
+        for (int k = 0; k < t->rank; k++)
+            vcore_buf_printf(b, "%s%llu", k ? "," : "", (unsigned long long)t->shape[k]);
+        vcore_buf_printf(b, "],\"data_offsets\":[%llu,%llu]}%s", (unsigned long long)begin,
+                         (unsigned long long)(begin + bytes), i + 1 < n ? "," : "");
+    }
+    vcore_buf_puts(b, "}");
+    while (b->n % 8 && !b->failed) vcore_buf_puts(b, " ");
+    if (b->failed) return vcore_no_memory(err, path);
+    uint64_t length = b->n - 8;
+    memcpy(b->p, &length, 8);
+    return VLM_OK;
+}
+
+static vlm_status write_all(int fd, const void *data, uint64_t n, const char *path, vlm_error *err) {
+    const char *p = data;
+    while (n) {
+        ssize_t wrote = write(fd, p, n < 1u << 30 ? (size_t)n : 1u << 30);
+        if (wrote < 0 && errno == EINTR) continue;
+        if (wrote < 0) return vio_fail_errno(err, path, "cannot write", errno);
+        p += wrote;
+        n -= (uint64_t)wrote;
+    }
+    return VLM_OK;
+}
+
+static vlm_status write_file(const char *path, const char *temporary, const vcore_buf *head,
+                             const vio_out_tensor *const *order, size_t n, vlm_error *err) {
+    int fd = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    if (fd < 0) return vio_fail_errno(err, temporary, "cannot create", errno);
+    vlm_status status = write_all(fd, head->p, head->n, path, err);
+    for (size_t i = 0; i < n && status >= 0; i++) {
+        uint64_t bytes;
+        status = tensor_bytes(&bytes, order[i], path, err);
+        if (status >= 0) status = write_all(fd, order[i]->data, bytes, path, err);
+    }
+    if (close(fd) != 0 && status >= 0) status = vio_fail_errno(err, path, "cannot write", errno);
+    if (status >= 0 && rename(temporary, path) != 0)
+        status = vio_fail_errno(err, path, "cannot rename to it", errno);
+    if (status < 0) unlink(temporary);
+    return status;
+}
+
+vlm_status vio_safetensors_write(const char *path, const vio_out_tensor *tensors, size_t n,
+                                 const char *format_or_null, vlm_error *err) {
+    vcore_buf head = { 0 }, temporary = { 0 };
+    const vio_out_tensor **order = vcore_alloc_array(n ? n : 1, sizeof *order);
+    vcore_buf_printf(&temporary, "%s.%ld.tmp", path, (long)getpid());
+    vlm_status status = order && !temporary.failed ? VLM_OK : vcore_no_memory(err, path);
+    for (size_t i = 0; order && i < n; i++) order[i] = &tensors[i];
+    if (order) qsort(order, n, sizeof *order, by_width_and_name);
+    if (status >= 0) status = build_header(&head, order, n, format_or_null, path, err);
+    if (status >= 0) status = write_file(path, temporary.p, &head, order, n, err);
+    vcore_free(order);
+    vcore_buf_free(&head);
+    vcore_buf_free(&temporary);
+    return status;
+}
