@@ -17,7 +17,8 @@
 typedef struct vmodel_build_args {
     const vlm_json *config;
     const char *config_text;
-    const vio_tensors *tensors; /* NULL: inspection without weights, every tensor counts as missing */
+    const vio_tensors *tensors; /* NULL: none, every tensor counts as missing */
+    bool inspect;               /* missing tensors are listed and bound without data, not an error */
     const vcore_log *log;
     vcore_arena *arena;         /* lives as long as the model */
     vtensor_backend *backend;

@@ -50,13 +50,15 @@ typedef struct vlm_config_field {
     vlm_field_type type;
     size_t offset;          /**< of the member in the struct that is filled */
     double min, max;
-    double fallback;        /**< value when absent */
+    double fallback;        /**< value when absent; VLM_KEEP: the member stays as it is */
     bool required;          /**< absent is an error */
     const vlm_name *names;  /**< VLM_FIELD_NAME only */
 } vlm_config_field;
 
 /** Rows of a table: VLM_INT(config, hidden_size, "hidden_size", 1, 65536, VLM_REQUIRED). */
 #define VLM_REQUIRED (-1e308)
+/** Fallback of fields whose default is already in the struct (defaults that depend on the type). */
+#define VLM_KEEP (-1e307)
 #define VLM_ROW_(s, m, k, t, lo, hi, d, names)                                                     \
     { k, t, offsetof(s, m), lo, hi, d, (d) == VLM_REQUIRED, names }
 #define VLM_INT(s, m, k, lo, hi, d) VLM_ROW_(s, m, k, VLM_FIELD_INT, lo, hi, d, NULL)

@@ -48,6 +48,19 @@ typedef enum vlm_weight_kind {
 /** Indices into the dims array end with -1. */
 #define VLM_DIMS(...) { __VA_ARGS__, -1 }
 
+/** Rows of a weight table: VLM_BIND_LINEAR(layer, q_proj, "layers.%d.self_attn.q_proj", VLM_NEVER, Q, DIM)
+ * has its member, its name, when it has a bias, and its shape; _IF has the condition of the row first. */
+#define VLM_BIND_ROW_(k, w, s, m, n, b, ...)                                                        \
+    { VLM_WEIGHT_##k, n, offsetof(s, m), VLM_DIMS(__VA_ARGS__), w, b }
+#define VLM_BIND_LINEAR(...) VLM_BIND_ROW_(LINEAR, VLM_ALWAYS, __VA_ARGS__)
+#define VLM_BIND_LINEAR_IF(when, ...) VLM_BIND_ROW_(LINEAR, when, __VA_ARGS__)
+#define VLM_BIND_MATRIX(s, m, n, ...) VLM_BIND_ROW_(MATRIX, VLM_ALWAYS, s, m, n, VLM_NEVER, __VA_ARGS__)
+#define VLM_BIND_NORM(...) VLM_BIND_ROW_(NORM, VLM_ALWAYS, __VA_ARGS__)
+#define VLM_BIND_NORM_IF(when, ...) VLM_BIND_ROW_(NORM, when, __VA_ARGS__)
+#define VLM_BIND_CONV(...) VLM_BIND_ROW_(CONV, VLM_ALWAYS, __VA_ARGS__)
+#define VLM_BIND_IGNORED(n) { VLM_WEIGHT_IGNORED, n, 0, { -1 }, VLM_ALWAYS, VLM_NEVER }
+#define VLM_BIND_IGNORED_IF(when, n) { VLM_WEIGHT_IGNORED, n, 0, { -1 }, when, VLM_NEVER }
+
 /** A row of a weight table. */
 typedef struct vlm_weight_row {
     vlm_weight_kind kind;
@@ -60,8 +73,8 @@ typedef struct vlm_weight_row {
 
 /** Weight tables of a part, bound in one call for one object (a layer, a tower, a model). */
 typedef struct vlm_binding {
-    const char *prefix;          /**< in front of every name; alternatives by '|', e.g. Hugging Face's
-                                      old and new nesting and MLX's */
+    const char *prefix;          /**< in front of every name, its last dot included; alternatives by '|'
+                                      (one may be empty): Hugging Face's old and new nesting, MLX's */
     int layer;                   /**< value of "%d" */
     const int64_t *dims;         /**< what the rows' dims index */
     unsigned conditions;         /**< bits that hold */
@@ -107,15 +120,17 @@ typedef struct vlm_text_info {
     const vlm_state_layer *state; /**< [layers] */
 } vlm_text_info;
 
-/** Where the names of a decoder's weights begin, alternatives by '|'. */
-typedef struct vlm_text_names {
-    const char *model;   /**< in front of "embed_tokens", "layers.0", "norm" */
-    const char *lm_head; /**< in front of "lm_head" */
-} vlm_text_names;
+/** What a decoder is built from. */
+typedef struct vlm_text_options {
+    const vlm_json *config;    /**< text_config; NULL: the defaults of fallback_type */
+    const char *fallback_type; /**< type when the config names none */
+    const char *prefix;        /**< in front of "embed_tokens", "layers.0", "norm"; as in vlm_binding */
+    const char *head_prefix;   /**< in front of "lm_head" */
+    bool tied;                 /**< the head is the embedding table; a copy of it in the file is ignored */
+} vlm_text_options;
 
-/** Builds the decoder that text_config names. @param fallback_type when text_config has no model_type */
-VLM_API vlm_status vlm_text_new(vlm_text **out, vlm_build *build, const vlm_json *text_config,
-                                const char *fallback_type, const vlm_text_names *names,
+/** Builds the decoder that the config's model_type names. */
+VLM_API vlm_status vlm_text_new(vlm_text **out, vlm_build *build, const vlm_text_options *options,
                                 vlm_error *err);
 VLM_API const vlm_text_info *vlm_text_get_info(const vlm_text *text);
 /** Token embeddings as they enter the merge. @param ids I32 [n] @return [n, dim] */
@@ -129,18 +144,23 @@ VLM_API vlm_tensor vlm_text_logits(vlm_frame *f, const vlm_text *text, vlm_tenso
 typedef struct vlm_vision vlm_vision;
 /** Input of a tower; each type says which fields it reads. */
 typedef struct vlm_vision_input {
-    vlm_tensor pixels;          /**< [n, channels, height, width], or [patches, values] with grids */
-    const uint8_t *patch_mask;  /**< host [n, grid_h, grid_w], 1 where a patch holds picture; NULL: all */
+    vlm_tensor pixels;          /**< one picture [channels, height, width], or [patches, values] with grids */
+    const uint8_t *patch_mask;  /**< host [grid_h, grid_w], 1 where a patch holds picture; NULL: all do */
     const int64_t *grids;       /**< host [n_grids][3]: time, height, width in patches */
     int n_grids;
 } vlm_vision_input;
-/** @param prefix in front of the tower's names, alternatives by '|' @param text_dim for towers that merge into it */
+/** Builds the tower that the config's model_type names. @param vision_config NULL: the defaults of
+ * fallback_type, which also counts when the config names none @param prefix as in vlm_binding */
 VLM_API vlm_status vlm_vision_new(vlm_vision **out, vlm_build *build, const vlm_json *vision_config,
                                   const char *fallback_type, const char *prefix, vlm_error *err);
-/** Width of a row of vlm_vision_forward. */
-VLM_API int64_t vlm_vision_dim(const vlm_vision *vision);
-/** Patch side in pixels. */
-VLM_API int64_t vlm_vision_patch(const vlm_vision *vision);
+/** Properties of a tower that others need. */
+typedef struct vlm_vision_info {
+    int64_t dim;        /**< width of a row of vlm_vision_forward */
+    int64_t channels;
+    int64_t image_size; /**< side of a picture in pixels; 0: any */
+    int64_t patch_size; /**< side of a patch in pixels */
+} vlm_vision_info;
+VLM_API const vlm_vision_info *vlm_vision_get_info(const vlm_vision *vision);
 /** @return [rows, dim]: rows in patch order picture by picture (merged patches, where the tower merges) */
 VLM_API vlm_tensor vlm_vision_forward(vlm_frame *f, const vlm_vision *vision,
                                       const vlm_vision_input *input);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /**
  * @file nn.h
- * @brief Blocks that models share: MLPs, patches, rotary frequencies.
+ * @brief Blocks that models share: MLPs, walks over rows, patches, rotary frequencies.
  *
  * Part of the extension interface (vlm/extend.h): version-locked, without an ABI promise.
  * All functions follow the rules of vlm/extend/tensor.h (sticky errors, temporaries in the frame).
@@ -30,15 +30,36 @@ typedef struct vlm_gated_mlp {
     vlm_activation act;
 } vlm_gated_mlp;
 
-/** @param x [n, dim] @return [n, out]. Works through rows in pieces, so that the wide middle stays small. */
+/** @param x [n, dim] @return [n, out] */
 VLM_API vlm_tensor vlm_apply_mlp(vlm_frame *f, vlm_tensor x, const vlm_mlp *mlp);
-/** @param x [n, dim] @return [n, out]. Likewise. */
+/** @param x [n, dim] @return [n, out] */
 VLM_API vlm_tensor vlm_apply_gated_mlp(vlm_frame *f, vlm_tensor x, const vlm_gated_mlp *mlp);
 
 /**
- * Pictures cut into squares. @param pixels [n, channels, height, width], sides multiples of patch
- * @return [n * (height / patch) * (width / patch), channels * patch * patch], row by row, each in the
- * order of a convolution kernel [channels, patch, patch].
+ * A walk over the rows of x in pieces, for blocks that are wide in the middle: what a piece makes is given
+ * back before the next one begins, so that the middle is never held for all rows.
+ * @code
+ * for (vlm_pieces p = vlm_pieces_of(f, x, intermediate_size); vlm_pieces_next(&p);)
+ *     vlm_add_to(f, p.rows, vlm_apply_mlp(f, vlm_layer_norm(f, p.rows, &norm), &mlp));
+ * @endcode
+ */
+typedef struct vlm_pieces {
+    vlm_tensor rows; /**< the piece at hand, a view of x */
+    vlm_frame *frame;
+    vlm_tensor x;
+    int64_t next, step;
+    vlm_scope scope;
+    bool open;
+} vlm_pieces;
+/** @param x [n, ...] @param width values a row that the widest temporary of the body has */
+VLM_API vlm_pieces vlm_pieces_of(vlm_frame *f, vlm_tensor x, int64_t width);
+/** Steps to the next piece; false behind the last, and when the frame has failed. Run to the end. */
+VLM_API bool vlm_pieces_next(vlm_pieces *p);
+
+/**
+ * A picture cut into squares. @param pixels [channels, height, width], sides multiples of patch
+ * @return [(height / patch) * (width / patch), channels * patch * patch], row by row, each in the order of
+ * a convolution kernel [channels, patch, patch].
  */
 VLM_API vlm_tensor vlm_patches(vlm_frame *f, vlm_tensor pixels, int64_t patch);
 

@@ -89,6 +89,8 @@ VLM_API vlm_tensor vlm_columns(vlm_frame *f, vlm_tensor x, int64_t start, int64_
 VLM_API vlm_tensor vlm_permute(vlm_frame *f, vlm_tensor x, const int *axes);
 /** Contiguous float32 copy of x (any float type). */
 VLM_API vlm_tensor vlm_copy(vlm_frame *f, vlm_tensor x);
+/** x = y: the same shape; x may be a view, e.g. rows of a larger result. */
+VLM_API void vlm_copy_to(vlm_frame *f, vlm_tensor x, vlm_tensor y);
 /** Rows of `parts` one below the other: [sum of rows, ...]. */
 VLM_API vlm_tensor vlm_concat(vlm_frame *f, const vlm_tensor *parts, int n_parts);
 /** y[i] = x[index[i]]. @param x [rows, dim] @param index I32 [n] @return [n, dim] */
