@@ -56,6 +56,7 @@ class Variant:
     draws: list[tuple[str, Callable[[tuple[int, ...]], Draw]]]
     names: Callable[[str], dict[str, str]]
     cases: list[Case]
+    extras: list[dict] = field(default_factory=list)
     processor_patch: Callable[[Any], None] | None = None
 
     @property
@@ -340,12 +341,21 @@ def sees_every_patch(model: Any, batch: dict[str, torch.Tensor], blank: Callable
     return min(changes)
 
 
+def one_row_a_line(value: dict) -> str:
+    """JSON with each item of a list of rows on a line of its own."""
+    fields = []
+    for key, item in value.items():
+        if isinstance(item, list) and item:
+            item = "[\n" + ",\n".join("    " + json.dumps(row) for row in item) + "\n  ]"
+        else:
+            item = json.dumps(item)
+        fields.append(f"  {json.dumps(key)}: {item}")
+    return "{\n" + ",\n".join(fields) + "\n}\n"
+
+
 def save_case_files(variant: Variant, rows: list[dict], cases: list[dict], store: dict[str, np.ndarray]) -> None:
-    weights = {"seed": variant.seed, "tensors": rows}
-    lines = ",\n".join("    " + json.dumps(row) for row in rows)
-    text = '{\n  "seed": %d,\n  "family": "%s",\n  "tensors": [\n%s\n  ]\n}\n' % (variant.seed, variant.family, lines)
-    assert json.loads(text)["tensors"] == weights["tensors"]
-    (variant.folder / "weights.json").write_text(text)
+    weights = {"family": variant.family, "seed": variant.seed, "tensors": rows, "extras": variant.extras}
+    (variant.folder / "weights.json").write_text(one_row_a_line(weights))
     versions = {name: __import__(name).__version__ for name in ("transformers", "torch", "tokenizers", "PIL")}
     write_json(variant.folder / "cases.json", {"family": variant.family, "reference": versions, "cases": cases})
     save_file(store, variant.folder / "golden.safetensors")

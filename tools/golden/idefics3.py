@@ -42,6 +42,19 @@ def names(name: str) -> dict[str, str]:
     return {"hf": name, "hf_old": name, "mlx": mlx}
 
 
+def extras(config: dict) -> list[dict]:
+    """What published checkpoints store needlessly: buffers of older releases, and the copy of a tied head."""
+    text, vision = config["text_config"], config["vision_config"]
+    patches = (vision["image_size"] // vision["patch_size"]) ** 2
+    rows = [
+        {"name": "model.vision_model.embeddings.position_ids", "dtype": "I64", "shape": [1, patches]},
+        {"name": "model.text_model.layers.0.self_attn.rotary_emb.inv_freq", "dtype": "F32", "shape": [text["head_dim"] // 2]},
+    ]
+    if config["tie_word_embeddings"]:
+        rows.append({"name": "lm_head.weight", "copy_of": "model.text_model.embed_tokens.weight"})
+    return [row | {"convention": "hf_old"} for row in rows]
+
+
 def tokenizer_files(folder: Path, size: int, tokenizer_class: str) -> None:
     config = {
         "add_prefix_space": False,
@@ -334,6 +347,7 @@ def variants() -> list[Variant]:
             DRAWS,
             names,
             shared_cases("wide", "wide"),
+            extras(split),
         ),
         Variant(
             "idefics3-whole",
@@ -344,6 +358,7 @@ def variants() -> list[Variant]:
             DRAWS,
             names,
             single + [Case("partial-mask", prepare=partial_mask, full=True)],
+            extras(whole),
         ),
         Variant(
             "smolvlm-video",
@@ -354,6 +369,7 @@ def variants() -> list[Variant]:
             DRAWS,
             names,
             shared_cases("wide", "wide") + video_cases(),
+            extras(smol),
             frames_with_pillow,
         ),
     ]
