@@ -49,7 +49,7 @@ vlm_status vengine_run_features(vengine_run *run, const vlm_prepared *prepared, 
             return vcore_fail(err, VLM_ERR_MEDIA_COUNT,
                               "the prompt has %zu media tokens (id %u) for %zu features", slots,
                               x->token_id, rows);
-        vlm_dump(run->frame, i ? "video_features" : "image_features", x->rows);
+        vlm_dump(run->frame, x->name, x->rows);
     }
     return VLM_OK;
 }

@@ -22,7 +22,6 @@ typedef struct vmodel_build_args {
     const vcore_log *log;
     vcore_arena *arena;         /* lives as long as the model */
     vtensor_backend *backend;
-    bool inspect;               /* missing tensors are listed, not an error */
 } vmodel_build_args;
 vlm_status vmodel_build_new(vlm_build **out, const vmodel_build_args *args, vlm_error *err);
 void vmodel_build_free(vlm_build *b);

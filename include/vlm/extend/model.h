@@ -193,6 +193,7 @@ VLM_API const uint32_t *vlm_prepared_ids(const vlm_prepared *prepared, size_t *c
 typedef struct vlm_features {
     uint32_t token_id;  /**< the media token whose rows they replace */
     vlm_tensor rows;    /**< [tokens, dim] */
+    const char *name;   /**< of the seam, static: "image_features", "video_features" */
 } vlm_features;
 #define VLM_MAX_FEATURES 4
 
