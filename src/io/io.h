@@ -75,7 +75,7 @@ vlm_status vio_tensors_open_memory(vio_tensors **out, const void *data, size_t s
 vlm_status vio_tensors_open_dir(vio_tensors **out, const char *dir, const vlm_limits *limits,
                                 const vcore_log *log, vlm_error *err);
 size_t vio_tensors_count(const vio_tensors *t);
-const vio_tensor *vio_tensors_at(const vio_tensors *t, size_t i);           /* sorted by name */
+const vio_tensor *vio_tensors_at(const vio_tensors *t, size_t i);           /* sorted by name, one array */
 const vio_tensor *vio_tensors_find(const vio_tensors *t, const char *name); /* NULL: none */
 const char *vio_tensors_metadata(const vio_tensors *t, const char *key); /* first file's; NULL: none */
 uint64_t vio_tensors_bytes(const vio_tensors *t); /* sum over tensors */

@@ -26,17 +26,48 @@ typedef struct vmodel_build_args {
 vlm_status vmodel_build_new(vlm_build **out, const vmodel_build_args *args, vlm_error *err);
 void vmodel_build_free(vlm_build *b);
 /* After construction: tensors of the checkpoint that nothing named. Strict: the first one is an error. */
-vlm_status vmodel_build_check_unused(const vlm_build *b, bool lenient, vlm_error *err);
+vlm_status vmodel_build_check_unused(vlm_build *b, bool lenient, vlm_error *err);
 typedef struct vmodel_usage {
     uint64_t parameters, weight_bytes, computed_bytes;
-    const char *const *missing;
+    const char *const *missing; /* borrowed from the build, as unused is */
     size_t n_missing;
-    const char *const *unused;
+    const char *const *unused;  /* known after vmodel_build_check_unused */
     size_t n_unused;
 } vmodel_usage;
 const vmodel_usage *vmodel_build_usage(const vlm_build *b);
 
+/* What became of a tensor of the checkpoint. */
+typedef enum vmodel_fate { VMODEL_UNUSED, VMODEL_USED, VMODEL_IGNORED } vmodel_fate;
+struct vlm_build {
+    vmodel_build_args args;
+    uint8_t *fates; /* [tensors] vmodel_fate */
+    vmodel_usage usage;
+    const char **missing, **unused;
+    size_t missing_capacity;
+};
+/* Copies the alternative that *list begins with ("a|b|c") and moves *list behind it; false at the end.
+ * Start with a copy of the list's address; an empty alternative is one, too. */
+bool vmodel_alternative(const char **list, vcore_str *out);
+/* True when name is one of the alternatives of list (NULL: none). */
+bool vmodel_is_one_of(const char *list, vcore_str name);
+
 /* ---- text decoders and vision towers (text/, vision/): registries keyed by their own model_type ---- */
+/* The first part of every tower. */
+struct vlm_vision {
+    vlm_vision_info info;
+    vlm_tensor (*forward)(vlm_frame *f, const vlm_vision *vision, const vlm_vision_input *input);
+};
+typedef struct vmodel_vision_type {
+    const char *model_type; /* alternatives by '|' */
+    vlm_status (*create)(vlm_vision **out, vlm_build *build, const vlm_json *config,
+                         const struct vmodel_vision_type *type, const char *prefix, vlm_error *err);
+    const void *defaults;   /* the type's own */
+} vmodel_vision_type;
+extern const vmodel_vision_type *const vmodel_builtin_visions[]; /* ended by NULL */
+/* The model_type of a part's config, or fallback; ERR_CONFIG when it is no string. */
+vlm_status vmodel_part_type(vcore_str *out, const vlm_json *config, const char *fallback,
+                            const char *where, vlm_error *err);
+
 /* ---- registries (registry.c, builtin.c) ------------------------------------------------------------ */
 const vlm_model_type *vmodel_find(const vlm_registry *r, const char *model_type);
 const vlm_processor_type *vmodel_find_processor(const vlm_registry *r, const char *processor_class);
@@ -50,6 +81,9 @@ vlm_status vmodel_prepared_set_ids(vlm_prepared *p, const uint32_t *ids, size_t 
 size_t vmodel_prepared_count(const vlm_prepared *p);
 const vlm_array *vmodel_prepared_at(const vlm_prepared *p, size_t i);
 void vmodel_prepared_set_media_tokens(vlm_prepared *p, size_t n);
+/* vlm_prepared_load without the context: floats become F32, integers I64; ids are checked against nothing. */
+vlm_status vmodel_prepared_load(vlm_prepared **out, const char *path, const vlm_limits *limits,
+                                vlm_error *err);
 vlm_status vmodel_plan_new(vlm_plan **out, const vlm_media_item *media, size_t n,
                            const vlm_processing *processing, vlm_error *err);
 void vmodel_plan_free(vlm_plan *plan);

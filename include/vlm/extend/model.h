@@ -77,7 +77,7 @@ typedef struct vlm_binding {
                                       (one may be empty): Hugging Face's old and new nesting, MLX's */
     int layer;                   /**< value of "%d" */
     const int64_t *dims;         /**< what the rows' dims index */
-    unsigned conditions;         /**< bits that hold */
+    unsigned conditions;         /**< bits that hold; the last bit always does */
 } vlm_binding;
 /**
  * Binds every row to its tensor: found under one of its names, of the demanded shape, or
