@@ -8,37 +8,80 @@
 #include "io/io.h"
 #include "vlm/media.h"
 
+/* ---- pictures (image.c) ---------------------------------------------------------------------------- */
+/* Bytes behind the pixels that vector code may read: their content never reaches a result. */
+#define VMEDIA_SLACK 32
+
 struct vlm_image {
     vlm_size size;
-    uint8_t *rgb; /* [height, width, 3], owned */
+    uint8_t *rgb; /* [height, width, 3] and VMEDIA_SLACK bytes, owned */
 };
 
 /* Allocates an image after checking size against limits (NULL: defaults); pixels zeroed. */
 vlm_status vmedia_image_new(vlm_image **out, vlm_size size, const vlm_limits *limits, vlm_error *err);
 
-/* Decoders (jpeg.c, png.c, webp.c ...): each checks the header against limits before it allocates, and
- * turns alpha, palette, grey, CMYK and 16 bit into RGB as Pillow's convert("RGB") does. */
+/* ---- decoders (jpeg.c, png.c, webp.c) ----------------------------------------------------------------
+ * Each checks the header against limits before it allocates, turns alpha, palette, grey, CMYK and
+ * 16 bit into RGB as Pillow's convert("RGB") does, and applies the orientation it finds. The list of
+ * them, in image.c, is the only place that knows which there are. */
 typedef struct vmedia_decoder {
-    const char *name;                                     /* "JPEG" */
-    bool (*matches)(const uint8_t *p, size_t n);          /* by magic bytes */
+    const char *name;                             /* "JPEG" */
+    bool (*matches)(const uint8_t *p, size_t n);  /* by magic bytes */
     vlm_status (*decode)(vlm_image **out, const uint8_t *p, size_t n, const char *name,
                          const vlm_limits *limits, vlm_error *err);
 } vmedia_decoder;
+extern const vmedia_decoder vmedia_jpeg, vmedia_png, vmedia_webp;
 
-/* EXIF orientation 1..8 of an Exif blob ("Exif\0\0" optional); 1 when there is none. */
+/* ---- orientation (exif.c) ----------------------------------------------------------------------------- */
+/* Orientation 1..8 of an Exif blob ("Exif\0\0" optional); 0 when it holds no such tag. */
 int vmedia_exif_orientation(const uint8_t *p, size_t n);
-/* Replaces image by its transposed version as Pillow's ImageOps.exif_transpose does. */
+/* The same of an XMP packet, which Pillow asks when Exif does not say. */
+int vmedia_xmp_orientation(const uint8_t *p, size_t n);
+/* Replaces image by its transposed version as Pillow's ImageOps.exif_transpose does; an orientation
+ * outside of 2..8 changes nothing. On error *image is freed and NULL. */
 vlm_status vmedia_orient(vlm_image **image, int orientation, vlm_error *err);
 
-/* Normalised planar floats, as Hugging Face's rescale and normalise do in float32:
- * out[c][y][x] = ((float)(rgb * scale) - mean[c]) / std[c]; see the file for the exact order of
- * roundings of the Pillow and numpy path. out is [3, height, width] with the given strides in floats. */
+/* ---- resampling (resample.c; resample_avx2.c) ----------------------------------------------------------- */
+/* One direction of a resize: output i is the sum of `count[i]` inputs from `first[i]`, weighted in
+ * fixed point of VMEDIA_BITS bits. Who fills the table decides whose arithmetic it is. */
+#define VMEDIA_BITS 22
+#define VMEDIA_LOW_BITS 12
+typedef struct vmedia_axis {
+    uint32_t outputs;
+    uint32_t most;          /* largest count */
+    uint32_t taps;          /* weights kept per output: most, rounded up to a multiple of 4; rest zero */
+    uint32_t *first, *count;
+    int32_t *weight;        /* [outputs, taps] */
+    int16_t *high, *low;    /* [outputs, taps]: weight = high * 2^VMEDIA_LOW_BITS + low */
+} vmedia_axis;
+/* The two passes, over rows of RGB: `rows` (1..4) rows along x; one output row from the rows of its
+ * window, index i of the axis. Inputs are followed by VMEDIA_SLACK readable bytes. */
+typedef void vmedia_along_x(uint8_t *const *out, const uint8_t *const *in, int rows,
+                            const vmedia_axis *x);
+typedef void vmedia_along_y(uint8_t *out, const uint8_t *const *in, const vmedia_axis *y, uint32_t i,
+                            size_t bytes);
+#if defined(__x86_64__)
+vmedia_along_x vmedia_along_x_avx2;
+vmedia_along_y vmedia_along_y_avx2;
+#endif
+/* vlm_image_resize on the threads of a pool (NULL: on the caller's). The bytes are the same. */
+vlm_status vmedia_resize(vlm_image **out, const vlm_image *image, vlm_size size, vlm_filter filter,
+                         vcore_pool *pool, vlm_error *err);
+
+/* ---- pixels to floats (planar.c) ------------------------------------------------------------------------- */
+/* What the image processors of Hugging Face do to a byte, in the roundings of their Pillow backend. */
 typedef struct vmedia_normalize {
     bool do_rescale, do_normalize;
     double rescale_factor;
     double mean[3], std[3];
 } vmedia_normalize;
+/* The float that each byte of each channel becomes: 8-bit input makes the whole function a table. */
+typedef struct vmedia_float_table {
+    float of[3][256];
+} vmedia_float_table;
+void vmedia_float_table_init(vmedia_float_table *t, const vmedia_normalize *how);
+/* out is [3, height, width] with the given strides in floats; rgb_stride in bytes. */
 void vmedia_to_planar(float *out, size_t row_stride, size_t plane_stride, const uint8_t *rgb,
-                      size_t rgb_stride, vlm_size size, const vmedia_normalize *how);
+                      size_t rgb_stride, vlm_size size, const vmedia_float_table *table);
 
 #endif

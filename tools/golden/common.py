@@ -167,6 +167,8 @@ def prepare(processor: Any, case: Case) -> tuple[str | None, dict[str, torch.Ten
         )
         kwargs |= {"videos": [[np.stack(frames)]], "video_metadata": [metadata], "do_sample_frames": False}
     batch = processor(text=text, return_tensors="pt", **kwargs)
+    if case.prompt is not None:
+        text = processor.prepare_inputs_layout(text=text, images=kwargs.get("images"))[1][0]
     batch = {name: value for name, value in batch.items() if isinstance(value, torch.Tensor)}
     check_tokenizer_json(processor, batch["input_ids"][0].tolist())
     return text, batch
@@ -228,6 +230,7 @@ def image_features(model: Any, batch: dict[str, torch.Tensor]) -> torch.Tensor |
 def run(model: Any, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Every seam of one case: features, hidden states, logits, positions, and 32 greedy steps with their logits."""
     model.model.rope_deltas = None
+    batch = {name: value for name, value in batch.items() if name != "labels"}
     seen: dict[str, torch.Tensor] = {}
     features = image_features(model, batch)
     if features is not None:
@@ -245,7 +248,26 @@ def run(model: Any, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     seen["greedy.logits"] = torch.stack([step[0] for step in generated.logits])
     top = seen["greedy.logits"].topk(2, dim=-1).values
     seen["greedy.margins"] = top[:, 0] - top[:, 1]
+    if not media_tokens(model) & set(seen["greedy.tokens"].tolist()):
+        check_cache(model, batch, seen)
     return seen
+
+
+def media_tokens(model: Any) -> set[int]:
+    return {getattr(model.config, name) for name in ("image_token_id", "video_token_id") if hasattr(model.config, name)}
+
+
+def check_cache(model: Any, batch: dict[str, torch.Tensor], seen: dict[str, torch.Tensor]) -> None:
+    """The reference must agree with itself: cached decode against one forward over prompt and continuation."""
+    model.model.rope_deltas = None
+    tokens = seen["greedy.tokens"][None]
+    longer = dict(batch, input_ids=torch.cat([batch["input_ids"], tokens], dim=1))
+    for name, filler in (("attention_mask", 1), ("token_type_ids", 1), ("mm_token_type_ids", 0)):
+        if name in batch:
+            longer[name] = torch.cat([batch[name], torch.full_like(tokens, filler)], dim=1)
+    logits = model(**longer, use_cache=False).logits[0, -STEPS - 1 : -1]
+    error = relative(logits, seen["greedy.logits"])
+    assert error < 1e-4, f"cached decode differs from a full forward by {error:.2g}"
 
 
 def positions(model: Any, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -262,6 +284,7 @@ def positions(model: Any, batch: dict[str, torch.Tensor]) -> dict[str, torch.Ten
 def bf16_error(model: Any, batch: dict[str, torch.Tensor], logits: torch.Tensor) -> float:
     """Relative error of the reference's own bfloat16 run: the yardstick for fast mode."""
     model.model.rope_deltas = None
+    batch = {name: value for name, value in batch.items() if name != "labels"}
     low = copy.deepcopy(model).to(torch.bfloat16)
     cast = {name: value.to(torch.bfloat16) if value.is_floating_point() else value for name, value in batch.items()}
     return relative(low(**cast, use_cache=False).logits[0].float(), logits)
@@ -319,8 +342,10 @@ def keep(case: Case, seen: dict[str, torch.Tensor], store: dict[str, np.ndarray]
         store[f"{case.name}.{name}"] = value.contiguous().numpy()
 
 
-def check_greedy(label: str, seen: dict[str, torch.Tensor]) -> list[str]:
-    """What is wrong with a continuation: too few distinct tokens, or a margin too small to compare tokens by."""
+def check_greedy(label: str, model: Any, seen: dict[str, torch.Tensor]) -> list[str]:
+    """What is wrong with a continuation: a media token in it, too few distinct ones, or a margin too small to compare by."""
+    if media_tokens(model) & set(seen["greedy.tokens"].tolist()):
+        return [f"{label}: a media token was generated"]
     distinct = len(set(seen["greedy.tokens"].tolist()))
     scale = float(seen["greedy.logits"].std())
     margin = float(seen["greedy.margins"].min())

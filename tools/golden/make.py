@@ -12,7 +12,7 @@ from transformers.utils import logging
 from . import common, pictures
 from .common import ROOT, Variant
 
-FAMILIES = ("idefics3",)
+FAMILIES = ("idefics3", "paligemma")
 
 
 def variants(wanted: list[str]) -> list[Variant]:
@@ -31,7 +31,7 @@ def make(variant: Variant, write: bool) -> list[str]:
         text, batch = common.prepare(processor, case)
         seen = common.run(model, batch)
         label = f"{variant.name}/{case.name}"
-        problems += common.check_greedy(label, seen)
+        problems += common.check_greedy(label, model, seen)
         entry = common.describe(case, text, batch, store)
         entry["prompt_tokens"] = batch["input_ids"].shape[1]
         entry["image_tokens"] = seen["image_features"].shape[0] if "image_features" in seen else 0

@@ -193,6 +193,7 @@ VLM_API const uint32_t *vlm_prepared_ids(const vlm_prepared *prepared, size_t *c
 typedef struct vlm_features {
     uint32_t token_id;  /**< the media token whose rows they replace */
     vlm_tensor rows;    /**< [tokens, dim] */
+    const char *name;   /**< of the seam, static: "image_features", "video_features" */
 } vlm_features;
 #define VLM_MAX_FEATURES 4
 
@@ -282,6 +283,10 @@ typedef struct vlm_processor_type {
     const char *(*placeholder)(const void *processor, bool video);
     /** Chat template used when the checkpoint has none; NULL: a checkpoint must have one. */
     const char *chat_template;
+    /** Chat template used in place of the checkpoint's when the chat holds a video; may be NULL. */
+    const char *video_chat_template;
+    /** The processor's own end tokens, separated by '|' ("<end_of_utterance>"); may be NULL. */
+    const char *extra_eos;
     /** Encode with the tokenizer's own special tokens (BOS), as the reference does. */
     bool add_special_tokens;
     /** Images and videos may not be mixed / several are refused / at least one is needed. */

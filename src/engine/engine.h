@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: MIT */
+/* The engine: the load factory, prompt assembly, forward passes, sessions, sampling, generation. It knows
+ * families only through the registries. */
+#ifndef VLM_ENGINE_H
+#define VLM_ENGINE_H
+
+#include "models/models.h"
+#include "vlm/vlm.h"
+
+/* ---- end tokens (eos.c) ------------------------------------------------------------------------------
+ * The top-level eos_token_id of config.json as it stands; absent: the first of text_config, llm_config
+ * that has the key, if truthy; a truthy one of generation_config.json replaces it; none at all: the
+ * tokenizer's eos_token. Extra tokens are added. */
+#define VENGINE_MAX_EOS 64
+typedef struct vengine_eos {
+    uint32_t id[VENGINE_MAX_EOS];
+    const char *source[VENGINE_MAX_EOS]; /* "config.json", "generation_config.json", ...; static */
+    size_t n;
+} vengine_eos;
+vlm_status vengine_eos_resolve(vengine_eos *out, const vlm_json *config, const vlm_json *generation,
+                               const vlm_tokenizer *tokenizer, vlm_error *err);
+/* Adds the ids of '|'-separated token texts; a text the vocabulary lacks is skipped. NULL is fine. */
+void vengine_eos_add(vengine_eos *eos, const vlm_tokenizer *tokenizer, const char *tokens,
+                     const char *source);
+bool vengine_eos_has(const vengine_eos *eos, uint32_t id);
+
+/* ---- the configs of a checkpoint directory (configs.c) -------------------------------------------------- */
+typedef struct vengine_configs {
+    char *config_text;                       /* verbatim config.json, owned */
+    vcore_json_doc *config, *generation, *preprocessor, *processor, *video; /* owned; may be NULL */
+    const char *processor_class;             /* owned, as the files say */
+    const char *processor_file;              /* static: the file that named it */
+    char *model_type;                        /* owned, as config.json says */
+} vengine_configs;
+/* Reads config.json and generation_config.json. */
+vlm_status vengine_configs_base(vengine_configs *out, const char *dir, const vlm_limits *limits,
+                                const vcore_log *log, vlm_error *err);
+/* Reads the processor's files behind them. */
+vlm_status vengine_configs_processor(vengine_configs *c, const char *dir, const vlm_limits *limits,
+                                     vlm_error *err);
+void vengine_configs_free(vengine_configs *c);
+
+/* ---- context (factory.c) ---------------------------------------------------------------------------------- */
+struct vlm_context {
+    vlm_context_info info;
+    vlm_limits limits;
+    vcore_log log;
+    char *dir;
+    vlm_registry *own_registry; /* NULL when the caller gave one */
+    vengine_configs configs;
+    vio_tensors *tensors;
+    vlm_tokenizer *tokenizer;
+    vtext_template *chat_template, *video_template; /* may be NULL */
+    vtensor_backend *backend;
+    vtensor_mode mode;
+    vcore_arena *arena;         /* the model's memory */
+    vlm_build *build;
+    const vlm_model_type *model_type;
+    void *model;
+    const vlm_processor_type *processor_type;
+    void *processor;
+    vengine_eos eos;
+};
+/* How far to load: an inspection reads headers only and survives missing weights. */
+typedef enum vengine_depth { VENGINE_LOAD, VENGINE_INSPECT } vengine_depth;
+vlm_status vengine_load(vlm_context **out, const char *dir, const vlm_load_options *options,
+                        vengine_depth depth, vlm_error *err);
+
+/* ---- input (input.c) and prompt assembly (prompt.c) ---------------------------------------------------------- */
+typedef struct vengine_video {
+    vlm_image **frames;
+    size_t n;
+    double fps;
+} vengine_video;
+typedef struct vengine_message {
+    char *role, *text;
+    size_t images, videos; /* that belong to it */
+} vengine_message;
+struct vlm_input {
+    vengine_message *messages;
+    size_t n_messages;
+    char *messages_json; /* whole chat in OpenAI form, instead of messages */
+    char *raw;           /* raw prompt, instead of both */
+    vlm_image **images;
+    size_t n_images, claimed_images; /* claimed: by a message */
+    vengine_video *videos;
+    size_t n_videos, claimed_videos;
+    vlm_processing processing;
+    char **variable_names, **variable_values;
+    size_t n_variables;
+};
+/* Prompt text with expansions in place, as spans of template and user text. */
+typedef struct vengine_prompt {
+    vcore_buf text;
+    vtext_span *spans; /* into text */
+    size_t n_spans, cap;
+    bool add_special;
+} vengine_prompt;
+vlm_status vengine_prompt_build(vengine_prompt *out, const vlm_context *c, const vlm_input *input,
+                                vlm_plan *plan, vlm_error *err);
+void vengine_prompt_free(vengine_prompt *p);
+
+/* ---- forward passes (forward.c) --------------------------------------------------------------------------------- */
+/* One prompt's run through the model inside a frame that has begun. */
+typedef struct vengine_run {
+    const vlm_context *context;
+    vlm_frame *frame;
+    const uint32_t *ids;
+    size_t n;
+    const int32_t *positions;         /* [axes, n] */
+    vlm_features features[VLM_MAX_FEATURES];
+    int n_features;
+    vlm_span span;                    /* used when the model's prompt is bidirectional */
+} vengine_run;
+/* Runs the tower over a prepared input's media and checks that features and media tokens agree in number. */
+vlm_status vengine_run_features(vengine_run *run, const vlm_prepared *prepared, vlm_error *err);
+/* Rows [begin, end) of the prompt through the decoder. @return hidden [end - begin, dim] */
+vlm_tensor vengine_run_rows(const vengine_run *run, size_t begin, size_t end, size_t past,
+                            const vlm_kv *kv);
+/* Positions of a prepared prompt behind `past` tokens; *next as in vlm_positions. out is [axes, n], owned. */
+vlm_status vengine_positions(int32_t **out, int64_t *next, const vlm_context *c,
+                             const vlm_prepared *prepared, size_t past, vlm_error *err);
+
+/* ---- sampling (sampler.c) ------------------------------------------------------------------------------------------ */
+typedef struct vengine_sampler vengine_sampler;
+vlm_status vengine_sampler_new(vengine_sampler **out, const vlm_sampling *how, uint32_t vocab,
+                               vlm_error *err);
+/* Chooses from logits [vocab], which it may change; history: all tokens so far. */
+uint32_t vengine_sampler_next(vengine_sampler *s, float *logits, const uint32_t *history, size_t n);
+void vengine_sampler_free(vengine_sampler *s);
+
+/* ---- stop strings (stops.c): text is held back while it may be the beginning of one ---------------------------------- */
+typedef struct vengine_stops {
+    char **stop;
+    size_t n;
+    vcore_buf held;  /* not given out yet */
+    vcore_buf ready; /* what the last call gave out */
+} vengine_stops;
+vlm_status vengine_stops_init(vengine_stops *s, const char *const *stops, size_t n, vlm_error *err);
+/* Takes text, gives what is safe in s->ready; true when a stop string was met (and cut off). */
+bool vengine_stops_push(vengine_stops *s, vcore_str text);
+/* Takes the last text and gives everything in s->ready, up to a stop string. */
+void vengine_stops_finish(vengine_stops *s, vcore_str text);
+void vengine_stops_reset(vengine_stops *s);
+void vengine_stops_free(vengine_stops *s);
+
+#endif

@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: MIT */
+/* One prompt through the model: tower, merge, decoder. Owns where features meet text; knows no family. */
+#include "engine/engine.h"
+
+vlm_status vengine_positions(int32_t **out, int64_t *next, const vlm_context *c,
+                             const vlm_prepared *prepared, size_t past, vlm_error *err) {
+    const vlm_text_info *text = vlm_text_get_info(c->model_type->text(c->model));
+    size_t n, count;
+    vlm_prepared_ids(prepared, &n);
+    *out = NULL;
+    if (!vcore_mul(n, (size_t)text->position_axes, &count))
+        return vcore_fail(err, VLM_ERR_LIMIT, "the prompt is too long");
+    int32_t *at = vcore_alloc_array(count, sizeof *at);
+    if (!at) return vcore_no_memory(err, "positions");
+    vlm_status status = VLM_OK;
+    if (c->model_type->positions) {
+        vlm_positions p = { .at = at, .n = (int64_t)n, .past = (int64_t)past, .next = *next };
+        status = c->model_type->positions(c->model, prepared, &p, err);
+        *next = p.next;
+    } else {
+        for (size_t i = 0; i < n; i++) at[i] = (int32_t)(*next + (int64_t)i);
+        *next += (int64_t)n;
+    }
+    if (status < 0) {
+        vcore_free(at);
+        return status;
+    }
+    *out = at;
+    return VLM_OK;
+}
+
+static size_t count_id(const uint32_t *ids, size_t n, uint32_t id) {
+    size_t count = 0;
+    for (size_t i = 0; i < n; i++) count += ids[i] == id;
+    return count;
+}
+
+vlm_status vengine_run_features(vengine_run *run, const vlm_prepared *prepared, vlm_error *err) {
+    const vlm_context *c = run->context;
+    run->n_features = 0;
+    if (c->model_type->features)
+        run->n_features = c->model_type->features(run->frame, c->model, prepared, run->features);
+    if (!vlm_frame_ok(run->frame)) return vtensor_frame_end(run->frame, err);
+    for (int i = 0; i < run->n_features; i++) {
+        const vlm_features *x = &run->features[i];
+        size_t slots = count_id(run->ids, run->n, x->token_id);
+        size_t rows = x->rows.rank ? (size_t)x->rows.shape[0] : 0;
+        if (slots != rows)
+            return vcore_fail(err, VLM_ERR_MEDIA_COUNT,
+                              "the prompt has %zu media tokens (id %u) for %zu features", slots,
+                              x->token_id, rows);
+        vlm_dump(run->frame, x->name, x->rows);
+    }
+    return VLM_OK;
+}
+
+/* Puts the features of media tokens in [begin, end) in the place of their embeddings. */
+static void merge(const vengine_run *run, vlm_tensor embeddings, size_t begin, size_t end) {
+    vlm_frame *f = run->frame;
+    for (int i = 0; i < run->n_features; i++) {
+        const vlm_features *x = &run->features[i];
+        int64_t first = (int64_t)count_id(run->ids, begin, x->token_id);
+        int64_t n = (int64_t)count_id(run->ids + begin, end - begin, x->token_id);
+        if (n == 0) continue;
+        vlm_scope scope = vlm_scope_begin(f);
+        int32_t *at = vcore_alloc_array((size_t)n, sizeof *at);
+        if (!at) {
+            vlm_frame_fail(f, VLM_ERR_MEMORY, "merge: out of memory");
+            return;
+        }
+        for (size_t k = begin, j = 0; k < end; k++)
+            if (run->ids[k] == x->token_id) at[j++] = (int32_t)(k - begin);
+        vlm_tensor index = vlm_tensor_from(f, VLM_DTYPE_I32, 1, &n, at);
+        vcore_free(at);
+        vlm_scatter_to(f, embeddings, index, vlm_rows(f, x->rows, first, n));
+        vlm_scope_end(f, scope);
+    }
+}
+
+vlm_tensor vengine_run_rows(const vengine_run *run, size_t begin, size_t end, size_t past,
+                            const vlm_kv *kv) {
+    vlm_frame *f = run->frame;
+    const vlm_context *c = run->context;
+    const vlm_text *text = c->model_type->text(c->model);
+    int64_t n = (int64_t)(end - begin), axes = vlm_text_get_info(text)->position_axes;
+    vlm_tensor ids = vlm_tensor_from(f, VLM_DTYPE_I32, 1, &n, run->ids + begin);
+    vlm_tensor x = vlm_text_embed(f, text, ids);
+    merge(run, x, begin, end);
+    vlm_tensor all = vlm_tensor_from(f, VLM_DTYPE_I32, 2, (int64_t[]) { axes, (int64_t)run->n },
+                                     run->positions);
+    vlm_sequence sequence = { .length = n, .past = (int64_t)(past + begin), .kv = kv };
+    if (c->model_type->bidirectional_prompt) {
+        sequence.spans = &run->span;
+        sequence.n_spans = 1;
+    }
+    vlm_text_input input = {
+        .embeddings = x,
+        .positions = vlm_columns(f, all, (int64_t)begin, n),
+        .sequences = &sequence,
+        .n_sequences = 1,
+    };
+    return vlm_text_forward(f, text, &input);
+}

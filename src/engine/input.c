@@ -1,0 +1,238 @@
+/* SPDX-License-Identifier: MIT */
+/* What a user says and shows, collected before it is prepared. Owns the pictures given to it. */
+#include "engine/engine.h"
+
+#include <dirent.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+vlm_status vlm_input_new(vlm_input **out, vlm_error *err) {
+    *out = vcore_alloc(sizeof **out);
+    return *out ? VLM_OK : vcore_no_memory(err, "input");
+}
+
+static void free_video(vengine_video *v) {
+    for (size_t i = 0; i < v->n; i++) vlm_image_free(v->frames[i]);
+    vcore_free(v->frames);
+}
+
+void vlm_input_free(vlm_input *in) {
+    if (!in) return;
+    for (size_t i = 0; i < in->n_messages; i++) {
+        vcore_free(in->messages[i].role);
+        vcore_free(in->messages[i].text);
+    }
+    for (size_t i = 0; i < in->n_images; i++) vlm_image_free(in->images[i]);
+    for (size_t i = 0; i < in->n_videos; i++) free_video(&in->videos[i]);
+    for (size_t i = 0; i < in->n_variables; i++) {
+        vcore_free(in->variable_names[i]);
+        vcore_free(in->variable_values[i]);
+    }
+    vcore_free(in->messages);
+    vcore_free(in->messages_json);
+    vcore_free(in->raw);
+    vcore_free(in->images);
+    vcore_free(in->videos);
+    vcore_free(in->variable_names);
+    vcore_free(in->variable_values);
+    vcore_free(in);
+}
+
+/* Room for one more element; the array is unchanged when it fails. */
+static bool grow(void *array, size_t n, size_t size) {
+    void **p = array;
+    void *bigger = vcore_realloc_array(*p, n + 1, size);
+    if (bigger) *p = bigger;
+    return bigger != NULL;
+}
+
+static bool replace(char **to, const char *text) {
+    char *copy = vcore_strdup(text);
+    if (!copy) return false;
+    vcore_free(*to);
+    *to = copy;
+    return true;
+}
+
+vlm_status vlm_input_add_message(vlm_input *in, const char *role, const char *text, vlm_error *err) {
+    if (!vcore_utf8_valid(text, strlen(text)))
+        return vcore_fail(err, VLM_ERR_FORMAT, "message: text is not UTF-8");
+    vengine_message m = { vcore_strdup(role), vcore_strdup(text), 0, 0 };
+    if (!m.role || !m.text || !grow(&in->messages, in->n_messages, sizeof m)) {
+        vcore_free(m.role);
+        vcore_free(m.text);
+        return vcore_no_memory(err, "message");
+    }
+    m.images = in->n_images - in->claimed_images;
+    m.videos = in->n_videos - in->claimed_videos;
+    in->claimed_images = in->n_images;
+    in->claimed_videos = in->n_videos;
+    in->messages[in->n_messages++] = m;
+    return VLM_OK;
+}
+
+vlm_status vlm_input_set_raw(vlm_input *in, const char *text, vlm_error *err) {
+    if (!vcore_utf8_valid(text, strlen(text)))
+        return vcore_fail(err, VLM_ERR_FORMAT, "raw prompt: text is not UTF-8");
+    return replace(&in->raw, text) ? VLM_OK : vcore_no_memory(err, "raw prompt");
+}
+
+vlm_status vlm_input_add_image(vlm_input *in, vlm_image *image, vlm_error *err) {
+    if (!image) return vcore_fail(err, VLM_ERR_ARGUMENT, "vlm_input_add_image: no image");
+    if (!grow(&in->images, in->n_images, sizeof *in->images)) return vcore_no_memory(err, "image");
+    in->images[in->n_images++] = image;
+    return VLM_OK;
+}
+
+vlm_status vlm_input_add_image_file(vlm_input *in, const char *path, vlm_error *err) {
+    vlm_image *image;
+    VTRY(vlm_image_open(&image, path, NULL, err));
+    vlm_status status = vlm_input_add_image(in, image, err);
+    if (status < 0) vlm_image_free(image);
+    return status;
+}
+
+vlm_status vlm_input_add_video(vlm_input *in, vlm_image *const *frames, size_t n, double fps,
+                               vlm_error *err) {
+    if (n == 0) return vcore_fail(err, VLM_ERR_NO_VIDEO_TRACK, "video: it has no frames");
+    vlm_size size = vlm_image_size(frames[0]);
+    for (size_t i = 1; i < n; i++) {
+        vlm_size other = vlm_image_size(frames[i]);
+        if (other.width != size.width || other.height != size.height)
+            return vcore_fail(err, VLM_ERR_VIDEO_PROCESSING,
+                              "video: frame %zu is %ux%u, the first is %ux%u", i, other.width,
+                              other.height, size.width, size.height);
+    }
+    vengine_video video = { vcore_alloc_array(n, sizeof *frames), n, fps };
+    if (!video.frames || !grow(&in->videos, in->n_videos, sizeof video)) {
+        vcore_free(video.frames);
+        return vcore_no_memory(err, "video");
+    }
+    memcpy(video.frames, frames, n * sizeof *frames);
+    in->videos[in->n_videos++] = video;
+    return VLM_OK;
+}
+
+static int visible(const struct dirent *e) {
+    return e->d_name[0] != '.';
+}
+
+/* In byte order, whatever the locale. */
+static int by_name(const struct dirent **a, const struct dirent **b) {
+    return strcmp((*a)->d_name, (*b)->d_name);
+}
+
+static vlm_status open_frames(vlm_image **frames, const char *dir, struct dirent **names, int n,
+                              vlm_error *err) {
+    for (int i = 0; i < n; i++) {
+        char *path = vio_join(dir, names[i]->d_name);
+        if (!path) return vcore_no_memory(err, dir);
+        vlm_status status = vlm_image_open(&frames[i], path, NULL, err);
+        vcore_free(path);
+        if (status == VLM_ERR_IMAGE_PROCESSING && err) err->code = VLM_ERR_VIDEO_NOT_DECODABLE;
+        if (status < 0) return status == VLM_ERR_IMAGE_PROCESSING ? VLM_ERR_VIDEO_NOT_DECODABLE : status;
+    }
+    return VLM_OK;
+}
+
+vlm_status vlm_input_add_video_dir(vlm_input *in, const char *dir, double fps, vlm_error *err) {
+    if (!vio_is_dir(dir)) return vcore_fail(err, VLM_ERR_NOT_FOUND, "%s: no such directory", dir);
+    struct dirent **names = NULL;
+    int n = scandir(dir, &names, visible, by_name);
+    if (n < 0) return vcore_fail(err, VLM_ERR_IO, "%s: cannot be read", dir);
+    vlm_status status = VLM_OK;
+    vlm_image **frames = n ? vcore_alloc_array((size_t)n, sizeof *frames) : NULL;
+    if (n == 0)
+        status = vcore_fail(err, VLM_ERR_NO_VIDEO_TRACK, "%s: it holds no frames", dir);
+    else if (!frames)
+        status = vcore_no_memory(err, dir);
+    if (status >= 0) status = open_frames(frames, dir, names, n, err);
+    if (status >= 0) status = vlm_input_add_video(in, frames, (size_t)n, fps, err);
+    for (int i = 0; i < n; i++) {
+        if (status < 0 && frames) vlm_image_free(frames[i]);
+        free(names[i]); /* scandir's own memory */
+    }
+    free(names);
+    vcore_free(frames);
+    return status;
+}
+
+vlm_status vlm_input_set_processing(vlm_input *in, const vlm_processing *processing, vlm_error *err) {
+    size_t bytes = processing->struct_size;
+    if (bytes < sizeof(size_t) || bytes > sizeof in->processing)
+        return vcore_fail(err, VLM_ERR_ARGUMENT, "processing: struct_size is not set");
+    memcpy(&in->processing, processing, bytes);
+    return VLM_OK;
+}
+
+vlm_status vlm_input_set_variable(vlm_input *in, const char *name, const char *json, vlm_error *err) {
+    vcore_json_doc *doc;
+    VTRY(vcore_json_parse(&doc, json, strlen(json), name, err));
+    vcore_json_free(doc);
+    char *key = vcore_strdup(name), *value = vcore_strdup(json);
+    if (!key || !value || !grow(&in->variable_names, in->n_variables, sizeof(char *)) ||
+        !grow(&in->variable_values, in->n_variables, sizeof(char *))) {
+        vcore_free(key);
+        vcore_free(value);
+        return vcore_no_memory(err, name);
+    }
+    in->variable_names[in->n_variables] = key;
+    in->variable_values[in->n_variables++] = value;
+    return VLM_OK;
+}
+
+/* ---- a whole chat in OpenAI form -------------------------------------------------------------------- */
+
+/* Path of a content part that names a file; empty when it names none. */
+static vcore_str part_path(const vlm_json *part, const char *type) {
+    static const char *const keys[] = { "path", "url", "image", "video", NULL };
+    vcore_str path = { NULL, 0 };
+    const vlm_json *inner = vcore_json_get(part, type); /* image_url: a string or {url} */
+    if (vcore_json_string(inner, &path)) return path;
+    if (vcore_json_string(vcore_json_get(inner, "url"), &path)) return path;
+    for (size_t i = 0; keys[i]; i++)
+        if (vcore_json_string(vcore_json_get(part, keys[i]), &path)) return path;
+    return path;
+}
+
+static vlm_status open_part(vlm_input *in, const vlm_json *part, vlm_error *err) {
+    vcore_str type, path;
+    if (!vcore_json_string(vcore_json_get(part, "type"), &type)) return VLM_OK;
+    bool video = type.n >= 5 && !memcmp(type.p, "video", 5);
+    if (!video && !(type.n >= 5 && !memcmp(type.p, "image", 5))) return VLM_OK;
+    char name[32];
+    snprintf(name, sizeof name, "%.*s", (int)(type.n < 31 ? type.n : 31), type.p);
+    path = part_path(part, name);
+    if (path.n == 0) return VLM_OK;
+    char *copy = vcore_strndup(path.p, path.n);
+    if (!copy) return vcore_no_memory(err, "messages");
+    vlm_status status = strstr(copy, "://") || !strncmp(copy, "data:", 5)
+                            ? vcore_fail(err, VLM_ERR_UNSUPPORTED,
+                                         "messages: '%.60s': only files can be opened", copy)
+                        : video ? vlm_input_add_video_dir(in, copy, in->processing.fps, err)
+                                : vlm_input_add_image_file(in, copy, err);
+    vcore_free(copy);
+    return status;
+}
+
+static vlm_status open_parts(vlm_input *in, const vlm_json *messages, vlm_error *err) {
+    if (vcore_json_kind_of(messages) != VCORE_JSON_ARRAY)
+        return vcore_fail(err, VLM_ERR_FORMAT, "messages: must be an array, is %s",
+                          vcore_json_kind_name(messages));
+    for (size_t i = 0; i < vcore_json_count(messages); i++) {
+        const vlm_json *content = vcore_json_get(vcore_json_at(messages, i), "content");
+        if (vcore_json_kind_of(content) != VCORE_JSON_ARRAY) continue;
+        for (size_t k = 0; k < vcore_json_count(content); k++)
+            VTRY(open_part(in, vcore_json_at(content, k), err));
+    }
+    return VLM_OK;
+}
+
+vlm_status vlm_input_set_messages(vlm_input *in, const char *json, vlm_error *err) {
+    vcore_json_doc *doc;
+    VTRY(vcore_json_parse(&doc, json, strlen(json), "messages", err));
+    vlm_status status = open_parts(in, vcore_json_root(doc), err);
+    vcore_json_free(doc);
+    VTRY(status);
+    return replace(&in->messages_json, json) ? VLM_OK : vcore_no_memory(err, "messages");
+}

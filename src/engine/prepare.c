@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: MIT */
+/* From a user's input to a prepared one: plan, prompt, ids, pixels, in that order, so that whatever can
+ * fail without touching a pixel fails first. */
+#include "engine/engine.h"
+
+/* Largest size with the picture's aspect inside the wished box; the picture itself when none is wished. */
+static vlm_size wished_size(const vlm_input *in, vlm_size size) {
+    vlm_size box = in->processing.resize;
+    if (box.width == 0 || box.height == 0) return size;
+    vlm_size fit = vlm_size_best_fit(size, box);
+    return (vlm_size) { fit.width ? fit.width : 1, fit.height ? fit.height : 1 };
+}
+
+/* The pictures as the processor sees them, in the plan's order: resized copies where the user wished. */
+typedef struct shown {
+    vlm_media_item *items;
+    const vlm_image **frames;
+    vlm_image **copies; /* owned; NULL where the input's own picture is shown */
+    size_t n_items, n_frames;
+} shown;
+
+static void shown_free(shown *s) {
+    for (size_t i = 0; s->copies && i < s->n_frames; i++) vlm_image_free(s->copies[i]);
+    vcore_free(s->copies);
+    vcore_free(s->frames);
+    vcore_free(s->items);
+}
+
+static vlm_status show(shown *s, const vlm_input *in, const vlm_image *image, vlm_error *err) {
+    vlm_size size = vlm_image_size(image), wished = wished_size(in, size);
+    if (wished.width != size.width || wished.height != size.height) {
+        VTRY(vlm_image_resize(&s->copies[s->n_frames], image, wished, VLM_FILTER_BICUBIC, err));
+        image = s->copies[s->n_frames];
+    }
+    s->frames[s->n_frames++] = image;
+    return VLM_OK;
+}
+
+static vlm_status show_all(shown *s, const vlm_input *in, vlm_error *err) {
+    *s = (shown) { 0 };
+    size_t frames = in->n_images;
+    for (size_t i = 0; i < in->n_videos; i++) frames += in->videos[i].n;
+    s->items = vcore_alloc_array(in->n_images + in->n_videos + 1, sizeof *s->items);
+    s->frames = vcore_alloc_array(frames + 1, sizeof *s->frames);
+    s->copies = vcore_alloc_array(frames + 1, sizeof *s->copies);
+    if (!s->items || !s->frames || !s->copies) return vcore_no_memory(err, "media");
+    for (size_t i = 0; i < in->n_images; i++) {
+        VTRY(show(s, in, in->images[i], err));
+        s->items[s->n_items++] = (vlm_media_item) {
+            .size = vlm_image_size(s->frames[s->n_frames - 1]), .frames = 1
+        };
+    }
+    for (size_t i = 0; i < in->n_videos; i++) {
+        const vengine_video *v = &in->videos[i];
+        size_t n = v->n;
+        if (in->processing.max_frames && n > in->processing.max_frames) n = in->processing.max_frames;
+        for (size_t k = 0; k < n; k++) VTRY(show(s, in, v->frames[k * v->n / n], err));
+        s->items[s->n_items++] = (vlm_media_item) {
+            .video = true,
+            .size = vlm_image_size(s->frames[s->n_frames - 1]),
+            .frames = (int64_t)n,
+            .fps = (v->fps > 0 ? v->fps : in->processing.fps) * (double)n / (double)v->n,
+        };
+    }
+    return VLM_OK;
+}
+
+/* What a family does not take is refused before anything else is done. */
+static vlm_status check_media(const vlm_context *c, const vlm_input *in, vlm_error *err) {
+    const vlm_processor_type *t = c->processor_type;
+    const char *who = t->processor_class;
+    if (t->image_required && in->n_images == 0)
+        return vcore_fail(err, VLM_ERR_IMAGE_REQUIRED, "%s: an image is required", who);
+    if (t->single_image && in->n_images > 1)
+        return vcore_fail(err, VLM_ERR_SINGLE_IMAGE_ALLOWED, "%s: only a single image is allowed, %zu given",
+                          who, in->n_images);
+    if (t->single_video && in->n_videos > 1)
+        return vcore_fail(err, VLM_ERR_SINGLE_VIDEO_ALLOWED, "%s: only a single video is allowed, %zu given",
+                          who, in->n_videos);
+    if (t->single_media_type && in->n_images && in->n_videos)
+        return vcore_fail(err, VLM_ERR_SINGLE_MEDIA_TYPE_ALLOWED,
+                          "%s: images or videos are allowed, not both", who);
+    for (int k = 0; k < 2; k++)
+        if ((k ? in->n_videos : in->n_images) && !t->placeholder(c->processor, k == 1))
+            return vcore_fail(err, VLM_ERR_PROCESSING, "%s: takes no %s", who, k ? "videos" : "images");
+    if (in->processing.image_backend != 0)
+        return vcore_fail(err, VLM_ERR_UNSUPPORTED, "image backend: only Pillow's pixels are in this build");
+    return VLM_OK;
+}
+
+static vlm_status encode(vlm_prepared *prepared, const vlm_context *c, const vlm_input *in,
+                         vlm_plan *plan, vlm_error *err) {
+    vengine_prompt prompt;
+    VTRY(vengine_prompt_build(&prompt, c, in, plan, err));
+    vtext_ids ids = { 0 };
+    vlm_status status = vtext_encode(c->tokenizer, prompt.spans, prompt.n_spans, prompt.add_special,
+                                     false, &ids, err);
+    vengine_prompt_free(&prompt);
+    if (status >= 0 && ids.n == 0) status = vcore_fail(err, VLM_ERR_PROCESSING, "the prompt is empty");
+    if (status >= 0 && ids.n > c->limits.context_tokens)
+        status = vcore_fail(err, VLM_ERR_CONTEXT_FULL, "the prompt has %zu tokens, the limit is %llu",
+                            ids.n, (unsigned long long)c->limits.context_tokens);
+    if (status >= 0) status = vmodel_prepared_set_ids(prepared, ids.id, ids.n, err);
+    vtext_ids_free(&ids);
+    return status;
+}
+
+static vlm_status prepare(vlm_prepared *prepared, const vlm_context *c, const vlm_input *in,
+                          const shown *s, vlm_error *err) {
+    vlm_plan *plan;
+    VTRY(vmodel_plan_new(&plan, s->items, s->n_items, &in->processing, err));
+    vlm_status status = c->processor_type->plan(c->processor, plan, err);
+    if (status >= 0) status = encode(prepared, c, in, plan, err);
+    size_t media_tokens = 0;
+    for (size_t i = 0; i < plan->n; i++) media_tokens += (size_t)plan->items[i].tokens;
+    vmodel_prepared_set_media_tokens(prepared, media_tokens);
+    vlm_media media = { .frames = s->frames };
+    if (status >= 0) status = c->processor_type->fill(c->processor, plan, &media, prepared, err);
+    vmodel_plan_free(plan);
+    return status;
+}
+
+vlm_status vlm_prepare(vlm_prepared **out, const vlm_context *c, const vlm_input *in, vlm_error *err) {
+    if (!out || !c || !in) return vcore_fail(err, VLM_ERR_ARGUMENT, "vlm_prepare: a null argument");
+    *out = NULL;
+    VTRY(check_media(c, in, err));
+    shown s;
+    vlm_prepared *prepared = NULL;
+    vlm_status status = show_all(&s, in, err);
+    if (status >= 0) status = vmodel_prepared_new(&prepared, err);
+    if (status >= 0) status = prepare(prepared, c, in, &s, err);
+    shown_free(&s);
+    if (status < 0) {
+        vlm_prepared_free(prepared);
+        return status;
+    }
+    *out = prepared;
+    return VLM_OK;
+}

@@ -1,0 +1,347 @@
+/* SPDX-License-Identifier: MIT */
+/* Sessions: the state of one timeline, fed with prompts and pulled for tokens. Owns when a forward pass
+ * runs; what it computes is in forward.c, which token follows in sampler.c. */
+#include "engine/engine.h"
+
+#include <time.h>
+
+struct vlm_session {
+    const vlm_context *context;
+    vlm_session_options options;
+    vlm_frame *frame;
+    vengine_sampler *sampler;
+    vtext_stream *stream;
+    vengine_stops stops;
+    vlm_kv *kv;           /* [layers] */
+    void *kv_memory;
+    size_t capacity;      /* tokens the state holds */
+    uint32_t *tokens;     /* [capacity + 1]: all tokens of the timeline, the pending one included */
+    size_t length;        /* tokens whose state is stored */
+    int64_t next;         /* position of the token that follows them */
+    float *logits;        /* [vocab], of the last stored token */
+    bool have_logits;     /* they are fresh: no token was chosen from them yet */
+    bool pending;         /* tokens[length] was generated but its state is not stored yet */
+    size_t generated;     /* in this turn */
+    bool turn_over;
+    vlm_session_stats stats;
+};
+
+static double now_ms(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec * 1e3 + (double)t.tv_nsec * 1e-6;
+}
+
+/* ---- making and freeing ---------------------------------------------------------------------------- */
+
+static vlm_status init(vlm_session *s, vlm_error *err) {
+    const vlm_context *c = s->context;
+    const vlm_text_info *text = vlm_text_get_info(c->model_type->text(c->model));
+    VTRY(vtensor_frame_new(&s->frame, c->backend, c->mode, err));
+    VTRY(vengine_sampler_new(&s->sampler, &s->options.sampling, (uint32_t)text->vocab_size, err));
+    VTRY(vengine_stops_init(&s->stops, s->options.stops, s->options.n_stops, err));
+    s->options.stops = NULL; /* the copies count */
+    s->stream = vtext_stream_new(c->tokenizer, true);
+    s->logits = vcore_alloc_array((size_t)text->vocab_size, sizeof *s->logits);
+    s->kv = vcore_alloc_array((size_t)text->layers, sizeof *s->kv);
+    if (!s->stream || !s->logits || !s->kv) return vcore_no_memory(err, "session");
+    s->turn_over = true;
+    return VLM_OK;
+}
+
+vlm_status vlm_session_new(vlm_session **out, const vlm_context *context,
+                           const vlm_session_options *options, vlm_error *err) {
+    if (!out || !context) return vcore_fail(err, VLM_ERR_ARGUMENT, "vlm_session_new: a null argument");
+    *out = NULL;
+    vlm_session *s = vcore_alloc(sizeof *s);
+    if (!s) return vcore_no_memory(err, "session");
+    s->context = context;
+    s->options = (vlm_session_options) VLM_SESSION_OPTIONS_INIT;
+    if (options)
+        memcpy(&s->options, options,
+               options->struct_size < sizeof s->options ? options->struct_size : sizeof s->options);
+    if (s->options.max_tokens == 0) s->options.max_tokens = 256;
+    if (s->options.prefill_step == 0) s->options.prefill_step = 2048;
+    vlm_status status = init(s, err);
+    if (status < 0) {
+        vlm_session_free(s);
+        return status;
+    }
+    *out = s;
+    return VLM_OK;
+}
+
+void vlm_session_free(vlm_session *s) {
+    if (!s) return;
+    if (s->kv_memory) vtensor_memory_free(s->context->backend, s->kv_memory);
+    vcore_free(s->kv);
+    vcore_free(s->tokens);
+    vcore_free(s->logits);
+    vtext_stream_free(s->stream);
+    vengine_stops_free(&s->stops);
+    vengine_sampler_free(s->sampler);
+    vtensor_frame_free(s->frame);
+    vcore_free(s);
+}
+
+void vlm_session_reset(vlm_session *s) {
+    s->length = s->generated = 0;
+    s->next = 0;
+    s->have_logits = s->pending = false;
+    s->turn_over = true;
+    vtext_stream_reset(s->stream);
+    vengine_stops_reset(&s->stops);
+}
+
+void vlm_session_get_stats(const vlm_session *s, vlm_session_stats *stats) {
+    *stats = s->stats;
+    stats->length = s->length;
+    stats->capacity = s->capacity;
+    stats->generated_tokens = s->generated;
+    stats->scratch_bytes = vtensor_frame_peak(s->frame);
+}
+
+/* State memory of every layer in one piece: keys, then values, [capacity, kv_heads, head_dim]. */
+static vlm_status make_state(vlm_session *s, size_t capacity, vlm_error *err) {
+    const vlm_context *c = s->context;
+    const vlm_text_info *text = vlm_text_get_info(c->model_type->text(c->model));
+    vlm_dtype dtype = c->mode == VTENSOR_EXACT ? VLM_DTYPE_F32 : VLM_DTYPE_BF16;
+    if (capacity > c->limits.context_tokens)
+        return vcore_fail(err, VLM_ERR_LIMIT, "context: %zu tokens, the limit is %llu", capacity,
+                          (unsigned long long)c->limits.context_tokens);
+    size_t total = 0, bytes;
+    for (int64_t l = 0; l < text->layers; l++) {
+        const vlm_state_layer *layer = &text->state[l];
+        if (!vcore_mul((size_t)(layer->kv_heads * layer->head_dim), 2 * vtensor_dtype_size(dtype), &bytes) ||
+            !vcore_mul(bytes, capacity, &bytes) || !vcore_add(total, bytes, &total))
+            return vcore_fail(err, VLM_ERR_LIMIT, "context: %zu tokens need more memory than there is",
+                              capacity);
+    }
+    s->kv_memory = vtensor_memory_new(c->backend, total);
+    s->tokens = vcore_alloc_array(capacity + 1, sizeof *s->tokens);
+    if (!s->kv_memory || !s->tokens)
+        return vcore_fail(err, VLM_ERR_MEMORY, "context: %zu bytes for the state of %zu tokens", total,
+                          capacity);
+    char *at = s->kv_memory;
+    for (int64_t l = 0; l < text->layers; l++) {
+        const vlm_state_layer *layer = &text->state[l];
+        const int64_t shape[] = { (int64_t)capacity, layer->kv_heads, layer->head_dim };
+        bytes = capacity * (size_t)(layer->kv_heads * layer->head_dim) * vtensor_dtype_size(dtype);
+        s->kv[l].k = vtensor_of(at, dtype, 3, shape);
+        s->kv[l].v = vtensor_of(at + bytes, dtype, 3, shape);
+        at += 2 * bytes;
+    }
+    s->capacity = capacity;
+    s->stats.kv_bytes = total;
+    return VLM_OK;
+}
+
+/* ---- feeding ---------------------------------------------------------------------------------------------- */
+
+static vlm_status make_room(vlm_session *s, size_t n, vlm_error *err) {
+    if (!s->kv_memory) {
+        size_t capacity = s->options.context ? s->options.context : n + s->options.max_tokens;
+        vlm_status status = make_state(s, capacity, err);
+        if (status < 0) {
+            if (s->kv_memory) vtensor_memory_free(s->context->backend, s->kv_memory);
+            vcore_free(s->tokens);
+            s->kv_memory = NULL;
+            s->tokens = NULL;
+            return status;
+        }
+    }
+    if (s->length + s->pending + n > s->capacity)
+        return vcore_fail(err, VLM_ERR_CONTEXT_FULL,
+                          "the prompt has %zu tokens, the context of %zu has room for %zu", n,
+                          s->capacity, s->capacity - s->length - s->pending);
+    return VLM_OK;
+}
+
+/* Prefill in steps; a prompt whose tokens all see each other goes in one. The last row's logits stay. */
+static vlm_status prefill(vlm_session *s, vengine_run *run, vlm_error *err) {
+    const vlm_context *c = s->context;
+    vlm_frame *f = s->frame;
+    size_t step = c->model_type->bidirectional_prompt ? run->n : s->options.prefill_step;
+    for (size_t begin = 0; begin < run->n; begin += step) {
+        size_t end = run->n - begin < step ? run->n : begin + step;
+        vlm_scope scope = vlm_scope_begin(f);
+        vlm_tensor hidden = vengine_run_rows(run, begin, end, s->length, s->kv);
+        if (end == run->n) {
+            vlm_tensor last = vlm_rows(f, hidden, (int64_t)(end - begin) - 1, 1);
+            vlm_tensor logits = vlm_text_logits(f, c->model_type->text(c->model), last);
+            if (vlm_frame_ok(f)) VTRY(vtensor_read(f, logits, s->logits, err));
+        }
+        vlm_scope_end(f, scope);
+        if (s->options.progress && s->options.progress(s->options.progress_user, end, run->n))
+            return vcore_fail(err, VLM_ERR_CANCELLED, "prefill: cancelled");
+    }
+    return VLM_OK;
+}
+
+static vlm_status run_prompt(vlm_session *s, vengine_run *run, const vlm_prepared *prepared,
+                             vlm_error *err) {
+    double start = now_ms();
+    vtensor_frame_begin(s->frame);
+    vlm_status status = vengine_run_features(run, prepared, err);
+    double middle = now_ms();
+    if (status >= 0) status = prefill(s, run, err);
+    vlm_status ended = vtensor_frame_end(s->frame, status >= 0 ? err : NULL);
+    s->stats.vision_ms = middle - start;
+    s->stats.prefill_ms = now_ms() - middle;
+    return status < 0 ? status : ended;
+}
+
+static vlm_status decode_pending(vlm_session *const *sessions, size_t n, vlm_error *err);
+
+vlm_status vlm_session_feed(vlm_session *s, const vlm_prepared *prepared, vlm_error *err) {
+    if (!s || !prepared) return vcore_fail(err, VLM_ERR_ARGUMENT, "vlm_session_feed: a null argument");
+    size_t n;
+    const uint32_t *ids = vlm_prepared_ids(prepared, &n);
+    if (n == 0) return vcore_fail(err, VLM_ERR_PROCESSING, "the prompt is empty");
+    VTRY(make_room(s, n, err));
+    if (s->pending) VTRY(decode_pending(&s, 1, err)); /* the last token of the turn before */
+    int64_t next = s->next;
+    int32_t *positions;
+    VTRY(vengine_positions(&positions, &next, s->context, prepared, s->length, err));
+    vengine_run run = {
+        .context = s->context,
+        .frame = s->frame,
+        .ids = ids,
+        .n = n,
+        .positions = positions,
+        .span = { (int64_t)s->length, (int64_t)(s->length + n) },
+    };
+    vlm_status status = run_prompt(s, &run, prepared, err);
+    vcore_free(positions);
+    VTRY(status);
+    memcpy(s->tokens + s->length, ids, n * sizeof *ids);
+    s->length += n;
+    s->next = next;
+    s->have_logits = true;
+    s->turn_over = false;
+    s->generated = 0;
+    s->stats.prompt_tokens = n;
+    s->stats.decode_ms = 0;
+    vtext_stream_reset(s->stream);
+    vengine_stops_reset(&s->stops);
+    return VLM_OK;
+}
+
+/* ---- generating ------------------------------------------------------------------------------------------------ */
+
+/* Sessions advanced in one pass; the arrays of a pass stand on the stack. */
+#define BATCH 32
+
+/* Stores the state of every session's pending token and gets the logits behind it: one pass, on the first
+ * session's frame. n <= BATCH. */
+static vlm_status decode_pending(vlm_session *const *sessions, size_t n, vlm_error *err) {
+    const vlm_context *c = sessions[0]->context;
+    const vlm_text *text = c->model_type->text(c->model);
+    int64_t axes = vlm_text_get_info(text)->position_axes, rows = (int64_t)n;
+    int32_t ids[BATCH], positions[BATCH * 4];
+    vlm_sequence sequences[BATCH];
+    for (size_t i = 0; i < n; i++) {
+        const vlm_session *s = sessions[i];
+        ids[i] = (int32_t)s->tokens[s->length];
+        for (int64_t a = 0; a < axes; a++) positions[a * rows + (int64_t)i] = (int32_t)s->next;
+        sequences[i] = (vlm_sequence) { .start = (int64_t)i, .length = 1, .past = (int64_t)s->length, .kv = s->kv };
+    }
+    vlm_frame *f = sessions[0]->frame;
+    vtensor_frame_begin(f);
+    vlm_text_input input = {
+        .embeddings = vlm_text_embed(f, text, vlm_tensor_from(f, VLM_DTYPE_I32, 1, &rows, ids)),
+        .positions = vlm_tensor_from(f, VLM_DTYPE_I32, 2, (int64_t[]) { axes, rows }, positions),
+        .sequences = sequences,
+        .n_sequences = (int)n,
+    };
+    vlm_tensor logits = vlm_text_logits(f, text, vlm_text_forward(f, text, &input));
+    vlm_status status = VLM_OK;
+    for (size_t i = 0; i < n && status >= 0 && vlm_frame_ok(f); i++)
+        status = vtensor_read(f, vlm_rows(f, logits, (int64_t)i, 1), sessions[i]->logits, err);
+    vlm_status ended = vtensor_frame_end(f, status >= 0 ? err : NULL);
+    if (status < 0 || ended < 0) return status < 0 ? status : ended;
+    for (size_t i = 0; i < n; i++) {
+        vlm_session *s = sessions[i];
+        s->length++;
+        s->next++;
+        s->pending = false;
+        s->have_logits = true;
+    }
+    return VLM_OK;
+}
+
+static vlm_status finish(vlm_session *s, vlm_piece *piece, vlm_finish why) {
+    vcore_str rest;
+    vtext_stream_finish(s->stream, &rest);
+    vengine_stops_finish(&s->stops, rest);
+    piece->text = s->stops.ready.p ? s->stops.ready.p : "";
+    piece->bytes = s->stops.ready.n;
+    piece->finish = why;
+    s->turn_over = true;
+    return VLM_DONE;
+}
+
+/* Chooses the next token from fresh logits and says what text it brings. */
+static vlm_status choose(vlm_session *s, vlm_piece *piece) {
+    if (s->generated == s->options.max_tokens || s->length == s->capacity)
+        return finish(s, piece, VLM_FINISH_LENGTH);
+    uint32_t id = vengine_sampler_next(s->sampler, s->logits, s->tokens, s->length);
+    s->tokens[s->length] = id;
+    s->pending = true;
+    s->have_logits = false;
+    s->generated++;
+    piece->token = id;
+    piece->has_token = true;
+    if (!s->options.ignore_eos && vengine_eos_has(&s->context->eos, id))
+        return finish(s, piece, VLM_FINISH_STOP);
+    vcore_str text;
+    VTRY(vtext_stream_push(s->stream, id, &text));
+    bool met = vengine_stops_push(&s->stops, text);
+    if (s->stops.ready.failed || s->stops.held.failed) return VLM_ERR_MEMORY;
+    piece->text = s->stops.ready.p ? s->stops.ready.p : "";
+    piece->bytes = s->stops.ready.n;
+    if (!met) return VLM_OK;
+    piece->finish = VLM_FINISH_STOP;
+    s->turn_over = true;
+    return VLM_DONE;
+}
+
+vlm_status vlm_sessions_next(vlm_session *const *sessions, vlm_piece *pieces, vlm_status *statuses,
+                             size_t n, vlm_error *err) {
+    double start = now_ms();
+    vlm_session *due[BATCH];
+    size_t n_due = 0;
+    vlm_status status = VLM_OK;
+    for (size_t i = 0; i < n; i++) {
+        vlm_session *s = sessions[i];
+        if (s->context != sessions[0]->context)
+            return vcore_fail(err, VLM_ERR_ARGUMENT, "sessions: they are not of one context");
+        pieces[i] = (vlm_piece) { .text = "" };
+        bool spent = s->generated == s->options.max_tokens || s->length + 1 > s->capacity;
+        if (!s->turn_over && s->pending && !spent) due[n_due++] = s;
+        if (n_due == BATCH || (i + 1 == n && n_due)) {
+            status = decode_pending(due, n_due, err);
+            if (status < 0) return status;
+            n_due = 0;
+        }
+    }
+    for (size_t i = 0; i < n; i++) {
+        vlm_session *s = sessions[i];
+        if (s->turn_over)
+            statuses[i] = vcore_fail(err, VLM_ERR_ARGUMENT, "session: the turn is over; feed it again");
+        else if (s->have_logits)
+            statuses[i] = choose(s, &pieces[i]);
+        else
+            statuses[i] = finish(s, &pieces[i], VLM_FINISH_LENGTH);
+        if (statuses[i] < 0) status = statuses[i];
+        s->stats.decode_ms += now_ms() - start;
+    }
+    return status;
+}
+
+vlm_status vlm_session_next(vlm_session *s, vlm_piece *piece, vlm_error *err) {
+    if (!s || !piece) return vcore_fail(err, VLM_ERR_ARGUMENT, "vlm_session_next: a null argument");
+    vlm_status own = VLM_OK;
+    vlm_status status = vlm_sessions_next(&s, piece, &own, 1, err);
+    return status < 0 ? status : own;
+}

@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: MIT */
+/* The life of a picture: allocation under limits, opening and decoding by magic bytes, raw pixels,
+ * crops, best fit. Owns the list of decoders; formats themselves are in jpeg.c, png.c, webp.c. */
+#include "media/media.h"
+
+#include <math.h>
+
+static const vmedia_decoder *const decoders[] = { &vmedia_jpeg, &vmedia_png, &vmedia_webp };
+#define DECODERS (sizeof decoders / sizeof decoders[0])
+
+vlm_status vmedia_image_new(vlm_image **out, vlm_size size, const vlm_limits *limits,
+                            vlm_error *err) {
+    *out = NULL;
+    vlm_limits bound = vcore_limits(limits);
+    if (size.width == 0 || size.height == 0)
+        return vcore_fail(err, VLM_ERR_ARGUMENT, "a picture of %ux%u pixels has no pixels",
+                          size.width, size.height);
+    if (size.width > bound.image_side || size.height > bound.image_side)
+        return vcore_fail(err, VLM_ERR_LIMIT, "a picture of %ux%u pixels: a side is above the limit of %llu",
+                          size.width, size.height, (unsigned long long)bound.image_side);
+    uint64_t pixels = (uint64_t)size.width * size.height;
+    if (pixels > bound.image_pixels)
+        return vcore_fail(err, VLM_ERR_LIMIT, "a picture of %ux%u pixels is above the limit of %llu pixels",
+                          size.width, size.height, (unsigned long long)bound.image_pixels);
+    size_t bytes;
+    if (!vcore_mul(pixels, 3, &bytes) || !vcore_add(bytes, VMEDIA_SLACK, &bytes))
+        return vcore_no_memory(err, "a picture");
+    vlm_image *image = vcore_alloc(sizeof *image);
+    if (!image) return vcore_no_memory(err, "a picture");
+    image->size = size;
+    image->rgb = vcore_alloc(bytes);
+    if (!image->rgb) {
+        vcore_free(image);
+        return vcore_no_memory(err, "a picture");
+    }
+    *out = image;
+    return VLM_OK;
+}
+
+void vlm_image_free(vlm_image *image) {
+    if (!image) return;
+    vcore_free(image->rgb);
+    vcore_free(image);
+}
+
+vlm_size vlm_image_size(const vlm_image *image) {
+    return image->size;
+}
+
+const uint8_t *vlm_image_pixels(const vlm_image *image) {
+    return image->rgb;
+}
+
+static vlm_status unknown_format(const char *name, size_t bytes, vlm_error *err) {
+    if (bytes == 0) return vcore_fail(err, VLM_ERR_IMAGE_PROCESSING, "%s: the file is empty", name);
+    char formats[64] = "";
+    for (size_t i = 0, n = 0; i < DECODERS; i++) {
+        const char *parts[] = { i ? ", " : "", decoders[i]->name };
+        for (int k = 0; k < 2; k++) {
+            size_t length = strlen(parts[k]);
+            if (n + length >= sizeof formats) break;
+            memcpy(formats + n, parts[k], length + 1);
+            n += length;
+        }
+    }
+    return vcore_fail(err, VLM_ERR_IMAGE_PROCESSING, "%s: not a picture that can be read (%s)", name,
+                      formats);
+}
+
+vlm_status vlm_image_decode(vlm_image **out, const void *data, size_t bytes, const char *name,
+                            const vlm_limits *limits, vlm_error *err) {
+    if (!out) return vcore_fail(err, VLM_ERR_ARGUMENT, "vlm_image_decode: out is NULL");
+    *out = NULL;
+    if (!data && bytes) return vcore_fail(err, VLM_ERR_ARGUMENT, "vlm_image_decode: data is NULL");
+    vlm_limits bound = vcore_limits(limits);
+    if (!name) name = "picture";
+    for (size_t i = 0; i < DECODERS; i++)
+        if (decoders[i]->matches(data, bytes))
+            return decoders[i]->decode(out, data, bytes, name, &bound, err);
+    return unknown_format(name, bytes, err);
+}
+
+vlm_status vlm_image_open(vlm_image **out, const char *path, const vlm_limits *limits,
+                          vlm_error *err) {
+    if (!out || !path) return vcore_fail(err, VLM_ERR_ARGUMENT, "vlm_image_open: a NULL argument");
+    *out = NULL;
+    vlm_limits bound = vcore_limits(limits);
+    vio_bytes file = { 0 };
+    VTRY(vio_read(&file, path, bound.image_file_bytes, err));
+    vlm_status status = vlm_image_decode(out, file.p, file.n, path, &bound, err);
+    vcore_free(file.p);
+    return status;
+}
+
+vlm_status vlm_image_from_pixels(vlm_image **out, const void *pixels, vlm_size size, int channels,
+                                 size_t stride, vlm_error *err) {
+    if (!out) return vcore_fail(err, VLM_ERR_ARGUMENT, "vlm_image_from_pixels: out is NULL");
+    *out = NULL;
+    if (!pixels || (channels != 3 && channels != 4))
+        return vcore_fail(err, VLM_ERR_ARGUMENT,
+                          "vlm_image_from_pixels: needs pixels of 3 or 4 channels, not %d", channels);
+    if (stride / (size_t)channels < size.width)
+        return vcore_fail(err, VLM_ERR_ARGUMENT,
+                          "vlm_image_from_pixels: %zu bytes are too few for a row of %u pixels", stride,
+                          size.width);
+    vlm_image *image;
+    VTRY(vmedia_image_new(&image, size, NULL, err));
+    for (uint32_t y = 0; y < size.height; y++) {
+        const uint8_t *from = (const uint8_t *)pixels + y * stride;
+        uint8_t *to = image->rgb + (size_t)y * size.width * 3;
+        if (channels == 3) {
+            memcpy(to, from, (size_t)size.width * 3);
+            continue;
+        }
+        for (uint32_t x = 0; x < size.width; x++)
+            memcpy(to + 3 * (size_t)x, from + 4 * (size_t)x, 3);
+    }
+    *out = image;
+    return VLM_OK;
+}
+
+/* The part of [at, at + length) that lies in [0, limit): where it starts in the result, and its size. */
+static uint32_t overlap(int64_t at, uint32_t length, uint32_t limit, uint32_t *skip) {
+    int64_t begin = at < 0 ? 0 : at, end = at + length < limit ? at + length : limit;
+    *skip = 0;
+    if (end <= begin) return 0;
+    *skip = (uint32_t)(begin - at);
+    return (uint32_t)(end - begin);
+}
+
+vlm_status vlm_image_crop(vlm_image **out, const vlm_image *image, int32_t x, int32_t y,
+                          vlm_size size, vlm_error *err) {
+    if (!out || !image) return vcore_fail(err, VLM_ERR_ARGUMENT, "vlm_image_crop: a NULL argument");
+    *out = NULL;
+    vlm_image *crop;
+    VTRY(vmedia_image_new(&crop, size, NULL, err));
+    uint32_t left, top;
+    uint32_t columns = overlap(x, size.width, image->size.width, &left);
+    uint32_t rows = overlap(y, size.height, image->size.height, &top);
+    for (uint32_t i = 0; columns && i < rows; i++) {
+        size_t from = (size_t)((int64_t)y + top + i) * image->size.width + (size_t)((int64_t)x + left);
+        size_t to = ((size_t)top + i) * size.width + left;
+        memcpy(crop->rgb + 3 * to, image->rgb + 3 * from, 3 * (size_t)columns);
+    }
+    *out = crop;
+    return VLM_OK;
+}
+
+vlm_size vlm_size_best_fit(vlm_size size, vlm_size box) {
+    if (size.width == 0 || size.height == 0) return (vlm_size) { 0, 0 };
+    double across = (double)box.width / size.width, down = (double)box.height / size.height;
+    double scale = across < down ? across : down;
+    return (vlm_size) { (uint32_t)round(size.width * scale), (uint32_t)round(size.height * scale) };
+}

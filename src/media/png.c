@@ -1,0 +1,254 @@
+/* SPDX-License-Identifier: MIT */
+/* PNG through libpng. Owns the conversion of every colour type to RGB as Pillow's convert("RGB") makes it
+ * (alpha and tRNS dropped, 16-bit colour cut to its high byte, 16-bit grey clamped at 255, palette
+ * entries that are not there black) and Pillow's tolerance: neither checksums of the pixel data nor what
+ * follows the last row matters, unless a later chunk is cut short. */
+#include "media/media.h"
+
+#include <stdlib.h>
+
+#include <png.h>
+
+typedef struct reader {
+    const uint8_t *p;
+    size_t n, at;
+    char reason[128];
+    vlm_status status;
+    vlm_image *image;
+    uint64_t rows_left;     /* rows of pixel data, over all passes, not yet seen */
+    uint8_t palette[256][3];
+    int orientation;
+} reader;
+
+static void on_error(png_structp png, png_const_charp reason) {
+    reader *r = png_get_error_ptr(png);
+    size_t n = strnlen(reason, sizeof r->reason - 1);
+    memcpy(r->reason, reason, n);
+    r->reason[n] = '\0';
+    r->status = VLM_ERR_IMAGE_PROCESSING;
+    png_longjmp(png, 1);
+}
+
+static void on_warning(png_structp png, png_const_charp reason) {
+    (void)png;
+    (void)reason;
+}
+
+static void on_read(png_structp png, png_bytep to, size_t bytes) {
+    reader *r = png_get_io_ptr(png);
+    if (bytes > r->n - r->at) png_error(png, "the file is truncated");
+    memcpy(to, r->p + r->at, bytes);
+    r->at += bytes;
+}
+
+static png_voidp on_malloc(png_structp png, png_alloc_size_t bytes) {
+    (void)png;
+    return vcore_alloc(bytes);
+}
+
+static void on_free(png_structp png, png_voidp p) {
+    (void)png;
+    vcore_free(p);
+}
+
+/* The last transformation of a row, in place, so from its end: one value a pixel to three bytes. */
+static void on_row(png_structp png, png_row_infop row, png_bytep data) {
+    reader *r = png_get_user_transform_ptr(png);
+    r->rows_left--;
+    if (row->channels == 3) return;
+    for (size_t x = row->width; x-- > 0;) {
+        uint8_t *to = data + 3 * x;
+        if (row->color_type == PNG_COLOR_TYPE_PALETTE) {
+            memcpy(to, r->palette[data[x]], 3);
+        } else {
+            uint8_t grey = data[x];
+            if (row->bit_depth == 16) grey = data[2 * x] ? 255 : data[2 * x + 1];
+            to[0] = to[1] = to[2] = grey;
+        }
+    }
+}
+
+static uint64_t count_rows(vlm_size size, bool interlaced) {
+    if (!interlaced) return size.height;
+    uint64_t rows = 0;
+    for (int pass = 0; pass < PNG_INTERLACE_ADAM7_PASSES; pass++)
+        if (PNG_PASS_COLS(size.width, pass)) rows += PNG_PASS_ROWS(size.height, pass);
+    return rows;
+}
+
+static void set_transformations(reader *r, png_structp png, png_infop info) {
+    int depth = png_get_bit_depth(png, info), colour = png_get_color_type(png, info);
+    png_colorp palette;
+    int entries;
+    if (png_get_PLTE(png, info, &palette, &entries) && entries <= 256)
+        for (int i = 0; i < entries; i++) {
+            uint8_t *to = r->palette[i];
+            to[0] = palette[i].red, to[1] = palette[i].green, to[2] = palette[i].blue;
+        }
+    if (colour == PNG_COLOR_TYPE_PALETTE && depth < 8) png_set_packing(png);
+    if (colour == PNG_COLOR_TYPE_GRAY && depth < 8) png_set_expand_gray_1_2_4_to_8(png);
+    if (colour != PNG_COLOR_TYPE_GRAY && depth == 16) png_set_strip_16(png);
+    if (colour & PNG_COLOR_MASK_ALPHA) png_set_strip_alpha(png);
+    png_set_check_for_invalid_index(png, -1);
+    png_set_read_user_transform_fn(png, on_row);
+    png_set_user_transform_info(png, r, 8, 3);
+}
+
+/* Chunks before the pixels must be whole and of the right checksum, as for Pillow; of what they can say
+ * only the palette, Exif and text matter here. */
+static void read_header(reader *r, png_structp png, png_infop info) {
+    static const uint8_t unused[] = "bKGD\0cHRM\0gAMA\0hIST\0iCCP\0oFFs\0pCAL\0pHYs\0sBIT\0sCAL\0sPLT\0sRGB\0"
+                                    "tIME\0tRNS";
+    png_set_read_fn(png, r, on_read);
+    png_set_user_limits(png, PNG_UINT_31_MAX, PNG_UINT_31_MAX);
+    png_set_keep_unknown_chunks(png, PNG_HANDLE_CHUNK_NEVER, unused, (int)(sizeof unused / 5));
+    png_set_crc_action(png, PNG_CRC_ERROR_QUIT, PNG_CRC_ERROR_QUIT);
+    png_read_info(png, info);
+    png_set_crc_action(png, PNG_CRC_QUIET_USE, PNG_CRC_QUIET_USE);
+}
+
+static void read_pixels(reader *r, png_structp png, png_infop info, const vlm_limits *limits) {
+    vlm_size size = { png_get_image_width(png, info), png_get_image_height(png, info) };
+    vlm_error why = VLM_ERROR_INIT;
+    vlm_status status = vmedia_image_new(&r->image, size, limits, &why);
+    if (status != VLM_OK) {
+        size_t n = strnlen(why.message, sizeof r->reason - 1);
+        memcpy(r->reason, why.message, n);
+        r->reason[n] = '\0';
+        r->status = status;
+        png_longjmp(png, 1);
+    }
+    int passes = png_set_interlace_handling(png);
+    r->rows_left = count_rows(size, passes > 1);
+    set_transformations(r, png, info);
+    png_read_update_info(png, info);
+    for (int pass = 0; pass < passes; pass++)
+        for (uint32_t y = 0; y < size.height; y++)
+            png_read_row(png, r->image->rgb + (size_t)y * size.width * 3, NULL);
+}
+
+static int hex_digit(int c) {
+    if (c >= '0' && c <= '9') return c - '0';
+    c |= 0x20;
+    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+/* ImageMagick's way to keep Exif in a text chunk: three line ends, then hexadecimal digits. */
+static int raw_profile_orientation(const char *text, size_t n) {
+    const char *end = text + n;
+    for (int lines = 0; lines < 3; lines++) {
+        text = memchr(text, '\n', (size_t)(end - text));
+        if (!text) return 0;
+        text++;
+    }
+    uint8_t *bytes = vcore_alloc((size_t)(end - text) / 2 + 1);
+    if (!bytes) return 0;
+    size_t digits = 0;
+    for (; text < end; text++) {
+        int digit = hex_digit((unsigned char)*text);
+        if (digit < 0) continue;
+        bytes[digits / 2] = (uint8_t)(bytes[digits / 2] << 4 | digit);
+        digits++;
+    }
+    int found = vmedia_exif_orientation(bytes, digits / 2);
+    vcore_free(bytes);
+    return found;
+}
+
+static const png_text *find_text(png_structp png, png_infop info, const char *key) {
+    png_textp texts;
+    int n = png_get_text(png, info, &texts, NULL);
+    for (int i = n; i-- > 0;)
+        if (strcmp(texts[i].key, key) == 0) return &texts[i];
+    return NULL;
+}
+
+/* Where Pillow looks, in its order: eXIf, ImageMagick's text, XMP. */
+static int find_orientation(png_structp png, png_infop info) {
+    png_uint_32 bytes;
+    png_bytep exif;
+    int found = 0;
+    if (png_get_eXIf_1(png, info, &bytes, &exif)) {
+        found = vmedia_exif_orientation(exif, bytes);
+    } else {
+        const png_text *raw = find_text(png, info, "Raw profile type exif");
+        if (raw && raw->text) found = raw_profile_orientation(raw->text, strlen(raw->text));
+    }
+    const png_text *xmp = found ? NULL : find_text(png, info, "XML:com.adobe.xmp");
+    if (xmp && xmp->text) found = vmedia_xmp_orientation((const uint8_t *)xmp->text, strlen(xmp->text));
+    return found;
+}
+
+/* Whether no chunk behind the pixel data is cut short. The file may end between two chunks. */
+static bool tail_is_whole(const uint8_t *p, size_t n) {
+    bool pixels_seen = false;
+    for (size_t at = 8; n - at >= 8;) {
+        size_t length = png_get_uint_32(p + at);
+        const uint8_t *type = p + at + 4;
+        if (memcmp(type, "IEND", 4) == 0) return true;
+        bool pixels = memcmp(type, "IDAT", 4) == 0;
+        pixels_seen |= pixels;
+        size_t left = n - at - 8;
+        if (length > left) return !pixels_seen || pixels;
+        if (left - length < 4) return true;
+        at += 8 + length + 4;
+    }
+    return true;
+}
+
+/* Runs one part of the work; true when it came to its end. */
+static bool read_picture(reader *r, png_structp png, png_infop info, const vlm_limits *limits) {
+    if (setjmp(png_jmpbuf(png))) {
+        /* The library reads on behind the last row; what fails there does not concern the picture. */
+        if (!r->image || r->rows_left) return false;
+        r->status = VLM_OK;
+        return true;
+    }
+    read_header(r, png, info);
+    read_pixels(r, png, info, limits);
+    return true;
+}
+
+static void read_tail(reader *r, png_structp png, png_infop info) {
+    if (setjmp(png_jmpbuf(png)) == 0) png_read_end(png, info);
+    r->status = VLM_OK;
+    r->orientation = find_orientation(png, info);
+}
+
+static vlm_status decode_with(reader *r, png_structp png, png_infop info, const char *name,
+                              const vlm_limits *limits, vlm_error *err) {
+    if (!read_picture(r, png, info, limits)) {
+        bool broken = r->status == VLM_ERR_IMAGE_PROCESSING;
+        return vcore_fail(err, r->status, "%s: %s%s", name, broken ? "broken PNG: " : "", r->reason);
+    }
+    if (!tail_is_whole(r->p, r->n))
+        return vcore_fail(err, VLM_ERR_IMAGE_PROCESSING, "%s: broken PNG: the file is truncated", name);
+    read_tail(r, png, info);
+    return vmedia_orient(&r->image, r->orientation, err);
+}
+
+static vlm_status png_decode(vlm_image **out, const uint8_t *p, size_t n, const char *name,
+                             const vlm_limits *limits, vlm_error *err) {
+    *out = NULL;
+    reader *r = vcore_alloc(sizeof *r);
+    if (!r) return vcore_no_memory(err, name);
+    r->p = p;
+    r->n = n;
+    vlm_status status;
+    png_structp png = png_create_read_struct_2(PNG_LIBPNG_VER_STRING, r, on_error, on_warning, NULL,
+                                               on_malloc, on_free);
+    png_infop info = png ? png_create_info_struct(png) : NULL;
+    if (info) status = decode_with(r, png, info, name, limits, err);
+    else status = vcore_no_memory(err, name);
+    png_destroy_read_struct(&png, &info, NULL);
+    if (status == VLM_OK) *out = r->image;
+    else vlm_image_free(r->image);
+    vcore_free(r);
+    return status;
+}
+
+static bool is_png(const uint8_t *p, size_t n) {
+    return n >= 8 && memcmp(p, "\x89PNG\r\n\x1A\n", 8) == 0;
+}
+
+const vmedia_decoder vmedia_png = { "PNG", is_png, png_decode };

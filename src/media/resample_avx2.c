@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: MIT */
+/* The two passes of a resize with AVX2. A weight of 22 bits is too wide for the instruction that multiplies
+ * 16-bit pairs and adds them; split into a high and a low part it takes two of them, and both sums are
+ * exact. Compiled with AVX2 on, called only where the processor has it. */
+#include "media/media.h"
+
+#include <immintrin.h>
+
+/* (high sum << 12) + low sum + 1/2, cut to an integer pixel. */
+static inline __m256i finish(__m256i high, __m256i low) {
+    __m256i sum = _mm256_add_epi32(_mm256_slli_epi32(high, VMEDIA_LOW_BITS), low);
+    sum = _mm256_add_epi32(sum, _mm256_set1_epi32(1 << (VMEDIA_BITS - 1)));
+    return _mm256_srai_epi32(sum, VMEDIA_BITS);
+}
+
+static inline __m256i multiply_add(__m256i sum, __m256i pixels, __m256i weights) {
+    return _mm256_add_epi32(sum, _mm256_madd_epi16(pixels, weights));
+}
+
+/* Four weights as pairs: the first pair in each 32-bit element of the low half, the second in the high. */
+static inline __m256i load_weights(const int16_t *w) {
+    const __m256i pairs = _mm256_setr_epi8(0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3, 4, 5, 6, 7, 4, 5,
+                                           6, 7, 4, 5, 6, 7, 4, 5, 6, 7);
+    long long four;
+    memcpy(&four, w, sizeof four);
+    return _mm256_shuffle_epi8(_mm256_set1_epi64x(four), pairs);
+}
+
+/* Four pixels of three bytes as pairs of 16 bits by channel: (r0 r1) (g0 g1) (b0 b1) 0, then of 2 and 3. */
+static inline __m256i load_pixels(const uint8_t *p) {
+    const __m256i channels = _mm256_setr_epi8(0, -1, 3, -1, 1, -1, 4, -1, 2, -1, 5, -1, -1, -1, -1, -1, 6, -1,
+                                              9, -1, 7, -1, 10, -1, 8, -1, 11, -1, -1, -1, -1, -1);
+    __m128i bytes = _mm_loadu_si128((const __m128i *)p);
+    return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(bytes), channels);
+}
+
+static inline void store_pixel(uint8_t *out, __m256i high, __m256i low) {
+    __m256i other_high = _mm256_permute2x128_si256(high, high, 1);
+    __m256i other_low = _mm256_permute2x128_si256(low, low, 1);
+    __m256i value = finish(_mm256_add_epi32(high, other_high), _mm256_add_epi32(low, other_low));
+    value = _mm256_packs_epi32(value, value);
+    value = _mm256_packus_epi16(value, value);
+    int32_t bytes = _mm256_extract_epi32(value, 0);
+    memcpy(out, &bytes, 3);
+}
+
+static inline __attribute__((always_inline)) void rows_along_x(uint8_t *const *out,
+                                                               const uint8_t *const *in,
+                                                               const int rows, const vmedia_axis *x) {
+    for (uint32_t i = 0; i < x->outputs; i++) {
+        size_t at = (size_t)x->first[i] * 3, weights = (size_t)i * x->taps;
+        __m256i high[4], low[4];
+        for (int r = 0; r < rows; r++) high[r] = low[r] = _mm256_setzero_si256();
+        for (uint32_t k = 0; k < x->count[i]; k += 4, at += 12) {
+            __m256i high_weights = load_weights(x->high + weights + k);
+            __m256i low_weights = load_weights(x->low + weights + k);
+            for (int r = 0; r < rows; r++) {
+                __m256i pixels = load_pixels(in[r] + at);
+                high[r] = multiply_add(high[r], pixels, high_weights);
+                low[r] = multiply_add(low[r], pixels, low_weights);
+            }
+        }
+        for (int r = 0; r < rows; r++) store_pixel(out[r] + (size_t)i * 3, high[r], low[r]);
+    }
+}
+
+void vmedia_along_x_avx2(uint8_t *const *out, const uint8_t *const *in, int rows,
+                         const vmedia_axis *x) {
+    if (rows == 4) {
+        rows_along_x(out, in, 4, x);
+        return;
+    }
+    for (int r = 0; r < rows; r++) rows_along_x(out + r, in + r, 1, x);
+}
+
+/* Two rows of 32 bytes, interleaved to pairs of 16 bits, into four sums of eight columns each. */
+static inline void add_rows(__m256i high[4], __m256i low[4], const uint8_t *a, const uint8_t *b,
+                            __m256i high_weights, __m256i low_weights) {
+    const __m256i zero = _mm256_setzero_si256();
+    __m256i first = _mm256_loadu_si256((const __m256i *)a), second = _mm256_loadu_si256((const __m256i *)b);
+    __m256i left = _mm256_unpacklo_epi8(first, second), right = _mm256_unpackhi_epi8(first, second);
+    __m256i pairs[4] = { _mm256_unpacklo_epi8(left, zero), _mm256_unpackhi_epi8(left, zero),
+                         _mm256_unpacklo_epi8(right, zero), _mm256_unpackhi_epi8(right, zero) };
+    for (int q = 0; q < 4; q++) {
+        high[q] = multiply_add(high[q], pairs[q], high_weights);
+        low[q] = multiply_add(low[q], pairs[q], low_weights);
+    }
+}
+
+static inline __m256i weight_pair(const int16_t *w) {
+    int32_t pair;
+    memcpy(&pair, w, sizeof pair);
+    return _mm256_set1_epi32(pair);
+}
+
+/* 32 columns of one output row. An odd row out is paired with itself: the weight behind it is zero. */
+static inline __m256i columns_along_y(const uint8_t *const *in, size_t at, const vmedia_axis *y,
+                                      uint32_t i) {
+    const int16_t *high_weights = y->high + (size_t)i * y->taps, *low_weights = y->low + (size_t)i * y->taps;
+    uint32_t count = y->count[i];
+    __m256i high[4], low[4];
+    for (int q = 0; q < 4; q++) high[q] = low[q] = _mm256_setzero_si256();
+    for (uint32_t k = 0; k < count; k += 2) {
+        const uint8_t *second = in[k + 1 < count ? k + 1 : k];
+        add_rows(high, low, in[k] + at, second + at, weight_pair(high_weights + k),
+                 weight_pair(low_weights + k));
+    }
+    __m256i left = _mm256_packs_epi32(finish(high[0], low[0]), finish(high[1], low[1]));
+    __m256i right = _mm256_packs_epi32(finish(high[2], low[2]), finish(high[3], low[3]));
+    return _mm256_packus_epi16(left, right);
+}
+
+void vmedia_along_y_avx2(uint8_t *out, const uint8_t *const *in, const vmedia_axis *y, uint32_t i,
+                         size_t bytes) {
+    size_t at = 0;
+    for (; bytes - at >= 32; at += 32)
+        _mm256_storeu_si256((__m256i *)(out + at), columns_along_y(in, at, y, i));
+    if (at == bytes) return;
+    uint8_t rest[32];
+    _mm256_storeu_si256((__m256i *)rest, columns_along_y(in, at, y, i));
+    memcpy(out + at, rest, bytes - at);
+}
