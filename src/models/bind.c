@@ -170,7 +170,7 @@ static vlm_status bind_dense(row_binding *c, const vio_tensor *t, const char *su
                              const int64_t *dims, int rank, vlm_tensor *out) {
     *out = empty_tensor(VLM_DTYPE_F32, dims, rank);
     if (!t) return missing(c, suffix);
-    vlm_dtype dtype;
+    vlm_dtype dtype = VLM_DTYPE_F32;
     VTRY(float_type(c, t, &dtype));
     VTRY(check_shape(c, t, dims, rank));
     VTRY(view(c, t, dtype, dims, rank, out));
@@ -200,7 +200,7 @@ static vlm_status bind_affine(row_binding *c, const vio_tensor *t, const vio_ten
     uint64_t bits = packed / in, group = in / groups;
     if (bits < 2 || bits > 8 || bits == 7 || (group != 32 && group != 64 && group != 128))
         return bad_triple(c, t, "bits or group size are none that are known");
-    vlm_dtype type;
+    vlm_dtype type = VLM_DTYPE_F32;
     const int64_t data_dims[] = { m->out, (int64_t)t->shape[1] };
     const int64_t scale_dims[] = { m->out, (int64_t)groups };
     VTRY(float_type(c, scales, &type));
@@ -247,7 +247,7 @@ static vlm_status bind_mlx_conv(row_binding *c, const vio_tensor *t, int64_t ker
     dims[0] = c->dims[0];
     for (int i = 2; i < c->rank; i++) dims[i - 1] = c->dims[i];
     dims[c->rank - 1] = c->dims[1];
-    vlm_dtype dtype;
+    vlm_dtype dtype = VLM_DTYPE_F32;
     VTRY(float_type(c, t, &dtype));
     VTRY(check_shape(c, t, dims, c->rank));
     void *data = materialise(c, t);

@@ -71,7 +71,9 @@ void vlm_pixels_planar(float *out, size_t row_stride, size_t plane_stride, const
                              .rescale_factor = rules->rescale_factor };
     memcpy(how.mean, rules->mean, sizeof how.mean);
     memcpy(how.std, rules->std, sizeof how.std);
+    vmedia_float_table table;
+    vmedia_float_table_init(&table, &how);
     size_t stride = (size_t)image->size.width * 3;
     vmedia_to_planar(out, row_stride, plane_stride, image->rgb + y * stride + (size_t)x * 3, stride,
-                     size, &how);
+                     size, &table);
 }
