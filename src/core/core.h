@@ -128,6 +128,7 @@ vcore_json_kind vcore_json_kind_of(const vcore_json *v);
 const char *vcore_json_kind_name(const vcore_json *v); /* "an object", "a string", ... for errors */
 const vcore_json *vcore_json_get(const vcore_json *object, const char *key); /* NULL if absent */
 const vcore_json *vcore_json_path(const vcore_json *v, const char *dotted);  /* "text_config.rope" */
+const vcore_json *vcore_json_path_n(const vcore_json *v, vcore_str dotted);
 size_t vcore_json_count(const vcore_json *v);                          /* array or object entries */
 const vcore_json *vcore_json_at(const vcore_json *array, size_t i);
 bool vcore_json_bool(const vcore_json *v, bool *out);

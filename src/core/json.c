@@ -400,13 +400,18 @@ const vcore_json *vcore_json_get(const vcore_json *object, const char *key) {
     return get(object, vcore_str_of(key));
 }
 
-const vcore_json *vcore_json_path(const vcore_json *v, const char *dotted) {
+const vcore_json *vcore_json_path_n(const vcore_json *v, vcore_str dotted) {
     for (;;) {
-        size_t n = strcspn(dotted, ".");
-        v = get(v, (vcore_str) { dotted, n });
-        if (!v || !dotted[n]) return v;
-        dotted += n + 1;
+        const char *point = dotted.n ? memchr(dotted.p, '.', dotted.n) : NULL;
+        vcore_str key = { dotted.p, point ? (size_t)(point - dotted.p) : dotted.n };
+        v = get(v, key);
+        if (!v || !point) return v;
+        dotted = (vcore_str) { point + 1, dotted.n - key.n - 1 };
     }
+}
+
+const vcore_json *vcore_json_path(const vcore_json *v, const char *dotted) {
+    return vcore_json_path_n(v, vcore_str_of(dotted));
 }
 
 size_t vcore_json_count(const vcore_json *v) {

@@ -92,9 +92,7 @@ typedef struct vio_out_tensor {
 vlm_status vio_safetensors_write(const char *path, const vio_out_tensor *tensors, size_t n,
                                  const char *format_or_null, vlm_error *err);
 
-/* ---- declarative config tables (config.c) --------------------------------------------------------------
- * A table says key, aliases, type, range and default of every field; vio_config_read fills a struct from
- * a JSON object by it. Types: u32, i32, f32, bool, enum by name, list of u32. No unbounded getter exists.
- * The page is vlm/extend/config.h (vlm_config_read), because model authors write such tables. */
+/* ---- declarative config tables (config.c): the page is vlm/extend/config.h, because model authors write
+ * such tables ----------------------------------------------------------------------------------------- */
 
 #endif

@@ -24,11 +24,11 @@ VLM_API const vlm_json *vlm_json_find(const vlm_json *value, const char *path);
 
 /** How a config field is read and what it is stored as. */
 typedef enum vlm_field_type {
-    VLM_FIELD_INT,    /**< int64_t, within [min, max] */
-    VLM_FIELD_REAL,   /**< float, within [min, max] */
+    VLM_FIELD_INT,    /**< int64_t, within [min, max]; 4.0 is an integer, too */
+    VLM_FIELD_REAL,   /**< float, within [min, max]; never NaN */
     VLM_FIELD_BOOL,   /**< bool */
     VLM_FIELD_NAME,   /**< int: value of the name found in `names` */
-    VLM_FIELD_INTS    /**< vlm_ints, each within [min, max] */
+    VLM_FIELD_INTS    /**< vlm_ints, each within [min, max]; an integer alone is a list of one */
 } vlm_field_type;
 
 /** A name that a config may use and the value it stands for; a table of them ends with {NULL, 0}. */
@@ -69,8 +69,9 @@ typedef struct vlm_config_field {
 
 /**
  * Fills a struct from a JSON object by a table. @param object NULL: every field is absent.
- * @param where what to call the object in errors ("config.json: text_config").
- * Error VLM_ERR_CONFIG: "<where>.<key>: must be an integer in [1, 65536], is \"x\"".
+ * @param where what to call the object in errors: "config.json", "config.json: text_config".
+ * Error VLM_ERR_CONFIG: "config.json: text_config.hidden_size: must be an integer in [1, 65536], is \"x\"";
+ * what was read before it stays in the struct. An object that is something else is an error, too.
  */
 VLM_API vlm_status vlm_config_read(void *out, const vlm_json *object, const char *where,
                                    const vlm_config_field *fields, size_t n_fields, vlm_error *err);

@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: MIT */
+/* Config tables: fills a struct from a JSON object, row by row, each value checked against its type and
+ * range. Owns the wording of what is wrong; which keys there are, and their meaning, is the unit's. */
+#include "vlm/extend/config.h"
+
+#include "io/io.h"
+
+#include <stdio.h>
+
+/* One row while it is read. */
+typedef struct row {
+    const vlm_config_field *field;
+    const char *where;
+    vcore_str key; /* the alternative that was found, else the first */
+    vlm_error *err;
+} row;
+
+/* "config.json: hidden_size", "config.json: text_config.hidden_size" */
+static const char *joint(const char *where) {
+    return strstr(where, ": ") ? "." : ": ";
+}
+
+static void describe(char *out, size_t bytes, const vcore_json *v) {
+    vcore_str s;
+    double real = 0;
+    bool boolean = false;
+    if (vcore_json_string(v, &s))
+        snprintf(out, bytes, "\"%.*s\"%s", (int)(s.n < 40 ? s.n : 40), s.p, s.n > 40 ? "..." : "");
+    else if (vcore_json_bool(v, &boolean))
+        snprintf(out, bytes, "%s", boolean ? "true" : "false");
+    else if (vcore_json_real(v, &real))
+        snprintf(out, bytes, "%.17g", real);
+    else
+        snprintf(out, bytes, "%s", vcore_json_kind_name(v));
+}
+
+/* at: index in a list, or -1. */
+static vlm_status fail_value(const row *r, int64_t at, const char *must, const vcore_json *v) {
+    char is[64], index[32] = "";
+    describe(is, sizeof is, v);
+    if (at >= 0) snprintf(index, sizeof index, "[%lld]", (long long)at);
+    return vcore_fail(r->err, VLM_ERR_CONFIG, "%s%s%.*s%s: must be %s, is %s", r->where, joint(r->where),
+                      (int)r->key.n, r->key.p, index, must, is);
+}
+
+static vlm_status read_int(const row *r, int64_t at, const vcore_json *v, int64_t *out) {
+    int64_t value;
+    if (vcore_json_int(v, &value) && (double)value >= r->field->min && (double)value <= r->field->max) {
+        *out = value;
+        return VLM_OK;
+    }
+    char must[96];
+    snprintf(must, sizeof must, "an integer in [%.15g, %.15g]", r->field->min, r->field->max);
+    return fail_value(r, at, must, v);
+}
+
+static vlm_status read_real(const row *r, const vcore_json *v, float *out) {
+    double value;
+    /* Not NaN either: that compares false. */
+    if (vcore_json_real(v, &value) && value >= r->field->min && value <= r->field->max) {
+        *out = (float)value;
+        return VLM_OK;
+    }
+    char must[96];
+    snprintf(must, sizeof must, "a number in [%.15g, %.15g]", r->field->min, r->field->max);
+    return fail_value(r, -1, must, v);
+}
+
+static vlm_status read_name(const row *r, const vcore_json *v, int *out) {
+    vcore_str s;
+    char must[200] = "one of ";
+    size_t used = strlen(must);
+    bool string = vcore_json_string(v, &s);
+    for (const vlm_name *n = r->field->names; n->name; n++) {
+        if (string && vcore_str_eq(s, vcore_str_of(n->name))) {
+            *out = n->value;
+            return VLM_OK;
+        }
+        if (used < sizeof must)
+            used += (size_t)snprintf(must + used, sizeof must - used, "%s%s",
+                                     n == r->field->names ? "" : ", ", n->name);
+    }
+    return fail_value(r, -1, must, v);
+}
+
+/* An integer alone counts as a list of one: eos_token_id and image_size come both ways. */
+static vlm_status read_ints(const row *r, const vcore_json *v, vlm_ints *out) {
+    out->n = 0;
+    if (vcore_json_kind_of(v) != VCORE_JSON_ARRAY) {
+        VTRY(read_int(r, -1, v, &out->at[0]));
+        out->n = 1;
+        return VLM_OK;
+    }
+    size_t n = vcore_json_count(v);
+    if (n > VLM_MAX_INTS)
+        return vcore_fail(r->err, VLM_ERR_CONFIG, "%s%s%.*s: has %zu entries, at most %d can be", r->where,
+                          joint(r->where), (int)r->key.n, r->key.p, n, VLM_MAX_INTS);
+    for (size_t i = 0; i < n; i++) VTRY(read_int(r, (int64_t)i, vcore_json_at(v, i), &out->at[i]));
+    out->n = (int64_t)n;
+    return VLM_OK;
+}
+
+static vlm_status read_bool(const row *r, const vcore_json *v, bool *out) {
+    return vcore_json_bool(v, out) ? VLM_OK : fail_value(r, -1, "true or false", v);
+}
+
+static void set_fallback(const vlm_config_field *f, void *member) {
+    if (f->fallback == VLM_KEEP) return;
+    switch (f->type) {
+    case VLM_FIELD_INT: *(int64_t *)member = (int64_t)f->fallback; break;
+    case VLM_FIELD_REAL: *(float *)member = (float)f->fallback; break;
+    case VLM_FIELD_BOOL: *(bool *)member = f->fallback != 0; break;
+    case VLM_FIELD_NAME: *(int *)member = (int)f->fallback; break;
+    case VLM_FIELD_INTS: ((vlm_ints *)member)->n = 0; break;
+    }
+}
+
+/* The value of the first alternative that is there and not null; NULL: none. Sets r->key. */
+static const vcore_json *find_alternative(row *r, const vcore_json *object) {
+    const char *p = r->field->key;
+    r->key = (vcore_str) { p, strcspn(p, "|") };
+    for (;;) {
+        vcore_str key = { p, strcspn(p, "|") };
+        const vcore_json *v = vcore_json_path_n(object, key);
+        if (vcore_json_kind_of(v) != VCORE_JSON_NULL) {
+            r->key = key;
+            return v;
+        }
+        if (!p[key.n]) return NULL;
+        p += key.n + 1;
+    }
+}
+
+static vlm_status read_row(row *r, void *member, const vcore_json *object) {
+    const vcore_json *v = find_alternative(r, object);
+    if (!v) {
+        if (r->field->required)
+            return vcore_fail(r->err, VLM_ERR_CONFIG, "%s%s%.*s: is missing", r->where, joint(r->where),
+                              (int)r->key.n, r->key.p);
+        set_fallback(r->field, member);
+        return VLM_OK;
+    }
+    switch (r->field->type) {
+    case VLM_FIELD_INT: return read_int(r, -1, v, member);
+    case VLM_FIELD_REAL: return read_real(r, v, member);
+    case VLM_FIELD_BOOL: return read_bool(r, v, member);
+    case VLM_FIELD_NAME: return read_name(r, v, member);
+    case VLM_FIELD_INTS: return read_ints(r, v, member);
+    }
+    return vcore_fail(r->err, VLM_ERR_ARGUMENT, "config table: unknown type of field '%s'", r->field->key);
+}
+
+const vlm_json *vlm_json_find(const vlm_json *value, const char *path) {
+    return vcore_json_path(value, path);
+}
+
+vlm_status vlm_config_read(void *out, const vlm_json *object, const char *where,
+                           const vlm_config_field *fields, size_t n_fields, vlm_error *err) {
+    vcore_json_kind kind = vcore_json_kind_of(object);
+    if (kind != VCORE_JSON_OBJECT && kind != VCORE_JSON_NULL)
+        return vcore_fail(err, VLM_ERR_CONFIG, "%s: must be an object, is %s", where,
+                          vcore_json_kind_name(object));
+    for (size_t i = 0; i < n_fields; i++) {
+        row r = { .field = &fields[i], .where = where, .err = err };
+        VTRY(read_row(&r, (char *)out + fields[i].offset, object));
+    }
+    return VLM_OK;
+}
