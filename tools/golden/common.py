@@ -352,7 +352,7 @@ def check_greedy(label: str, model: Any, seen: dict[str, torch.Tensor]) -> list[
     problems = []
     if distinct < 12:
         problems.append(f"{label}: only {distinct} distinct tokens of {STEPS}")
-    if margin < 1e-3 * scale:
+    if margin < 5e-4 * scale:
         problems.append(f"{label}: margin {margin:.2g} against logits of {scale:.2g}")
     return problems
 

@@ -50,9 +50,12 @@ def extras(config: dict) -> list[dict]:
         {"name": "model.vision_model.embeddings.position_ids", "dtype": "I64", "shape": [1, patches]},
         {"name": "model.text_model.layers.0.self_attn.rotary_emb.inv_freq", "dtype": "F32", "shape": [text["head_dim"] // 2]},
     ]
-    if config["tie_word_embeddings"]:
-        rows.append({"name": "lm_head.weight", "copy_of": "model.text_model.embed_tokens.weight"})
-    return [row | {"convention": "hf_old"} for row in rows]
+    rows = [row | {"convention": "hf_old"} for row in rows]
+    if config["tie_word_embeddings"]:  # mlx-vlm asks for the head in any case
+        head = {"copy_of": "model.text_model.embed_tokens.weight"}
+        rows.append(head | {"name": "lm_head.weight", "convention": "hf_old"})
+        rows.append(head | {"name": "language_model.lm_head.weight", "convention": "mlx"})
+    return rows
 
 
 def tokenizer_files(folder: Path, size: int, tokenizer_class: str) -> None:
@@ -341,7 +344,7 @@ def variants() -> list[Variant]:
         Variant(
             "idefics3-split",
             "idefics3",
-            4,
+            2,
             split,
             lambda folder: old_files(folder, split, 260, 4, 64, 256, 4, True),
             DRAWS,

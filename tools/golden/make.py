@@ -12,7 +12,7 @@ from transformers.utils import logging
 from . import common, pictures
 from .common import ROOT, Variant
 
-FAMILIES = ("idefics3", "paligemma")
+FAMILIES = ("idefics3", "paligemma", "qwen2_5_vl")
 
 
 def variants(wanted: list[str]) -> list[Variant]:
