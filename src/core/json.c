@@ -305,7 +305,8 @@ static vlm_status parse_object(parser *ps, vcore_json *out) {
         VTRY(push(ps, key, &value));
         VTRY(parse_separator(ps, '}', &more));
     }
-    VTRY(build_object(ps, ps->stack + base, ps->count - base, out));
+    size_t n = ps->count - base;
+    VTRY(build_object(ps, n ? ps->stack + base : NULL, n, out));
     ps->count = base;
     return VLM_OK;
 }
