@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import itertools
 import json
 import re
 from contextlib import contextmanager
@@ -357,12 +358,26 @@ def check_greedy(label: str, model: Any, seen: dict[str, torch.Tensor]) -> list[
     return problems
 
 
-def sees_every_patch(model: Any, batch: dict[str, torch.Tensor], blank: Callable) -> float:
-    """The least relative change of the features when one patch's pixels are replaced."""
-    base = image_features(model, batch)
-    changes = []
-    for changed in blank(batch):
-        changes.append(relative(image_features(model, changed), base))
+@torch.no_grad()
+def least_patch(model: Any, batch: dict[str, torch.Tensor]) -> float:
+    """The least relative change of the features when a single patch is inverted: nothing may go unseen."""
+    base, changes = image_features(model, batch), []
+    name = "pixel_values" if "pixel_values" in batch else "pixel_values_videos"
+    pixels, side = batch[name], model.config.vision_config.patch_size
+    if pixels.ndim == 2:
+        places = [(row,) for row in range(pixels.shape[0])]
+    else:
+        ranges = [range(size) for size in pixels.shape[:-3]] + [range(0, size, side) for size in pixels.shape[-2:]]
+        places = list(itertools.product(*ranges))
+    for place in places:
+        changed = pixels.clone()
+        if pixels.ndim == 2:
+            patch = changed[place]
+        else:
+            *view, y, x = place
+            patch = changed[tuple(view)][:, y : y + side, x : x + side]
+        patch.neg_()
+        changes.append(relative(image_features(model, batch | {name: changed}), base))
     return min(changes)
 
 

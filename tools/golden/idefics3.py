@@ -355,7 +355,7 @@ def variants() -> list[Variant]:
         Variant(
             "idefics3-whole",
             "idefics3",
-            5,
+            3,
             whole,
             lambda folder: old_files(folder, whole, 220, 2, 70, 140, 1, False),
             DRAWS,

@@ -36,6 +36,9 @@ def make(variant: Variant, write: bool) -> list[str]:
         entry["prompt_tokens"] = batch["input_ids"].shape[1]
         entry["image_tokens"] = seen["image_features"].shape[0] if "image_features" in seen else 0
         entry["rows"] = "all" if case.full else "last"
+        if write and case.full and case.prepare is None and "image_features" in seen:
+            least = common.least_patch(model, batch)
+            assert least > 1e-3, f"{label}: a patch changes the features by {least:.2g} only"
         if write:
             entry["bf16_logits_error"] = common.bf16_error(model, batch, seen["logits"])
         entries.append(entry)
