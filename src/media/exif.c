@@ -60,8 +60,10 @@ int vmedia_xmp_orientation(const uint8_t *p, size_t n) {
     while (p && (p = memmem(p, (size_t)(end - p), key, length)) != NULL) {
         p += length;
         size_t left = (size_t)(end - p), skip = 0;
-        if (left >= 3 && p[0] == '=' && p[1] == '"') skip = 2;
-        else if (left >= 2 && p[0] == '>') skip = 1;
+        if (left >= 3 && p[0] == '=' && p[1] == '"')
+            skip = 2;
+        else if (left >= 2 && p[0] == '>')
+            skip = 1;
         if (skip && p[skip] >= '0' && p[skip] <= '9') return p[skip] - '0';
     }
     return 0;
@@ -94,7 +96,8 @@ static void flip_top_bottom(vlm_image *image) {
     }
 }
 
-/* Exchanges rows and columns, in blocks that stay in the cache; then either axis may run backwards. */
+/* Exchanges rows and columns, in blocks that stay in the cache; then either axis may run backwards.
+ */
 static void transpose(vlm_image *to, const vlm_image *from, bool mirror_x, bool mirror_y) {
     enum { BLOCK = 32 };
     size_t width = from->size.width, height = from->size.height;
@@ -102,8 +105,10 @@ static void transpose(vlm_image *to, const vlm_image *from, bool mirror_x, bool 
         for (size_t x0 = 0; x0 < width; x0 += BLOCK)
             for (size_t x = x0; x < width && x < x0 + BLOCK; x++)
                 for (size_t y = y0; y < height && y < y0 + BLOCK; y++) {
-                    size_t column = mirror_x ? height - 1 - y : y, row = mirror_y ? width - 1 - x : x;
-                    memcpy(to->rgb + (row * height + column) * 3, from->rgb + (y * width + x) * 3, 3);
+                    size_t column = mirror_x ? height - 1 - y : y,
+                           row = mirror_y ? width - 1 - x : x;
+                    memcpy(to->rgb + (row * height + column) * 3, from->rgb + (y * width + x) * 3,
+                           3);
                 }
 }
 
@@ -116,8 +121,8 @@ vlm_status vmedia_orient(vlm_image **image, int orientation, vlm_error *err) {
     vlm_limits as_large = VLM_LIMITS_INIT;
     as_large.image_pixels = as_large.image_side = UINT64_MAX;
     vlm_image *to;
-    vlm_status status = vmedia_image_new(&to, (vlm_size) { from->size.height, from->size.width },
-                                         &as_large, err);
+    vlm_status status =
+        vmedia_image_new(&to, (vlm_size){ from->size.height, from->size.width }, &as_large, err);
     if (status == VLM_OK)
         transpose(to, from, orientation == 6 || orientation == 7,
                   orientation == 7 || orientation == 8);

@@ -16,12 +16,14 @@ vlm_status vmedia_image_new(vlm_image **out, vlm_size size, const vlm_limits *li
         return vcore_fail(err, VLM_ERR_ARGUMENT, "a picture of %ux%u pixels has no pixels",
                           size.width, size.height);
     if (size.width > bound.image_side || size.height > bound.image_side)
-        return vcore_fail(err, VLM_ERR_LIMIT, "a picture of %ux%u pixels: a side is above the limit of %llu",
+        return vcore_fail(err, VLM_ERR_LIMIT,
+                          "a picture of %ux%u pixels: a side is above the limit of %llu",
                           size.width, size.height, (unsigned long long)bound.image_side);
     uint64_t pixels = (uint64_t)size.width * size.height;
     if (pixels > bound.image_pixels)
-        return vcore_fail(err, VLM_ERR_LIMIT, "a picture of %ux%u pixels is above the limit of %llu pixels",
-                          size.width, size.height, (unsigned long long)bound.image_pixels);
+        return vcore_fail(err, VLM_ERR_LIMIT,
+                          "a picture of %ux%u pixels is above the limit of %llu pixels", size.width,
+                          size.height, (unsigned long long)bound.image_pixels);
     size_t bytes;
     if (!vcore_mul(pixels, 3, &bytes) || !vcore_add(bytes, VMEDIA_SLACK, &bytes))
         return vcore_no_memory(err, "a picture");
@@ -63,8 +65,8 @@ static vlm_status unknown_format(const char *name, size_t bytes, vlm_error *err)
             n += length;
         }
     }
-    return vcore_fail(err, VLM_ERR_IMAGE_PROCESSING, "%s: not a picture that can be read (%s)", name,
-                      formats);
+    return vcore_fail(err, VLM_ERR_IMAGE_PROCESSING, "%s: not a picture that can be read (%s)",
+                      name, formats);
 }
 
 vlm_status vlm_image_decode(vlm_image **out, const void *data, size_t bytes, const char *name,
@@ -98,11 +100,12 @@ vlm_status vlm_image_from_pixels(vlm_image **out, const void *pixels, vlm_size s
     *out = NULL;
     if (!pixels || (channels != 3 && channels != 4))
         return vcore_fail(err, VLM_ERR_ARGUMENT,
-                          "vlm_image_from_pixels: needs pixels of 3 or 4 channels, not %d", channels);
+                          "vlm_image_from_pixels: needs pixels of 3 or 4 channels, not %d",
+                          channels);
     if (stride / (size_t)channels < size.width)
         return vcore_fail(err, VLM_ERR_ARGUMENT,
-                          "vlm_image_from_pixels: %zu bytes are too few for a row of %u pixels", stride,
-                          size.width);
+                          "vlm_image_from_pixels: %zu bytes are too few for a row of %u pixels",
+                          stride, size.width);
     vlm_image *image;
     VTRY(vmedia_image_new(&image, size, NULL, err));
     for (uint32_t y = 0; y < size.height; y++) {
@@ -119,7 +122,8 @@ vlm_status vlm_image_from_pixels(vlm_image **out, const void *pixels, vlm_size s
     return VLM_OK;
 }
 
-/* The part of [at, at + length) that lies in [0, limit): where it starts in the result, and its size. */
+/* The part of [at, at + length) that lies in [0, limit): where it starts in the result, and its
+ * size. */
 static uint32_t overlap(int64_t at, uint32_t length, uint32_t limit, uint32_t *skip) {
     int64_t begin = at < 0 ? 0 : at, end = at + length < limit ? at + length : limit;
     *skip = 0;
@@ -138,7 +142,8 @@ vlm_status vlm_image_crop(vlm_image **out, const vlm_image *image, int32_t x, in
     uint32_t columns = overlap(x, size.width, image->size.width, &left);
     uint32_t rows = overlap(y, size.height, image->size.height, &top);
     for (uint32_t i = 0; columns && i < rows; i++) {
-        size_t from = (size_t)((int64_t)y + top + i) * image->size.width + (size_t)((int64_t)x + left);
+        size_t from =
+            (size_t)((int64_t)y + top + i) * image->size.width + (size_t)((int64_t)x + left);
         size_t to = ((size_t)top + i) * size.width + left;
         memcpy(crop->rgb + 3 * to, image->rgb + 3 * from, 3 * (size_t)columns);
     }
@@ -147,8 +152,8 @@ vlm_status vlm_image_crop(vlm_image **out, const vlm_image *image, int32_t x, in
 }
 
 vlm_size vlm_size_best_fit(vlm_size size, vlm_size box) {
-    if (size.width == 0 || size.height == 0) return (vlm_size) { 0, 0 };
+    if (size.width == 0 || size.height == 0) return (vlm_size){ 0, 0 };
     double across = (double)box.width / size.width, down = (double)box.height / size.height;
     double scale = across < down ? across : down;
-    return (vlm_size) { (uint32_t)round(size.width * scale), (uint32_t)round(size.height * scale) };
+    return (vlm_size){ (uint32_t)round(size.width * scale), (uint32_t)round(size.height * scale) };
 }

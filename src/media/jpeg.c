@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* JPEG through libjpeg-turbo, with the settings Pillow leaves in place: accurate integer DCT, fancy
- * upsampling, block smoothing. Owns error recovery around the library (longjmp) and the conversion of
- * CMYK, which Pillow takes to be stored inverted, as Adobe does. */
+ * upsampling, block smoothing. Owns error recovery around the library (longjmp) and the conversion
+ * of CMYK, which Pillow takes to be stored inverted, as Adobe does. */
 #include "media/media.h"
 
 #include <setjmp.h>
@@ -36,7 +36,8 @@ static void on_error(j_common_ptr jpeg) {
     fail((reader *)jpeg->client_data, VLM_ERR_IMAGE_PROCESSING, reason);
 }
 
-/* Warnings about corrupt data are not errors for Pillow; the library patches over them the same way. */
+/* Warnings about corrupt data are not errors for Pillow; the library patches over them the same
+ * way. */
 static void on_message(j_common_ptr jpeg, int level) {
     (void)jpeg;
     (void)level;
@@ -115,7 +116,8 @@ static void read_rows(reader *r) {
     }
 }
 
-/* Everything between creation and destruction of the library's state; leaves by longjmp on errors. */
+/* Everything between creation and destruction of the library's state; leaves by longjmp on errors.
+ */
 static void read_picture(reader *r, const uint8_t *p, size_t n, const vlm_limits *limits) {
     struct jpeg_decompress_struct *jpeg = &r->jpeg;
     set_up(r, p, n);
@@ -128,7 +130,7 @@ static void read_picture(reader *r, const uint8_t *p, size_t n, const vlm_limits
     jpeg->out_color_space = jpeg->num_components == 4 ? JCS_CMYK : JCS_RGB;
     vlm_error why = VLM_ERROR_INIT;
     vlm_status status = vmedia_image_new(
-        &r->image, (vlm_size) { jpeg->image_width, jpeg->image_height }, limits, &why);
+        &r->image, (vlm_size){ jpeg->image_width, jpeg->image_height }, limits, &why);
     if (status != VLM_OK) fail(r, status, why.message);
     if (!jpeg_start_decompress(jpeg)) truncated(r);
     read_rows(r);
@@ -162,8 +164,10 @@ static vlm_status jpeg_decode(vlm_image **out, const uint8_t *p, size_t n, const
         vcore_fail(err, status, "%s: %s%s", name, broken ? "broken JPEG: " : "", r->reason);
     }
     jpeg_destroy_decompress(&r->jpeg);
-    if (status == VLM_OK) *out = r->image;
-    else vlm_image_free(r->image);
+    if (status == VLM_OK)
+        *out = r->image;
+    else
+        vlm_image_free(r->image);
     vcore_free(r);
     return status;
 }

@@ -8,7 +8,7 @@
 #include "io/io.h"
 #include "vlm/media.h"
 
-/* ---- pictures (image.c) ---------------------------------------------------------------------------- */
+/* ---- pictures (image.c) ---- */
 /* Bytes behind the pixels that vector code may read: their content never reaches a result. */
 #define VMEDIA_SLACK 32
 
@@ -18,21 +18,22 @@ struct vlm_image {
 };
 
 /* Allocates an image after checking size against limits (NULL: defaults); pixels zeroed. */
-vlm_status vmedia_image_new(vlm_image **out, vlm_size size, const vlm_limits *limits, vlm_error *err);
+vlm_status vmedia_image_new(vlm_image **out, vlm_size size, const vlm_limits *limits,
+                            vlm_error *err);
 
-/* ---- decoders (jpeg.c, png.c, webp.c) ----------------------------------------------------------------
- * Each checks the header against limits before it allocates, turns alpha, palette, grey, CMYK and
- * 16 bit into RGB as Pillow's convert("RGB") does, and applies the orientation it finds. The list of
- * them, in image.c, is the only place that knows which there are. */
+/* ---- decoders (jpeg.c, png.c, webp.c) ---- */
+/* Each checks the header against limits before it allocates, turns alpha, palette, grey, CMYK and
+ * 16 bit into RGB as Pillow's convert("RGB") does, and applies the orientation it finds. The list
+ * of them, in image.c, is the only place that knows which there are. */
 typedef struct vmedia_decoder {
-    const char *name;                             /* "JPEG" */
-    bool (*matches)(const uint8_t *p, size_t n);  /* by magic bytes */
+    const char *name;                            /* "JPEG" */
+    bool (*matches)(const uint8_t *p, size_t n); /* by magic bytes */
     vlm_status (*decode)(vlm_image **out, const uint8_t *p, size_t n, const char *name,
                          const vlm_limits *limits, vlm_error *err);
 } vmedia_decoder;
 extern const vmedia_decoder vmedia_jpeg, vmedia_png, vmedia_webp;
 
-/* ---- orientation (exif.c) ----------------------------------------------------------------------------- */
+/* ---- orientation (exif.c) ---- */
 /* Orientation 1..8 of an Exif blob ("Exif\0\0" optional); 0 when it holds no such tag. */
 int vmedia_exif_orientation(const uint8_t *p, size_t n);
 /* The same of an XMP packet, which Pillow asks when Exif does not say. */
@@ -41,41 +42,44 @@ int vmedia_xmp_orientation(const uint8_t *p, size_t n);
  * outside of 2..8 changes nothing. On error *image is freed and NULL. */
 vlm_status vmedia_orient(vlm_image **image, int orientation, vlm_error *err);
 
-/* ---- resampling (resample.c; resample_avx2.c) ----------------------------------------------------------- */
+/* ---- resampling (resample.c; resample_avx2.c) ---- */
 /* One direction of a resize: output i is the sum of `count[i]` inputs from `first[i]`, weighted in
  * fixed point of VMEDIA_BITS bits. Who fills the table decides whose arithmetic it is. */
 #define VMEDIA_BITS 22
 #define VMEDIA_LOW_BITS 12
 typedef struct vmedia_axis {
     uint32_t outputs;
-    uint32_t most;          /* largest count */
-    uint32_t taps;          /* weights kept per output: most, rounded up to a multiple of 4; rest zero */
+    uint32_t most; /* largest count */
+    uint32_t taps; /* weights kept per output: most, rounded up to a multiple of 4; rest zero */
     uint32_t *first, *count;
-    int32_t *weight;        /* [outputs, taps] */
-    int16_t *high, *low;    /* [outputs, taps]: weight = high * 2^VMEDIA_LOW_BITS + low */
+    int32_t *weight;     /* [outputs, taps] */
+    int16_t *high, *low; /* [outputs, taps]: weight = high * 2^VMEDIA_LOW_BITS + low */
 } vmedia_axis;
 /* The two passes, over rows of RGB: `rows` (1..4) rows along x; one output row from the rows of its
  * window, index i of the axis. Inputs are followed by VMEDIA_SLACK readable bytes. */
 typedef void vmedia_along_x(uint8_t *const *out, const uint8_t *const *in, int rows,
                             const vmedia_axis *x);
-typedef void vmedia_along_y(uint8_t *out, const uint8_t *const *in, const vmedia_axis *y, uint32_t i,
-                            size_t bytes);
+typedef void vmedia_along_y(uint8_t *out, const uint8_t *const *in, const vmedia_axis *y,
+                            uint32_t i, size_t bytes);
 #if defined(__x86_64__)
 vmedia_along_x vmedia_along_x_avx2;
 vmedia_along_y vmedia_along_y_avx2;
 #endif
-/* vlm_image_resize on the threads of a pool (NULL: on the caller's). The bytes are the same. */
+/* vlm_image_resize on the threads of a pool (NULL: on the caller's), with the given CPU features
+ * (vcore_cpu_flags()). The bytes are always the same. */
 vlm_status vmedia_resize(vlm_image **out, const vlm_image *image, vlm_size size, vlm_filter filter,
-                         vcore_pool *pool, vlm_error *err);
+                         vcore_pool *pool, unsigned cpu, vlm_error *err);
 
-/* ---- pixels to floats (planar.c) ------------------------------------------------------------------------- */
-/* What the image processors of Hugging Face do to a byte, in the roundings of their Pillow backend. */
+/* ---- pixels to floats (planar.c) ---- */
+/* What the image processors of Hugging Face do to a byte, in the roundings of their Pillow backend.
+ */
 typedef struct vmedia_normalize {
     bool do_rescale, do_normalize;
     double rescale_factor;
     double mean[3], std[3];
 } vmedia_normalize;
-/* The float that each byte of each channel becomes: 8-bit input makes the whole function a table. */
+/* The float that each byte of each channel becomes: 8-bit input makes the whole function a table.
+ */
 typedef struct vmedia_float_table {
     float of[3][256];
 } vmedia_float_table;

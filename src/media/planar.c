@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* Bytes to normalised floats in planes, bit for bit as the ...ImageProcessorPil classes of transformers
- * do it with numpy. The roundings, from image_transforms.py: rescale multiplies in float64 and rounds once
- * to float32; normalize works in float32 with mean and std rounded to float32 first, and rounds after
- * the subtraction and after the division. */
+/* Bytes to normalised floats in planes, bit for bit as the ...ImageProcessorPil classes of
+ * transformers do it with numpy. The roundings, from image_transforms.py: rescale multiplies in
+ * float64 and rounds once to float32; normalize works in float32 with mean and std rounded to
+ * float32 first, and rounds after the subtraction and after the division. */
 #include "media/media.h"
 
 static float normalized(int byte, int channel, const vmedia_normalize *how) {
@@ -14,7 +14,8 @@ static float normalized(int byte, int channel, const vmedia_normalize *how) {
 
 void vmedia_float_table_init(vmedia_float_table *t, const vmedia_normalize *how) {
     for (int channel = 0; channel < 3; channel++)
-        for (int byte = 0; byte < 256; byte++) t->of[channel][byte] = normalized(byte, channel, how);
+        for (int byte = 0; byte < 256; byte++)
+            t->of[channel][byte] = normalized(byte, channel, how);
 }
 
 void vmedia_to_planar(float *out, size_t row_stride, size_t plane_stride, const uint8_t *rgb,

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-/* PNG through libpng. Owns the conversion of every colour type to RGB as Pillow's convert("RGB") makes it
- * (alpha and tRNS dropped, 16-bit colour cut to its high byte, 16-bit grey clamped at 255, palette
- * entries that are not there black) and Pillow's tolerance: neither checksums of the pixel data nor what
- * follows the last row matters, unless a later chunk is cut short. */
+/* PNG through libpng. Owns the conversion of every colour type to RGB as Pillow's convert("RGB")
+ * makes it (alpha and tRNS dropped, 16-bit colour cut to its high byte, 16-bit grey clamped at 255,
+ * palette entries that are not there black) and Pillow's tolerance: neither checksums of the pixel
+ * data nor what follows the last row matters, unless a later chunk is cut short. */
 #include "media/media.h"
 
-#include <stdlib.h>
+#include <stdio.h>
 
 #include <png.h>
 
@@ -15,18 +15,20 @@ typedef struct reader {
     char reason[128];
     vlm_status status;
     vlm_image *image;
-    uint64_t rows_left;     /* rows of pixel data, over all passes, not yet seen */
+    uint64_t rows_left; /* rows of pixel data, over all passes, not yet seen */
     uint8_t palette[256][3];
     int orientation;
 } reader;
 
-static void on_error(png_structp png, png_const_charp reason) {
+static void fail(png_structp png, vlm_status status, const char *reason) {
     reader *r = png_get_error_ptr(png);
-    size_t n = strnlen(reason, sizeof r->reason - 1);
-    memcpy(r->reason, reason, n);
-    r->reason[n] = '\0';
-    r->status = VLM_ERR_IMAGE_PROCESSING;
+    snprintf(r->reason, sizeof r->reason, "%s", reason);
+    r->status = status;
     png_longjmp(png, 1);
+}
+
+static void on_error(png_structp png, png_const_charp reason) {
+    fail(png, VLM_ERR_IMAGE_PROCESSING, reason);
 }
 
 static void on_warning(png_structp png, png_const_charp reason) {
@@ -94,11 +96,11 @@ static void set_transformations(reader *r, png_structp png, png_infop info) {
     png_set_user_transform_info(png, r, 8, 3);
 }
 
-/* Chunks before the pixels must be whole and of the right checksum, as for Pillow; of what they can say
- * only the palette, Exif and text matter here. */
+/* Chunks before the pixels must be whole and of the right checksum, as for Pillow; of what they can
+ * say only the palette, Exif and text matter here. */
 static void read_header(reader *r, png_structp png, png_infop info) {
-    static const uint8_t unused[] = "bKGD\0cHRM\0gAMA\0hIST\0iCCP\0oFFs\0pCAL\0pHYs\0sBIT\0sCAL\0sPLT\0sRGB\0"
-                                    "tIME\0tRNS";
+    static const uint8_t unused[] =
+        "bKGD\0cHRM\0gAMA\0hIST\0iCCP\0oFFs\0pCAL\0pHYs\0sBIT\0sCAL\0sPLT\0sRGB\0tIME\0tRNS";
     png_set_read_fn(png, r, on_read);
     png_set_user_limits(png, PNG_UINT_31_MAX, PNG_UINT_31_MAX);
     png_set_keep_unknown_chunks(png, PNG_HANDLE_CHUNK_NEVER, unused, (int)(sizeof unused / 5));
@@ -111,13 +113,7 @@ static void read_pixels(reader *r, png_structp png, png_infop info, const vlm_li
     vlm_size size = { png_get_image_width(png, info), png_get_image_height(png, info) };
     vlm_error why = VLM_ERROR_INIT;
     vlm_status status = vmedia_image_new(&r->image, size, limits, &why);
-    if (status != VLM_OK) {
-        size_t n = strnlen(why.message, sizeof r->reason - 1);
-        memcpy(r->reason, why.message, n);
-        r->reason[n] = '\0';
-        r->status = status;
-        png_longjmp(png, 1);
-    }
+    if (status != VLM_OK) fail(png, status, why.message);
     int passes = png_set_interlace_handling(png);
     r->rows_left = count_rows(size, passes > 1);
     set_transformations(r, png, info);
@@ -175,7 +171,8 @@ static int find_orientation(png_structp png, png_infop info) {
         if (raw && raw->text) found = raw_profile_orientation(raw->text, strlen(raw->text));
     }
     const png_text *xmp = found ? NULL : find_text(png, info, "XML:com.adobe.xmp");
-    if (xmp && xmp->text) found = vmedia_xmp_orientation((const uint8_t *)xmp->text, strlen(xmp->text));
+    if (xmp && xmp->text)
+        found = vmedia_xmp_orientation((const uint8_t *)xmp->text, strlen(xmp->text));
     return found;
 }
 
@@ -199,7 +196,8 @@ static bool tail_is_whole(const uint8_t *p, size_t n) {
 /* Runs one part of the work; true when it came to its end. */
 static bool read_picture(reader *r, png_structp png, png_infop info, const vlm_limits *limits) {
     if (setjmp(png_jmpbuf(png))) {
-        /* The library reads on behind the last row; what fails there does not concern the picture. */
+        /* The library reads on behind the last row; what fails there does not concern the picture.
+         */
         if (!r->image || r->rows_left) return false;
         r->status = VLM_OK;
         return true;
@@ -219,10 +217,12 @@ static vlm_status decode_with(reader *r, png_structp png, png_infop info, const 
                               const vlm_limits *limits, vlm_error *err) {
     if (!read_picture(r, png, info, limits)) {
         bool broken = r->status == VLM_ERR_IMAGE_PROCESSING;
-        return vcore_fail(err, r->status, "%s: %s%s", name, broken ? "broken PNG: " : "", r->reason);
+        return vcore_fail(err, r->status, "%s: %s%s", name, broken ? "broken PNG: " : "",
+                          r->reason);
     }
     if (!tail_is_whole(r->p, r->n))
-        return vcore_fail(err, VLM_ERR_IMAGE_PROCESSING, "%s: broken PNG: the file is truncated", name);
+        return vcore_fail(err, VLM_ERR_IMAGE_PROCESSING, "%s: broken PNG: the file is truncated",
+                          name);
     read_tail(r, png, info);
     return vmedia_orient(&r->image, r->orientation, err);
 }
@@ -238,11 +238,15 @@ static vlm_status png_decode(vlm_image **out, const uint8_t *p, size_t n, const 
     png_structp png = png_create_read_struct_2(PNG_LIBPNG_VER_STRING, r, on_error, on_warning, NULL,
                                                on_malloc, on_free);
     png_infop info = png ? png_create_info_struct(png) : NULL;
-    if (info) status = decode_with(r, png, info, name, limits, err);
-    else status = vcore_no_memory(err, name);
+    if (info)
+        status = decode_with(r, png, info, name, limits, err);
+    else
+        status = vcore_no_memory(err, name);
     png_destroy_read_struct(&png, &info, NULL);
-    if (status == VLM_OK) *out = r->image;
-    else vlm_image_free(r->image);
+    if (status == VLM_OK)
+        *out = r->image;
+    else
+        vlm_image_free(r->image);
     vcore_free(r);
     return status;
 }

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* Resizing, byte for byte as Pillow's Image.resize does it to 8-bit RGB. Owns the weights (computed in
- * double, normalised, rounded to fixed point of 22 bits) and the order of the two passes, between which
- * there are 8 bits: along x first, but along y first where Pillow 13 does so. The sums are of integers and
- * therefore exact, so that vector code may add in any order. The passes know nothing of filters: another
- * library's arithmetic is another way to fill a vmedia_axis. */
+/* Resizing, byte for byte as Pillow's Image.resize does it to 8-bit RGB. Owns the weights (computed
+ * in double, normalised, rounded to fixed point of 22 bits) and the order of the two passes,
+ * between which there are 8 bits: along x first, but along y first where Pillow 13 does so. The
+ * sums are of integers and therefore exact, so that vector code may add in any order. The passes
+ * know nothing of filters: another library's arithmetic is another way to fill a vmedia_axis. */
 #include "media/media.h"
 
 #include <math.h>
@@ -83,7 +83,7 @@ static size_t widest(uint32_t in, uint32_t out, const filter_shape *shape) {
 
 static bool axis_alloc(vmedia_axis *a, uint32_t outputs, size_t most) {
     size_t taps = (most + 3) / 4 * 4, all;
-    *a = (vmedia_axis) { .outputs = outputs, .taps = (uint32_t)taps };
+    *a = (vmedia_axis){ .outputs = outputs, .taps = (uint32_t)taps };
     if (!vcore_mul(outputs, taps, &all)) return false;
     a->first = vcore_alloc_array(outputs, sizeof *a->first);
     a->count = vcore_alloc_array(outputs, sizeof *a->count);
@@ -147,7 +147,8 @@ static void along_x(uint8_t *const *out, const uint8_t *const *in, int rows, con
         for (uint32_t i = 0; i < x->outputs; i++) {
             const uint8_t *p = in[r] + (size_t)x->first[i] * 3;
             const int32_t *w = x->weight + (size_t)i * x->taps;
-            int32_t sum[3] = { 1 << (VMEDIA_BITS - 1), 1 << (VMEDIA_BITS - 1), 1 << (VMEDIA_BITS - 1) };
+            int32_t sum[3] = { 1 << (VMEDIA_BITS - 1), 1 << (VMEDIA_BITS - 1),
+                               1 << (VMEDIA_BITS - 1) };
             for (uint32_t k = 0; k < x->count[i]; k++, p += 3)
                 for (int c = 0; c < 3; c++) sum[c] += p[c] * w[k];
             for (int c = 0; c < 3; c++) out[r][(size_t)i * 3 + c] = to_byte(sum[c]);
@@ -196,7 +197,8 @@ static uint8_t *ring_row(const resize *r, int worker, uint32_t y) {
 
 /* Pillow 13's rule, which changes the result: 8 bits lie between the passes. */
 static bool is_y_first(vlm_size in, vlm_size out) {
-    int64_t fewer_columns = (int64_t)in.width - out.width, fewer_rows = (int64_t)in.height - out.height;
+    int64_t fewer_columns = (int64_t)in.width - out.width;
+    int64_t fewer_rows = (int64_t)in.height - out.height;
     return fewer_rows > 0 && fewer_rows > 2 * fewer_columns;
 }
 
@@ -228,8 +230,8 @@ static void band_x_last(const resize *r, uint32_t begin, uint32_t end, int worke
     }
 }
 
-/* Output rows [begin, end) when the pass along y is the last or the only one: input rows pass along x
- * once, into a ring that holds a window of them. */
+/* Output rows [begin, end) when the pass along y is the last or the only one: input rows pass along
+ * x once, into a ring that holds a window of them. */
 static void band_y_last(const resize *r, uint32_t begin, uint32_t end, int worker) {
     uint32_t last = r->y.first[end - 1] + r->y.count[end - 1], next = 0;
     for (uint32_t y = begin; y < end; y++) {
@@ -256,8 +258,10 @@ static void run_band(void *arg, size_t band, int worker) {
     uint32_t begin = (uint32_t)(height * band / r->bands);
     uint32_t end = (uint32_t)(height * (band + 1) / r->bands);
     if (begin == end) return;
-    if (r->y_changes && !r->y_first) band_y_last(r, begin, end, worker);
-    else band_x_last(r, begin, end, worker);
+    if (r->y_changes && !r->y_first)
+        band_y_last(r, begin, end, worker);
+    else
+        band_x_last(r, begin, end, worker);
 }
 
 static bool prepare(resize *r, const filter_shape *shape, int workers) {
@@ -291,24 +295,30 @@ static void release(resize *r, int workers) {
     vcore_free(r->ring);
 }
 
-static bool resample(const vlm_image *in, vlm_image *out, vlm_filter filter, vcore_pool *pool) {
+static bool resample(const vlm_image *in, vlm_image *out, vlm_filter filter, vcore_pool *pool,
+                     unsigned cpu) {
     resize r = { .in = in, .out = out, .along_x = along_x, .along_y = along_y };
     r.x_changes = in->size.width != out->size.width;
     r.y_changes = in->size.height != out->size.height;
     r.y_first = r.x_changes && is_y_first(in->size, out->size);
 #if defined(__x86_64__)
-    if (vcore_cpu_flags() & VCORE_CPU_AVX2) r.along_x = vmedia_along_x_avx2, r.along_y = vmedia_along_y_avx2;
+    if (cpu & VCORE_CPU_AVX2) r.along_x = vmedia_along_x_avx2, r.along_y = vmedia_along_y_avx2;
+#else
+    (void)cpu;
 #endif
     int workers = pool ? vcore_pool_size(pool) : 1;
     r.bands = (size_t)workers;
     bool ready = prepare(&r, shape_of(filter), workers);
-    if (ready && pool) vcore_pool_run(pool, r.bands, run_band, &r);
-    else if (ready) run_band(&r, 0, 0);
+    if (ready && pool)
+        vcore_pool_run(pool, r.bands, run_band, &r);
+    else if (ready)
+        run_band(&r, 0, 0);
     release(&r, workers);
     return ready;
 }
 
-/* The input that each output takes, or `in` for none: Pillow adds up positions, and rounds each time. */
+/* The input that each output takes, or `in` for none: Pillow adds up positions, and rounds each
+ * time. */
 static uint32_t *nearest_inputs(uint32_t in, uint32_t out) {
     uint32_t *from = vcore_alloc_array(out, sizeof *from);
     if (!from) return NULL;
@@ -319,14 +329,16 @@ static uint32_t *nearest_inputs(uint32_t in, uint32_t out) {
 
 static bool nearest(const vlm_image *in, vlm_image *out) {
     uint32_t width = out->size.width, height = out->size.height;
-    uint32_t *column = nearest_inputs(in->size.width, width), *row = nearest_inputs(in->size.height, height);
+    uint32_t *column = nearest_inputs(in->size.width, width),
+             *row = nearest_inputs(in->size.height, height);
     bool ready = column && row;
     for (uint32_t y = 0; ready && y < height; y++) {
         if (row[y] == in->size.height) continue;
         const uint8_t *from = in->rgb + (size_t)row[y] * in->size.width * 3;
         uint8_t *to = out->rgb + (size_t)y * width * 3;
         for (uint32_t x = 0; x < width; x++)
-            if (column[x] < in->size.width) memcpy(to + 3 * (size_t)x, from + 3 * (size_t)column[x], 3);
+            if (column[x] < in->size.width)
+                memcpy(to + 3 * (size_t)x, from + 3 * (size_t)column[x], 3);
     }
     vcore_free(column);
     vcore_free(row);
@@ -334,7 +346,7 @@ static bool nearest(const vlm_image *in, vlm_image *out) {
 }
 
 vlm_status vmedia_resize(vlm_image **out, const vlm_image *image, vlm_size size, vlm_filter filter,
-                         vcore_pool *pool, vlm_error *err) {
+                         vcore_pool *pool, unsigned cpu, vlm_error *err) {
     *out = NULL;
     if ((unsigned)filter > VLM_FILTER_HAMMING)
         return vcore_fail(err, VLM_ERR_ARGUMENT, "there is no resampling filter %d", (int)filter);
@@ -344,7 +356,8 @@ vlm_status vmedia_resize(vlm_image **out, const vlm_image *image, vlm_size size,
     if (size.width == image->size.width && size.height == image->size.height)
         memcpy(to->rgb, image->rgb, (size_t)size.width * size.height * 3);
     else
-        done = filter == VLM_FILTER_NEAREST ? nearest(image, to) : resample(image, to, filter, pool);
+        done = filter == VLM_FILTER_NEAREST ? nearest(image, to)
+                                            : resample(image, to, filter, pool, cpu);
     if (!done) {
         vlm_image_free(to);
         return vcore_no_memory(err, "resizing a picture");
@@ -355,6 +368,7 @@ vlm_status vmedia_resize(vlm_image **out, const vlm_image *image, vlm_size size,
 
 vlm_status vlm_image_resize(vlm_image **out, const vlm_image *image, vlm_size size,
                             vlm_filter filter, vlm_error *err) {
-    if (!out || !image) return vcore_fail(err, VLM_ERR_ARGUMENT, "vlm_image_resize: a NULL argument");
-    return vmedia_resize(out, image, size, filter, NULL, err);
+    if (!out || !image)
+        return vcore_fail(err, VLM_ERR_ARGUMENT, "vlm_image_resize: a NULL argument");
+    return vmedia_resize(out, image, size, filter, NULL, vcore_cpu_flags(), err);
 }

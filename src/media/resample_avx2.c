@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* The two passes of a resize with AVX2. A weight of 22 bits is too wide for the instruction that multiplies
- * 16-bit pairs and adds them; split into a high and a low part it takes two of them, and both sums are
- * exact. Compiled with AVX2 on, called only where the processor has it. */
+/* The two passes of a resize with AVX2. A weight of 22 bits is too wide for the instruction that
+ * multiplies 16-bit pairs and adds them; split into a high and a low part it takes two of them, and
+ * both sums are exact. Compiled with AVX2 on, called only where the processor has it. */
 #include "media/media.h"
 
 #include <immintrin.h>
@@ -17,19 +17,22 @@ static inline __m256i multiply_add(__m256i sum, __m256i pixels, __m256i weights)
     return _mm256_add_epi32(sum, _mm256_madd_epi16(pixels, weights));
 }
 
-/* Four weights as pairs: the first pair in each 32-bit element of the low half, the second in the high. */
+/* Four weights as pairs: the first pair in each 32-bit element of the low half, the second in the
+ * high. */
 static inline __m256i load_weights(const int16_t *w) {
-    const __m256i pairs = _mm256_setr_epi8(0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3, 4, 5, 6, 7, 4, 5,
-                                           6, 7, 4, 5, 6, 7, 4, 5, 6, 7);
+    const __m256i pairs = _mm256_setr_epi8(0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3, 4, 5, 6,
+                                           7, 4, 5, 6, 7, 4, 5, 6, 7, 4, 5, 6, 7);
     long long four;
     memcpy(&four, w, sizeof four);
     return _mm256_shuffle_epi8(_mm256_set1_epi64x(four), pairs);
 }
 
-/* Four pixels of three bytes as pairs of 16 bits by channel: (r0 r1) (g0 g1) (b0 b1) 0, then of 2 and 3. */
+/* Four pixels of three bytes as pairs of 16 bits by channel: (r0 r1) (g0 g1) (b0 b1) 0, then of 2
+ * and 3. */
 static inline __m256i load_pixels(const uint8_t *p) {
-    const __m256i channels = _mm256_setr_epi8(0, -1, 3, -1, 1, -1, 4, -1, 2, -1, 5, -1, -1, -1, -1, -1, 6, -1,
-                                              9, -1, 7, -1, 10, -1, 8, -1, 11, -1, -1, -1, -1, -1);
+    const __m256i channels =
+        _mm256_setr_epi8(0, -1, 3, -1, 1, -1, 4, -1, 2, -1, 5, -1, -1, -1, -1, -1, 6, -1, 9, -1, 7,
+                         -1, 10, -1, 8, -1, 11, -1, -1, -1, -1, -1);
     __m128i bytes = _mm_loadu_si128((const __m128i *)p);
     return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(bytes), channels);
 }
@@ -44,9 +47,8 @@ static inline void store_pixel(uint8_t *out, __m256i high, __m256i low) {
     memcpy(out, &bytes, 3);
 }
 
-static inline __attribute__((always_inline)) void rows_along_x(uint8_t *const *out,
-                                                               const uint8_t *const *in,
-                                                               const int rows, const vmedia_axis *x) {
+static inline __attribute__((always_inline)) void
+rows_along_x(uint8_t *const *out, const uint8_t *const *in, const int rows, const vmedia_axis *x) {
     for (uint32_t i = 0; i < x->outputs; i++) {
         size_t at = (size_t)x->first[i] * 3, weights = (size_t)i * x->taps;
         __m256i high[4], low[4];
@@ -77,7 +79,8 @@ void vmedia_along_x_avx2(uint8_t *const *out, const uint8_t *const *in, int rows
 static inline void add_rows(__m256i high[4], __m256i low[4], const uint8_t *a, const uint8_t *b,
                             __m256i high_weights, __m256i low_weights) {
     const __m256i zero = _mm256_setzero_si256();
-    __m256i first = _mm256_loadu_si256((const __m256i *)a), second = _mm256_loadu_si256((const __m256i *)b);
+    __m256i first = _mm256_loadu_si256((const __m256i *)a),
+            second = _mm256_loadu_si256((const __m256i *)b);
     __m256i left = _mm256_unpacklo_epi8(first, second), right = _mm256_unpackhi_epi8(first, second);
     __m256i pairs[4] = { _mm256_unpacklo_epi8(left, zero), _mm256_unpackhi_epi8(left, zero),
                          _mm256_unpacklo_epi8(right, zero), _mm256_unpackhi_epi8(right, zero) };
@@ -93,10 +96,12 @@ static inline __m256i weight_pair(const int16_t *w) {
     return _mm256_set1_epi32(pair);
 }
 
-/* 32 columns of one output row. An odd row out is paired with itself: the weight behind it is zero. */
+/* 32 columns of one output row. An odd row out is paired with itself: the weight behind it is zero.
+ */
 static inline __m256i columns_along_y(const uint8_t *const *in, size_t at, const vmedia_axis *y,
                                       uint32_t i) {
-    const int16_t *high_weights = y->high + (size_t)i * y->taps, *low_weights = y->low + (size_t)i * y->taps;
+    const int16_t *high_weights = y->high + (size_t)i * y->taps,
+                  *low_weights = y->low + (size_t)i * y->taps;
     uint32_t count = y->count[i];
     __m256i high[4], low[4];
     for (int q = 0; q < 4; q++) high[q] = low[q] = _mm256_setzero_si256();
