@@ -136,8 +136,9 @@ static void utf8_replaces_as_python_does(void **state) {
         assert_int_equal(count, strlen(cases[c].used));
         assert_int_equal(vcore_utf8_valid(cases[c].bytes, n), cases[c].valid);
     }
-    assert_true(vcore_utf8_valid("sixteen bytes ..\xC3\xA9 and more of it", 35));
-    assert_false(vcore_utf8_valid("sixteen bytes ..\xC3 and more of it..", 35));
+    static const char good[] = "sixteen bytes ..\xC3\xA9 and more of it", bad[] = "sixteen bytes ..\xC3 and more";
+    assert_true(vcore_utf8_valid(good, sizeof good - 1));
+    assert_false(vcore_utf8_valid(bad, sizeof bad - 1));
 }
 
 static void utf8_round_trip(void **state) {

@@ -7,24 +7,29 @@
 
 enum { ARENA_ALIGN = 16, ARENA_FIRST = 4096, ARENA_LARGEST = 1 << 20 };
 
+/* No object is larger than this; asking the C library would be undefined or abort a sanitizer's. */
+static bool is_possible(size_t bytes) {
+    return bytes <= PTRDIFF_MAX;
+}
+
 void *vcore_alloc(size_t bytes) {
-    return bytes ? calloc(1, bytes) : NULL;
+    return bytes && is_possible(bytes) ? calloc(1, bytes) : NULL;
 }
 
 void *vcore_alloc_array(size_t n, size_t size) {
-    return n && size ? calloc(n, size) : NULL;
+    size_t bytes;
+    return vcore_mul(n, size, &bytes) ? vcore_alloc(bytes) : NULL;
 }
 
 void *vcore_realloc_array(void *p, size_t n, size_t size) {
     size_t bytes;
-    if (!vcore_mul(n, size, &bytes)) return NULL;
+    if (!vcore_mul(n, size, &bytes) || !is_possible(bytes)) return NULL;
     return realloc(p, bytes ? bytes : 1);
 }
 
 void *vcore_alloc_aligned(size_t bytes) {
-    size_t padded;
-    if (!bytes || !vcore_add(bytes, 63, &padded)) return NULL;
-    padded &= ~(size_t)63;
+    if (!bytes || !is_possible(bytes) || !is_possible(bytes + 63)) return NULL;
+    size_t padded = (bytes + 63) & ~(size_t)63;
     void *p = aligned_alloc(64, padded);
     if (p) memset(p, 0, padded);
     return p;
@@ -35,8 +40,7 @@ void vcore_free(void *p) {
 }
 
 char *vcore_strndup(const char *s, size_t n) {
-    size_t bytes;
-    char *copy = vcore_add(n, 1, &bytes) ? malloc(bytes) : NULL;
+    char *copy = n < PTRDIFF_MAX ? malloc(n + 1) : NULL;
     if (!copy) return NULL;
     if (n) memcpy(copy, s, n);
     copy[n] = 0;
