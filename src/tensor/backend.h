@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: MIT */
+/* The backend table and what a frame is made of: the page that a new backend is written against. Only
+ * src/tensor/ includes it. The operations of ops_*.c have checked every shape, type and index bound that
+ * can be known without reading device memory, and made the outputs; a backend trusts what it gets. */
+#ifndef VLM_TENSOR_BACKEND_H
+#define VLM_TENSOR_BACKEND_H
+
+#include "tensor/tensor.h"
+
+/* Operations report what only they can see (an id out of range, no memory for scratch) with
+ * vlm_frame_fail. `x` is float32 unless said; weights are of any float type and of any alignment.
+ * Every tensor may have strides, the innermost being 1; "rows" means all dimensions but the innermost. */
+typedef struct vtensor_table {
+    const char *name;
+    bool shapes_only; /* no operation is called, temporaries have no memory */
+
+    void (*free)(vtensor_backend *b);
+    void *(*memory_new)(vtensor_backend *b, size_t bytes); /* zeroed, 64-byte aligned */
+    void (*memory_free)(vtensor_backend *b, void *p);
+    void (*upload)(vlm_frame *f, void *to, const void *host, size_t bytes);
+    void (*download)(vlm_frame *f, void *host, const void *from, size_t bytes); /* waits */
+    void (*wait)(vlm_frame *f);
+    bool host_memory; /* tensors live in host memory: a view of it needs no copy */
+
+    /* ---- required ------------------------------------------------------------------------------ */
+    /* y = x element by element: same shape; same type, or floats of any type to float32. Here alone
+     * x's innermost stride may be any. */
+    void (*copy)(vlm_frame *f, vlm_tensor y, vlm_tensor x);
+    /* y[i] = x[index[i]], x [rows, dim]; types as in copy. */
+    void (*gather)(vlm_frame *f, vlm_tensor y, vlm_tensor x, vlm_tensor index);
+    /* x[index[i]] = rows[i]; types as in copy. */
+    void (*scatter)(vlm_frame *f, vlm_tensor x, vlm_tensor index, vlm_tensor rows);
+    /* x += y or x *= y, y of x's shape or [1, dim]; y of any float type. */
+    void (*add)(vlm_frame *f, vlm_tensor x, vlm_tensor y);
+    void (*mul)(vlm_frame *f, vlm_tensor x, vlm_tensor y);
+    void (*scale)(vlm_frame *f, vlm_tensor x, float factor);
+    void (*softcap)(vlm_frame *f, vlm_tensor x, float cap);
+    void (*activation)(vlm_frame *f, vlm_tensor x, vlm_activation act);
+    /* y [n, out] = x [n, in] Wᵀ + b */
+    void (*linear)(vlm_frame *f, vlm_tensor y, vlm_tensor x, const vlm_linear *linear);
+    void (*embed)(vlm_frame *f, vlm_tensor y, const vlm_matrix *table, vlm_tensor ids);
+    void (*norm)(vlm_frame *f, vlm_tensor y, vlm_tensor x, const vlm_norm *norm, bool subtract_mean);
+    void (*rope_angles)(vlm_frame *f, const vlm_rope_table *y, vlm_tensor positions,
+                        const float *inv_freq, const uint8_t *axis_of);
+    void (*rope)(vlm_frame *f, vlm_tensor x, const vlm_rope_table *table, vlm_rope_pairs pairs);
+    void (*attention)(vlm_frame *f, vlm_tensor y, vlm_tensor q, vlm_tensor k, vlm_tensor v,
+                      const vlm_segment *segments, int n_segments, const vlm_attention_desc *desc);
+
+    /* ---- optional: NULL means that ops_*.c composes it ------------------------------------------ */
+    void (*gate)(vlm_frame *f, vlm_tensor gate, vlm_tensor up, vlm_activation act);
+    void (*linears)(vlm_frame *f, const vlm_tensor *y, vlm_tensor x,
+                    const vlm_linear *const *linears, int n_linears);
+} vtensor_table;
+
+/* What every backend begins with. */
+struct vtensor_backend {
+    const vtensor_table *table;
+};
+
+/* Temporaries are pieces of a stack: `used` counts the bytes in use, a scope is a mark on it. The stack
+ * is spread over chunks while a pass outgrows what the passes before it needed. */
+typedef struct vtensor_chunk {
+    char *data;
+    size_t size;
+    size_t base; /* bytes of the stack below this chunk */
+} vtensor_chunk;
+
+enum { VTENSOR_MAX_CHUNKS = 64, VTENSOR_ALIGN = 64 };
+
+struct vlm_frame {
+    vtensor_backend *backend;
+    const vtensor_table *table;
+    vtensor_mode mode;
+    vlm_error error; /* code VLM_OK: no error yet */
+
+    vtensor_chunk chunks[VTENSOR_MAX_CHUNKS];
+    int n_chunks, chunk; /* chunk: the one in use */
+    size_t used, pass_peak, peak, limit;
+
+    vtensor_dump_fn dump;
+    void *dump_user;
+    int (*poll)(void *user);
+    void *poll_user;
+};
+
+/* True when an operation should go on: no error so far and nobody asked to stop. */
+bool vtensor_enter(vlm_frame *f);
+/* Contiguous temporary; empty (and the frame failed) when it cannot be had. */
+vlm_tensor vtensor_new(vlm_frame *f, vlm_dtype dtype, int rank, const int64_t *shape);
+
+bool vtensor_is_float(vlm_dtype dtype);
+bool vtensor_same_shape(vlm_tensor a, vlm_tensor b);
+/* "F32 [2, 3]" for messages. */
+typedef struct vtensor_text {
+    char s[160];
+} vtensor_text;
+vtensor_text vtensor_describe(vlm_tensor x);
+
+/* x as rows of its innermost dimension; false when the rows do not lie at one stride. */
+bool vtensor_as_rows(vlm_tensor x, vlm_tensor *rows);
+
+/* Calls an operation of the table unless only shapes are run. */
+#define VTENSOR_RUN(f, op, ...)                                                                    \
+    do {                                                                                           \
+        if (!(f)->table->shapes_only && (f)->error.code == VLM_OK) (f)->table->op(f, __VA_ARGS__); \
+    } while (0)
+
+#endif

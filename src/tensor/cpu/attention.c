@@ -1,0 +1,246 @@
+/* SPDX-License-Identifier: MIT */
+/* Attention: storing keys and values in the state, who sees whom, and blocks of many queries.
+ *
+ * A block of up to QUERIES rows (positions, and the query heads that share keys and values) goes over the
+ * keys block by block with an online softmax. Scores are held transposed, keys down and queries across:
+ * the softmax then works on whole vectors of queries, and the weights already lie as the second product
+ * wants them. Scratch is one block per thread, whatever the length. */
+#include "tensor/cpu/attention.h"
+
+enum { QUERIES = 96, KEYS = 64 };
+
+/* ---- who sees whom ------------------------------------------------------------------------------------ */
+vcpu_keys vcpu_keys_of(const vcpu_attention_job *j, const vlm_segment *s) {
+    vlm_tensor k = s->kv ? s->kv->k : j->k, v = s->kv ? s->kv->v : j->v;
+    size_t size = vtensor_dtype_size(k.dtype), first = s->kv ? 0 : (size_t)s->start;
+    return (vcpu_keys) {
+        .k = vcpu_row(k, first),
+        .v = vcpu_row(v, first),
+        .dtype = k.dtype,
+        .k_row = (size_t)k.stride[0] * size,
+        .k_head = (size_t)k.stride[1] * size,
+        .v_row = (size_t)v.stride[0] * size,
+        .v_head = (size_t)v.stride[1] * size,
+        .n = (size_t)(s->past + s->length),
+    };
+}
+
+void vcpu_visible(const vcpu_attention_job *j, const vlm_segment *s, size_t i, size_t *lo, size_t *hi) {
+    int64_t at = s->past + (int64_t)i, begin = 0, end = s->past + s->length;
+    if (j->desc->causal) end = at + 1;
+    if (j->desc->window > 0 && at >= j->desc->window) begin = at - j->desc->window + 1;
+    for (int n = 0; n < s->n_spans; n++) {
+        const vlm_span *span = &s->spans[n];
+        if (at < span->begin || at >= span->end) continue;
+        if (span->begin < begin) begin = span->begin;
+        if (span->end > end) end = span->end;
+    }
+    *lo = (size_t)begin;
+    *hi = (size_t)end;
+}
+
+/* ---- storing ---------------------------------------------------------------------------------------------- */
+typedef struct store_job {
+    const vcpu_attention_job *a;
+    const vlm_segment *s;
+} store_job;
+
+static void store_item(void *arg, size_t row, int worker) {
+    const store_job *job = arg;
+    const vcpu_attention_job *j = job->a;
+    (void)worker;
+    const vlm_tensor from[] = { j->k, j->v }, to[] = { job->s->kv->k, job->s->kv->v };
+    for (int i = 0; i < 2; i++) {
+        char *at = vcpu_row(to[i], (size_t)job->s->past + row);
+        size_t head_bytes = (size_t)to[i].stride[1] * vtensor_dtype_size(to[i].dtype);
+        for (size_t h = 0; h < j->kv_heads; h++)
+            vcpu_narrow(&j->b->k, at + h * head_bytes, to[i].dtype,
+                        vcpu_head(from[i], (size_t)job->s->start + row, h), j->head_dim);
+    }
+}
+
+static void store(const vcpu_attention_job *j) {
+    for (int i = 0; i < j->n_segments; i++) {
+        const vlm_segment *s = &j->segments[i];
+        if (!s->kv) continue;
+        size_t rows = (size_t)s->length;
+        vcpu_run(j->b, rows, rows * j->kv_heads * j->head_dim * 2, store_item,
+                 &(store_job) { j, s });
+    }
+}
+
+/* ---- blocks of queries ---------------------------------------------------------------------------------------- */
+/* How a job is cut: an item is (segment, run of positions, key head, part of its group). */
+typedef struct blocks {
+    vcpu_attention_job *j;
+    const vcpu_gemm *g;
+    size_t heads_per_item, head_parts, positions_per_item;
+    size_t keys_per_block, dim_padded, rows_padded; /* rounded up to whole tiles */
+    size_t q_floats, s_floats, k_floats, v_floats, o_floats;
+} blocks;
+
+/* One item at work. */
+typedef struct block {
+    const blocks *all;
+    const vlm_segment *s;
+    vcpu_keys keys;
+    size_t first, positions;      /* of the segment */
+    size_t head, heads, kv_head;  /* query heads [head, head + heads) */
+    size_t rows;                  /* positions * heads */
+    float *q, *scores, *k, *v, *o;
+    float m[QUERIES], l[QUERIES], correction[QUERIES];
+    size_t see_lo[QUERIES], see_hi[QUERIES];
+    int32_t lo[QUERIES], hi[QUERIES]; /* the same within a block of keys */
+} block;
+
+/* Queries, transposed: [head_dim][QUERIES]. Row r of a block is head r % heads of position r / heads. */
+static void load_queries(block *b) {
+    const vcpu_attention_job *j = b->all->j;
+    size_t d = j->head_dim;
+    for (size_t r = 0; r < b->rows; r++) {
+        size_t row = (size_t)b->s->start + b->first + r / b->heads;
+        memcpy(b->o + r * d, vcpu_head(j->q, row, b->head + r % b->heads), d * sizeof(float));
+        vcpu_visible(j, b->s, b->first + r / b->heads, &b->see_lo[r], &b->see_hi[r]);
+        b->m[r] = -__builtin_inff();
+        b->l[r] = 0;
+    }
+    for (size_t r = b->rows; r < QUERIES; r++) { /* lanes that nobody reads */
+        b->see_lo[r] = b->see_hi[r] = 0;
+        b->m[r] = b->l[r] = 0;
+    }
+    j->b->k.pack(b->q, QUERIES, b->o, d * sizeof(float), b->rows, d);
+    memset(b->o, 0, b->all->o_floats * sizeof(float));
+}
+
+static void load_keys(block *b, size_t key0, size_t n) {
+    const vcpu_attention_job *j = b->all->j;
+    const vcpu_kernels *kernels = &j->b->k;
+    size_t d = j->head_dim, padded = b->all->dim_padded;
+    for (size_t i = 0; i < n; i++) {
+        const char *k = b->keys.k + (key0 + i) * b->keys.k_row + b->kv_head * b->keys.k_head;
+        const char *v = b->keys.v + (key0 + i) * b->keys.v_row + b->kv_head * b->keys.v_head;
+        vcpu_widen(kernels, b->k + i * d, k, b->keys.dtype, d);
+        vcpu_widen(kernels, b->v + i * padded, v, b->keys.dtype, d);
+        memset(b->v + i * padded + d, 0, (padded - d) * sizeof(float));
+    }
+}
+
+/* Rows see [lo, hi) of the block; false when all see all of it. */
+static bool mask(block *b, size_t key0, size_t n) {
+    bool masked = false;
+    for (size_t r = 0; r < QUERIES; r++) {
+        size_t lo = b->see_lo[r] > key0 ? vcpu_min(b->see_lo[r] - key0, n) : 0;
+        size_t hi = b->see_hi[r] > key0 ? vcpu_min(b->see_hi[r] - key0, n) : 0;
+        b->lo[r] = (int32_t)lo;
+        b->hi[r] = (int32_t)hi;
+        if (r < b->rows && (lo > 0 || hi < n)) masked = true;
+    }
+    return masked;
+}
+
+static void key_block(block *b, size_t key0, size_t n) {
+    static const float zeros[VCPU_MAX_NR];
+    const blocks *all = b->all;
+    const vcpu_attention_job *j = all->j;
+    const vcpu_gemm *g = all->g;
+    size_t mr = (size_t)g->mr, nr = (size_t)g->nr, d = j->head_dim, padded = all->dim_padded;
+    load_keys(b, key0, n);
+    for (size_t r = 0; r < b->rows; r += nr)
+        for (size_t i = 0; i < n; i += mr)
+            g->tile(b->scores + i * QUERIES + r, QUERIES, zeros, 0, b->k + i * d, d, 1, b->q + r,
+                    QUERIES, d);
+    vcpu_softmax softmax = { b->scores, QUERIES, n, vcpu_round_up(b->rows, 16), j->desc->scale,
+                             j->desc->softcap, b->m, b->l, b->correction, b->lo, b->hi,
+                             mask(b, key0, n) };
+    j->b->k.softmax_block(&softmax);
+    for (size_t r = 0; r < b->rows; r++)
+        if (b->correction[r] != 1) j->b->k.scale(b->o + r * padded, b->correction[r], padded);
+    for (size_t r = 0; r < b->rows; r += mr)
+        for (size_t at = 0; at < padded; at += nr) {
+            float *o = b->o + r * padded + at;
+            g->tile(o, padded, o, padded, b->scores + r, 1, QUERIES, b->v + at, padded, n);
+        }
+}
+
+static void finish(const block *b) {
+    const vcpu_attention_job *j = b->all->j;
+    for (size_t r = 0; r < b->rows; r++) {
+        float *y = vcpu_head(j->y, (size_t)b->s->start + b->first + r / b->heads,
+                             b->head + r % b->heads);
+        memcpy(y, b->o + r * b->all->dim_padded, j->head_dim * sizeof *y);
+        j->b->k.scale(y, 1 / b->l[r], j->head_dim);
+    }
+}
+
+static size_t segment_items(const blocks *a, const vlm_segment *s) {
+    if (vcpu_few_queries(a->j, s)) return 0;
+    return vcpu_ceil((size_t)s->length, a->positions_per_item) * a->head_parts * a->j->kv_heads;
+}
+
+static void block_item(void *arg, size_t item, int worker) {
+    const blocks *a = arg;
+    const vcpu_attention_job *j = a->j;
+    const vlm_segment *s = j->segments;
+    for (size_t n; item >= (n = segment_items(a, s)); s++) item -= n;
+    float *scratch = vcpu_scratch(j->b, worker);
+    block b = { .all = a, .s = s, .keys = vcpu_keys_of(j, s) };
+    b.q = scratch;
+    b.scores = b.q + a->q_floats;
+    b.k = b.scores + a->s_floats;
+    b.v = b.k + a->k_floats;
+    b.o = b.v + a->v_floats;
+    size_t part = item % a->head_parts;
+    b.kv_head = item / a->head_parts % j->kv_heads;
+    b.first = item / a->head_parts / j->kv_heads * a->positions_per_item;
+    b.positions = vcpu_min(a->positions_per_item, (size_t)s->length - b.first);
+    b.head = b.kv_head * j->group + part * a->heads_per_item;
+    b.heads = vcpu_min(a->heads_per_item, j->group - part * a->heads_per_item);
+    b.rows = b.positions * b.heads;
+    load_queries(&b);
+    size_t lo = b.keys.n, hi = 0;
+    for (size_t r = 0; r < b.rows; r++) {
+        lo = vcpu_min(lo, b.see_lo[r]);
+        hi = b.see_hi[r] > hi ? b.see_hi[r] : hi;
+    }
+    for (size_t key = lo; key < hi; key += a->keys_per_block)
+        key_block(&b, key, vcpu_min(a->keys_per_block, hi - key));
+    finish(&b);
+}
+
+void vcpu_attention_blocks(vlm_frame *f, vcpu_attention_job *j) {
+    const vcpu_gemm *g = &j->b->k.gemm_f32;
+    size_t mr = (size_t)g->mr, nr = (size_t)g->nr, items = 0;
+    blocks a = { .j = j, .g = g };
+    a.heads_per_item = vcpu_min(j->group, QUERIES);
+    a.head_parts = vcpu_ceil(j->group, a.heads_per_item);
+    a.positions_per_item = QUERIES / a.heads_per_item;
+    a.keys_per_block = vcpu_round_up(KEYS, mr);
+    a.dim_padded = vcpu_round_up(j->head_dim, nr);
+    a.rows_padded = vcpu_round_up(QUERIES, mr);
+    a.q_floats = vcpu_round_up(j->head_dim * QUERIES, 16);
+    a.s_floats = a.keys_per_block * QUERIES + 16; /* the last tile reads past its row of queries */
+    a.k_floats = vcpu_round_up(a.keys_per_block * j->head_dim, 16);
+    a.v_floats = vcpu_round_up(a.keys_per_block * a.dim_padded, 16);
+    a.o_floats = a.rows_padded * a.dim_padded;
+    for (int i = 0; i < j->n_segments; i++) items += segment_items(&a, &j->segments[i]);
+    size_t floats = a.q_floats + a.s_floats + a.k_floats + a.v_floats + a.o_floats;
+    if (items == 0 || !vcpu_begin(f, 0, floats * sizeof(float))) return;
+    vcpu_run(j->b, items, items * QUERIES * KEYS * j->head_dim, block_item, &a);
+    vcpu_end(f);
+}
+
+/* ---- the operation ------------------------------------------------------------------------------------------------ */
+void vcpu_attention(vlm_frame *f, vlm_tensor y, vlm_tensor q, vlm_tensor k, vlm_tensor v,
+                    const vlm_segment *segments, int n_segments, const vlm_attention_desc *desc) {
+    vcpu_attention_job j = { .b = vcpu_of(f), .y = y, .q = q, .k = k, .v = v };
+    j.segments = segments;
+    j.n_segments = n_segments;
+    j.desc = desc;
+    j.heads = (size_t)q.shape[1];
+    j.kv_heads = (size_t)k.shape[1];
+    j.group = j.heads / j.kv_heads;
+    j.head_dim = (size_t)q.shape[2];
+    store(&j);
+    vcpu_attention_few(f, &j);
+    vcpu_attention_blocks(f, &j);
+}

@@ -1,0 +1,192 @@
+/* SPDX-License-Identifier: MIT */
+/* The CPU backend as an object: kernel table, thread pool, scratch, and the table of its operations. */
+#include "tensor/cpu/cpu.h"
+
+/* Below this, waking other threads costs more than it saves. */
+enum { INLINE_WORK = 16384 };
+
+/* ---- scratch and threads ---------------------------------------------------------------------------- */
+static bool grow(char **p, size_t *have, size_t need, size_t pieces) {
+    if (need <= *have) return true;
+    size_t bytes;
+    vcore_free(*p);
+    *have = 0;
+    *p = vcore_mul(need, pieces, &bytes) ? vcore_alloc_aligned(bytes) : NULL;
+    if (*p) *have = need;
+    return *p != NULL;
+}
+
+bool vcpu_begin(vlm_frame *f, size_t shared_bytes, size_t worker_bytes) {
+    vcpu_backend *b = vcpu_of(f);
+    pthread_mutex_lock(&b->turn);
+    if (grow(&b->shared, &b->shared_bytes, shared_bytes, 1) &&
+        grow(&b->workers, &b->worker_bytes, vcpu_round_up(worker_bytes, 64),
+             (size_t)vcore_pool_size(b->pool)))
+        return true;
+    pthread_mutex_unlock(&b->turn);
+    vlm_frame_fail(f, VLM_ERR_MEMORY, "no memory for an operation's scratch of %zu bytes",
+                   shared_bytes + worker_bytes);
+    return false;
+}
+
+void vcpu_end(vlm_frame *f) {
+    pthread_mutex_unlock(&vcpu_of(f)->turn);
+}
+
+void vcpu_run(vcpu_backend *b, size_t n, size_t work, void (*fn)(void *arg, size_t i, int worker),
+              void *arg) {
+    if (work >= INLINE_WORK && n > 1) {
+        vcore_pool_run(b->pool, n, fn, arg);
+        return;
+    }
+    for (size_t i = 0; i < n; i++) fn(arg, i, 0);
+}
+
+/* ---- values of any type -------------------------------------------------------------------------------- */
+void vcpu_widen(const vcpu_kernels *k, float *to, const void *from, vlm_dtype dtype, size_t n) {
+    if (dtype == VLM_DTYPE_BF16)
+        k->widen_bf16(to, from, n);
+    else if (dtype == VLM_DTYPE_F16)
+        k->widen_f16(to, from, n);
+    else
+        memcpy(to, from, n * sizeof *to);
+}
+
+const float *vcpu_as_floats(const vcpu_kernels *k, float *buffer, const void *from, vlm_dtype dtype,
+                            size_t n) {
+    if (dtype == VLM_DTYPE_F32 && (uintptr_t)from % sizeof(float) == 0) return from;
+    vcpu_widen(k, buffer, from, dtype, n);
+    return buffer;
+}
+
+void vcpu_narrow(const vcpu_kernels *k, void *to, vlm_dtype dtype, const float *from, size_t n) {
+    if (dtype == VLM_DTYPE_BF16)
+        k->narrow_bf16(to, from, n);
+    else if (dtype == VLM_DTYPE_F16)
+        k->narrow_f16(to, from, n);
+    else
+        memcpy(to, from, n * sizeof *from);
+}
+
+/* Eight values of b bits fill b bytes, whatever b is. */
+static void unpack8(uint8_t q[8], const uint8_t *packed, int bits) {
+    uint64_t u = 0;
+    for (int i = 0; i < bits; i++) u |= (uint64_t)packed[i] << (8 * i);
+    for (int i = 0; i < 8; i++) q[i] = (uint8_t)(u >> (i * bits) & ((1u << bits) - 1));
+}
+
+static void affine_row(const vcpu_kernels *k, float *to, const vlm_matrix *m, size_t row,
+                       size_t start, size_t n) {
+    size_t group = (size_t)m->group, bits = (size_t)m->bits;
+    const uint8_t *packed = (const uint8_t *)vcpu_row(m->data, row) + start * bits / 8;
+    size_t scale_size = vtensor_dtype_size(m->scales.dtype);
+    size_t bias_size = vtensor_dtype_size(m->biases.dtype);
+    for (size_t at = 0; at < n; at += group) {
+        size_t g = (start + at) / group;
+        float scale, bias;
+        vcpu_widen(k, &scale, vcpu_row(m->scales, row) + g * scale_size, m->scales.dtype, 1);
+        vcpu_widen(k, &bias, vcpu_row(m->biases, row) + g * bias_size, m->biases.dtype, 1);
+        for (size_t i = at; i < at + group; i += 8, packed += bits) {
+            uint8_t q[8];
+            unpack8(q, packed, (int)bits);
+            for (int j = 0; j < 8; j++) to[i + (size_t)j] = (float)q[j] * scale + bias;
+        }
+    }
+}
+
+void vcpu_matrix_row(const vcpu_kernels *k, float *to, const vlm_matrix *m, size_t row, size_t start,
+                     size_t n) {
+    if (m->storage == VLM_STORAGE_AFFINE)
+        affine_row(k, to, m, row, start, n);
+    else
+        vcpu_widen(k, to, vcpu_row(m->data, row) + start * vtensor_dtype_size(m->data.dtype),
+                   m->data.dtype, n);
+}
+
+/* ---- the object ---------------------------------------------------------------------------------------- */
+static void cpu_free(vtensor_backend *base) {
+    vcpu_backend *b = (vcpu_backend *)base;
+    vcore_pool_free(b->pool);
+    pthread_mutex_destroy(&b->turn);
+    vcore_free(b->shared);
+    vcore_free(b->workers);
+    vcore_free(b);
+}
+
+static void *memory_new(vtensor_backend *b, size_t bytes) {
+    (void)b;
+    return vcore_alloc_aligned(bytes);
+}
+
+static void memory_free(vtensor_backend *b, void *p) {
+    (void)b;
+    vcore_free(p);
+}
+
+static void upload(vlm_frame *f, void *to, const void *host, size_t bytes) {
+    (void)f;
+    memcpy(to, host, bytes);
+}
+
+static void download(vlm_frame *f, void *host, const void *from, size_t bytes) {
+    (void)f;
+    memcpy(host, from, bytes);
+}
+
+static const vtensor_table cpu_table = {
+    .name = "cpu",
+    .host_memory = true,
+    .free = cpu_free,
+    .memory_new = memory_new,
+    .memory_free = memory_free,
+    .upload = upload,
+    .download = download,
+    .copy = vcpu_copy,
+    .gather = vcpu_gather,
+    .scatter = vcpu_scatter,
+    .add = vcpu_add,
+    .mul = vcpu_mul,
+    .scale = vcpu_scale,
+    .softcap = vcpu_softcap,
+    .activation = vcpu_activation,
+    .linear = vcpu_linear,
+    .embed = vcpu_embed,
+    .norm = vcpu_norm,
+    .rope_angles = vcpu_rope_angles,
+    .rope = vcpu_rope,
+    .attention = vcpu_attention,
+    .gate = vcpu_gate,
+    .linears = vcpu_linears,
+};
+
+static void select_kernels(vcpu_kernels *k, unsigned flags) {
+    vcpu_kernels_scalar(k);
+#if defined(__x86_64__)
+    if (!(flags & VCORE_CPU_AVX2)) return;
+    vcpu_kernels_avx2(k);
+    if (!(flags & VCORE_CPU_AVX512)) return;
+    vcpu_kernels_avx512(k);
+    if (flags & VCORE_CPU_AVX512_BF16) vcpu_kernels_avx512bf16(k);
+#else
+    (void)flags;
+#endif
+}
+
+vlm_status vtensor_backend_cpu(vtensor_backend **out, const vtensor_cpu_options *options,
+                               vlm_error *err) {
+    vtensor_cpu_options none = { 0 };
+    if (!options) options = &none;
+    *out = NULL;
+    vcpu_backend *b = vcore_alloc(sizeof *b);
+    if (!b) return vcore_no_memory(err, "cpu backend");
+    b->pool = vcore_pool_new(options->threads);
+    if (!b->pool) {
+        vcore_free(b);
+        return vcore_no_memory(err, "cpu backend");
+    }
+    pthread_mutex_init(&b->turn, NULL);
+    b->base.table = &cpu_table;
+    select_kernels(&b->k, vcore_cpu_flags() & ~options->cpu_mask);
+    *out = &b->base;
+    return VLM_OK;
+}

@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: MIT */
+/* The kernel table of the CPU backend: what one thread does with plain arrays. kernels_scalar.c fills
+ * every entry, the files of the instruction sets override those they do better. Kernels check nothing
+ * and know no tensors. `const void *` marks data of any alignment (mapped files); `float *` is aligned
+ * to 4 bytes. Lengths are in elements, strides in elements too unless their name says bytes.
+ * The files of the instruction sets include this page and intrinsics only, so that no function compiled
+ * for a newer CPU can be linked into baseline code. */
+#ifndef VLM_CPU_KERNELS_H
+#define VLM_CPU_KERNELS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum {
+    VCPU_DOT_ROWS = 4,     /* rows that a dot or mix kernel takes at once */
+    VCPU_MAX_MR = 16,      /* largest tile of any instruction set */
+    VCPU_MAX_NR = 64,
+    VCPU_N_ACTIVATIONS = 5 /* of vlm_activation, in its order */
+};
+
+/* y[r][o] = Σ_k x[r][k] w[o][k] for rows <= VCPU_DOT_ROWS. A result depends on its own row of x and of w
+ * only, not on how many there are. @param x float32, or bfloat16 where the entry says so */
+typedef void vcpu_dot(float *y, size_t y_row, const void *x, size_t x_row, int rows, const void *w,
+                      size_t w_row_bytes, size_t outs, size_t k);
+
+/* y[r][d] += Σ_j p[r][j] v[j][d] for rows <= VCPU_DOT_ROWS. */
+typedef void vcpu_mix(float *y, size_t y_row, const float *p, size_t p_row, int rows, const void *v,
+                      size_t v_row_bytes, size_t keys, size_t dim);
+
+/* c[r][o] = init[r][o] + Σ_k a(r, k) b[k][o] for a tile of mr × nr. The products are summed before init
+ * is added. Elements of a and b are 32 bits wide: float32, or pairs of bfloat16 along k. */
+typedef void vcpu_tile(float *c, size_t c_row, const float *init, size_t init_row, const void *a,
+                       size_t a_row, size_t a_k, const void *b, size_t b_k, size_t k);
+
+/* A tile kernel and the sizes it wants. */
+typedef struct vcpu_gemm {
+    int mr, nr;
+    size_t kc; /* elements of k (a pair counts 1) whose panel of b stays in the first-level cache */
+    vcpu_tile *tile;
+} vcpu_gemm;
+
+/* One block of scores, keys down and queries across: turns them into weights, online.
+ * s [keys][s_row], m (running maximum), l (running sum), correction (by which what was summed before
+ * must be multiplied): [queries]. lo, hi: the keys of this block that a query sees, [lo, hi). */
+typedef struct vcpu_softmax {
+    float *s;
+    size_t s_row, keys, queries; /* queries: a multiple of 16 */
+    float scale, softcap;
+    float *m, *l, *correction;
+    const int32_t *lo, *hi;
+    bool masked; /* false: every query sees every key */
+} vcpu_softmax;
+
+typedef struct vcpu_kernels {
+    const char *name;
+
+    void (*widen_bf16)(float *y, const void *x, size_t n);
+    void (*widen_f16)(float *y, const void *x, size_t n);
+    void (*narrow_bf16)(void *y, const float *x, size_t n); /* to nearest even */
+    void (*narrow_f16)(void *y, const float *x, size_t n);
+
+    void (*add)(float *x, const float *y, size_t n);
+    void (*mul)(float *x, const float *y, size_t n);
+    void (*scale)(float *x, float factor, size_t n);
+    void (*softcap)(float *x, float cap, size_t n);
+    void (*activation[VCPU_N_ACTIVATIONS])(float *x, size_t n);
+
+    double (*sum)(const float *x, size_t n);
+    double (*sum_squares)(const float *x, double mean, size_t n); /* Σ (x - mean)² */
+    /* y = (x - mean) * rstd * (offset + w) + b; w, b may be NULL */
+    void (*normalise)(float *y, const float *x, const float *w, const float *b, float mean,
+                      float rstd, float offset, size_t n);
+    /* (a, b) = (a cos - b sin, b cos + a sin) */
+    void (*rotate)(float *a, float *b, const float *cos, const float *sin, size_t n);
+
+    vcpu_dot *dot_f32, *dot_bf16, *dot_f16; /* w of that type, x float32 */
+    vcpu_dot *dot_bf16_pairs;               /* w and x bfloat16; NULL without hardware for it */
+    vcpu_mix *mix_f32, *mix_bf16, *mix_f16;
+
+    vcpu_gemm gemm_f32;
+    vcpu_gemm gemm_bf16; /* pairs; tile NULL without hardware for it */
+    /* y[i][r] = x[r][i] for 32-bit elements; rows beyond `rows` up to width are zero */
+    void (*pack)(void *y, size_t width, const void *x, size_t x_row_bytes, size_t rows, size_t n);
+
+    void (*softmax_block)(const vcpu_softmax *block);
+    /* One query: s = exp(s' - max) over [lo, hi), 0 elsewhere in [0, n), s' = capped scaled score. */
+    void (*softmax_row)(float *s, size_t n, size_t lo, size_t hi, float scale, float softcap,
+                        float *max, float *sum);
+} vcpu_kernels;
+
+void vcpu_kernels_scalar(vcpu_kernels *k);
+#if defined(__x86_64__)
+void vcpu_kernels_avx2(vcpu_kernels *k);
+void vcpu_kernels_avx512(vcpu_kernels *k);
+void vcpu_kernels_avx512bf16(vcpu_kernels *k);
+#endif
+
+#endif

@@ -1,0 +1,250 @@
+/* SPDX-License-Identifier: MIT */
+/* Every kernel in plain C: what runs where no faster one exists, and what the others are tested against. */
+#include "tensor/cpu/kernels.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "core/core.h"
+
+static uint16_t load16(const void *p, size_t i) {
+    uint16_t u;
+    memcpy(&u, (const char *)p + 2 * i, 2);
+    return u;
+}
+
+static float load_f32(const void *p, size_t i) {
+    float f;
+    memcpy(&f, (const char *)p + 4 * i, 4);
+    return f;
+}
+
+static float load_bf16(const void *p, size_t i) {
+    return vcore_bf16_to_f32(load16(p, i));
+}
+
+static float load_f16(const void *p, size_t i) {
+    return vcore_f16_to_f32(load16(p, i));
+}
+
+/* ---- conversions --------------------------------------------------------------------------------- */
+static void widen_bf16(float *y, const void *x, size_t n) {
+    for (size_t i = 0; i < n; i++) y[i] = load_bf16(x, i);
+}
+
+static void widen_f16(float *y, const void *x, size_t n) {
+    for (size_t i = 0; i < n; i++) y[i] = load_f16(x, i);
+}
+
+static void narrow_bf16(void *y, const float *x, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        uint16_t h = vcore_f32_to_bf16(x[i]);
+        memcpy((char *)y + 2 * i, &h, 2);
+    }
+}
+
+static void narrow_f16(void *y, const float *x, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        uint16_t h = vcore_f32_to_f16(x[i]);
+        memcpy((char *)y + 2 * i, &h, 2);
+    }
+}
+
+/* ---- elementwise ------------------------------------------------------------------------------------ */
+static void add(float *x, const float *y, size_t n) {
+    for (size_t i = 0; i < n; i++) x[i] += y[i];
+}
+
+static void mul(float *x, const float *y, size_t n) {
+    for (size_t i = 0; i < n; i++) x[i] *= y[i];
+}
+
+static void scale(float *x, float factor, size_t n) {
+    for (size_t i = 0; i < n; i++) x[i] *= factor;
+}
+
+static void softcap(float *x, float cap, size_t n) {
+    for (size_t i = 0; i < n; i++) x[i] = cap * tanhf(x[i] / cap);
+}
+
+static void gelu(float *x, size_t n) {
+    for (size_t i = 0; i < n; i++) x[i] = (float)(0.5 * x[i] * erfc(-x[i] * M_SQRT1_2));
+}
+
+static void gelu_tanh(float *x, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        double v = x[i], u = 0.7978845608028654 * (v + 0.044715 * v * v * v);
+        x[i] = (float)(v / (1 + exp(-2 * u)));
+    }
+}
+
+static void quick_gelu(float *x, size_t n) {
+    for (size_t i = 0; i < n; i++) x[i] = (float)(x[i] / (1 + exp(-1.702 * x[i])));
+}
+
+static void silu(float *x, size_t n) {
+    for (size_t i = 0; i < n; i++) x[i] = (float)(x[i] / (1 + exp(-(double)x[i])));
+}
+
+static void relu(float *x, size_t n) {
+    for (size_t i = 0; i < n; i++) x[i] = x[i] < 0 ? 0 : x[i];
+}
+
+/* ---- norms and rotary positions ------------------------------------------------------------------------ */
+static double sum(const float *x, size_t n) {
+    double s = 0;
+    for (size_t i = 0; i < n; i++) s += x[i];
+    return s;
+}
+
+static double sum_squares(const float *x, double mean, size_t n) {
+    double s = 0;
+    for (size_t i = 0; i < n; i++) s += (x[i] - mean) * (x[i] - mean);
+    return s;
+}
+
+static void normalise(float *y, const float *x, const float *w, const float *b, float mean,
+                      float rstd, float offset, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        float v = (x[i] - mean) * rstd;
+        if (w) v *= offset + w[i];
+        y[i] = b ? v + b[i] : v;
+    }
+}
+
+static void rotate(float *a, float *b, const float *c, const float *s, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        float x = a[i], y = b[i];
+        a[i] = x * c[i] - y * s[i];
+        b[i] = y * c[i] + x * s[i];
+    }
+}
+
+/* ---- products with few rows ------------------------------------------------------------------------------ */
+/* Four partial sums shorten the chain of additions and with it the rounding error. */
+#define DEFINE_DOT(type, load)                                                                     \
+    static void dot_##type(float *y, size_t y_row, const void *x, size_t x_row, int rows,          \
+                           const void *w, size_t w_row_bytes, size_t outs, size_t k) {             \
+        for (size_t o = 0; o < outs; o++) {                                                        \
+            const char *wo = (const char *)w + o * w_row_bytes;                                    \
+            for (int r = 0; r < rows; r++) {                                                       \
+                const float *xr = (const float *)x + (size_t)r * x_row;                            \
+                float s[4] = { 0, 0, 0, 0 };                                                       \
+                for (size_t i = 0; i < k; i++) s[i & 3] += xr[i] * load(wo, i);                    \
+                y[(size_t)r * y_row + o] = (s[0] + s[1]) + (s[2] + s[3]);                          \
+            }                                                                                      \
+        }                                                                                          \
+    }
+DEFINE_DOT(f32, load_f32)
+DEFINE_DOT(bf16, load_bf16)
+DEFINE_DOT(f16, load_f16)
+
+#define DEFINE_MIX(type, load)                                                                     \
+    static void mix_##type(float *y, size_t y_row, const float *p, size_t p_row, int rows,         \
+                           const void *v, size_t v_row_bytes, size_t keys, size_t dim) {           \
+        for (size_t j = 0; j < keys; j++) {                                                        \
+            const char *vj = (const char *)v + j * v_row_bytes;                                    \
+            for (int r = 0; r < rows; r++) {                                                       \
+                float *yr = y + (size_t)r * y_row, weight = p[(size_t)r * p_row + j];              \
+                for (size_t d = 0; d < dim; d++) yr[d] += weight * load(vj, d);                    \
+            }                                                                                      \
+        }                                                                                          \
+    }
+DEFINE_MIX(f32, load_f32)
+DEFINE_MIX(bf16, load_bf16)
+DEFINE_MIX(f16, load_f16)
+
+/* ---- products with many rows -------------------------------------------------------------------------------- */
+enum { MR = 4, NR = 8 };
+
+static void tile_f32(float *c, size_t c_row, const float *init, size_t init_row, const void *a,
+                     size_t a_row, size_t a_k, const void *b, size_t b_k, size_t k) {
+    const float *af = a, *bf = b;
+    float s[MR][NR] = { { 0 } };
+    for (size_t i = 0; i < k; i++)
+        for (size_t r = 0; r < MR; r++)
+            for (size_t o = 0; o < NR; o++) s[r][o] += af[r * a_row + i * a_k] * bf[i * b_k + o];
+    for (size_t r = 0; r < MR; r++)
+        for (size_t o = 0; o < NR; o++) c[r * c_row + o] = init[r * init_row + o] + s[r][o];
+}
+
+static void pack(void *y, size_t width, const void *x, size_t x_row_bytes, size_t rows, size_t n) {
+    uint32_t *to = y;
+    for (size_t i = 0; i < n; i++) {
+        for (size_t r = 0; r < rows; r++)
+            memcpy(&to[i * width + r], (const char *)x + r * x_row_bytes + 4 * i, 4);
+        for (size_t r = rows; r < width; r++) to[i * width + r] = 0;
+    }
+}
+
+/* ---- softmax --------------------------------------------------------------------------------------------------- */
+static float capped(float s, float factor, float cap) {
+    s *= factor;
+    return cap > 0 ? cap * tanhf(s / cap) : s;
+}
+
+static void softmax_block(const vcpu_softmax *b) {
+    for (size_t q = 0; q < b->queries; q++) {
+        float *s = b->s + q, max = b->m[q], added = 0;
+        for (size_t j = 0; j < b->keys; j++) {
+            bool seen = !b->masked || ((int32_t)j >= b->lo[q] && (int32_t)j < b->hi[q]);
+            float v = seen ? capped(s[j * b->s_row], b->scale, b->softcap) : -INFINITY;
+            s[j * b->s_row] = v;
+            if (v > max) max = v;
+        }
+        float base = max == -INFINITY ? 0 : max; /* nothing seen so far */
+        for (size_t j = 0; j < b->keys; j++) {
+            float p = expf(s[j * b->s_row] - base);
+            s[j * b->s_row] = p;
+            added += p;
+        }
+        b->correction[q] = expf(b->m[q] - base);
+        b->l[q] = b->l[q] * b->correction[q] + added;
+        b->m[q] = max;
+    }
+}
+
+static void softmax_row(float *s, size_t n, size_t lo, size_t hi, float factor, float cap, float *max,
+                        float *total) {
+    float m = -INFINITY, added = 0;
+    for (size_t j = 0; j < n; j++) {
+        s[j] = j >= lo && j < hi ? capped(s[j], factor, cap) : -INFINITY;
+        if (s[j] > m) m = s[j];
+    }
+    float base = m == -INFINITY ? 0 : m;
+    for (size_t j = 0; j < n; j++) {
+        s[j] = expf(s[j] - base);
+        added += s[j];
+    }
+    *max = m;
+    *total = added;
+}
+
+void vcpu_kernels_scalar(vcpu_kernels *k) {
+    *k = (vcpu_kernels) {
+        .name = "scalar",
+        .widen_bf16 = widen_bf16,
+        .widen_f16 = widen_f16,
+        .narrow_bf16 = narrow_bf16,
+        .narrow_f16 = narrow_f16,
+        .add = add,
+        .mul = mul,
+        .scale = scale,
+        .softcap = softcap,
+        .activation = { gelu, gelu_tanh, quick_gelu, silu, relu },
+        .sum = sum,
+        .sum_squares = sum_squares,
+        .normalise = normalise,
+        .rotate = rotate,
+        .dot_f32 = dot_f32,
+        .dot_bf16 = dot_bf16,
+        .dot_f16 = dot_f16,
+        .mix_f32 = mix_f32,
+        .mix_bf16 = mix_bf16,
+        .mix_f16 = mix_f16,
+        .gemm_f32 = { .mr = MR, .nr = NR, .kc = 256, .tile = tile_f32 },
+        .pack = pack,
+        .softmax_block = softmax_block,
+        .softmax_row = softmax_row,
+    };
+}

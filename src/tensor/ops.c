@@ -1,0 +1,296 @@
+/* SPDX-License-Identifier: MIT */
+/* The arithmetic operations: shapes and types are checked here, once; backends compute. What a backend
+ * leaves out of its table's optional entries is composed here. */
+#include "tensor/backend.h"
+
+enum { MAX_HEAD_DIM = 1024, MAX_LINEARS = 16 };
+
+static bool refuse(vlm_frame *f, const char *op, vlm_tensor a, vlm_tensor b) {
+    vlm_frame_fail(f, VLM_ERR_ARGUMENT, "%s: %s does not fit %s", op, vtensor_describe(a).s,
+                   vtensor_describe(b).s);
+    return false;
+}
+
+/* Enters an operation on float32 rows. */
+static bool enter_rows(vlm_frame *f, const char *op, vlm_tensor x) {
+    if (!vtensor_enter(f)) return false;
+    vlm_tensor rows;
+    if (x.rank > 0 && x.dtype == VLM_DTYPE_F32 && vtensor_as_rows(x, &rows)) return true;
+    vlm_frame_fail(f, VLM_ERR_ARGUMENT, "%s: needs rows of float32, not %s", op,
+                   vtensor_describe(x).s);
+    return false;
+}
+
+/* x's rows; x has been through enter_rows. */
+static vlm_tensor rows_of(vlm_tensor x) {
+    vlm_tensor rows = x;
+    vtensor_as_rows(x, &rows);
+    return rows;
+}
+
+/* ---- elementwise -------------------------------------------------------------------------------------- */
+/* y as rows that go with x's rows: as many, or one. */
+static bool pair_rows(vlm_frame *f, const char *op, vlm_tensor x, vlm_tensor y, vlm_tensor *rows) {
+    bool one = vtensor_count(y) == x.shape[x.rank - 1];
+    if (y.rank == 0 || !vtensor_is_float(y.dtype) || (!one && !vtensor_same_shape(x, y)) ||
+        y.shape[y.rank - 1] != x.shape[x.rank - 1] || !vtensor_as_rows(y, rows))
+        return refuse(f, op, y, x);
+    return true;
+}
+
+void vlm_add_to(vlm_frame *f, vlm_tensor x, vlm_tensor y) {
+    vlm_tensor rows;
+    if (!enter_rows(f, "add", x) || !pair_rows(f, "add", x, y, &rows)) return;
+    if (vtensor_count(x) > 0) VTENSOR_RUN(f, add, rows_of(x), rows);
+}
+
+void vlm_mul_to(vlm_frame *f, vlm_tensor x, vlm_tensor y) {
+    vlm_tensor rows;
+    if (!enter_rows(f, "mul", x) || !pair_rows(f, "mul", x, y, &rows)) return;
+    if (vtensor_count(x) > 0) VTENSOR_RUN(f, mul, rows_of(x), rows);
+}
+
+void vlm_scale_to(vlm_frame *f, vlm_tensor x, float factor) {
+    if (enter_rows(f, "scale", x) && vtensor_count(x) > 0) VTENSOR_RUN(f, scale, rows_of(x), factor);
+}
+
+void vlm_softcap_to(vlm_frame *f, vlm_tensor x, float cap) {
+    if (!enter_rows(f, "softcap", x)) return;
+    if (!(cap > 0)) {
+        vlm_frame_fail(f, VLM_ERR_ARGUMENT, "softcap: a cap of %g", (double)cap);
+        return;
+    }
+    if (vtensor_count(x) > 0) VTENSOR_RUN(f, softcap, rows_of(x), cap);
+}
+
+static bool check_activation(vlm_frame *f, vlm_activation act) {
+    if ((unsigned)act <= VLM_ACT_RELU) return true;
+    vlm_frame_fail(f, VLM_ERR_ARGUMENT, "activation: no such function, %d", (int)act);
+    return false;
+}
+
+void vlm_activation_to(vlm_frame *f, vlm_tensor x, vlm_activation act) {
+    if (!enter_rows(f, "activation", x) || !check_activation(f, act)) return;
+    if (vtensor_count(x) > 0) VTENSOR_RUN(f, activation, rows_of(x), act);
+}
+
+void vlm_gate_to(vlm_frame *f, vlm_tensor gate, vlm_tensor up, vlm_activation act) {
+    vlm_tensor rows;
+    if (!enter_rows(f, "gate", gate) || !check_activation(f, act)) return;
+    if (up.dtype != VLM_DTYPE_F32 || !vtensor_same_shape(gate, up) || !vtensor_as_rows(up, &rows)) {
+        refuse(f, "gate", up, gate);
+        return;
+    }
+    if (vtensor_count(gate) == 0) return;
+    if (f->table->gate) {
+        VTENSOR_RUN(f, gate, rows_of(gate), rows, act);
+        return;
+    }
+    VTENSOR_RUN(f, activation, rows_of(gate), act);
+    VTENSOR_RUN(f, mul, rows_of(gate), rows);
+}
+
+/* ---- weights --------------------------------------------------------------------------------------------- */
+static bool check_affine(const vlm_matrix *m) {
+    static const unsigned allowed_bits = 1 << 2 | 1 << 3 | 1 << 4 | 1 << 5 | 1 << 6 | 1 << 8;
+    if (m->bits < 2 || m->bits > 8 || !(allowed_bits >> m->bits & 1)) return false;
+    if (m->group != 32 && m->group != 64 && m->group != 128) return false;
+    if (m->in % m->group != 0 || m->in > INT64_MAX / 8) return false;
+    const vlm_tensor *parts[] = { &m->scales, &m->biases };
+    for (int i = 0; i < 2; i++)
+        if (parts[i]->rank != 2 || !vtensor_is_float(parts[i]->dtype) ||
+            parts[i]->shape[0] != m->out || parts[i]->shape[1] != m->in / m->group)
+            return false;
+    return m->data.rank == 2 && m->data.dtype == VLM_DTYPE_U32 && m->data.shape[0] == m->out &&
+           m->data.shape[1] == m->in * m->bits / 32;
+}
+
+static bool check_matrix(vlm_frame *f, const char *op, const vlm_matrix *m) {
+    bool fits = m->out > 0 && m->in > 0;
+    if (m->storage == VLM_STORAGE_AFFINE)
+        fits = fits && check_affine(m);
+    else
+        fits = fits && m->storage == VLM_STORAGE_DENSE && m->data.rank == 2 &&
+               vtensor_is_float(m->data.dtype) && m->data.shape[0] == m->out &&
+               m->data.shape[1] == m->in;
+    if (!fits)
+        vlm_frame_fail(f, VLM_ERR_ARGUMENT, "%s: a matrix [%lld, %lld] stored as %s", op,
+                       (long long)m->out, (long long)m->in, vtensor_describe(m->data).s);
+    return fits;
+}
+
+static bool check_vector(vlm_frame *f, const char *op, vlm_tensor v, int64_t n) {
+    if (v.rank == 0) return true;
+    if (v.rank == 1 && v.shape[0] == n && vtensor_is_float(v.dtype)) return true;
+    vlm_frame_fail(f, VLM_ERR_ARGUMENT, "%s: %s where %lld values are needed", op,
+                   vtensor_describe(v).s, (long long)n);
+    return false;
+}
+
+void vlm_apply_linears(vlm_frame *f, vlm_tensor *y, vlm_tensor x, const vlm_linear *const *linears,
+                       int n_linears) {
+    for (int i = 0; i < n_linears; i++) y[i] = (vlm_tensor) { 0 };
+    if (!enter_rows(f, "linear", x)) return;
+    if (n_linears < 1 || n_linears > MAX_LINEARS) {
+        vlm_frame_fail(f, VLM_ERR_ARGUMENT, "linear: %d layers in one step", n_linears);
+        return;
+    }
+    vlm_tensor rows[MAX_LINEARS];
+    for (int i = 0; i < n_linears; i++) {
+        const vlm_linear *l = linears[i];
+        if (!check_matrix(f, "linear", &l->weight) ||
+            !check_vector(f, "linear: bias", l->bias, l->weight.out))
+            return;
+        if (x.shape[x.rank - 1] != l->weight.in) {
+            refuse(f, "linear", x, l->weight.data);
+            return;
+        }
+        int64_t shape[VLM_MAX_RANK];
+        memcpy(shape, x.shape, sizeof shape);
+        shape[x.rank - 1] = l->weight.out;
+        y[i] = vtensor_new(f, VLM_DTYPE_F32, x.rank, shape);
+        if (y[i].rank == 0) return;
+        rows[i] = rows_of(y[i]);
+    }
+    if (vtensor_count(x) == 0) return;
+    if (f->table->linears) {
+        VTENSOR_RUN(f, linears, rows, rows_of(x), linears, n_linears);
+        return;
+    }
+    for (int i = 0; i < n_linears; i++) VTENSOR_RUN(f, linear, rows[i], rows_of(x), linears[i]);
+}
+
+vlm_tensor vlm_apply_linear(vlm_frame *f, vlm_tensor x, const vlm_linear *linear) {
+    vlm_tensor y;
+    vlm_apply_linears(f, &y, x, &linear, 1);
+    return y;
+}
+
+vlm_tensor vlm_embed(vlm_frame *f, const vlm_matrix *table, vlm_tensor ids) {
+    if (!vtensor_enter(f) || !check_matrix(f, "embed", table)) return (vlm_tensor) { 0 };
+    if (ids.rank != 1 || ids.dtype != VLM_DTYPE_I32)
+        return vlm_frame_fail(f, VLM_ERR_ARGUMENT, "embed: ids are %s", vtensor_describe(ids).s);
+    int64_t shape[] = { ids.shape[0], table->in };
+    vlm_tensor y = vtensor_new(f, VLM_DTYPE_F32, 2, shape);
+    if (vtensor_count(y) > 0) VTENSOR_RUN(f, embed, y, table, ids);
+    return y;
+}
+
+static vlm_tensor normalise(vlm_frame *f, const char *op, vlm_tensor x, const vlm_norm *norm,
+                            bool subtract_mean) {
+    if (!enter_rows(f, op, x) || !check_vector(f, op, norm->weight, x.shape[x.rank - 1]) ||
+        !check_vector(f, op, norm->bias, x.shape[x.rank - 1]))
+        return (vlm_tensor) { 0 };
+    vlm_tensor y = vtensor_new(f, VLM_DTYPE_F32, x.rank, x.shape);
+    if (vtensor_count(y) > 0) VTENSOR_RUN(f, norm, rows_of(y), rows_of(x), norm, subtract_mean);
+    return y;
+}
+
+vlm_tensor vlm_rms_norm(vlm_frame *f, vlm_tensor x, const vlm_norm *norm) {
+    return normalise(f, "rms_norm", x, norm, false);
+}
+
+vlm_tensor vlm_layer_norm(vlm_frame *f, vlm_tensor x, const vlm_norm *norm) {
+    return normalise(f, "layer_norm", x, norm, true);
+}
+
+/* ---- rotary positions --------------------------------------------------------------------------------------- */
+vlm_rope_table vlm_rope_angles(vlm_frame *f, vlm_tensor positions, const float *inv_freq,
+                               const uint8_t *axis_of, int half) {
+    vlm_rope_table none = { 0 }, y;
+    if (!vtensor_enter(f)) return none;
+    bool fits = positions.rank == 2 && positions.dtype == VLM_DTYPE_I32 && half >= 1 &&
+                half <= MAX_HEAD_DIM && positions.shape[0] >= 1;
+    for (int j = 0; fits && axis_of && j < half; j++) fits = axis_of[j] < positions.shape[0];
+    if (!fits) {
+        vlm_frame_fail(f, VLM_ERR_ARGUMENT, "rope_angles: positions %s, %d frequencies",
+                       vtensor_describe(positions).s, half);
+        return none;
+    }
+    int64_t shape[] = { positions.shape[1], half };
+    y.cos = vtensor_new(f, VLM_DTYPE_F32, 2, shape);
+    y.sin = vtensor_new(f, VLM_DTYPE_F32, 2, shape);
+    if (y.cos.rank == 0 || y.sin.rank == 0) return none;
+    if (vtensor_count(y.cos) > 0) VTENSOR_RUN(f, rope_angles, &y, positions, inv_freq, axis_of);
+    return y;
+}
+
+void vlm_rope_to(vlm_frame *f, vlm_tensor x, const vlm_rope_table *table, vlm_rope_pairs pairs) {
+    if (!vtensor_enter(f)) return;
+    vlm_tensor cos = table->cos, sin = table->sin;
+    bool fits = x.rank == 3 && x.dtype == VLM_DTYPE_F32 && cos.rank == 2 &&
+                cos.dtype == VLM_DTYPE_F32 && sin.dtype == VLM_DTYPE_F32 &&
+                vtensor_same_shape(cos, sin) && cos.shape[0] == x.shape[0] &&
+                cos.shape[1] <= x.shape[2] / 2;
+    if (!fits) {
+        refuse(f, "rope", x, cos);
+        return;
+    }
+    if (vtensor_count(x) > 0) VTENSOR_RUN(f, rope, x, table, pairs);
+}
+
+/* ---- attention ------------------------------------------------------------------------------------------------ */
+static bool check_state(vlm_frame *f, const vlm_segment *s, vlm_tensor k) {
+    const vlm_tensor *parts[] = { &s->kv->k, &s->kv->v };
+    for (int i = 0; i < 2; i++)
+        if (parts[i]->rank != 3 || !vtensor_is_float(parts[i]->dtype) ||
+            parts[i]->dtype != parts[0]->dtype || parts[i]->shape[1] != k.shape[1] ||
+            parts[i]->shape[2] != k.shape[2])
+            return refuse(f, "attention: state", *parts[i], k);
+    int64_t capacity = s->kv->k.shape[0] < s->kv->v.shape[0] ? s->kv->k.shape[0]
+                                                            : s->kv->v.shape[0];
+    if (s->past <= capacity && s->length <= capacity - s->past) return true;
+    vlm_frame_fail(f, VLM_ERR_CONTEXT_FULL,
+                   "%lld tokens after %lld do not fit a context of %lld tokens",
+                   (long long)s->length, (long long)s->past, (long long)capacity);
+    return false;
+}
+
+static bool check_segment(vlm_frame *f, const vlm_segment *s, int64_t start, vlm_tensor k) {
+    bool fits = s->start == start && s->length >= 0 && s->length <= k.shape[0] - start &&
+                s->past >= 0 && (s->kv || s->past == 0) && s->n_spans >= 0;
+    for (int i = 0; fits && i < s->n_spans; i++) { /* a span may lie before or behind this call */
+        const vlm_span *span = &s->spans[i];
+        if (span->begin < 0 || span->begin > span->end) {
+            fits = false;
+            break;
+        }
+        bool outside = span->end <= s->past || span->begin - s->past >= s->length;
+        bool inside = span->begin >= s->past && span->end - s->past <= s->length;
+        fits = outside || inside;
+    }
+    if (!fits) {
+        vlm_frame_fail(f, VLM_ERR_ARGUMENT,
+                       "attention: a segment of %lld rows at %lld, past %lld, of %lld rows",
+                       (long long)s->length, (long long)s->start, (long long)s->past,
+                       (long long)k.shape[0]);
+        return false;
+    }
+    return !s->kv || check_state(f, s, k);
+}
+
+vlm_tensor vlm_attention(vlm_frame *f, vlm_tensor q, vlm_tensor k, vlm_tensor v,
+                         const vlm_segment *segments, int n_segments,
+                         const vlm_attention_desc *desc) {
+    vlm_tensor none = { 0 };
+    if (!vtensor_enter(f)) return none;
+    bool fits = q.rank == 3 && k.rank == 3 && q.dtype == VLM_DTYPE_F32 && k.dtype == VLM_DTYPE_F32 &&
+                v.dtype == VLM_DTYPE_F32 && vtensor_same_shape(k, v) && q.shape[0] == k.shape[0] &&
+                q.shape[2] == k.shape[2] && k.shape[1] > 0 && q.shape[1] % k.shape[1] == 0 &&
+                q.shape[2] > 0 && q.shape[2] <= MAX_HEAD_DIM && desc->window >= 0;
+    if (!fits) {
+        refuse(f, "attention", q, k);
+        return none;
+    }
+    int64_t start = 0;
+    for (int i = 0; i < n_segments; i++) {
+        if (!check_segment(f, &segments[i], start, k)) return none;
+        start += segments[i].length;
+    }
+    if (start != q.shape[0])
+        return vlm_frame_fail(f, VLM_ERR_ARGUMENT, "attention: segments cover %lld of %lld rows",
+                              (long long)start, (long long)q.shape[0]);
+    vlm_tensor y = vtensor_new(f, VLM_DTYPE_F32, 3, q.shape);
+    if (vtensor_count(y) > 0) VTENSOR_RUN(f, attention, y, q, k, v, segments, n_segments, desc);
+    return y;
+}
