@@ -24,7 +24,7 @@ typedef struct vtensor_table {
 
     /* ---- required ------------------------------------------------------------------------------ */
     /* y = x element by element: same shape; same type, or floats of any type to float32. Here alone
-     * x's innermost stride may be any. */
+     * x's innermost stride may be any, and y may be a view. */
     void (*copy)(vlm_frame *f, vlm_tensor y, vlm_tensor x);
     /* y[i] = x[index[i]], x [rows, dim]; types as in copy. */
     void (*gather)(vlm_frame *f, vlm_tensor y, vlm_tensor x, vlm_tensor index);

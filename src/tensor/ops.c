@@ -248,7 +248,8 @@ static bool check_state(vlm_frame *f, const vlm_segment *s, vlm_tensor k) {
 
 static bool check_segment(vlm_frame *f, const vlm_segment *s, int64_t start, vlm_tensor k) {
     bool fits = s->start == start && s->length >= 0 && s->length <= k.shape[0] - start &&
-                s->past >= 0 && (s->kv || s->past == 0) && s->n_spans >= 0;
+                s->past >= 0 && (s->kv || s->past == 0) && s->n_spans >= 0 && s->visible >= 0 &&
+                (s->kv ? s->visible == 0 : s->visible <= s->length);
     for (int i = 0; fits && i < s->n_spans; i++) { /* a span may lie before or behind this call */
         const vlm_span *span = &s->spans[i];
         if (span->begin < 0 || span->begin > span->end) {

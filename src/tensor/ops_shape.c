@@ -69,8 +69,12 @@ static bool view_strides(vlm_tensor x, vlm_tensor *y) {
     return to < 0;
 }
 
-static vlm_tensor reshape(vlm_frame *f, vlm_tensor x, int rank, int64_t *shape) {
+vlm_tensor vlm_reshape(vlm_frame *f, vlm_tensor x, int rank, const int64_t *given) {
     if (!enter_with(f, "reshape", x)) return (vlm_tensor) { 0 };
+    if (rank < 1 || rank > VLM_MAX_RANK)
+        return vlm_frame_fail(f, VLM_ERR_ARGUMENT, "reshape: rank %d", rank);
+    int64_t shape[VLM_MAX_RANK];
+    memcpy(shape, given, (size_t)rank * sizeof *shape);
     int64_t known = 1, count = vtensor_count(x);
     int open = -1;
     bool fits = true;
@@ -95,19 +99,19 @@ static vlm_tensor reshape(vlm_frame *f, vlm_tensor x, int rank, int64_t *shape) 
 }
 
 vlm_tensor vlm_reshape1(vlm_frame *f, vlm_tensor x, int64_t a) {
-    return reshape(f, x, 1, (int64_t[]) { a });
+    return vlm_reshape(f, x, 1, (int64_t[]) { a });
 }
 
 vlm_tensor vlm_reshape2(vlm_frame *f, vlm_tensor x, int64_t a, int64_t b) {
-    return reshape(f, x, 2, (int64_t[]) { a, b });
+    return vlm_reshape(f, x, 2, (int64_t[]) { a, b });
 }
 
 vlm_tensor vlm_reshape3(vlm_frame *f, vlm_tensor x, int64_t a, int64_t b, int64_t c) {
-    return reshape(f, x, 3, (int64_t[]) { a, b, c });
+    return vlm_reshape(f, x, 3, (int64_t[]) { a, b, c });
 }
 
 vlm_tensor vlm_reshape4(vlm_frame *f, vlm_tensor x, int64_t a, int64_t b, int64_t c, int64_t d) {
-    return reshape(f, x, 4, (int64_t[]) { a, b, c, d });
+    return vlm_reshape(f, x, 4, (int64_t[]) { a, b, c, d });
 }
 
 static vlm_tensor slice(vlm_frame *f, const char *op, vlm_tensor x, int axis, int64_t start,
@@ -153,6 +157,16 @@ vlm_tensor vlm_copy(vlm_frame *f, vlm_tensor x) {
     vlm_tensor y = vtensor_new(f, copied_type(x.dtype), x.rank, x.shape);
     if (vtensor_count(y) > 0) VTENSOR_RUN(f, copy, y, x);
     return y;
+}
+
+void vlm_copy_to(vlm_frame *f, vlm_tensor x, vlm_tensor y) {
+    if (!enter_with(f, "copy_to", x) || !enter_with(f, "copy_to", y)) return;
+    bool types = x.dtype == y.dtype || (x.dtype == VLM_DTYPE_F32 && vtensor_is_float(y.dtype));
+    if (!types || !vtensor_same_shape(x, y))
+        vlm_frame_fail(f, VLM_ERR_ARGUMENT, "copy_to: %s into %s", vtensor_describe(y).s,
+                       vtensor_describe(x).s);
+    else if (vtensor_count(x) > 0)
+        VTENSOR_RUN(f, copy, x, y);
 }
 
 /* Type of the parts below each other, or -1. Parts of one float type keep it. */

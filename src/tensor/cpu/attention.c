@@ -35,6 +35,8 @@ void vcpu_visible(const vcpu_attention_job *j, const vlm_segment *s, size_t i, s
         if (span->begin < begin) begin = span->begin;
         if (span->end > end) end = span->end;
     }
+    if (s->visible > 0 && end > s->visible) end = s->visible;
+    if (begin > end) begin = end;
     *lo = (size_t)begin;
     *hi = (size_t)end;
 }
@@ -168,7 +170,7 @@ static void finish(const block *b) {
         float *y = vcpu_head(j->y, (size_t)b->s->start + b->first + r / b->heads,
                              b->head + r % b->heads);
         memcpy(y, b->o + r * b->all->dim_padded, j->head_dim * sizeof *y);
-        j->b->k.scale(y, 1 / b->l[r], j->head_dim);
+        j->b->k.scale(y, b->l[r] > 0 ? 1 / b->l[r] : 0, j->head_dim); /* 0: it saw nothing */
     }
 }
 

@@ -109,7 +109,7 @@ static void combine(const few *a, float *y, const float *parts, size_t n, size_t
         total += part[1] * factor;
         for (size_t i = 0; i < d; i++) y[i] += part[2 + i] * factor;
     }
-    for (size_t i = 0; i < d; i++) y[i] /= total;
+    for (size_t i = 0; total > 0 && i < d; i++) y[i] /= total;
 }
 
 static void combine_all(const few *a) {

@@ -121,7 +121,15 @@ static void rotate(float *a, float *b, const float *c, const float *s, size_t n)
 }
 
 /* ---- products with few rows ------------------------------------------------------------------------------ */
-/* Four partial sums shorten the chain of additions and with it the rounding error. */
+/* Sixteen partial sums shorten the chain of additions and with it the rounding error. */
+enum { PARTS = 16 };
+
+static float add_parts(float *s) {
+    for (int n = PARTS / 2; n > 0; n /= 2)
+        for (int i = 0; i < n; i++) s[i] += s[i + n];
+    return s[0];
+}
+
 #define DEFINE_DOT(type, load)                                                                     \
     static void dot_##type(float *y, size_t y_row, const void *x, size_t x_row, int rows,          \
                            const void *w, size_t w_row_bytes, size_t outs, size_t k) {             \
@@ -129,9 +137,9 @@ static void rotate(float *a, float *b, const float *c, const float *s, size_t n)
             const char *wo = (const char *)w + o * w_row_bytes;                                    \
             for (int r = 0; r < rows; r++) {                                                       \
                 const float *xr = (const float *)x + (size_t)r * x_row;                            \
-                float s[4] = { 0, 0, 0, 0 };                                                       \
-                for (size_t i = 0; i < k; i++) s[i & 3] += xr[i] * load(wo, i);                    \
-                y[(size_t)r * y_row + o] = (s[0] + s[1]) + (s[2] + s[3]);                          \
+                float s[PARTS] = { 0 };                                                            \
+                for (size_t i = 0; i < k; i++) s[i % PARTS] += xr[i] * load(wo, i);                \
+                y[(size_t)r * y_row + o] = add_parts(s);                                           \
             }                                                                                      \
         }                                                                                          \
     }
