@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: MIT */
+/* Vocabulary: text of a token to its id and back, and GPT-2's alphabet of printable characters for bytes.
+ * Owns copies of the texts; knows nothing of how tokens are made. */
+#include "text/tok.h"
+
+vlm_status vtext_vocab_init(vtext_vocab *v, size_t n, uint32_t ids, vlm_error *err) {
+    size_t slots = 16;
+    while (slots < 2 * n) slots *= 2;
+    *v = (vtext_vocab) { .cap = n, .mask = slots - 1, .seed = vcore_hash_seed(), .ids = ids };
+    v->arena = vcore_arena_new();
+    v->text = vcore_alloc_array(n + 1, sizeof *v->text);
+    v->id = vcore_alloc_array(n + 1, sizeof *v->id);
+    v->slot = vcore_alloc_array(slots, sizeof *v->slot);
+    v->by_id = vcore_alloc_array((size_t)ids + 1, sizeof *v->by_id);
+    if (v->arena && v->text && v->id && v->slot && v->by_id) return VLM_OK;
+    vtext_vocab_free(v);
+    return vcore_no_memory(err, "vocabulary");
+}
+
+static uint32_t *vocab_slot(const vtext_vocab *v, vcore_str text) {
+    size_t i = vcore_hash(v->seed, text) & v->mask;
+    while (v->slot[i] && !vcore_str_eq(v->text[v->slot[i] - 1], text)) i = (i + 1) & v->mask;
+    return &v->slot[i];
+}
+
+bool vtext_vocab_add(vtext_vocab *v, vcore_str text, uint32_t id) {
+    char *copy = vcore_arena_strndup(v->arena, text.p, text.n);
+    if (!copy || v->count == v->cap || id >= v->ids) return false;
+    uint32_t *slot = vocab_slot(v, text);
+    v->text[v->count] = (vcore_str) { copy, text.n };
+    v->id[v->count] = id;
+    *slot = v->by_id[id] = (uint32_t)++v->count;
+    return true;
+}
+
+bool vtext_vocab_find(const vtext_vocab *v, vcore_str text, uint32_t *id) {
+    uint32_t at = v->slot ? *vocab_slot(v, text) : 0;
+    if (at && id) *id = v->id[at - 1];
+    return at != 0;
+}
+
+vcore_str vtext_vocab_text(const vtext_vocab *v, uint32_t id) {
+    uint32_t at = id < v->ids ? v->by_id[id] : 0;
+    return at ? v->text[at - 1] : (vcore_str) { NULL, 0 };
+}
+
+void vtext_vocab_free(vtext_vocab *v) {
+    vcore_arena_free(v->arena);
+    vcore_free(v->text);
+    vcore_free(v->id);
+    vcore_free(v->slot);
+    vcore_free(v->by_id);
+    *v = (vtext_vocab) { 0 };
+}
+
+/* ---- byte level alphabet ------------------------------------------------------------------------------
+ * Printable bytes of Latin-1 stand for themselves; the rest, in order, are U+0100 and on: 00..20 from
+ * U+0100, 7F..A0 from U+0121, AD is U+0143. */
+uint32_t vtext_byte_char(uint8_t byte) {
+    if (byte <= 0x20) return 0x100u + byte;
+    if (byte >= 0x7F && byte <= 0xA0) return 0x121u + (byte - 0x7Fu);
+    return byte == 0xAD ? 0x143u : byte;
+}
+
+int vtext_char_byte(uint32_t cp) {
+    if (cp >= 0x100 && cp <= 0x120) return (int)(cp - 0x100);
+    if (cp >= 0x121 && cp <= 0x142) return (int)(cp - 0x121 + 0x7F);
+    if (cp == 0x143) return 0xAD;
+    return cp > 0xFF || vtext_byte_char((uint8_t)cp) != cp ? -1 : (int)cp;
+}
