@@ -69,64 +69,68 @@ int vmedia_xmp_orientation(const uint8_t *p, size_t n) {
     return 0;
 }
 
-static void swap_pixels(uint8_t *a, uint8_t *b) {
-    uint8_t keep[3];
-    memcpy(keep, a, 3);
-    memcpy(a, b, 3);
-    memcpy(b, keep, 3);
-}
+/* Where pixel (0, 0) of the stored picture goes, and how far apart two neighbours of its row and of
+ * its column come to lie, in pixels of the result. */
+typedef struct placement {
+    ptrdiff_t start, right, down;
+} placement;
 
-static void flip_left_right(vlm_image *image) {
-    size_t width = image->size.width;
-    for (uint32_t y = 0; y < image->size.height; y++) {
-        uint8_t *row = image->rgb + y * width * 3;
-        for (size_t x = 0; x < width / 2; x++) swap_pixels(row + 3 * x, row + 3 * (width - 1 - x));
+static placement place_by(int orientation, vlm_size stored) {
+    ptrdiff_t width = stored.width, height = stored.height;
+    switch (orientation) {
+    case 2:
+        return (placement){ width - 1, -1, width };
+    case 3:
+        return (placement){ width * height - 1, -1, -width };
+    case 4:
+        return (placement){ width * (height - 1), 1, -width };
+    case 5:
+        return (placement){ 0, height, 1 };
+    case 6:
+        return (placement){ height - 1, height, -1 };
+    case 7:
+        return (placement){ width * height - 1, -height, -1 };
+    case 8:
+        return (placement){ height * (width - 1), -height, 1 };
+    default:
+        return (placement){ 0, 1, width };
     }
 }
 
-static void flip_top_bottom(vlm_image *image) {
-    size_t stride = (size_t)image->size.width * 3, height = image->size.height;
-    for (size_t y = 0; y < height / 2; y++) {
-        uint8_t *a = image->rgb + y * stride, *b = image->rgb + (height - 1 - y) * stride;
-        for (size_t i = 0; i < stride; i++) {
-            uint8_t keep = a[i];
-            a[i] = b[i];
-            b[i] = keep;
-        }
-    }
+vlm_size vmedia_oriented_size(vlm_size stored, int orientation) {
+    bool turned = orientation >= 5 && orientation <= 8;
+    return turned ? (vlm_size){ stored.height, stored.width } : stored;
 }
 
-/* Exchanges rows and columns, in blocks that stay in the cache; then either axis may run backwards.
- */
-static void transpose(vlm_image *to, const vlm_image *from, bool mirror_x, bool mirror_y) {
-    enum { BLOCK = 32 };
-    size_t width = from->size.width, height = from->size.height;
-    for (size_t y0 = 0; y0 < height; y0 += BLOCK)
-        for (size_t x0 = 0; x0 < width; x0 += BLOCK)
-            for (size_t x = x0; x < width && x < x0 + BLOCK; x++)
-                for (size_t y = y0; y < height && y < y0 + BLOCK; y++) {
-                    size_t column = mirror_x ? height - 1 - y : y,
-                           row = mirror_y ? width - 1 - x : x;
-                    memcpy(to->rgb + (row * height + column) * 3, from->rgb + (y * width + x) * 3,
-                           3);
+void vmedia_place_rows(vlm_image *to, int orientation, vlm_size stored, const uint8_t *rows,
+                       uint32_t first, uint32_t count) {
+    placement by = place_by(orientation, stored);
+    size_t stride = (size_t)stored.width * 3;
+    /* Columns outside and rows inside: where the picture turns, what is written lies together. */
+    for (uint32_t x0 = 0; x0 < stored.width; x0 += VMEDIA_STRIP)
+        for (uint32_t y0 = 0; y0 < count; y0 += VMEDIA_STRIP)
+            for (uint32_t x = x0; x < stored.width && x < x0 + VMEDIA_STRIP; x++) {
+                ptrdiff_t at = by.start + x * by.right + (ptrdiff_t)(first + y0) * by.down;
+                const uint8_t *from = rows + y0 * stride + 3 * (size_t)x;
+                for (uint32_t y = y0; y < count && y < y0 + VMEDIA_STRIP; y++) {
+                    memcpy(to->rgb + 3 * at, from, 3);
+                    at += by.down;
+                    from += stride;
                 }
+            }
 }
 
 vlm_status vmedia_orient(vlm_image **image, int orientation, vlm_error *err) {
-    vlm_image *from = *image;
-    if (orientation == 2 || orientation == 3) flip_left_right(from);
-    if (orientation == 3 || orientation == 4) flip_top_bottom(from);
-    if (orientation < 5 || orientation > 8) return VLM_OK;
+    if (orientation < 2 || orientation > 8) return VLM_OK;
+    vlm_image *from = *image, *to;
     /* The sides were within the limits already: any picture of the same pixels is. */
     vlm_limits as_large = VLM_LIMITS_INIT;
     as_large.image_pixels = as_large.image_side = UINT64_MAX;
-    vlm_image *to;
-    vlm_status status =
-        vmedia_image_new(&to, (vlm_size){ from->size.height, from->size.width }, &as_large, err);
+    vlm_size size = vmedia_oriented_size(from->size, orientation);
+    vlm_status status = vmedia_image_new(&to, size, &as_large, err);
     if (status == VLM_OK)
-        transpose(to, from, orientation == 6 || orientation == 7,
-                  orientation == 7 || orientation == 8);
+        vmedia_place_rows(to, orientation, from->size, from->rgb, 0, from->size.height);
     vlm_image_free(from);
-    *image = status == VLM_OK ? to : NULL;
+    *image = to;
     return status;
 }

@@ -19,6 +19,7 @@ typedef struct reader {
     struct jpeg_source_mgr source;
     struct jpeg_progress_mgr progress;
     struct jpeg_decompress_struct jpeg;
+    JSAMPARRAY ink; /* a row of CMYK */
     char reason[JMSG_LENGTH_MAX];
     vlm_status status;
     vlm_image *image;
@@ -102,17 +103,43 @@ static void cmyk_row(uint8_t *rgb, const uint8_t *cmyk, uint32_t width) {
     }
 }
 
-static void read_rows(reader *r) {
+/* Orientation from the first Exif segment, else from the last XMP packet. */
+static int orientation(const reader *r) {
+    static const char exif[] = "Exif\0", xmp[] = "http://ns.adobe.com/xap/1.0/";
+    int found = 0;
+    for (jpeg_saved_marker_ptr m = r->jpeg.marker_list; m && !found; m = m->next)
+        if (m->data_length > sizeof exif && memcmp(m->data, exif, sizeof exif) == 0)
+            found = vmedia_exif_orientation(m->data, m->data_length);
+    if (found) return found;
+    for (jpeg_saved_marker_ptr m = r->jpeg.marker_list; m; m = m->next)
+        if (m->data_length > sizeof xmp && memcmp(m->data, xmp, sizeof xmp) == 0)
+            found = vmedia_xmp_orientation(m->data + sizeof xmp, m->data_length - sizeof xmp);
+    return found;
+}
+
+static void read_row(reader *r, uint8_t *rgb) {
+    bool cmyk = r->jpeg.out_color_space == JCS_CMYK;
+    if (jpeg_read_scanlines(&r->jpeg, cmyk ? r->ink : &rgb, 1) != 1) truncated(r);
+    if (cmyk) cmyk_row(rgb, r->ink[0], r->jpeg.output_width);
+}
+
+/* Straight into the picture; a picture to be turned takes its rows from a strip. */
+static void read_rows(reader *r, int turn) {
     struct jpeg_decompress_struct *jpeg = &r->jpeg;
-    bool cmyk = jpeg->out_color_space == JCS_CMYK;
-    size_t stride = (size_t)jpeg->output_width * 3;
-    JSAMPARRAY ink = NULL;
-    if (cmyk)
-        ink = jpeg->mem->alloc_sarray((j_common_ptr)jpeg, JPOOL_IMAGE, jpeg->output_width * 4, 1);
-    while (jpeg->output_scanline < jpeg->output_height) {
-        uint8_t *row = r->image->rgb + jpeg->output_scanline * stride;
-        if (jpeg_read_scanlines(jpeg, cmyk ? ink : &row, 1) != 1) truncated(r);
-        if (cmyk) cmyk_row(row, ink[0], jpeg->output_width);
+    j_common_ptr common = (j_common_ptr)jpeg;
+    vlm_size stored = { jpeg->output_width, jpeg->output_height };
+    if (jpeg->out_color_space == JCS_CMYK)
+        r->ink = jpeg->mem->alloc_sarray(common, JPOOL_IMAGE, stored.width * 4, 1);
+    size_t stride = (size_t)stored.width * 3;
+    if (turn < 2 || turn > 8) {
+        for (size_t y = 0; y < stored.height; y++) read_row(r, r->image->rgb + y * stride);
+        return;
+    }
+    uint8_t *strip = jpeg->mem->alloc_large(common, JPOOL_IMAGE, stride * VMEDIA_STRIP);
+    for (uint32_t y = 0; y < stored.height; y += VMEDIA_STRIP) {
+        uint32_t rows = stored.height - y < VMEDIA_STRIP ? stored.height - y : VMEDIA_STRIP;
+        for (uint32_t k = 0; k < rows; k++) read_row(r, strip + k * stride);
+        vmedia_place_rows(r->image, turn, stored, strip, y, rows);
     }
 }
 
@@ -128,26 +155,14 @@ static void read_picture(reader *r, const uint8_t *p, size_t n, const vlm_limits
     if (jpeg->num_components != 1 && jpeg->num_components != 3 && jpeg->num_components != 4)
         fail(r, VLM_ERR_IMAGE_PROCESSING, "neither grey, RGB nor CMYK");
     jpeg->out_color_space = jpeg->num_components == 4 ? JCS_CMYK : JCS_RGB;
+    int turn = orientation(r);
+    vlm_size stored = { jpeg->image_width, jpeg->image_height };
     vlm_error why = VLM_ERROR_INIT;
-    vlm_status status = vmedia_image_new(
-        &r->image, (vlm_size){ jpeg->image_width, jpeg->image_height }, limits, &why);
+    vlm_status status =
+        vmedia_image_new(&r->image, vmedia_oriented_size(stored, turn), limits, &why);
     if (status != VLM_OK) fail(r, status, why.message);
     if (!jpeg_start_decompress(jpeg)) truncated(r);
-    read_rows(r);
-}
-
-/* Orientation from the first Exif segment, else from the last XMP packet. */
-static int orientation(const reader *r) {
-    static const char exif[] = "Exif\0", xmp[] = "http://ns.adobe.com/xap/1.0/";
-    int found = 0;
-    for (jpeg_saved_marker_ptr m = r->jpeg.marker_list; m && !found; m = m->next)
-        if (m->data_length > sizeof exif && memcmp(m->data, exif, sizeof exif) == 0)
-            found = vmedia_exif_orientation(m->data, m->data_length);
-    if (found) return found;
-    for (jpeg_saved_marker_ptr m = r->jpeg.marker_list; m; m = m->next)
-        if (m->data_length > sizeof xmp && memcmp(m->data, xmp, sizeof xmp) == 0)
-            found = vmedia_xmp_orientation(m->data + sizeof xmp, m->data_length - sizeof xmp);
-    return found;
+    read_rows(r, turn);
 }
 
 static vlm_status jpeg_decode(vlm_image **out, const uint8_t *p, size_t n, const char *name,
@@ -157,17 +172,14 @@ static vlm_status jpeg_decode(vlm_image **out, const uint8_t *p, size_t n, const
     if (!r) return vcore_no_memory(err, name);
     if (setjmp(r->failed) == 0) read_picture(r, p, n, limits);
     vlm_status status = r->status;
+    jpeg_destroy_decompress(&r->jpeg);
     if (status == VLM_OK) {
-        status = vmedia_orient(&r->image, orientation(r), err);
+        *out = r->image;
     } else {
         bool broken = status == VLM_ERR_IMAGE_PROCESSING;
         vcore_fail(err, status, "%s: %s%s", name, broken ? "broken JPEG: " : "", r->reason);
-    }
-    jpeg_destroy_decompress(&r->jpeg);
-    if (status == VLM_OK)
-        *out = r->image;
-    else
         vlm_image_free(r->image);
+    }
     vcore_free(r);
     return status;
 }

@@ -38,8 +38,15 @@ extern const vmedia_decoder vmedia_jpeg, vmedia_png, vmedia_webp;
 int vmedia_exif_orientation(const uint8_t *p, size_t n);
 /* The same of an XMP packet, which Pillow asks when Exif does not say. */
 int vmedia_xmp_orientation(const uint8_t *p, size_t n);
-/* Replaces image by its transposed version as Pillow's ImageOps.exif_transpose does; an orientation
- * outside of 2..8 changes nothing. On error *image is freed and NULL. */
+/* The steps of ImageOps.exif_transpose; an orientation outside of 2..8 changes nothing. Pixels are
+ * placed in blocks of VMEDIA_STRIP rows and columns: a decoder that knows the orientation
+ * beforehand does best to hand over as many rows at a time. */
+#define VMEDIA_STRIP 128
+vlm_size vmedia_oriented_size(vlm_size stored, int orientation);
+/* Puts rows [first, first + count) of the stored picture to their places in `to`. */
+void vmedia_place_rows(vlm_image *to, int orientation, vlm_size stored, const uint8_t *rows,
+                       uint32_t first, uint32_t count);
+/* Replaces a whole picture by its turned version. On error *image is freed and NULL. */
 vlm_status vmedia_orient(vlm_image **image, int orientation, vlm_error *err);
 
 /* ---- resampling (resample.c; resample_avx2.c) ---- */
