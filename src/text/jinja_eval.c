@@ -281,7 +281,7 @@ static bool eval_slice(j_run *r, j_scope *scope, j_value v, const j_node *n, j_v
     int64_t length, start = 0, stop = 0, step = 1;
     if (v.kind == J_UNDEFINED) return vtext_j_use_undefined(r, v);
     if (!is_sequence(v) && v.kind != J_RANGE)
-        return vtext_j_undefined(r, NULL, J_LITERAL("slice"), vtext_j_type(v), out);
+        return vtext_j_fail(r, "'%s' object cannot be sliced", vtext_j_type(v));
     if (!vtext_j_length(r, v, &length)
         || !slice_indices(r, scope, n, length, &start, &stop, &step))
         return false;

@@ -336,7 +336,7 @@ static bool filter_filesizeformat(j_run *r, const j_call *c, j_value *out) {
     bool binary = vtext_j_arg_bool(c, 0);
     double base = binary ? 1024 : 1000, bytes, unit = base;
     char text[64];
-    j_value v;
+    j_value v = vtext_j_float(0);
     j_text t = { 0 };
     size_t i = 0;
     if (!filter_float(r, &(j_call) { .self = c->self }, &v)) return false;

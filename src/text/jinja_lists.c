@@ -36,16 +36,17 @@ static bool key_of(j_run *r, j_value item, j_value path, j_value otherwise, bool
     return vtext_j_recase(r, out->u.s, J_LOWER, &out->u.s);
 }
 
-/* "a,b" compares by several attributes: the key is then a list. */
+/* The list of keys to sort by, one per attribute of "a,b": equal ones are then never asked for order. */
 static bool keys_of(j_run *r, j_value item, j_value paths, bool cased, j_value *out) {
     const j_value none = { J_MISSING, { 0 } };
-    if (paths.kind != J_STRING || !memchr(paths.u.s.p, ',', paths.u.s.n))
-        return key_of(r, item, paths, none, cased, out);
+    j_value key;
     if (!vtext_j_new_list(r, J_LIST, out)) return false;
+    if (paths.kind != J_STRING)
+        return key_of(r, item, paths, none, cased, &key) && vtext_j_push(r, out->u.list, key);
     for (size_t begin = 0; begin <= paths.u.s.n;) {
         size_t end = begin;
         while (end < paths.u.s.n && paths.u.s.p[end] != ',') end++;
-        j_value key, path = vtext_j_string(vtext_j_sub(paths.u.s, begin, end));
+        j_value path = vtext_j_string(vtext_j_sub(paths.u.s, begin, end));
         if (!key_of(r, item, path, none, cased, &key) || !vtext_j_push(r, out->u.list, key))
             return false;
         begin = end + 1;
@@ -221,17 +222,14 @@ static bool filter_unique(j_run *r, const j_call *c, j_value *out) {
 
 /* ---- order and sums ---------------------------------------------------------------------------------- */
 
-static bool sort_by(j_run *r, j_list *items, j_value paths, bool cased, bool reverse) {
+static bool filter_sort(j_run *r, const j_call *c, j_value *out) {
+    if (!filter_list(r, c, out)) return false;
+    j_list *items = out->u.list;
     j_value *keys = vtext_j_alloc(r, items->n, sizeof *keys);
     if (!keys) return false;
     for (size_t i = 0; i < items->n; i++)
-        if (!keys_of(r, items->item[i], paths, cased, &keys[i])) return false;
-    return vtext_j_sort(r, items->item, keys, items->n, reverse);
-}
-
-static bool filter_sort(j_run *r, const j_call *c, j_value *out) {
-    return filter_list(r, c, out)
-           && sort_by(r, out->u.list, c->arg[2], vtext_j_arg_bool(c, 1), vtext_j_arg_bool(c, 0));
+        if (!keys_of(r, items->item[i], c->arg[2], vtext_j_arg_bool(c, 1), &keys[i])) return false;
+    return vtext_j_sort(r, items->item, keys, items->n, vtext_j_arg_bool(c, 0));
 }
 
 static bool filter_dictsort(j_run *r, const j_call *c, j_value *out) {
@@ -247,8 +245,14 @@ static bool filter_dictsort(j_run *r, const j_call *c, j_value *out) {
         || !vtext_j_new_list(r, J_LIST, out))
         return false;
     *out->u.list = items;
-    return sort_by(r, out->u.list, vtext_j_int(by.p[0] == 'v'), vtext_j_arg_bool(c, 0),
-                   vtext_j_arg_bool(c, 2));
+    j_value *keys = vtext_j_alloc(r, items.n, sizeof *keys);
+    const j_value none = { J_MISSING, { 0 } };
+    if (!keys) return false;
+    for (size_t i = 0; i < items.n; i++)
+        if (!key_of(r, items.item[i], vtext_j_int(by.p[0] == 'v'), none, vtext_j_arg_bool(c, 0),
+                    &keys[i]))
+            return false;
+    return vtext_j_sort(r, items.item, keys, items.n, vtext_j_arg_bool(c, 2));
 }
 
 /* min and max */

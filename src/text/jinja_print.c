@@ -28,7 +28,7 @@ static int shortest_digits(double f, char digits[20], int *exp) {
 }
 
 size_t vtext_j_float_repr(double f, char out[40]) {
-    char digits[20];
+    char digits[20] = { '0' };
     int exp, n;
     size_t at = 0;
     if (isnan(f)) return (size_t)snprintf(out, 40, "nan");

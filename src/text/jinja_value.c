@@ -38,8 +38,8 @@ void *vtext_j_alloc(j_run *r, size_t n, size_t size) {
                             J_MEMORY >> 20);
         return NULL;
     }
-    r->memory -= bytes;
-    void *p = vcore_arena_alloc(r->arena, bytes);
+    r->memory -= bytes; /* 32 for what the arena adds */
+    void *p = vcore_arena_alloc(r->arena, bytes - 31);
     if (!p) r->status = vcore_no_memory(r->err, "rendering a chat template");
     return p;
 }
@@ -304,7 +304,7 @@ bool vtext_j_items(j_run *r, j_value v, j_list *out) {
     case J_UNDEFINED: return true;
     case J_LIST:
     case J_TUPLE: /* not for growing: cap equals n */
-        *out = (j_list) { v.u.list->item, v.u.list->n, v.u.list->n };
+        *out = (j_list) { .item = v.u.list->item, .n = v.u.list->n, .cap = v.u.list->n };
         return true;
     case J_STRING:
         for (size_t pos = 0; pos < v.u.s.n;) {
@@ -323,7 +323,8 @@ bool vtext_j_items(j_run *r, j_value v, j_list *out) {
         return true;
     case J_ITERATOR: {
         struct j_iterator *it = v.u.iterator;
-        *out = (j_list) { it->items.item + it->pos, it->items.n - it->pos, it->items.n - it->pos };
+        out->n = out->cap = it->items.n - it->pos;
+        out->item = it->items.n ? it->items.item + it->pos : NULL;
         it->pos = it->items.n;
         return true;
     }

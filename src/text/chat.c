@@ -1,0 +1,358 @@
+/* SPDX-License-Identifier: MIT */
+/* Chat templates as the rest of the library uses them: where a checkpoint keeps its template, the variables
+ * a render gets and whose text they are, and the spans of what comes out. The language is jinja_*.c's. */
+#include "text/jinja_ast.h"
+
+#include <time.h>
+
+/* ---- template ---------------------------------------------------------------------------------------- */
+
+static vlm_status parse(vtext_template *t, const char *source, size_t n, vlm_error *err) {
+    j_parser p = { .arena = t->arena, .name = t->name, .err = err };
+    bool done = vtext_j_lex(&p, source, n) && vtext_j_parse(&p, &t->body);
+    vcore_free(p.token);
+    return done ? VLM_OK : p.status;
+}
+
+vlm_status vtext_template_parse(vtext_template **out, const char *source, size_t n, const char *name,
+                                vlm_error *err) {
+    *out = NULL;
+    if (!vcore_utf8_valid(source, n))
+        return vcore_fail(err, VLM_ERR_TEMPLATE, "%s: the template is not UTF-8", name);
+    vtext_template *t = vcore_alloc(sizeof *t);
+    if (!t) return vcore_no_memory(err, "a chat template");
+    t->name = vcore_strdup(name);
+    t->arena = vcore_arena_new();
+    vlm_status status = t->name && t->arena ? parse(t, source, n, err)
+                                            : vcore_no_memory(err, "a chat template");
+    if (status < 0) vtext_template_free(t);
+    else *out = t;
+    return status;
+}
+
+void vtext_template_free(vtext_template *t) {
+    if (!t) return;
+    vcore_arena_free(t->arena);
+    vcore_free(t->name);
+    vcore_free(t);
+}
+
+/* ---- where it lies ----------------------------------------------------------------------------------- */
+
+/* Parses a template that a JSON file holds: a string, or a list of named ones of which "default" counts.
+ * No template there is fine. */
+static vlm_status parse_member(vtext_template **out, const vcore_json *v, const char *path,
+                               const vlm_limits *limits, vlm_error *err) {
+    vcore_str source;
+    if (vcore_json_kind_of(v) == VCORE_JSON_ARRAY) {
+        const vcore_json *list = v;
+        v = NULL;
+        for (size_t i = 0; i < vcore_json_count(list) && !v; i++) {
+            const vcore_json *entry = vcore_json_at(list, i);
+            vcore_str name;
+            if (vcore_json_string(vcore_json_get(entry, "name"), &name)
+                && vcore_str_eq(name, vcore_str_of("default")))
+                v = vcore_json_get(entry, "template");
+        }
+    }
+    if (vcore_json_kind_of(v) == VCORE_JSON_NULL) return VLM_OK;
+    if (!vcore_json_string(v, &source))
+        return vcore_fail(err, VLM_ERR_FORMAT, "%s: chat_template: must be a string or a list, is %s",
+                          path, vcore_json_kind_name(v));
+    if (source.n > limits->template_bytes)
+        return vcore_fail(err, VLM_ERR_LIMIT, "%s: chat_template: larger than %llu bytes", path,
+                          (unsigned long long)limits->template_bytes);
+    return vtext_template_parse(out, source.p, source.n, path, err);
+}
+
+static vlm_status load_json(vtext_template **out, const char *path, uint64_t cap,
+                            const vlm_limits *limits, vlm_error *err) {
+    vio_bytes text;
+    vcore_json_doc *doc = NULL;
+    VTRY(vio_read_text_optional(&text, path, cap, err));
+    if (!text.p) return VLM_OK;
+    vlm_status status = vcore_json_parse(&doc, text.p, text.n, path, err);
+    if (status >= 0)
+        status = parse_member(out, vcore_json_get(vcore_json_root(doc), "chat_template"), path, limits,
+                              err);
+    vcore_json_free(doc);
+    vcore_free(text.p);
+    return status;
+}
+
+static vlm_status load_jinja(vtext_template **out, const char *path, uint64_t cap,
+                             const vlm_limits *limits, vlm_error *err) {
+    vio_bytes text;
+    (void)limits;
+    VTRY(vio_read_text_optional(&text, path, cap, err));
+    if (!text.p) return VLM_OK;
+    vlm_status status = vtext_template_parse(out, text.p, text.n, path, err);
+    vcore_free(text.p);
+    return status;
+}
+
+vlm_status vtext_template_load(vtext_template **out, const char *dir, const vlm_limits *limits,
+                               vlm_error *err) {
+    vlm_limits l = vcore_limits(limits);
+    const struct {
+        const char *file;
+        vlm_status (*load)(vtext_template **, const char *, uint64_t, const vlm_limits *, vlm_error *);
+        uint64_t cap;
+    } places[] = { { "processor_config.json", load_json, l.config_bytes },
+                   { "chat_template.json", load_json, 2 * l.template_bytes },
+                   { "chat_template.jinja", load_jinja, l.template_bytes },
+                   { "tokenizer_config.json", load_json, l.tokenizer_bytes } };
+    *out = NULL;
+    for (size_t i = 0; i < sizeof places / sizeof *places && !*out; i++) {
+        char *path = vio_join(dir, places[i].file);
+        if (!path) return vcore_no_memory(err, "a path");
+        vlm_status status = places[i].load(out, path, places[i].cap, &l, err);
+        vcore_free(path);
+        if (status < 0) return status;
+    }
+    return VLM_OK;
+}
+
+/* ---- variables --------------------------------------------------------------------------------------- */
+
+/* Whose text the strings of a JSON value are: in `messages`, what a message or one of its content parts
+ * says is the user's; names, roles and all else are the template's. */
+typedef enum origin { FROM_TEMPLATE, IN_MESSAGES, IN_CONTENT } origin;
+
+static origin origin_of_member(origin object, vcore_str key) {
+    bool content = vcore_str_eq(key, vcore_str_of("content"));
+    bool text = object == IN_CONTENT && vcore_str_eq(key, vcore_str_of("text"));
+    return object != FROM_TEMPLATE && (content || text) ? IN_CONTENT : FROM_TEMPLATE;
+}
+
+static bool copy_string(j_run *r, vcore_str s, bool user, j_value *out) {
+    j_text t = { 0 };
+    if (!vtext_j_work(r, s.n) || !vtext_j_add_bytes(r, &t, s.p, s.n, user)) return false;
+    *out = vtext_j_string(vtext_j_done(&t));
+    return true;
+}
+
+static bool to_value(j_run *r, const vcore_json *v, origin from, j_value *out);
+
+static bool to_dict(j_run *r, const vcore_json *v, origin from, j_value *out) {
+    if (!vtext_j_new_dict(r, out)) return false;
+    for (vcore_json_iter it = { 0 }; vcore_json_next(v, &it);) {
+        j_value key, value;
+        if (!copy_string(r, it.key, false, &key)
+            || !to_value(r, it.value, origin_of_member(from, it.key), &value)
+            || !vtext_j_dict_put(r, out->u.dict, key, value))
+            return false;
+    }
+    return true;
+}
+
+static bool to_value(j_run *r, const vcore_json *v, origin from, j_value *out) {
+    vcore_str s;
+    *out = vtext_j_none();
+    switch (vcore_json_kind_of(v)) {
+    case VCORE_JSON_NULL: return true;
+    case VCORE_JSON_BOOL: out->kind = J_BOOL; return vcore_json_bool(v, &out->u.b);
+    case VCORE_JSON_INT: out->kind = J_INT; return vcore_json_int(v, &out->u.i);
+    case VCORE_JSON_REAL: out->kind = J_FLOAT; return vcore_json_real(v, &out->u.f);
+    case VCORE_JSON_STRING:
+        return vcore_json_string(v, &s) && copy_string(r, s, from == IN_CONTENT, out);
+    case VCORE_JSON_OBJECT: return to_dict(r, v, from, out);
+    case VCORE_JSON_ARRAY: break;
+    }
+    if (!vtext_j_new_list(r, J_LIST, out)) return false;
+    for (size_t i = 0; i < vcore_json_count(v); i++) {
+        j_value item;
+        if (!to_value(r, vcore_json_at(v, i), from, &item) || !vtext_j_push(r, out->u.list, item))
+            return false;
+    }
+    return true;
+}
+
+static bool define(j_run *r, j_scope *scope, vcore_str name, const vcore_json *v) {
+    j_value key, value;
+    origin from = vcore_str_eq(name, vcore_str_of("messages")) ? IN_MESSAGES : FROM_TEMPLATE;
+    if (vcore_str_eq(name, vcore_str_of("_now"))) {
+        if (vcore_json_kind_of(v) == VCORE_JSON_INT) return vcore_json_int(v, &r->now);
+        return vtext_j_fail(r, "_now: must be an integer, is %s", vcore_json_kind_name(v));
+    }
+    return copy_string(r, name, false, &key) && to_value(r, v, from, &value)
+           && vtext_j_dict_put(r, &scope->vars, key, value);
+}
+
+static bool define_all(j_run *r, j_scope *scope, const vcore_json *object) {
+    for (vcore_json_iter it = { 0 }; vcore_json_next(object, &it);)
+        if (!define(r, scope, it.key, it.value)) return false;
+    return true;
+}
+
+/* What transformers always passes, said or not. */
+static bool define_defaults(j_run *r, j_scope *scope) {
+    return define(r, scope, vcore_str_of("tools"), NULL)
+           && define(r, scope, vcore_str_of("documents"), NULL)
+           && vtext_j_dict_put(r, &scope->vars, vtext_j_string(J_LITERAL("add_generation_prompt")),
+                               vtext_j_bool(false));
+}
+
+/* ---- render ------------------------------------------------------------------------------------------ */
+
+static size_t count_spans(const j_text *t) {
+    size_t n = t->n > 0;
+    for (size_t i = 1; t->user && i < t->n; i++) n += t->user[i] != t->user[i - 1];
+    return n;
+}
+
+static vlm_status give(const j_text *t, vtext_rendered *out, vlm_error *err) {
+    size_t n = count_spans(t);
+    out->text = vcore_strndup(t->p ? t->p : "", t->n);
+    out->spans = n ? vcore_alloc_array(n, sizeof *out->spans) : NULL;
+    if (!out->text || (n && !out->spans)) {
+        vtext_rendered_free(out);
+        return vcore_no_memory(err, "the text of a chat template");
+    }
+    out->n = t->n;
+    for (size_t begin = 0; begin < t->n;) {
+        size_t end = begin + 1;
+        bool user = t->user && t->user[begin];
+        while (end < t->n && (t->user && t->user[end]) == user) end++;
+        out->spans[out->n_spans++] = (vtext_span) { out->text + begin, end - begin, user };
+        begin = end;
+    }
+    return VLM_OK;
+}
+
+static vlm_status render(const vtext_template *t, const vcore_json *const *objects, size_t n_objects,
+                         const vlm_limits *limits, vtext_rendered *out, vlm_error *err) {
+    vlm_limits l = vcore_limits(limits);
+    j_run r = { .name = t->name, .err = err, .memory = J_MEMORY, .now = (int64_t)time(NULL) };
+    j_scope scope = { 0 };
+    j_text text = { 0 };
+    r.max_steps = l.template_steps;
+    r.max_output = l.template_output < SIZE_MAX ? (size_t)l.template_output : SIZE_MAX;
+    r.arena = vcore_arena_new();
+    if (!r.arena) return vcore_no_memory(err, "rendering a chat template");
+    bool done = define_defaults(&r, &scope);
+    for (size_t i = 0; done && i < n_objects; i++) done = define_all(&r, &scope, objects[i]);
+    done = done && vtext_j_exec(&r, &scope, t->body, &text);
+    vlm_status status = done ? give(&text, out, err) : r.status;
+    vcore_arena_free(r.arena);
+    return status;
+}
+
+vlm_status vtext_template_render(const vtext_template *t, const char *variables_json, size_t n,
+                                 const vlm_limits *limits, vtext_rendered *out, vlm_error *err) {
+    vcore_json_doc *doc;
+    *out = (vtext_rendered) { 0 };
+    VTRY(vcore_json_parse(&doc, variables_json, n, "template variables", err));
+    const vcore_json *root = vcore_json_root(doc);
+    vlm_status status = vcore_json_kind_of(root) == VCORE_JSON_OBJECT
+                            ? render(t, &root, 1, limits, out, err)
+                            : vcore_fail(err, VLM_ERR_ARGUMENT, "template variables: must be an object, "
+                                         "is %s", vcore_json_kind_name(root));
+    vcore_json_free(doc);
+    return status;
+}
+
+void vtext_rendered_free(vtext_rendered *r) {
+    if (!r) return;
+    vcore_free(r->text);
+    vcore_free(r->spans);
+    *r = (vtext_rendered) { 0 };
+}
+
+/* ---- the public function ----------------------------------------------------------------------------- */
+
+static const char *const token_names[] = { "bos_token", "eos_token", "unk_token", "sep_token",
+                                           "pad_token", "cls_token", "mask_token" };
+
+/* Named special tokens of a checkpoint as members of a JSON object: text, or an object with its content. */
+static void add_tokens(vcore_buf *b, const vcore_json *config) {
+    for (size_t i = 0; i < sizeof token_names / sizeof *token_names; i++) {
+        const vcore_json *v = vcore_json_get(config, token_names[i]);
+        vcore_str s;
+        if (!vcore_json_string(v, &s) && !vcore_json_string(vcore_json_get(v, "content"), &s)) continue;
+        vcore_buf_printf(b, "%s\"%s\":", b->n > 1 ? "," : "", token_names[i]);
+        vcore_json_quote(b, s.p, s.n);
+    }
+}
+
+/* special_tokens_map.json first: of two equal keys the last one counts, tokenizer_config.json's. */
+static vlm_status read_tokens(vcore_json_doc **out, const char *dir, const vlm_limits *limits,
+                              vlm_error *err) {
+    static const char *const files[] = { "special_tokens_map.json", "tokenizer_config.json" };
+    vcore_buf b = { 0 };
+    vlm_status status = VLM_OK;
+    vcore_buf_puts(&b, "{");
+    for (size_t i = 0; i < 2 && status >= 0; i++) {
+        vio_bytes text = { 0 };
+        vcore_json_doc *doc = NULL;
+        char *path = vio_join(dir, files[i]);
+        status = path ? vio_read_text_optional(&text, path, limits->tokenizer_bytes, err)
+                      : vcore_no_memory(err, "a path");
+        if (status >= 0 && text.p) status = vcore_json_parse(&doc, text.p, text.n, path, err);
+        if (status >= 0 && doc) add_tokens(&b, vcore_json_root(doc));
+        vcore_json_free(doc);
+        vcore_free(text.p);
+        vcore_free(path);
+    }
+    vcore_buf_puts(&b, "}");
+    if (status >= 0 && b.failed) status = vcore_no_memory(err, "special tokens");
+    if (status >= 0) status = vcore_json_parse(out, b.p, b.n, "special tokens", err);
+    vcore_buf_free(&b);
+    return status;
+}
+
+/* {"messages": text}, with text checked to be an array. */
+static vlm_status wrap_messages(vcore_json_doc **out, const char *messages, vlm_error *err) {
+    vcore_buf b = { 0 };
+    VTRY(vcore_json_parse(out, messages, strlen(messages), "messages", err));
+    vcore_json_kind kind = vcore_json_kind_of(vcore_json_root(*out));
+    vcore_json_free(*out);
+    *out = NULL;
+    if (kind != VCORE_JSON_ARRAY)
+        return vcore_fail(err, VLM_ERR_ARGUMENT, "messages: must be a JSON array");
+    vcore_buf_puts(&b, "{\"messages\":");
+    vcore_buf_puts(&b, messages);
+    vcore_buf_puts(&b, "}");
+    vlm_status status = b.failed ? vcore_no_memory(err, "messages")
+                                 : vcore_json_parse(out, b.p, b.n, "messages", err);
+    vcore_buf_free(&b);
+    return status;
+}
+
+static vlm_status render_dir(vtext_rendered *out, const vtext_template *t, const char *dir,
+                             const char *messages, const char *variables, const vlm_limits *limits,
+                             vlm_error *err) {
+    vcore_json_doc *docs[3] = { NULL, NULL, NULL };
+    vlm_status status = read_tokens(&docs[0], dir, limits, err);
+    if (status >= 0) status = wrap_messages(&docs[1], messages, err);
+    if (status >= 0)
+        status = vcore_json_parse(&docs[2], variables ? variables : "{}",
+                                  variables ? strlen(variables) : 2, "template variables", err);
+    if (status >= 0 && vcore_json_kind_of(vcore_json_root(docs[2])) != VCORE_JSON_OBJECT)
+        status = vcore_fail(err, VLM_ERR_ARGUMENT, "template variables: must be an object");
+    if (status >= 0) {
+        const vcore_json *objects[3];
+        for (int i = 0; i < 3; i++) objects[i] = vcore_json_root(docs[i]);
+        status = render(t, objects, 3, limits, out, err);
+    }
+    for (int i = 0; i < 3; i++) vcore_json_free(docs[i]);
+    return status;
+}
+
+vlm_status vlm_template_render(char **out, const char *dir, const char *messages_json,
+                               const char *variables_json, const vlm_limits *limits, vlm_error *err) {
+    vtext_template *t;
+    vtext_rendered rendered = { 0 };
+    vlm_limits l = vcore_limits(limits);
+    *out = NULL;
+    if (!dir || !messages_json)
+        return vcore_fail(err, VLM_ERR_ARGUMENT, "vlm_template_render: dir or messages_json is NULL");
+    if (!vio_is_dir(dir)) return vcore_fail(err, VLM_ERR_NOT_FOUND, "%s: no such directory", dir);
+    VTRY(vtext_template_load(&t, dir, &l, err));
+    if (!t) return vcore_fail(err, VLM_ERR_TEMPLATE, "%s: it has no chat template", dir);
+    vlm_status status = render_dir(&rendered, t, dir, messages_json, variables_json, &l, err);
+    if (status >= 0) *out = rendered.text;
+    vcore_free(rendered.spans);
+    vtext_template_free(t);
+    return status;
+}
