@@ -94,7 +94,7 @@ bool vtext_j_use_undefined(j_run *r, j_value v) {
     const j_undefined *u = v.u.undefined;
     int n = (int)(u->name.n < 100 ? u->name.n : 100);
     if (u->hint) return vtext_j_fail(r, "%s", u->hint);
-    if (u->owner) return vtext_j_fail(r, "'%s' has no attribute '%.*s'", u->owner, n, u->name.p);
+    if (u->owner) return vtext_j_fail(r, "'%s' has no attribute or item '%.*s'", u->owner, n, u->name.p);
     return vtext_j_fail(r, "'%.*s' is undefined", n, u->name.p);
 }
 
