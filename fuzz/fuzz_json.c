@@ -18,7 +18,8 @@ static size_t walk(const vcore_json *v) {
         vcore_str back;
         vcore_json_quote(&b, s.p, s.n);
         if (vcore_json_parse(&again, b.p, b.n, "quoted", NULL) != VLM_OK) __builtin_trap();
-        if (!vcore_json_string(vcore_json_root(again), &back) || !vcore_str_eq(s, back)) __builtin_trap();
+        if (!vcore_json_string(vcore_json_root(again), &back) || !vcore_str_eq(s, back))
+            __builtin_trap();
         vcore_json_free(again);
         vcore_buf_free(&b);
     }
@@ -26,7 +27,8 @@ static size_t walk(const vcore_json *v) {
         sum += walk(vcore_json_at(v, i));
     vcore_json_iter it = { 0 };
     while (vcore_json_next(v, &it)) {
-        if (strlen(it.key.p) == it.key.n && vcore_json_get(v, it.key.p) != it.value) __builtin_trap();
+        if (strlen(it.key.p) == it.key.n && vcore_json_get(v, it.key.p) != it.value)
+            __builtin_trap();
         sum += walk(it.value);
     }
     return sum;

@@ -34,8 +34,10 @@ static void every_half(void **state) {
             if (!isnan(f) || !isnan(vcore_f16_to_f32(vcore_f32_to_f16(f)))) fail_msg("NaN %04x", h);
             continue;
         }
-        if ((h & 0x7FFF) == 0x7C00) assert_true(isinf(f) && (signbit(f) != 0) == (h >> 15 != 0));
-        else if (bits(f) != bits(half_value(h))) fail_msg("half %04x", h);
+        if ((h & 0x7FFF) == 0x7C00)
+            assert_true(isinf(f) && (signbit(f) != 0) == (h >> 15 != 0));
+        else if (bits(f) != bits(half_value(h)))
+            fail_msg("half %04x", h);
         if (vcore_f32_to_f16(f) != h) fail_msg("half %04x does not return", h);
     }
 }

@@ -81,8 +81,9 @@ static void assert_text(const vcore_json *v, const char *want, size_t n) {
 
 static void strings(void **state) {
     (void)state;
-    vcore_json_doc *doc = parse_ok("[\"\", \"a\\\"\\\\\\/\\b\\f\\n\\r\\t\", \"\\u0000x\", \"\\u00e9\\u20AC\","
-                                   " \"\\ud83d\\ude00\", \"\\ud83dx\", \"\\ude00\", \"\xC3\xA9\x7F\"]");
+    vcore_json_doc *doc =
+        parse_ok("[\"\", \"a\\\"\\\\\\/\\b\\f\\n\\r\\t\", \"\\u0000x\", \"\\u00e9\\u20AC\","
+                 " \"\\ud83d\\ude00\", \"\\ud83dx\", \"\\ude00\", \"\xC3\xA9\x7F\"]");
     const vcore_json *root = vcore_json_root(doc);
     assert_int_equal(vcore_json_count(root), 8);
     assert_text(vcore_json_at(root, 0), "", 0);
@@ -99,9 +100,10 @@ static void strings(void **state) {
 
 static void numbers(void **state) {
     (void)state;
-    vcore_json_doc *doc = parse_ok("[0, -0, 9223372036854775807, -9223372036854775808, 9223372036854775808,"
-                                   " 99999999999999999999999, 1.5, 1e3, 1E400, NaN, Infinity, -Infinity,"
-                                   " 2.5e-1, true, -9223372036854775809, 0.1]");
+    vcore_json_doc *doc =
+        parse_ok("[0, -0, 9223372036854775807, -9223372036854775808, 9223372036854775808,"
+                 " 99999999999999999999999, 1.5, 1e3, 1E400, NaN, Infinity, -Infinity,"
+                 " 2.5e-1, true, -9223372036854775809, 0.1]");
     const vcore_json *root = vcore_json_root(doc);
     static const int64_t integers[] = { 0, 0, INT64_MAX, INT64_MIN };
     int64_t i;
@@ -117,7 +119,8 @@ static void numbers(void **state) {
     assert_true(vcore_json_real(vcore_json_at(root, 4), &r) && r == 0x1p63);
     assert_true(vcore_json_real(vcore_json_at(root, 5), &r) && r == 1e23);
     assert_false(vcore_json_int(vcore_json_at(root, 6), &i));
-    assert_true(vcore_json_int(vcore_json_at(root, 7), &i) && i == 1000); /* a real with integral value */
+    assert_true(vcore_json_int(vcore_json_at(root, 7), &i)
+                && i == 1000); /* a real with integral value */
     assert_true(vcore_json_real(vcore_json_at(root, 8), &r) && isinf(r));
     assert_true(vcore_json_real(vcore_json_at(root, 9), &r) && isnan(r));
     assert_false(vcore_json_int(vcore_json_at(root, 9), &i));
@@ -134,7 +137,8 @@ static void numbers(void **state) {
 
 static void objects(void **state) {
     (void)state;
-    vcore_json_doc *doc = parse_ok("{\"a\":1,\"b\":{\"c\":{\"d\":5}},\"a\":2,\"a\\u0000b\":3,\"\":4}");
+    vcore_json_doc *doc =
+        parse_ok("{\"a\":1,\"b\":{\"c\":{\"d\":5}},\"a\":2,\"a\\u0000b\":3,\"\":4}");
     const vcore_json *root = vcore_json_root(doc);
     int64_t i;
     assert_int_equal(vcore_json_count(root), 4);
@@ -200,8 +204,8 @@ static void access_to_nothing(void **state) {
     assert_null(vcore_json_root(NULL));
     vcore_json_free(NULL);
     vcore_json_doc *doc = parse_ok("[{},[],\"\",1,1.5,true,null]");
-    static const char *const names[] = { "an object", "an array", "a string", "an integer",
-                                         "a number", "a boolean", "null" };
+    static const char *const names[] = { "an object", "an array",  "a string", "an integer",
+                                         "a number",  "a boolean", "null" };
     for (size_t k = 0; k < 7; k++)
         assert_string_equal(vcore_json_kind_name(vcore_json_at(vcore_json_root(doc), k)), names[k]);
     assert_null(vcore_json_get(vcore_json_root(doc), "a"));
@@ -263,10 +267,12 @@ static void *read_document(void *arg) {
 
 static void threads_share_a_document(void **state) {
     (void)state;
-    vcore_json_doc *doc = parse_ok("{\"a\":1,\"b\":2,\"c\":3,\"d\":4,\"e\":5,\"f\":6,\"g\":7,\"h\":8,\"i\":9}");
+    vcore_json_doc *doc =
+        parse_ok("{\"a\":1,\"b\":2,\"c\":3,\"d\":4,\"e\":5,\"f\":6,\"g\":7,\"h\":8,\"i\":9}");
     pthread_t threads[4];
     for (int i = 0; i < 4; i++)
-        assert_int_equal(pthread_create(&threads[i], NULL, read_document, (void *)vcore_json_root(doc)), 0);
+        assert_int_equal(
+            pthread_create(&threads[i], NULL, read_document, (void *)vcore_json_root(doc)), 0);
     for (int i = 0; i < 4; i++) {
         void *sum;
         pthread_join(threads[i], &sum);

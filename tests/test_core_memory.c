@@ -61,7 +61,8 @@ static void sizes_are_checked(void **state) {
 static void errors_are_one_printable_line(void **state) {
     (void)state;
     vlm_error err = VLM_ERROR_INIT;
-    assert_int_equal(vcore_fail(&err, VLM_ERR_FORMAT, "%s: bad", "a\nb\xff\x1b[c\xc2\x9b"), VLM_ERR_FORMAT);
+    assert_int_equal(vcore_fail(&err, VLM_ERR_FORMAT, "%s: bad", "a\nb\xff\x1b[c\xc2\x9b"),
+                     VLM_ERR_FORMAT);
     assert_int_equal(err.code, VLM_ERR_FORMAT);
     assert_string_equal(err.message, "a?b??[c??: bad");
     assert_int_equal(vcore_context(&err, VLM_ERR_FORMAT, "image %d", 3), VLM_ERR_FORMAT);
@@ -115,12 +116,9 @@ static void log_lines(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(zeroed_and_checked),
-        cmocka_unit_test(arena_gives_aligned_zeroed_pieces),
-        cmocka_unit_test(sizes_are_checked),
-        cmocka_unit_test(errors_are_one_printable_line),
-        cmocka_unit_test(limits_replace_zeros),
-        cmocka_unit_test(log_lines),
+        cmocka_unit_test(zeroed_and_checked),   cmocka_unit_test(arena_gives_aligned_zeroed_pieces),
+        cmocka_unit_test(sizes_are_checked),    cmocka_unit_test(errors_are_one_printable_line),
+        cmocka_unit_test(limits_replace_zeros), cmocka_unit_test(log_lines),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

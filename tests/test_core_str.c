@@ -102,7 +102,8 @@ static void closest_names(void **state) {
     assert_string_equal(out, "");
 }
 
-/* What Python's bytes.decode("utf-8", "replace") makes of it, one digit per code point: the bytes used. */
+/* What Python's bytes.decode("utf-8", "replace") makes of it, one digit per code point: the bytes
+ * used. */
 static void utf8_replaces_as_python_does(void **state) {
     (void)state;
     static const struct {
@@ -115,10 +116,10 @@ static void utf8_replaces_as_python_does(void **state) {
         { "\xF4\x8F\xBF\xBF", "4", true },
         { "\xED\x9F\xBF\xEE\x80\x80", "33", true },
         { "\x80", "1", false },
-        { "\xC0\x80", "11", false },             /* overlong */
-        { "\xE0\x80\x80", "111", false },        /* overlong */
-        { "\xED\xA0\x80", "111", false },        /* surrogate */
-        { "\xF4\x90\x80\x80", "1111", false },   /* above U+10FFFF */
+        { "\xC0\x80", "11", false },           /* overlong */
+        { "\xE0\x80\x80", "111", false },      /* overlong */
+        { "\xED\xA0\x80", "111", false },      /* surrogate */
+        { "\xF4\x90\x80\x80", "1111", false }, /* above U+10FFFF */
         { "\xF8\x88\x80\x80\x80", "11111", false },
         { "\xE2\x82", "2", false },
         { "\xE2\x82\x41", "21", false },
@@ -136,7 +137,8 @@ static void utf8_replaces_as_python_does(void **state) {
         assert_int_equal(count, strlen(cases[c].used));
         assert_int_equal(vcore_utf8_valid(cases[c].bytes, n), cases[c].valid);
     }
-    static const char good[] = "sixteen bytes ..\xC3\xA9 and more of it", bad[] = "sixteen bytes ..\xC3 and more";
+    static const char good[] = "sixteen bytes ..\xC3\xA9 and more of it",
+                      bad[] = "sixteen bytes ..\xC3 and more";
     assert_true(vcore_utf8_valid(good, sizeof good - 1));
     assert_false(vcore_utf8_valid(bad, sizeof bad - 1));
 }

@@ -95,7 +95,8 @@ static void callers_take_turns(void **state) {
     caller c = { vcore_pool_new(3), &p };
     p.size = 3;
     pthread_t threads[4];
-    for (int i = 0; i < 4; i++) assert_int_equal(pthread_create(&threads[i], NULL, call_often, &c), 0);
+    for (int i = 0; i < 4; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, call_often, &c), 0);
     for (int i = 0; i < 4; i++) pthread_join(threads[i], NULL);
     assert_int_equal(p.wrong, 0);
     for (size_t i = 0; i < 64; i++) {
@@ -126,15 +127,17 @@ static void default_size_is_the_usable_cpus(void **state) {
 static void cpu_flags_are_consistent(void **state) {
     (void)state;
     unsigned flags = vcore_cpu_flags();
-    if (flags & (VCORE_CPU_AVX512_BF16 | VCORE_CPU_AVX512_VNNI)) assert_true(flags & VCORE_CPU_AVX512);
+    if (flags & (VCORE_CPU_AVX512_BF16 | VCORE_CPU_AVX512_VNNI))
+        assert_true(flags & VCORE_CPU_AVX512);
     if (flags & VCORE_CPU_AVX512) assert_true(flags & VCORE_CPU_AVX2);
 #if defined(__x86_64__)
     __builtin_cpu_init();
     assert_int_equal((flags & VCORE_CPU_AVX2) != 0,
                      __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"));
-    assert_int_equal((flags & VCORE_CPU_AVX512) != 0,
-                     __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw")
-                         && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq"));
+    assert_int_equal((flags & VCORE_CPU_AVX512) != 0, __builtin_cpu_supports("avx512f")
+                                                          && __builtin_cpu_supports("avx512bw")
+                                                          && __builtin_cpu_supports("avx512vl")
+                                                          && __builtin_cpu_supports("avx512dq"));
 #endif
 }
 

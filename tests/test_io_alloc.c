@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Out of memory at every allocation of core and io: an error, nothing handed out, nothing leaked (the
- * address sanitizer watches). And a run of the thread pool allocates nothing. */
+/* Out of memory at every allocation of core and io: an error, nothing handed out, nothing leaked
+ * (the address sanitizer watches). And a run of the thread pool allocates nothing. */
 #include "support/alloc.h"
 #include "support/checkpoint.h"
 #include "support/cm.h"
@@ -30,8 +30,8 @@ static void sweep(vlm_status (*act)(void)) {
 }
 
 static vlm_status parse_json(void) {
-    static const char text[] =
-        "{\"a\":[1,2,[3,{\"x\":\"y\"}]],\"b\":1,\"c\":2,\"d\":3,\"e\":4,\"f\":5,\"g\":6,\"h\":7,\"i\":8,\"z\":[]}";
+    static const char text[] = "{\"a\":[1,2,[3,{\"x\":\"y\"}]],\"b\":1,\"c\":2,\"d\":3,\"e\":4,"
+                               "\"f\":5,\"g\":6,\"h\":7,\"i\":8,\"z\":[]}";
     vcore_json_doc *doc;
     vlm_status status = vcore_json_parse(&doc, text, sizeof text - 1, "t.json", &err);
     assert_int_equal(status >= 0, doc != NULL);
@@ -78,7 +78,8 @@ static char *out_path;
 
 static vlm_status write_tensors(void) {
     static const float values[2] = { 1, 2 };
-    const vio_out_tensor out[] = { { "b", VIO_F32, 1, { 2 }, values }, { "a", VIO_F32, 0, { 0 }, values } };
+    const vio_out_tensor out[] = { { "b", VIO_F32, 1, { 2 }, values },
+                                   { "a", VIO_F32, 0, { 0 }, values } };
     return vio_safetensors_write(out_path, out, 2, "pt", &err);
 }
 
@@ -133,7 +134,8 @@ static void pool_runs_with_the_threads_it_got(void **state) {
 static int make_shards(void **state) {
     (void)state;
     static const float value = 1;
-    const vio_out_tensor a = { "a", VIO_F32, 0, { 0 }, &value }, b = { "b", VIO_F32, 0, { 0 }, &value };
+    const vio_out_tensor a = { "a", VIO_F32, 0, { 0 }, &value },
+                         b = { "b", VIO_F32, 0, { 0 }, &value };
     dir = tcheckpoint_temp_dir();
     char *path = vio_join(dir, "1.safetensors");
     if (vio_safetensors_write(path, &a, 1, NULL, &err) < 0) return -1;

@@ -39,10 +39,16 @@ static char *write_file(const char *name, const void *p, size_t n) {
 static void reads_up_to_the_cap(void **state) {
     (void)state;
     vio_bytes b;
-    char *path = write_file("five", "a\0c\xFF" "e", 5);
+    char *path = write_file("five",
+                            "a\0c\xFF"
+                            "e",
+                            5);
     assert_int_equal(vio_read(&b, path, 5, &err), VLM_OK);
     assert_int_equal(b.n, 5);
-    assert_memory_equal(b.p, "a\0c\xFF" "e", 6);
+    assert_memory_equal(b.p,
+                        "a\0c\xFF"
+                        "e",
+                        6);
     vcore_free(b.p);
     assert_int_equal(vio_read(&b, path, UINT64_MAX, &err), VLM_OK);
     vcore_free(b.p);
@@ -114,7 +120,8 @@ static void only_regular_files(void **state) {
     (void)state;
     vio_bytes b;
     vio_map *m;
-    char *fifo = vio_join(dir, "fifo"), *loop = vio_join(dir, "loop"), *link = vio_join(dir, "link");
+    char *fifo = vio_join(dir, "fifo"), *loop = vio_join(dir, "loop"),
+         *link = vio_join(dir, "link");
     assert_int_equal(mkfifo(fifo, 0600), 0);
     assert_int_equal(symlink("loop", loop), 0);
     char *file = write_file("target", "t", 1);
@@ -183,7 +190,8 @@ static void maps(void **state) {
 static void paths(void **state) {
     (void)state;
     static const char *const cases[][3] = {
-        { "a", "b", "a/b" }, { "a/", "b", "a/b" }, { "", "b", "b" }, { "/", "b", "/b" } };
+        { "a", "b", "a/b" }, { "a/", "b", "a/b" }, { "", "b", "b" }, { "/", "b", "/b" }
+    };
     for (size_t i = 0; i < 4; i++) {
         char *path = vio_join(cases[i][0], cases[i][1]);
         assert_string_equal(path, cases[i][2]);

@@ -32,7 +32,8 @@ static void build(vcore_buf *b, const char *header, size_t data_bytes) {
     b->n = 0;
     vcore_buf_add(b, &n, 8);
     vcore_buf_puts(b, header);
-    for (size_t i = 0; i < data_bytes; i++) vcore_buf_add(b, &(unsigned char) { (unsigned char)i }, 1);
+    for (size_t i = 0; i < data_bytes; i++)
+        vcore_buf_add(b, &(unsigned char) { (unsigned char)i }, 1);
 }
 
 static vlm_status open_header(vio_tensors **t, const char *header, size_t data_bytes) {
@@ -52,12 +53,16 @@ static vlm_status open_header(vio_tensors **t, const char *header, size_t data_b
 static void reads_views(void **state) {
     (void)state;
     vio_tensors *t;
-    assert_int_equal(open_header(&t, "{\"__metadata__\":{\"format\":\"pt\",\"k\":\"v\"},"
-                                     "\"z\":{\"dtype\":\"BF16\",\"shape\":[2,3],\"data_offsets\":[0,12]},"
-                                     "\"a\":{\"dtype\":\"F32\",\"shape\":[],\"data_offsets\":[12,16]},"
-                                     "\"none\":{\"dtype\":\"I64\",\"shape\":[4,0],\"data_offsets\":[12,12]},"
-                                     "\"e\":{\"dtype\":\"F8_E8M0\",\"shape\":[1],\"data_offsets\":[16,17],"
-                                     "\"more\":1}}   ", 17), VLM_OK);
+    assert_int_equal(
+        open_header(&t,
+                    "{\"__metadata__\":{\"format\":\"pt\",\"k\":\"v\"},"
+                    "\"z\":{\"dtype\":\"BF16\",\"shape\":[2,3],\"data_offsets\":[0,12]},"
+                    "\"a\":{\"dtype\":\"F32\",\"shape\":[],\"data_offsets\":[12,16]},"
+                    "\"none\":{\"dtype\":\"I64\",\"shape\":[4,0],\"data_offsets\":[12,12]},"
+                    "\"e\":{\"dtype\":\"F8_E8M0\",\"shape\":[1],\"data_offsets\":[16,17],"
+                    "\"more\":1}}   ",
+                    17),
+        VLM_OK);
     assert_int_equal(vio_tensors_count(t), 4);
     assert_string_equal(vio_tensors_at(t, 0)->name, "a"); /* sorted */
     assert_string_equal(vio_tensors_at(t, 3)->name, "z");
@@ -86,8 +91,11 @@ static void reads_views(void **state) {
     assert_null(vio_tensors_find(t, "a"));
     assert_null(vio_tensors_metadata(t, "format"));
     vio_tensors_close(t);
-    assert_int_equal(open_header(&t, "{\"__metadata__\":{\"format\":\"mlx\"},"
-                                     "\"a\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1]}}", 1), VLM_OK);
+    assert_int_equal(open_header(&t,
+                                 "{\"__metadata__\":{\"format\":\"mlx\"},"
+                                 "\"a\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1]}}",
+                                 1),
+                     VLM_OK);
     assert_true(vio_tensors_at(t, 0)->mlx);
     vio_tensors_close(t);
     vio_tensors_close(NULL);
@@ -95,14 +103,16 @@ static void reads_views(void **state) {
 
 static void every_dtype(void **state) {
     (void)state;
-    static const char *const names[] = { "BOOL", "U8", "I8", "I16", "U16", "F16", "BF16", "I32", "U32",
-                                         "F32", "I64", "U64", "F64", "F8_E4M3", "F8_E5M2", "F8_E8M0" };
+    static const char *const names[] = { "BOOL", "U8",      "I8",      "I16",    "U16", "F16",
+                                         "BF16", "I32",     "U32",     "F32",    "I64", "U64",
+                                         "F64",  "F8_E4M3", "F8_E5M2", "F8_E8M0" };
     static const size_t sizes[] = { 1, 1, 1, 2, 2, 2, 2, 4, 4, 4, 8, 8, 8, 1, 1, 1 };
     for (int i = 0; i < 16; i++) {
         char header[200];
         vio_tensors *t;
-        snprintf(header, sizeof header, "{\"t\":{\"dtype\":\"%s\",\"shape\":[3],\"data_offsets\":[0,%zu]}}",
-                 names[i], 3 * sizes[i]);
+        snprintf(header, sizeof header,
+                 "{\"t\":{\"dtype\":\"%s\",\"shape\":[3],\"data_offsets\":[0,%zu]}}", names[i],
+                 3 * sizes[i]);
         assert_int_equal(open_header(&t, header, 3 * sizes[i]), VLM_OK);
         assert_int_equal(vio_tensors_at(t, 0)->dtype, i);
         assert_int_equal(vio_dtype_size((vio_dtype)i), sizes[i]);
@@ -126,27 +136,48 @@ static void every_lie_is_refused(void **state) {
         { " {}", 0, VLM_ERR_FORMAT, "the header does not begin with '{'" },
         { "{}x", 0, VLM_ERR_FORMAT, "line 1, column 3: text behind the value" },
         { "{\"a\":1}", 0, VLM_ERR_FORMAT, "tensor 'a': 'dtype' is missing or not a string" },
-        { "{" T("a", "F33", "[1]", "[0,4]") "}", 4, VLM_ERR_UNSUPPORTED, "tensor 'a': dtype 'F33' is not supported" },
-        { "{\"a\":{\"dtype\":\"F32\",\"data_offsets\":[0,4]}}", 4, VLM_ERR_FORMAT, "tensor 'a': 'shape' is missing or not an array" },
-        { "{\"a\":{\"dtype\":\"F32\",\"shape\":[1]}}", 4, VLM_ERR_FORMAT, "tensor 'a': 'data_offsets' is not a begin and an end" },
-        { "{" T("a", "F32", "[-1]", "[0,4]") "}", 4, VLM_ERR_FORMAT, "tensor 'a': a dimension of 'shape' is not a natural number" },
-        { "{" T("a", "F32", "[1.0]", "[0,4]") "}", 4, VLM_ERR_FORMAT, "tensor 'a': a dimension of 'shape' is not a natural number" },
-        { "{" T("a", "F32", "[4294967296,4294967296]", "[0,4]") "}", 4, VLM_ERR_FORMAT, "tensor 'a': the size of 'shape' overflows" },
-        { "{" T("a", "F32", "[1,1,1,1,1,1,1,1,1]", "[0,4]") "}", 4, VLM_ERR_LIMIT, "tensor 'a': has 9 dimensions, at most 8 can be" },
-        { "{" T("a", "F32", "[1]", "[4,0]") "}", 4, VLM_ERR_FORMAT, "tensor 'a': 'data_offsets' is not a begin and an end" },
-        { "{" T("a", "F32", "[1]", "[0,4,8]") "}", 8, VLM_ERR_FORMAT, "tensor 'a': 'data_offsets' is not a begin and an end" },
-        { "{" T("a", "F32", "[1]", "[0,18446744073709551615]") "}", 4, VLM_ERR_FORMAT, "tensor 'a': 'data_offsets' is not a begin and an end" },
-        { "{" T("a", "F32", "[2]", "[0,8]") "}", 4, VLM_ERR_FORMAT, "tensor 'a': ends at byte 8 of the data, which has 4 (is the file truncated?)" },
-        { "{" T("a", "F32", "[2]", "[0,4]") "}", 4, VLM_ERR_FORMAT, "tensor 'a': shape and dtype take 8 bytes, data_offsets 4" },
-        { "{" T("a", "U8", "[4]", "[0,4]") "," T("b", "U8", "[4]", "[2,6]") "}", 6, VLM_ERR_FORMAT, "tensor 'b': overlaps another tensor" },
-        { "{" T("a", "U8", "[4]", "[0,4]") "," T("b", "U8", "[4]", "[0,4]") "}", 4, VLM_ERR_FORMAT, ": overlaps another tensor" },
-        { "{" T("a", "U8", "[2]", "[0,2]") "," T("b", "U8", "[2]", "[3,5]") "}", 5, VLM_ERR_FORMAT, "tensor 'b': there is a hole in the data before it" },
-        { "{" T("a", "U8", "[2]", "[1,3]") "}", 3, VLM_ERR_FORMAT, "tensor 'a': there is a hole in the data before it" },
-        { "{" T("a", "U8", "[2]", "[0,2]") "}", 5, VLM_ERR_FORMAT, "3 bytes behind the last tensor" },
-        { "{" T("a", "U8", "[2]", "[0,2]") "," T("a", "U8", "[2]", "[0,2]") "}", 2, VLM_ERR_FORMAT, "tensor 'a': comes twice" },
-        { "{" T("a\\u0000b", "U8", "[2]", "[0,2]") "}", 2, VLM_ERR_FORMAT, "tensor 'a': the name contains a NUL" },
-        { "{\"__metadata__\":[]}", 0, VLM_ERR_FORMAT, "__metadata__ must be an object, is an array" },
-        { "{\"__metadata__\":{\"format\":1}}", 0, VLM_ERR_FORMAT, "__metadata__.format must be a string, is an integer" },
+        { "{" T("a", "F33", "[1]", "[0,4]") "}", 4, VLM_ERR_UNSUPPORTED,
+          "tensor 'a': dtype 'F33' is not supported" },
+        { "{\"a\":{\"dtype\":\"F32\",\"data_offsets\":[0,4]}}", 4, VLM_ERR_FORMAT,
+          "tensor 'a': 'shape' is missing or not an array" },
+        { "{\"a\":{\"dtype\":\"F32\",\"shape\":[1]}}", 4, VLM_ERR_FORMAT,
+          "tensor 'a': 'data_offsets' is not a begin and an end" },
+        { "{" T("a", "F32", "[-1]", "[0,4]") "}", 4, VLM_ERR_FORMAT,
+          "tensor 'a': a dimension of 'shape' is not a natural number" },
+        { "{" T("a", "F32", "[1.0]", "[0,4]") "}", 4, VLM_ERR_FORMAT,
+          "tensor 'a': a dimension of 'shape' is not a natural number" },
+        { "{" T("a", "F32", "[4294967296,4294967296]", "[0,4]") "}", 4, VLM_ERR_FORMAT,
+          "tensor 'a': the size of 'shape' overflows" },
+        { "{" T("a", "F32", "[1,1,1,1,1,1,1,1,1]", "[0,4]") "}", 4, VLM_ERR_LIMIT,
+          "tensor 'a': has 9 dimensions, at most 8 can be" },
+        { "{" T("a", "F32", "[1]", "[4,0]") "}", 4, VLM_ERR_FORMAT,
+          "tensor 'a': 'data_offsets' is not a begin and an end" },
+        { "{" T("a", "F32", "[1]", "[0,4,8]") "}", 8, VLM_ERR_FORMAT,
+          "tensor 'a': 'data_offsets' is not a begin and an end" },
+        { "{" T("a", "F32", "[1]", "[0,18446744073709551615]") "}", 4, VLM_ERR_FORMAT,
+          "tensor 'a': 'data_offsets' is not a begin and an end" },
+        { "{" T("a", "F32", "[2]", "[0,8]") "}", 4, VLM_ERR_FORMAT,
+          "tensor 'a': ends at byte 8 of the data, which has 4 (is the file truncated?)" },
+        { "{" T("a", "F32", "[2]", "[0,4]") "}", 4, VLM_ERR_FORMAT,
+          "tensor 'a': shape and dtype take 8 bytes, data_offsets 4" },
+        { "{" T("a", "U8", "[4]", "[0,4]") "," T("b", "U8", "[4]", "[2,6]") "}", 6, VLM_ERR_FORMAT,
+          "tensor 'b': overlaps another tensor" },
+        { "{" T("a", "U8", "[4]", "[0,4]") "," T("b", "U8", "[4]", "[0,4]") "}", 4, VLM_ERR_FORMAT,
+          ": overlaps another tensor" },
+        { "{" T("a", "U8", "[2]", "[0,2]") "," T("b", "U8", "[2]", "[3,5]") "}", 5, VLM_ERR_FORMAT,
+          "tensor 'b': there is a hole in the data before it" },
+        { "{" T("a", "U8", "[2]", "[1,3]") "}", 3, VLM_ERR_FORMAT,
+          "tensor 'a': there is a hole in the data before it" },
+        { "{" T("a", "U8", "[2]", "[0,2]") "}", 5, VLM_ERR_FORMAT,
+          "3 bytes behind the last tensor" },
+        { "{" T("a", "U8", "[2]", "[0,2]") "," T("a", "U8", "[2]", "[0,2]") "}", 2, VLM_ERR_FORMAT,
+          "tensor 'a': comes twice" },
+        { "{" T("a\\u0000b", "U8", "[2]", "[0,2]") "}", 2, VLM_ERR_FORMAT,
+          "tensor 'a': the name contains a NUL" },
+        { "{\"__metadata__\":[]}", 0, VLM_ERR_FORMAT,
+          "__metadata__ must be an object, is an array" },
+        { "{\"__metadata__\":{\"format\":1}}", 0, VLM_ERR_FORMAT,
+          "__metadata__.format must be a string, is an integer" },
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         vio_tensors *t;
@@ -186,9 +217,11 @@ static void lying_header_length(void **state) {
     }
     vlm_limits limits = VLM_LIMITS_INIT;
     limits.header_bytes = 1;
-    assert_int_equal(vio_tensors_open_memory(&t, "\2\0\0\0\0\0\0\0{}", 10, "f", &limits, &err), VLM_ERR_LIMIT);
+    assert_int_equal(vio_tensors_open_memory(&t, "\2\0\0\0\0\0\0\0{}", 10, "f", &limits, &err),
+                     VLM_ERR_LIMIT);
     limits.header_bytes = 2;
-    assert_int_equal(vio_tensors_open_memory(&t, "\2\0\0\0\0\0\0\0{}", 10, "f", &limits, &err), VLM_OK);
+    assert_int_equal(vio_tensors_open_memory(&t, "\2\0\0\0\0\0\0\0{}", 10, "f", &limits, &err),
+                     VLM_OK);
     vio_tensors_close(t);
 }
 
@@ -215,7 +248,8 @@ static void many_tensors(void **state) {
     vcore_buf header = { 0 };
     vio_tensors *t;
     for (int i = 0; i < N; i++)
-        vcore_buf_printf(&header, "%s\"layer.%d\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[%d,%d]}",
+        vcore_buf_printf(&header,
+                         "%s\"layer.%d\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[%d,%d]}",
                          i ? "," : "{", i, N - 1 - i, N - i);
     vcore_buf_puts(&header, "}");
     assert_int_equal(open_header(&t, header.p, N), VLM_OK);
@@ -228,7 +262,7 @@ static void many_tensors(void **state) {
     vcore_buf_free(&header);
 }
 
-/* ---- directories --------------------------------------------------------------------------------- */
+/* ---- directories ----------------------------------------------------------------------------- */
 static const char *sub_dir(const char *name) {
     static char path[600];
     snprintf(path, sizeof path, "%s/%s", dir, name);
@@ -303,13 +337,19 @@ static void bad_index(void **state) {
         { "{\"weight_map\":{\"a\":1}}", "weight_map.a must be a plain file name" },
         { "{\"weight_map\":{\"a\":\"\"}}", "weight_map.a must be a plain file name" },
         { "{\"weight_map\":{\"a\":\"..\"}}", "weight_map.a must be a plain file name" },
-        { "{\"weight_map\":{\"a\":\"../bad/s1.safetensors\"}}", "weight_map.a must be a plain file name" },
+        { "{\"weight_map\":{\"a\":\"../bad/s1.safetensors\"}}",
+          "weight_map.a must be a plain file name" },
         { "{\"weight_map\":{\"a\":\"/etc/passwd\"}}", "weight_map.a must be a plain file name" },
-        { "{\"weight_map\":{\"a\":\"s1.safetensors\\u0000\"}}", "weight_map.a must be a plain file name" },
-        { "{\"weight_map\":{\"a\":\"s1.safetensors\",\"b\":\"s2.safetensors\"}}", "tensor 'a' is also in" },
-        { "{\"weight_map\":{\"a\":\"s1.safetensors\",\"c\":\"s1.safetensors\"}}", "tensor 'c' is not in s1.safetensors" },
-        { "{\"weight_map\":{\"a\":\"s3.safetensors\",\"b\":\"s1.safetensors\"}}", "tensor 'a' is not in s3.safetensors" },
-        { "{\"weight_map\":{\"a\":\"s1.safetensors\",\"a\":\"s2.safetensors\"}}", "tensor 'a' comes twice" },
+        { "{\"weight_map\":{\"a\":\"s1.safetensors\\u0000\"}}",
+          "weight_map.a must be a plain file name" },
+        { "{\"weight_map\":{\"a\":\"s1.safetensors\",\"b\":\"s2.safetensors\"}}",
+          "tensor 'a' is also in" },
+        { "{\"weight_map\":{\"a\":\"s1.safetensors\",\"c\":\"s1.safetensors\"}}",
+          "tensor 'c' is not in s1.safetensors" },
+        { "{\"weight_map\":{\"a\":\"s3.safetensors\",\"b\":\"s1.safetensors\"}}",
+          "tensor 'a' is not in s3.safetensors" },
+        { "{\"weight_map\":{\"a\":\"s1.safetensors\",\"a\":\"s2.safetensors\"}}",
+          "tensor 'a' comes twice" },
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         put_index(d, cases[i].index);
@@ -374,7 +414,7 @@ static void directory_without_index(void **state) {
     assert_null(t);
 }
 
-/* ---- writer -------------------------------------------------------------------------------------- */
+/* ---- writer ---------------------------------------------------------------------------------- */
 static void what_is_written_is_read(void **state) {
     (void)state;
     static const uint8_t bytes[3] = { 1, 2, 3 };
@@ -415,17 +455,20 @@ static void writer_refuses(void **state) {
     (void)state;
     const vio_out_tensor huge = { "a", VIO_F32, 2, { UINT64_MAX / 2, 4 }, NULL };
     const vio_out_tensor deep = { "a", VIO_F32, 9, { 0 }, NULL };
-    const vio_out_tensor twice[] = { { "a", VIO_U8, 1, { 1 }, "x" }, { "a", VIO_U8, 1, { 1 }, "x" } };
+    const vio_out_tensor twice[] = { { "a", VIO_U8, 1, { 1 }, "x" },
+                                     { "a", VIO_U8, 1, { 1 }, "x" } };
     char *path = vio_join(dir, "refused.safetensors");
     assert_int_equal(vio_safetensors_write(path, &huge, 1, NULL, &err), VLM_ERR_ARGUMENT);
     assert_int_equal(vio_safetensors_write(path, &deep, 1, NULL, &err), VLM_ERR_ARGUMENT);
     assert_int_equal(vio_safetensors_write(path, twice, 2, NULL, &err), VLM_ERR_ARGUMENT);
     assert_int_equal(access(path, F_OK), -1);
     vcore_free(path);
-    assert_int_equal(vio_safetensors_write("/does/not/exist/x", twice, 1, NULL, &err), VLM_ERR_NOT_FOUND);
+    assert_int_equal(vio_safetensors_write("/does/not/exist/x", twice, 1, NULL, &err),
+                     VLM_ERR_NOT_FOUND);
     path = vio_join(dir, "a-directory");
     assert_int_equal(mkdir(path, 0777), 0);
-    assert_int_equal(vio_safetensors_write(path, twice, 1, NULL, &err), VLM_ERR_IO); /* rename fails */
+    assert_int_equal(vio_safetensors_write(path, twice, 1, NULL, &err),
+                     VLM_ERR_IO); /* rename fails */
     char temporary[700];
     snprintf(temporary, sizeof temporary, "%s.%ld.tmp", path, (long)getpid());
     assert_int_equal(access(temporary, F_OK), -1); /* nothing is left behind */

@@ -30,10 +30,12 @@ static const struct layer {
 static const struct {
     const char *header, *folder;
 } libraries[] = {
-    { "jpeglib.h", "src/media" }, { "png.h", "src/media" },   { "webp/", "src/media" },
-    { "libav", "src/media" },     { "libsw", "src/media" },   { "utf8proc.h", "src/text" },
-    { "pcre2.h", "src/text" },    { "curl/", "src/io" },      { "microhttpd.h", "src/server" },
-    { "cuda", "src/tensor/cuda" }, { "cublas", "src/tensor/cuda" }, { "json-c/", "tests" },
+    { "jpeglib.h", "src/media" },     { "png.h", "src/media" },
+    { "webp/", "src/media" },         { "libav", "src/media" },
+    { "libsw", "src/media" },         { "utf8proc.h", "src/text" },
+    { "pcre2.h", "src/text" },        { "curl/", "src/io" },
+    { "microhttpd.h", "src/server" }, { "cuda", "src/tensor/cuda" },
+    { "cublas", "src/tensor/cuda" },  { "json-c/", "tests" },
 };
 
 static int wrong, seen;
@@ -67,8 +69,10 @@ static void check_own(const char *file, int line, const char *header) {
     char path[1024] = "";
     for (int i = 0; i < 3; i++) {
         int directory = (int)(strrchr(file, '/') - file);
-        if (roots[i]) snprintf(path, sizeof path, "%s/%s", roots[i], header);
-        else snprintf(path, sizeof path, "%.*s/%s", directory, file, header);
+        if (roots[i])
+            snprintf(path, sizeof path, "%s/%s", roots[i], header);
+        else
+            snprintf(path, sizeof path, "%.*s/%s", directory, file, header);
         if (access(path, F_OK) == 0) break;
         path[0] = 0;
     }
@@ -99,8 +103,10 @@ static void check_file(const char *file) {
     for (int line = 1; fgets(text, sizeof text, f); line++) {
         if (sscanf(text, " # include %c%255[^\">]", &open, header) != 2) continue;
         seen++;
-        if (open == '"') check_own(file, line, header);
-        else check_library(file, line, header);
+        if (open == '"')
+            check_own(file, line, header);
+        else
+            check_library(file, line, header);
     }
     fclose(f);
 }
@@ -123,8 +129,10 @@ static void check_folder(const char *folder) {
             check_folder(path);
         } else if (ends_with(path, ".c") || ends_with(path, ".h") || ends_with(path, ".cu")
                    || ends_with(path, ".cuh") || ends_with(path, ".inc")) {
-            if (layer_of(path)) check_file(path);
-            else complain(path, 1, "lies in no layer", "");
+            if (layer_of(path))
+                check_file(path);
+            else
+                complain(path, 1, "lies in no layer", "");
         }
     }
     closedir(d);
@@ -165,8 +173,10 @@ static void wrong_includes_are_seen(void **state) {
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         wrong = 0;
-        if (cases[i].own) check_own(cases[i].file, (int)i, cases[i].header);
-        else check_library(cases[i].file, (int)i, cases[i].header);
+        if (cases[i].own)
+            check_own(cases[i].file, (int)i, cases[i].header);
+        else
+            check_library(cases[i].file, (int)i, cases[i].header);
         assert_int_equal(wrong, !cases[i].allowed);
     }
 }

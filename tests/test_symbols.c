@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The symbols of both libraries, as nm tells them: what they define, what they call, what they keep. */
+/* The symbols of both libraries, as nm tells them: what they define, what they call, what they
+ * keep. */
 #include "support/cm.h"
 
 #include <regex.h>
@@ -9,11 +10,13 @@
 
 static int lines;
 
-/* Runs nm with options on a library of the build and gives each line to check; counts what it refuses. */
+/* Runs nm with options on a library of the build and gives each line to check; counts what it
+ * refuses. */
 static int nm(const char *options, const char *library, bool (*check)(char *line)) {
     char command[1024], line[4096];
     const char *build = getenv("VLM_BUILD_DIR");
-    snprintf(command, sizeof command, "LC_ALL=C nm %s '%s/%s'", options, build ? build : "build", library);
+    snprintf(command, sizeof command, "LC_ALL=C nm %s '%s/%s'", options, build ? build : "build",
+             library);
     FILE *f = popen(command, "r");
     assert_non_null(f);
     int refused = 0;
@@ -42,7 +45,8 @@ static bool is_symbol(char *line) {
     return true;
 }
 
-/* Names that begin with two underscores are the compiler's: the sanitizers put some into a library. */
+/* Names that begin with two underscores are the compiler's: the sanitizers put some into a library.
+ */
 static bool is_public(char *line) {
     return !is_symbol(line) || matches(line, "^(vlm_|__)");
 }
@@ -52,20 +56,25 @@ static bool is_ours(char *line) {
            || matches(line, "^(vlm_|__|v(core|io|text|media|tensor|cpu|nn|model|engine)_)");
 }
 
-/* A library does not end the process, print, read the environment or change what is the process's. */
+/* A library does not end the process, print, read the environment or change what is the process's.
+ */
 static bool may_be_called(char *line) {
-    static const char forbidden[] =
-        "^(_?exit|_Exit|quick_exit|abort|atexit|__assert_fail|(__)?v?f?printf(_chk)?|puts|fputs|putchar|fputc|"
-        "putc|perror|stdout|stderr|stdin|(secure_)?getenv|setenv|putenv|unsetenv|environ|system|popen|"
-        "signal|sigaction|sigprocmask|setlocale|umask|chdir|s?rand(om)?|strtok|strerror|localtime|gmtime)$";
+    static const char forbidden[] = "^(_?exit|_Exit|quick_exit|abort|atexit|__assert_fail|(__)?v?f?"
+                                    "printf(_chk)?|puts|fputs|putchar|fputc|"
+                                    "putc|perror|stdout|stderr|stdin|(secure_)?getenv|setenv|"
+                                    "putenv|unsetenv|environ|system|popen|"
+                                    "signal|sigaction|sigprocmask|setlocale|umask|chdir|s?rand(om)?"
+                                    "|strtok|strerror|localtime|gmtime)$";
     return !is_symbol(line) || !matches(line, forbidden);
 }
 
-/* nm -f sysv: name|value|class|type|size|line|section. Constant tables lie in .rodata or .data.rel.ro. */
+/* nm -f sysv: name|value|class|type|size|line|section. Constant tables lie in .rodata or
+ * .data.rel.ro. */
 static bool is_constant(char *line) {
     char name[256] = "", section[256] = "";
     const char *last = strrchr(line, '|');
-    if (!last || sscanf(line, " %255[^ |]", name) != 1 || sscanf(last, "| %255s", section) != 1) return true;
+    if (!last || sscanf(line, " %255[^ |]", name) != 1 || sscanf(last, "| %255s", section) != 1)
+        return true;
     if (matches(name, "^(__|\\.L|_?\\.?L?ASAN|_GLOBAL_)")) return true;
     return !matches(section, "^(\\.data|\\.bss|\\.tdata|\\.tbss|\\*COM\\*)")
            || strncmp(section, ".data.rel.ro", 12) == 0;
@@ -103,8 +112,9 @@ static void the_checks_see(void **state) {
     assert_false(is_ours((char[]) { "helper T 0 8" }));
     assert_false(is_ours((char[]) { "vfoo_helper T 0 8" }));
     assert_true(is_ours((char[]) { "libvlm.a[str.c.o]:" }));
-    static const char *const bad[] = { "exit", "abort", "printf", "fprintf", "__printf_chk", "puts",
-                                       "stderr", "getenv", "sigaction", "rand", "srand" };
+    static const char *const bad[] = { "exit",         "abort", "printf", "fprintf",
+                                       "__printf_chk", "puts",  "stderr", "getenv",
+                                       "sigaction",    "rand",  "srand" };
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         char line[64];
         snprintf(line, sizeof line, "%s U", bad[i]);
@@ -114,7 +124,8 @@ static void the_checks_see(void **state) {
     assert_true(may_be_called((char[]) { "getrandom U" }));
     assert_false(is_constant((char[]) { "counter |0000|   b  |  OBJECT|0008|     |.bss" }));
     assert_false(is_constant((char[]) { "counter |0000|   d  |  OBJECT|0008|     |.data" }));
-    assert_true(is_constant((char[]) { "names   |0000|   d  |  OBJECT|0008|     |.data.rel.ro.local" }));
+    assert_true(
+        is_constant((char[]) { "names   |0000|   d  |  OBJECT|0008|     |.data.rel.ro.local" }));
     assert_true(is_constant((char[]) { "walk    |0000|   T  |    FUNC|0008|     |.text" }));
 }
 

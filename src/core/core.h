@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The ground floor: errors, memory, arenas, strings, UTF-8, JSON access, half floats, threads, CPU
- * features, the log. Everything above includes this page; it includes nothing of ours but base.h. */
+ * features, the log. Everything above includes this page; it includes nothing but base.h. */
 #ifndef VLM_CORE_H
 #define VLM_CORE_H
 
@@ -12,7 +12,7 @@
 
 #include "vlm/base.h"
 
-/* ---- errors (status.c) -------------------------------------------------------------------------
+/* ---- errors (status.c) --------------------------------------------------------------------------
  * The innermost frame sets the error once; outer frames prepend context. err may be NULL. Control
  * characters and invalid UTF-8 in the message are replaced, so that it stays one printable line. */
 vlm_status vcore_fail(vlm_error *err, vlm_status code, const char *fmt, ...) VLM_PRINTF(3, 4);
@@ -27,7 +27,7 @@ vlm_status vcore_no_memory(vlm_error *err, const char *what);
         if (vtry_status < 0) return vtry_status;                                                   \
     } while (0)
 
-/* ---- checked sizes (status.c) --------------------------------------------------------------- */
+/* ---- checked sizes (status.c) ---------------------------------------------------------------- */
 /* True on success; false when the result does not fit and *out is then untouched. */
 static inline bool vcore_mul(size_t a, size_t b, size_t *out) {
     return !__builtin_mul_overflow(a, b, out);
@@ -39,16 +39,16 @@ static inline bool vcore_add(size_t a, size_t b, size_t *out) {
 /* ---- memory (memory.c) --------------------------------------------------------------------------
  * Every allocation of the library goes through these, so that tests can make the k-th one fail by
  * hooking malloc, and so that a decode step can be proven to make none. Zeroed unless said. */
-void *vcore_alloc(size_t bytes);                     /* zeroed; NULL when bytes is 0 or no memory */
-void *vcore_alloc_array(size_t n, size_t size);      /* zeroed, n*size checked; NULL when that is 0 */
-/* New bytes are not zeroed. NULL only without memory (p is then untouched): none is kept as one byte. */
+void *vcore_alloc(size_t bytes);                /* zeroed; NULL when bytes is 0 or no memory */
+void *vcore_alloc_array(size_t n, size_t size); /* zeroed, n*size checked; NULL when that is 0 */
+/* New bytes are not zeroed. NULL only without memory (p is then untouched); 0 bytes count as 1. */
 void *vcore_realloc_array(void *p, size_t n, size_t size);
-void *vcore_alloc_aligned(size_t bytes);             /* 64-byte aligned, zeroed; free with vcore_free */
+void *vcore_alloc_aligned(size_t bytes); /* 64-byte aligned, zeroed; free with vcore_free */
 void vcore_free(void *p);
 char *vcore_strdup(const char *s);
 char *vcore_strndup(const char *s, size_t n);
 
-/* Arena: many small allocations with one lifetime; 16-byte aligned, zeroed. NULL only without memory. */
+/* Arena: many small allocations with one lifetime; 16-byte aligned, zeroed. NULL: no memory. */
 typedef struct vcore_arena vcore_arena;
 vcore_arena *vcore_arena_new(void);
 void *vcore_arena_alloc(vcore_arena *a, size_t bytes);
@@ -56,7 +56,7 @@ void *vcore_arena_array(vcore_arena *a, size_t n, size_t size);
 char *vcore_arena_strndup(vcore_arena *a, const char *s, size_t n);
 void vcore_arena_free(vcore_arena *a); /* NULL is fine */
 
-/* ---- strings (str.c) ---------------------------------------------------------------------------- */
+/* ---- strings (str.c) ------------------------------------------------------------------------- */
 /* A borrowed piece of text; not NUL-terminated. */
 typedef struct vcore_str {
     const char *p;
@@ -81,7 +81,7 @@ void vcore_buf_printf(vcore_buf *b, const char *fmt, ...) VLM_PRINTF(2, 3);
 void vcore_buf_free(vcore_buf *b);
 char *vcore_buf_take(vcore_buf *b); /* owned by the caller, "" when empty; NULL when failed */
 
-/* Keyed hash: with a seed of its own per table, a file cannot be made to collide in it. Never stored. */
+/* Keyed hash: with a seed of its own per table, no file can be made to collide. Never stored. */
 uint64_t vcore_hash_seed(void);
 uint64_t vcore_hash(uint64_t seed, vcore_str s);
 
@@ -93,25 +93,26 @@ bool vcore_map_get(const vcore_map *m, vcore_str key, uint32_t *value);
 size_t vcore_map_count(const vcore_map *m);
 void vcore_map_free(vcore_map *m);
 
-/* Up to max entries of names[0..n) nearest to word (edit distance), joined ", "; for "did you mean". */
-void vcore_closest(char *out, size_t out_bytes, const char *word, const char *const *names, size_t n,
-                   size_t max);
+/* Up to max entries of names[0..n) nearest to word (edit distance), joined ", ": did you mean? */
+void vcore_closest(char *out, size_t out_bytes, const char *word, const char *const *names,
+                   size_t n, size_t max);
 
-/* ---- UTF-8 (utf8.c) ------------------------------------------------------------------------------ */
+/* ---- UTF-8 (utf8.c) -------------------------------------------------------------------------- */
 #define VCORE_REPLACEMENT 0xFFFDu
 bool vcore_utf8_valid(const char *s, size_t n);
-/* Decodes one code point at s (n > 0 bytes there); returns the bytes used (>= 1). Invalid input gives
- * VCORE_REPLACEMENT and uses the length of the maximal invalid part, as Python's "replace" does. */
+/* Decodes one code point at s (n > 0 bytes there); returns the bytes used (>= 1). Invalid input
+ * gives VCORE_REPLACEMENT and uses the maximal invalid part, as Python's "replace" does. */
 size_t vcore_utf8_decode(const char *s, size_t n, uint32_t *cp);
 size_t vcore_utf8_encode(uint32_t cp, char out[4]); /* bytes written, 1..4 */
 /* Number of bytes at the end of s[0..n) that start a character not yet complete (0..3). */
 size_t vcore_utf8_incomplete(const char *s, size_t n);
 
-/* ---- JSON (json.c) -----------------------------------------------------------------------------------
- * Python's json as transformers uses it: NaN, Infinity and -Infinity are taken, the last of two equal
- * keys wins, \u0000 is kept, an integer beyond 64 bits is read as a real; a byte order mark, invalid
- * UTF-8, text behind the value, depth beyond 256 and more than 8,388,608 values are refused. Unlike there, a lone surrogate escape
- * gives U+FFFD. Errors say file, line and column. A document is immutable: any thread may read it. */
+/* ---- JSON (json.c) ------------------------------------------------------------------------------
+ * Python's json as transformers uses it: NaN, Infinity and -Infinity are taken, the last of two
+ * equal keys wins, \u0000 is kept, an integer beyond 64 bits is read as a real; a byte order mark,
+ * invalid UTF-8 and text behind the value are refused. Unlike there, a lone surrogate escape gives
+ * U+FFFD; depth beyond 256 and more than 8,388,608 values are refused. Errors say file, line and
+ * column. A document is immutable: any thread may read it. */
 typedef struct vcore_json vcore_json;            /* a value inside a document */
 typedef struct vcore_json_doc vcore_json_doc;    /* owns the values */
 typedef enum vcore_json_kind {
@@ -127,14 +128,14 @@ const vcore_json *vcore_json_root(const vcore_json_doc *doc);
 vcore_json_kind vcore_json_kind_of(const vcore_json *v);
 const char *vcore_json_kind_name(const vcore_json *v); /* "an object", "a string", ... for errors */
 const vcore_json *vcore_json_get(const vcore_json *object, const char *key); /* NULL if absent */
-const vcore_json *vcore_json_path(const vcore_json *v, const char *dotted);  /* "text_config.rope" */
+const vcore_json *vcore_json_path(const vcore_json *v, const char *dotted); /* "text_config.rope" */
 const vcore_json *vcore_json_path_n(const vcore_json *v, vcore_str dotted);
 size_t vcore_json_count(const vcore_json *v);                          /* array or object entries */
 const vcore_json *vcore_json_at(const vcore_json *array, size_t i);
 bool vcore_json_bool(const vcore_json *v, bool *out);
-bool vcore_json_int(const vcore_json *v, int64_t *out);   /* integers only; a real with integral value too */
-bool vcore_json_real(const vcore_json *v, double *out);   /* any number */
-bool vcore_json_string(const vcore_json *v, vcore_str *out); /* may contain NULs; one follows it, too */
+bool vcore_json_int(const vcore_json *v, int64_t *out); /* an integer, or a real of integral value */
+bool vcore_json_real(const vcore_json *v, double *out); /* any number */
+bool vcore_json_string(const vcore_json *v, vcore_str *out); /* may hold NULs; one follows it */
 /* A key that the object's text has more than once; NULL: none. For formats that forbid it. */
 const char *vcore_json_repeated(const vcore_json *object);
 /* Iterates an object in file order: start with it zeroed; false at the end. */
@@ -145,10 +146,10 @@ typedef struct vcore_json_iter {
     const vcore_json *value;
 } vcore_json_iter;
 bool vcore_json_next(const vcore_json *object, vcore_json_iter *it);
-/* Appends s as a JSON string with quotes, as json.dumps(ensure_ascii=False); invalid bytes as U+FFFD. */
+/* Appends s in quotes, as json.dumps(ensure_ascii=False) does; invalid bytes as U+FFFD. */
 void vcore_json_quote(vcore_buf *b, const char *s, size_t n);
 
-/* ---- half floats (half.c) -------------------------------------------------------------------------- */
+/* ---- half floats (half.c) -------------------------------------------------------------------- */
 static inline float vcore_bf16_to_f32(uint16_t h) {
     uint32_t u = (uint32_t)h << 16;
     float f;
@@ -159,18 +160,19 @@ uint16_t vcore_f32_to_bf16(float f); /* round to nearest even; NaN stays NaN */
 float vcore_f16_to_f32(uint16_t h);
 uint16_t vcore_f32_to_f16(float f);  /* round to nearest even */
 
-/* ---- threads (threads.c) ----------------------------------------------------------------------------
- * A pool runs fn(arg, i, worker) for every i in [0, n); items go to whichever worker is free, so results
- * must not depend on who does what. worker is in [0, vcore_pool_size) and names a worker's scratch.
- * One caller at a time: concurrent callers take turns. The caller works too, as worker 0; fn must not
- * run the same pool. A run allocates nothing. */
+/* ---- threads (threads.c) ------------------------------------------------------------------------
+ * A pool runs fn(arg, i, worker) for every i in [0, n); items go to whichever worker is free, so
+ * results must not depend on who does what. worker is in [0, vcore_pool_size) and names a worker's
+ * scratch. One caller at a time: concurrent callers take turns. The caller works too, as worker 0;
+ * fn must not run the same pool. A run allocates nothing. */
 typedef struct vcore_pool vcore_pool;
-vcore_pool *vcore_pool_new(int threads); /* <= 0: one per CPU the process may use; NULL: no memory */
-int vcore_pool_size(const vcore_pool *p); /* less than asked where the system starts no more threads */
-void vcore_pool_run(vcore_pool *p, size_t n, void (*fn)(void *arg, size_t i, int worker), void *arg);
+vcore_pool *vcore_pool_new(int threads); /* <= 0: one per usable CPU. NULL: no memory */
+int vcore_pool_size(const vcore_pool *p); /* less than asked where the system starts no more */
+void vcore_pool_run(vcore_pool *p, size_t n, void (*fn)(void *arg, size_t i, int worker),
+                    void *arg);
 void vcore_pool_free(vcore_pool *p);
 
-/* ---- CPU features (cpu.c) ---------------------------------------------------------------------------- */
+/* ---- CPU features (cpu.c) -------------------------------------------------------------------- */
 typedef enum vcore_cpu_flag {
     VCORE_CPU_AVX2 = 1,        /* AVX2, FMA and F16C */
     VCORE_CPU_AVX512 = 2,      /* F, BW, VL, DQ */
@@ -180,14 +182,15 @@ typedef enum vcore_cpu_flag {
 } vcore_cpu_flag;
 unsigned vcore_cpu_flags(void);
 
-/* ---- log (status.c) ----------------------------------------------------------------------------------- */
+/* ---- log (status.c) -------------------------------------------------------------------------- */
 typedef struct vcore_log {
     vlm_log_fn fn; /* may be NULL */
     void *user;
 } vcore_log;
-void vcore_log_line(const vcore_log *log, vlm_log_level level, const char *fmt, ...) VLM_PRINTF(3, 4);
+void vcore_log_line(const vcore_log *log, vlm_log_level level, const char *fmt, ...)
+    VLM_PRINTF(3, 4);
 
-/* ---- limits (status.c): the caller's values with zeros replaced by the defaults of base.h ------------- */
+/* ---- limits (status.c): the caller's values with zeros replaced by the defaults of base.h ---- */
 vlm_limits vcore_limits(const vlm_limits *given); /* NULL: all defaults */
 
 #endif

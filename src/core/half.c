@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT */
-/* bfloat16 and IEEE half, one value at a time and rounded to nearest even. The kernels of tensor/ have
- * vector forms of their own; these are what they are tested against. */
+/* bfloat16 and IEEE half, one value at a time and rounded to nearest even. The kernels of tensor/
+ * have vector forms of their own; these are what they are tested against. */
 #include "core/core.h"
 
 uint16_t vcore_f32_to_bf16(float f) {
     uint32_t u;
     memcpy(&u, &f, 4);
-    if ((u & 0x7FFFFFFF) > 0x7F800000) return (uint16_t)(u >> 16 | 0x40); /* quiet: rounding could give Inf */
+    if ((u & 0x7FFFFFFF) > 0x7F800000)
+        return (uint16_t)(u >> 16 | 0x40); /* quiet: rounding could give Inf */
     return (uint16_t)((u + 0x7FFF + (u >> 16 & 1)) >> 16);
 }
 

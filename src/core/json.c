@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* JSON as Python's json module reads it. Owns the parser and the document; what a key means is said
- * above. One pass over a copy of the text: strings are unescaped in place, values and the hash tables of
- * large objects lie in an arena, so a finished document is immutable and any thread may read it. */
+ * above. One pass over a copy of the text: strings are unescaped in place, values and the hash
+ * tables of large objects lie in an arena, so a finished document is immutable and any thread may
+ * read it. */
 #include "core/core.h"
 
 #include <locale.h>
@@ -48,11 +49,12 @@ struct vcore_json_doc {
     vcore_json root;
 };
 
-/* ---- lookup -------------------------------------------------------------------------------------- */
+/* ---- lookup ---------------------------------------------------------------------------------- */
 /* Slot of key in the index: its own or the free one where it would go. */
 static uint32_t *index_slot(const dict *o, vcore_str key) {
     size_t i = vcore_hash(o->seed, key) & o->mask;
-    while (o->index[i] && !vcore_str_eq(o->members[o->index[i] - 1].key, key)) i = (i + 1) & o->mask;
+    while (o->index[i] && !vcore_str_eq(o->members[o->index[i] - 1].key, key))
+        i = (i + 1) & o->mask;
     return &o->index[i];
 }
 
@@ -66,13 +68,13 @@ static member *find(const dict *o, vcore_str key) {
     return NULL;
 }
 
-/* ---- parser -------------------------------------------------------------------------------------- */
+/* ---- parser ---------------------------------------------------------------------------------- */
 typedef struct parser {
     vcore_json_doc *doc;
     char *p, *end;        /* in the document's copy, which is NUL-terminated */
-    const char *original; /* the caller's text, for line numbers: the copy's strings are rewritten */
+    const char *original; /* the caller's text, for line numbers: strings change in the copy */
     const char *name;
-    locale_t c_locale;    /* numbers have a point whatever the program's locale says */
+    locale_t c_locale; /* numbers have a point whatever the program's locale says */
     int depth;
     member *stack; /* finished members of the arrays and objects still open */
     size_t count, capacity, values;
@@ -87,8 +89,8 @@ static vlm_status fail_at(parser *ps, const char *at, const char *what) {
         line++;
         column = 1;
     }
-    return vcore_fail(ps->err, VLM_ERR_FORMAT, "%s: line %zu, column %zu: %s", ps->name, line, column,
-                      at == ps->end ? "the text ends too early" : what);
+    return vcore_fail(ps->err, VLM_ERR_FORMAT, "%s: line %zu, column %zu: %s", ps->name, line,
+                      column, at == ps->end ? "the text ends too early" : what);
 }
 
 static vlm_status parse_value(parser *ps, vcore_json *out);
@@ -131,7 +133,8 @@ static vlm_status parse_escape(parser *ps, char **w) {
         cp = 0x10000 + ((cp - 0xD800) << 10) + ((uint32_t)low - 0xDC00);
         ps->p += 6;
     }
-    *w += vcore_utf8_encode(cp, *w); /* never longer than the escape; a lone surrogate gives U+FFFD */
+    /* Never longer than the escape. A lone surrogate gives U+FFFD. */
+    *w += vcore_utf8_encode(cp, *w);
     return VLM_OK;
 }
 
@@ -350,8 +353,11 @@ vlm_status vcore_json_parse(vcore_json_doc **out, const char *text, size_t n, co
     locale_t c_locale = newlocale(LC_NUMERIC_MASK, "C", (locale_t)0);
     vlm_status status = VLM_ERR_MEMORY;
     if (doc->arena && doc->text && c_locale) {
-        parser ps = { .doc = doc, .p = doc->text, .end = doc->text + n, .original = text,
-                      .name = name, .c_locale = c_locale, .err = err };
+        parser ps = {
+            .doc = doc, .original = text, .name = name, .c_locale = c_locale, .err = err
+        };
+        ps.p = doc->text;
+        ps.end = doc->text + n;
         status = parse_document(&ps, n);
         vcore_free(ps.stack);
     } else {
@@ -372,7 +378,7 @@ void vcore_json_free(vcore_json_doc *doc) {
     vcore_free(doc);
 }
 
-/* ---- access -------------------------------------------------------------------------------------- */
+/* ---- access ---------------------------------------------------------------------------------- */
 const vcore_json *vcore_json_root(const vcore_json_doc *doc) {
     return doc ? &doc->root : NULL;
 }
@@ -383,9 +389,9 @@ vcore_json_kind vcore_json_kind_of(const vcore_json *v) {
 
 const char *vcore_json_kind_name(const vcore_json *v) {
     static const char *const names[] = {
-        [VCORE_JSON_NULL] = "null",         [VCORE_JSON_BOOL] = "a boolean",
-        [VCORE_JSON_INT] = "an integer",    [VCORE_JSON_REAL] = "a number",
-        [VCORE_JSON_STRING] = "a string",   [VCORE_JSON_ARRAY] = "an array",
+        [VCORE_JSON_NULL] = "null",        [VCORE_JSON_BOOL] = "a boolean",
+        [VCORE_JSON_INT] = "an integer",   [VCORE_JSON_REAL] = "a number",
+        [VCORE_JSON_STRING] = "a string",  [VCORE_JSON_ARRAY] = "an array",
         [VCORE_JSON_OBJECT] = "an object",
     };
     return names[vcore_json_kind_of(v)];
@@ -417,7 +423,8 @@ const vcore_json *vcore_json_path(const vcore_json *v, const char *dotted) {
 
 size_t vcore_json_count(const vcore_json *v) {
     vcore_json_kind kind = vcore_json_kind_of(v);
-    return kind == VCORE_JSON_ARRAY ? v->array.count : kind == VCORE_JSON_OBJECT ? v->object->count : 0;
+    if (kind == VCORE_JSON_ARRAY) return v->array.count;
+    return kind == VCORE_JSON_OBJECT ? v->object->count : 0;
 }
 
 const vcore_json *vcore_json_at(const vcore_json *array, size_t i) {
@@ -468,7 +475,7 @@ bool vcore_json_next(const vcore_json *object, vcore_json_iter *it) {
     return true;
 }
 
-/* ---- writing ------------------------------------------------------------------------------------- */
+/* ---- writing --------------------------------------------------------------------------------- */
 void vcore_json_quote(vcore_buf *b, const char *s, size_t n) {
     static const char from[] = "\"\\\b\f\n\r\t", to[] = "\"\\bfnrt";
     vcore_buf_add(b, "\"", 1);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Allocation: the only callers of malloc in the library, and the arena. Owns no policy on sizes: limits
- * are checked by whoever reads a size from a file. */
+/* Allocation: the only callers of malloc in the library, and the arena. Owns no policy on sizes:
+ * limits are checked by whoever reads a size from a file. */
 #include "core/core.h"
 
 #include <stdlib.h>
@@ -51,7 +51,7 @@ char *vcore_strdup(const char *s) {
     return vcore_strndup(s, strlen(s));
 }
 
-/* ---- arena: a list of chunks, each twice the last; the newest is filled ------------------------ */
+/* ---- arena: a list of chunks, each twice the last; the newest is filled ---------------------- */
 typedef struct chunk {
     struct chunk *older;
     size_t used, size;

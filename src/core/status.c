@@ -106,7 +106,7 @@ vlm_limits vcore_limits(const vlm_limits *given) {
     };
     vlm_limits limits = defaults;
     if (!given) return limits;
-    /* A caller built against an older header gives a shorter struct. */
+        /* A caller built against an older header gives a shorter struct. */
 #define TAKE(field)                                                                                \
     if (given->struct_size >= offsetof(vlm_limits, field) + sizeof given->field && given->field)   \
     limits.field = given->field

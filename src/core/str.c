@@ -9,7 +9,7 @@ void vlm_string_free(char *string) {
     vcore_free(string);
 }
 
-/* ---- growing buffer ------------------------------------------------------------------------------ */
+/* ---- growing buffer -------------------------------------------------------------------------- */
 /* Room for n more bytes and the NUL. */
 static bool reserve(vcore_buf *b, size_t n) {
     size_t need;
@@ -68,7 +68,7 @@ char *vcore_buf_take(vcore_buf *b) {
     return p;
 }
 
-/* ---- keyed hash ----------------------------------------------------------------------------------- */
+/* ---- keyed hash ------------------------------------------------------------------------------ */
 uint64_t vcore_hash_seed(void) {
     uint64_t seed;
     if (getrandom(&seed, sizeof seed, GRND_NONBLOCK) != sizeof seed)
@@ -96,7 +96,7 @@ uint64_t vcore_hash(uint64_t seed, vcore_str s) {
     return mix(h ^ word, k);
 }
 
-/* ---- map: open addressing, linear probing, at most half full -------------------------------------- */
+/* ---- map: open addressing, linear probing, at most half full --------------------------------- */
 typedef struct slot {
     vcore_str key; /* p is NULL in a free slot */
     uint32_t hash; /* high half of the hash: spares most comparisons */
@@ -179,7 +179,7 @@ void vcore_map_free(vcore_map *m) {
     vcore_free(m);
 }
 
-/* ---- near names -------------------------------------------------------------------------------------- */
+/* ---- near names ------------------------------------------------------------------------------ */
 enum { NEAR_BYTES = 63, NEAR_MAX = 8 };
 
 /* Levenshtein distance in bytes; both at most NEAR_BYTES long. */
@@ -200,8 +200,8 @@ static unsigned distance(vcore_str a, vcore_str b) {
     return row[b.n];
 }
 
-void vcore_closest(char *out, size_t out_bytes, const char *word, const char *const *names, size_t n,
-                   size_t max) {
+void vcore_closest(char *out, size_t out_bytes, const char *word, const char *const *names,
+                   size_t n, size_t max) {
     struct {
         const char *name;
         unsigned distance;

@@ -2,9 +2,9 @@
 /* The thread pool. Owns who runs an item; what an item is belongs to the caller.
  *
  * One 64-bit word holds the number of the job and how many of its items are still to be claimed. A
- * worker claims an item by a compare-and-swap that takes one off, and reads the rest of the job only
- * then: a job with a claimed item that is not reported as done cannot end, so its fields stand still.
- * Workers that arrive late find nothing to claim and hold nobody up.
+ * worker claims an item by a compare-and-swap that takes one off, and reads the rest of the job
+ * only then: a job with a claimed item that is not reported as done cannot end, so its fields stand
+ * still. Workers that arrive late find nothing to claim and hold nobody up.
  *
  * Idle workers, and a caller that waits for the last items, spin for some microseconds before they
  * sleep: a decode step is a hundred short jobs, each far shorter than a wake-up. */
@@ -21,9 +21,9 @@ enum { SPIN_NS = 30000, MAX_THREADS = 1024 };
 #define LEFT_MASK 0xFFFFFFFFu
 
 struct vcore_pool {
-    _Atomic uint64_t word;    /* job number << 32 | items left to claim */
+    _Atomic uint64_t word;     /* job number << 32 | items left to claim */
     _Atomic size_t unfinished; /* items of the job not yet reported as done */
-    atomic_int sleepers;      /* workers in, or on their way into, cond_wait */
+    atomic_int sleepers;       /* workers in, or on their way into, cond_wait */
     atomic_bool caller_sleeps, stop;
 
     /* The job: written while no item is unfinished, read after a claim. */
@@ -175,7 +175,8 @@ static void wait_done(vcore_pool *p) {
     pthread_mutex_unlock(&p->lock);
 }
 
-void vcore_pool_run(vcore_pool *p, size_t n, void (*fn)(void *arg, size_t i, int worker), void *arg) {
+void vcore_pool_run(vcore_pool *p, size_t n, void (*fn)(void *arg, size_t i, int worker),
+                    void *arg) {
     pthread_mutex_lock(&p->turn); /* also inline: worker 0 names a scratch that only one may use */
     if (n <= 1 || p->size == 1) {
         for (size_t i = 0; i < n; i++) fn(arg, i, 0);

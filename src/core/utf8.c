@@ -2,8 +2,8 @@
 /* UTF-8: validity, decoding with replacement, encoding. Owns no character properties. */
 #include "core/core.h"
 
-/* Length of a sequence by its first byte (0: none starts so) and the range of its second byte, which
- * rules out overlong forms, surrogates and code points above U+10FFFF. */
+/* Length of a sequence by its first byte (0: none starts so) and the range of its second byte,
+ * which rules out overlong forms, surrogates and code points above U+10FFFF. */
 static size_t lead(unsigned char c, unsigned char *low, unsigned char *high) {
     *low = 0x80;
     *high = 0xBF;

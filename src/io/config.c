@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* Config tables: fills a struct from a JSON object, row by row, each value checked against its type and
- * range. Owns the wording of what is wrong; which keys there are, and their meaning, is the unit's. */
+/* Config tables: fills a struct from a JSON object, row by row, each value checked against its type
+ * and range. Owns the wording of what is wrong; which keys there are, and their meaning, is the
+ * unit's. */
 #include "vlm/extend/config.h"
 
 #include "io/io.h"
@@ -39,13 +40,14 @@ static vlm_status fail_value(const row *r, int64_t at, const char *must, const v
     char is[64], index[32] = "";
     describe(is, sizeof is, v);
     if (at >= 0) snprintf(index, sizeof index, "[%lld]", (long long)at);
-    return vcore_fail(r->err, VLM_ERR_CONFIG, "%s%s%.*s%s: must be %s, is %s", r->where, joint(r->where),
-                      (int)r->key.n, r->key.p, index, must, is);
+    return vcore_fail(r->err, VLM_ERR_CONFIG, "%s%s%.*s%s: must be %s, is %s", r->where,
+                      joint(r->where), (int)r->key.n, r->key.p, index, must, is);
 }
 
 static vlm_status read_int(const row *r, int64_t at, const vcore_json *v, int64_t *out) {
     int64_t value;
-    if (vcore_json_int(v, &value) && (double)value >= r->field->min && (double)value <= r->field->max) {
+    if (vcore_json_int(v, &value) && (double)value >= r->field->min
+        && (double)value <= r->field->max) {
         *out = value;
         return VLM_OK;
     }
@@ -93,8 +95,8 @@ static vlm_status read_ints(const row *r, const vcore_json *v, vlm_ints *out) {
     }
     size_t n = vcore_json_count(v);
     if (n > VLM_MAX_INTS)
-        return vcore_fail(r->err, VLM_ERR_CONFIG, "%s%s%.*s: has %zu entries, at most %d can be", r->where,
-                          joint(r->where), (int)r->key.n, r->key.p, n, VLM_MAX_INTS);
+        return vcore_fail(r->err, VLM_ERR_CONFIG, "%s%s%.*s: has %zu entries, at most %d can be",
+                          r->where, joint(r->where), (int)r->key.n, r->key.p, n, VLM_MAX_INTS);
     for (size_t i = 0; i < n; i++) VTRY(read_int(r, (int64_t)i, vcore_json_at(v, i), &out->at[i]));
     out->n = (int64_t)n;
     return VLM_OK;
@@ -135,8 +137,8 @@ static vlm_status read_row(row *r, void *member, const vcore_json *object) {
     const vcore_json *v = find_alternative(r, object);
     if (!v) {
         if (r->field->required)
-            return vcore_fail(r->err, VLM_ERR_CONFIG, "%s%s%.*s: is missing", r->where, joint(r->where),
-                              (int)r->key.n, r->key.p);
+            return vcore_fail(r->err, VLM_ERR_CONFIG, "%s%s%.*s: is missing", r->where,
+                              joint(r->where), (int)r->key.n, r->key.p);
         set_fallback(r->field, member);
         return VLM_OK;
     }
@@ -147,7 +149,8 @@ static vlm_status read_row(row *r, void *member, const vcore_json *object) {
     case VLM_FIELD_NAME: return read_name(r, v, member);
     case VLM_FIELD_INTS: return read_ints(r, v, member);
     }
-    return vcore_fail(r->err, VLM_ERR_ARGUMENT, "config table: unknown type of field '%s'", r->field->key);
+    return vcore_fail(r->err, VLM_ERR_ARGUMENT, "config table: unknown type of field '%s'",
+                      r->field->key);
 }
 
 const vlm_json *vlm_json_find(const vlm_json *value, const char *path) {

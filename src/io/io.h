@@ -6,15 +6,15 @@
 
 #include "core/core.h"
 
-/* ---- bounded reads (read.c) ---------------------------------------------------------------------------
- * One open (O_NONBLOCK|O_CLOEXEC), fstat on the descriptor, regular files only, at most cap + 1 bytes:
- * a FIFO, device or directory is refused at once. */
+/* ---- bounded reads (read.c) ---------------------------------------------------------------------
+ * One open (O_NONBLOCK|O_CLOEXEC), fstat on the descriptor, regular files only, at most cap + 1
+ * bytes: a FIFO, device or directory is refused at once. */
 typedef struct vio_bytes {
     char *p; /* owned, NUL-terminated behind n; free with vcore_free */
     size_t n;
 } vio_bytes;
-/* ERR_NOT_FOUND when absent, ERR_LIMIT above cap, ERR_IO otherwise; the path is in the message. On an
- * error out->p is NULL. */
+/* ERR_NOT_FOUND when absent, ERR_LIMIT above cap, ERR_IO otherwise; the path is in the message. On
+ * an error out->p is NULL. */
 vlm_status vio_read(vio_bytes *out, const char *path, uint64_t cap, vlm_error *err);
 /* Same, and the bytes must be UTF-8 (ERR_FORMAT). A UTF-8 byte order mark is skipped. */
 vlm_status vio_read_text(vio_bytes *out, const char *path, uint64_t cap, vlm_error *err);
@@ -25,14 +25,14 @@ vlm_status vio_read_json(vcore_json_doc **doc, vio_bytes *text_or_null, const ch
                          uint64_t cap, vlm_error *err);
 /* Opens a regular file to read, under the same rule. */
 vlm_status vio_open_regular(int *fd, uint64_t *size, const char *path, vlm_error *err);
-/* "<path>: <what>: <errno's text>"; ERR_NOT_FOUND where the file or its directory is absent, else ERR_IO. */
+/* "<path>: <what>: <errno's text>"; ERR_NOT_FOUND where file or folder is absent, else ERR_IO. */
 vlm_status vio_fail_errno(vlm_error *err, const char *path, const char *what, int number);
 char *vio_join(const char *dir, const char *name); /* owned; NULL: no memory */
 bool vio_is_dir(const char *path);
 
-/* ---- memory maps (map.c) ------------------------------------------------------------------------------ */
-/* Read-only map of a regular file; immutable. Limit: if another process truncates the file while it is
- * mapped, touching what is gone raises SIGBUS. The library installs no handler for that; whoever
+/* ---- memory maps (map.c) --------------------------------------------------------------------- */
+/* Read-only map of a regular file; immutable. Limit: if another process truncates the file while it
+ * is mapped, touching what is gone raises SIGBUS. The library installs no handler for that; whoever
  * replaces a checkpoint in place must write a new file and rename it. */
 typedef struct vio_map vio_map;
 vlm_status vio_map_open(vio_map **out, const char *path, vlm_error *err);
@@ -40,7 +40,7 @@ const uint8_t *vio_map_data(const vio_map *m); /* NULL when the file is empty */
 size_t vio_map_size(const vio_map *m);
 void vio_map_close(vio_map *m);
 
-/* ---- safetensors (safetensors.c) ---------------------------------------------------------------------- */
+/* ---- safetensors (safetensors.c) ------------------------------------------------------------- */
 typedef enum vio_dtype {
     VIO_BOOL, VIO_U8, VIO_I8, VIO_I16, VIO_U16, VIO_F16, VIO_BF16, VIO_I32, VIO_U32, VIO_F32,
     VIO_I64, VIO_U64, VIO_F64, VIO_F8_E4M3, VIO_F8_E5M2, VIO_F8_E8M0
@@ -64,20 +64,21 @@ typedef struct vio_tensors vio_tensors;
  * overlap; every size is checked before use. */
 vlm_status vio_tensors_open_file(vio_tensors **out, const char *path, const vlm_limits *limits,
                                  vlm_error *err);
-/* The same from memory, which is borrowed and must outlive *out; name: what to call it in messages. */
-vlm_status vio_tensors_open_memory(vio_tensors **out, const void *data, size_t size, const char *name,
-                                   const vlm_limits *limits, vlm_error *err);
-/* The weights of a checkpoint directory: model.safetensors.index.json when every file it names exists,
- * else model.safetensors, else, where there is no index, the only *.safetensors there (names ending
- * consolidated.safetensors do not count). ERR_NOT_FOUND when there are none, or a shard is missing. A
- * malformed index, a shard name that leaves the directory, a tensor that is not in the shard the index
- * says, and one that is in two shards are ERR_FORMAT. */
+/* The same from memory, which is borrowed and must outlive *out; name: what messages call it. */
+vlm_status vio_tensors_open_memory(vio_tensors **out, const void *data, size_t size,
+                                   const char *name, const vlm_limits *limits, vlm_error *err);
+/* The weights of a checkpoint directory: model.safetensors.index.json when every file it names
+ * exists, else model.safetensors, else, where there is no index, the only *.safetensors (names
+ * ending consolidated.safetensors do not count). ERR_NOT_FOUND when there are none, or a shard is
+ * missing. A malformed index, a shard name that leaves the directory, a tensor that is not in the
+ * shard the index says, and one that is in two shards are ERR_FORMAT. */
 vlm_status vio_tensors_open_dir(vio_tensors **out, const char *dir, const vlm_limits *limits,
                                 const vcore_log *log, vlm_error *err);
 size_t vio_tensors_count(const vio_tensors *t);
-const vio_tensor *vio_tensors_at(const vio_tensors *t, size_t i);           /* sorted by name, one array */
+const vio_tensor *vio_tensors_at(const vio_tensors *t, size_t i); /* sorted by name, one array */
 const vio_tensor *vio_tensors_find(const vio_tensors *t, const char *name); /* NULL: none */
-const char *vio_tensors_metadata(const vio_tensors *t, const char *key); /* first file's; NULL: none */
+/* Of the first file; NULL: none. */
+const char *vio_tensors_metadata(const vio_tensors *t, const char *key);
 uint64_t vio_tensors_bytes(const vio_tensors *t); /* sum over tensors */
 void vio_tensors_close(vio_tensors *t);
 
@@ -92,7 +93,6 @@ typedef struct vio_out_tensor {
 vlm_status vio_safetensors_write(const char *path, const vio_out_tensor *tensors, size_t n,
                                  const char *format_or_null, vlm_error *err);
 
-/* ---- declarative config tables (config.c): the page is vlm/extend/config.h, because model authors write
- * such tables ----------------------------------------------------------------------------------------- */
+/* Config tables (config.c): the page is vlm/extend/config.h; model authors write such tables. */
 
 #endif

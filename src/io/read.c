@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Bounded reads of small files. Owns the rule that a file is opened once and judged by its descriptor;
- * owns no search order and no meaning. */
+/* Bounded reads of small files. Owns the rule that a file is opened once and judged by its
+ * descriptor; owns no search order and no meaning. */
 #include "io/io.h"
 
 #include <errno.h>
@@ -15,7 +15,7 @@ vlm_status vio_fail_errno(vlm_error *err, const char *path, const char *what, in
                       strerror_r(number, buffer, sizeof buffer));
 }
 
-/* O_NONBLOCK: opening a FIFO returns at once, and is refused here, instead of waiting for a writer. */
+/* O_NONBLOCK: opening a FIFO returns at once, to be refused here, and waits for no writer. */
 vlm_status vio_open_regular(int *fd, uint64_t *size, const char *path, vlm_error *err) {
     struct stat st;
     *fd = -1;
@@ -71,8 +71,8 @@ vlm_status vio_read(vio_bytes *out, const char *path, uint64_t cap, vlm_error *e
     *out = (vio_bytes) { 0 };
     if (cap > SIZE_MAX / 2) cap = SIZE_MAX / 2;
     VTRY(vio_open_regular(&fd, &size, path, err));
-    vlm_status status = size > cap ? fail_large(path, cap, err)
-                                   : read_all(&b, fd, size, path, cap, err);
+    vlm_status status =
+        size > cap ? fail_large(path, cap, err) : read_all(&b, fd, size, path, cap, err);
     close(fd);
     if (status < 0)
         vcore_buf_free(&b);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* The tensor directory of a checkpoint. Owns the safetensors header and which files hold the weights;
- * owns no names or shapes that a model wants. Tensors are views into the maps: no data is read here. */
+/* The tensor directory of a checkpoint. Owns the safetensors header and which files hold the
+ * weights; owns no names or shapes that a model wants. Tensors are views into the maps: no data is
+ * read here. */
 #include "io/io.h"
 
 #include <dirent.h>
@@ -13,13 +14,13 @@ static const struct {
     const char *name;
     size_t size;
 } dtypes[] = {
-    [VIO_BOOL] = { "BOOL", 1 },      [VIO_U8] = { "U8", 1 },
-    [VIO_I8] = { "I8", 1 },          [VIO_I16] = { "I16", 2 },
-    [VIO_U16] = { "U16", 2 },        [VIO_F16] = { "F16", 2 },
-    [VIO_BF16] = { "BF16", 2 },      [VIO_I32] = { "I32", 4 },
-    [VIO_U32] = { "U32", 4 },        [VIO_F32] = { "F32", 4 },
-    [VIO_I64] = { "I64", 8 },        [VIO_U64] = { "U64", 8 },
-    [VIO_F64] = { "F64", 8 },        [VIO_F8_E4M3] = { "F8_E4M3", 1 },
+    [VIO_BOOL] = { "BOOL", 1 },       [VIO_U8] = { "U8", 1 },
+    [VIO_I8] = { "I8", 1 },           [VIO_I16] = { "I16", 2 },
+    [VIO_U16] = { "U16", 2 },         [VIO_F16] = { "F16", 2 },
+    [VIO_BF16] = { "BF16", 2 },       [VIO_I32] = { "I32", 4 },
+    [VIO_U32] = { "U32", 4 },         [VIO_F32] = { "F32", 4 },
+    [VIO_I64] = { "I64", 8 },         [VIO_U64] = { "U64", 8 },
+    [VIO_F64] = { "F64", 8 },         [VIO_F8_E4M3] = { "F8_E4M3", 1 },
     [VIO_F8_E5M2] = { "F8_E5M2", 1 }, [VIO_F8_E8M0] = { "F8_E8M0", 1 },
 };
 enum { DTYPES = sizeof dtypes / sizeof dtypes[0] };
@@ -37,8 +38,8 @@ struct vio_tensors {
     size_t count, capacity;
     vio_map **maps;
     size_t map_count;
-    vcore_arena *arena;       /* names and paths */
-    vcore_json_doc *first;    /* header of the first file, for its metadata */
+    vcore_arena *arena;    /* names and paths */
+    vcore_json_doc *first; /* header of the first file, for its metadata */
 };
 
 /* One file while its header is read. */
@@ -51,7 +52,7 @@ typedef struct header {
     vlm_error *err;
 } header;
 
-/* ---- one entry of a header ----------------------------------------------------------------------- */
+/* ---- one entry of a header ------------------------------------------------------------------- */
 static vlm_status fail_entry(const header *h, const char *tensor, const char *what) {
     return vcore_fail(h->err, VLM_ERR_FORMAT, "%s: tensor '%s': %s", h->path, tensor, what);
 }
@@ -65,13 +66,14 @@ static vlm_status entry_dtype(const header *h, vio_tensor *t, const vcore_json *
         t->dtype = (vio_dtype)i;
         return VLM_OK;
     }
-    return vcore_fail(h->err, VLM_ERR_UNSUPPORTED, "%s: tensor '%s': dtype '%.40s' is not supported",
-                      h->path, t->name, name.p);
+    return vcore_fail(h->err, VLM_ERR_UNSUPPORTED,
+                      "%s: tensor '%s': dtype '%.40s' is not supported", h->path, t->name, name.p);
 }
 
 static bool natural(const vcore_json *v, uint64_t *out) {
     int64_t value;
-    if (vcore_json_kind_of(v) != VCORE_JSON_INT || !vcore_json_int(v, &value) || value < 0) return false;
+    if (vcore_json_kind_of(v) != VCORE_JSON_INT || !vcore_json_int(v, &value) || value < 0)
+        return false;
     *out = (uint64_t)value;
     return true;
 }
@@ -82,8 +84,9 @@ static vlm_status entry_shape(const header *h, vio_tensor *t, const vcore_json *
     if (vcore_json_kind_of(shape) != VCORE_JSON_ARRAY)
         return fail_entry(h, t->name, "'shape' is missing or not an array");
     if (vcore_json_count(shape) > VIO_MAX_RANK)
-        return vcore_fail(h->err, VLM_ERR_LIMIT, "%s: tensor '%s': has %zu dimensions, at most %d can be",
-                          h->path, t->name, vcore_json_count(shape), VIO_MAX_RANK);
+        return vcore_fail(h->err, VLM_ERR_LIMIT,
+                          "%s: tensor '%s': has %zu dimensions, at most %d can be", h->path,
+                          t->name, vcore_json_count(shape), VIO_MAX_RANK);
     t->rank = (int)vcore_json_count(shape);
     t->bytes = dtypes[t->dtype].size;
     for (int i = 0; i < t->rank; i++) {
@@ -129,22 +132,23 @@ static vlm_status add_entry(const header *h, vcore_str name, const vcore_json *e
     return VLM_OK;
 }
 
-/* ---- one file ------------------------------------------------------------------------------------ */
+/* ---- one file -------------------------------------------------------------------------------- */
 static int by_place(const void *a, const void *b) {
     const vio_tensor *x = a, *y = b;
     if (x->data != y->data) return x->data < y->data ? -1 : 1;
     return (x->bytes > y->bytes) - (x->bytes < y->bytes);
 }
 
-/* The tensors of a file lie end to end, as Hugging Face demands: no overlap, no hole, nothing behind. */
+/* The tensors of a file lie end to end, as Hugging Face demands: no overlap, no hole, nothing
+ * behind. */
 static vlm_status check_tiling(const header *h, vio_tensor *list, size_t n) {
     qsort(list, n, sizeof *list, by_place);
     const uint8_t *end = h->data;
     for (size_t i = 0; i < n; i++) {
         if (list[i].data != end)
-            return fail_entry(h, list[i].name, list[i].data < end
-                                                   ? "overlaps another tensor"
-                                                   : "there is a hole in the data before it");
+            return fail_entry(h, list[i].name,
+                              list[i].data < end ? "overlaps another tensor"
+                                                 : "there is a hole in the data before it");
         end += list[i].bytes;
     }
     if (end != h->data + h->data_bytes)
@@ -158,8 +162,8 @@ static vlm_status read_metadata(header *h, const vcore_json *root) {
     vcore_json_iter it = { 0 };
     vcore_str value;
     if (metadata && vcore_json_kind_of(metadata) != VCORE_JSON_OBJECT)
-        return vcore_fail(h->err, VLM_ERR_FORMAT, "%s: __metadata__ must be an object, is %s", h->path,
-                          vcore_json_kind_name(metadata));
+        return vcore_fail(h->err, VLM_ERR_FORMAT, "%s: __metadata__ must be an object, is %s",
+                          h->path, vcore_json_kind_name(metadata));
     while (vcore_json_next(metadata, &it))
         if (!vcore_json_string(it.value, &value))
             return vcore_fail(h->err, VLM_ERR_FORMAT, "%s: __metadata__.%s must be a string, is %s",
@@ -171,8 +175,8 @@ static vlm_status read_metadata(header *h, const vcore_json *root) {
 
 static vlm_status add_entries(header *h, const vcore_json *root) {
     if (vcore_json_kind_of(root) != VCORE_JSON_OBJECT)
-        return vcore_fail(h->err, VLM_ERR_FORMAT, "%s: the header must be an object, is %s", h->path,
-                          vcore_json_kind_name(root));
+        return vcore_fail(h->err, VLM_ERR_FORMAT, "%s: the header must be an object, is %s",
+                          h->path, vcore_json_kind_name(root));
     if (vcore_json_repeated(root)) return fail_entry(h, vcore_json_repeated(root), "comes twice");
     VTRY(read_metadata(h, root));
     vio_tensors *to = h->to;
@@ -185,22 +189,26 @@ static vlm_status add_entries(header *h, const vcore_json *root) {
     }
     vcore_json_iter it = { 0 };
     while (vcore_json_next(root, &it))
-        if (!vcore_str_eq(it.key, vcore_str_of("__metadata__"))) VTRY(add_entry(h, it.key, it.value));
+        if (!vcore_str_eq(it.key, vcore_str_of("__metadata__")))
+            VTRY(add_entry(h, it.key, it.value));
     return check_tiling(h, to->list + before, to->count - before);
 }
 
 /* Adds the tensors of the file that lies at data; path is borrowed for as long as `to` lives. */
 static vlm_status add_file(vio_tensors *to, const uint8_t *data, size_t size, const char *path,
                            const vlm_limits *limits, vlm_error *err) {
-    if (size < 8) return vcore_fail(err, VLM_ERR_FORMAT, "%s: too short for a safetensors file", path);
+    if (size < 8)
+        return vcore_fail(err, VLM_ERR_FORMAT, "%s: too short for a safetensors file", path);
     uint64_t n;
     memcpy(&n, data, 8);
     if (n > limits->header_bytes)
         return vcore_fail(err, VLM_ERR_LIMIT, "%s: header of %llu bytes, the limit is %llu", path,
                           (unsigned long long)n, (unsigned long long)limits->header_bytes);
     if (n > size - 8)
-        return vcore_fail(err, VLM_ERR_FORMAT, "%s: header of %llu bytes in a file of %zu "
-                          "(is it truncated?)", path, (unsigned long long)n, size);
+        return vcore_fail(err, VLM_ERR_FORMAT,
+                          "%s: header of %llu bytes in a file of %zu "
+                          "(is it truncated?)",
+                          path, (unsigned long long)n, size);
     if (n == 0 || data[8] != '{')
         return vcore_fail(err, VLM_ERR_FORMAT, "%s: the header does not begin with '{'", path);
     vcore_json_doc *doc;
@@ -261,8 +269,8 @@ static vlm_status deliver(vio_tensors **out, vio_tensors *t, vlm_status status, 
     return VLM_OK;
 }
 
-vlm_status vio_tensors_open_memory(vio_tensors **out, const void *data, size_t size, const char *name,
-                                   const vlm_limits *limits, vlm_error *err) {
+vlm_status vio_tensors_open_memory(vio_tensors **out, const void *data, size_t size,
+                                   const char *name, const vlm_limits *limits, vlm_error *err) {
     vlm_limits l = vcore_limits(limits);
     vio_tensors *t = new_tensors();
     *out = NULL;
@@ -281,7 +289,7 @@ vlm_status vio_tensors_open_file(vio_tensors **out, const char *path, const vlm_
     return deliver(out, t, add_path(t, path, &l, err), err);
 }
 
-/* ---- a directory --------------------------------------------------------------------------------- */
+/* ---- a directory ----------------------------------------------------------------------------- */
 /* An index may name files of its own directory only. */
 static bool is_plain_name(vcore_str s) {
     if (s.n == 0 || memchr(s.p, '/', s.n) || memchr(s.p, 0, s.n)) return false;
@@ -301,8 +309,8 @@ static vlm_status index_files(vcore_map *files, const vcore_json *weight_map, co
     while (vcore_json_next(weight_map, &it)) {
         vcore_str file;
         if (!vcore_json_string(it.value, &file) || !is_plain_name(file))
-            return vcore_fail(err, VLM_ERR_FORMAT, "%s: weight_map.%s must be a plain file name", path,
-                              it.key.p);
+            return vcore_fail(err, VLM_ERR_FORMAT, "%s: weight_map.%s must be a plain file name",
+                              path, it.key.p);
         if (vcore_map_get(files, file, NULL)) continue;
         if (!vcore_map_put(files, file, (uint32_t)vcore_map_count(files)))
             return vcore_no_memory(err, path);
@@ -331,7 +339,8 @@ static vlm_status check_index(const vio_tensors *t, const vcore_json *weight_map
 
 /* ERR_NOT_FOUND when a file of the index is missing. */
 static vlm_status open_index(vio_tensors **out, const char *dir, const char *path,
-                             const vcore_json *weight_map, const vlm_limits *limits, vlm_error *err) {
+                             const vcore_json *weight_map, const vlm_limits *limits,
+                             vlm_error *err) {
     vcore_map *files = vcore_map_new(16);
     vio_tensors *t = new_tensors();
     vlm_status status = files && t ? VLM_OK : vcore_no_memory(err, path);
@@ -368,11 +377,14 @@ static vlm_status find_only(char **out, const char *dir, vlm_error *err) {
     DIR *d = opendir(dir);
     if (!d) return vio_fail_errno(err, dir, "cannot open", errno);
     for (struct dirent *e; status >= 0 && (e = readdir(d));) {
-        if (!ends_with(e->d_name, ".safetensors") || ends_with(e->d_name, "consolidated.safetensors"))
+        if (!ends_with(e->d_name, ".safetensors")
+            || ends_with(e->d_name, "consolidated.safetensors"))
             continue;
         if (*out)
-            status = vcore_fail(err, VLM_ERR_NOT_FOUND, "%s: several .safetensors files, but neither "
-                                "model.safetensors nor a model.safetensors.index.json", dir);
+            status = vcore_fail(err, VLM_ERR_NOT_FOUND,
+                                "%s: several .safetensors files, but neither "
+                                "model.safetensors nor a model.safetensors.index.json",
+                                dir);
         else if (!(*out = vio_join(dir, e->d_name)))
             status = vcore_no_memory(err, dir);
     }
@@ -386,7 +398,8 @@ static vlm_status find_only(char **out, const char *dir, vlm_error *err) {
     return status;
 }
 
-/* By the index. ERR_NOT_FOUND: a shard is missing (the message names it). VLM_DONE: there is no index. */
+/* By the index. ERR_NOT_FOUND: a shard is missing (the message names it). VLM_DONE: there is no
+ * index. */
 static vlm_status try_index(vio_tensors **out, const char *dir, const vlm_limits *limits,
                             vlm_error *err) {
     vio_bytes text = { 0 };
@@ -397,8 +410,8 @@ static vlm_status try_index(vio_tensors **out, const char *dir, const vlm_limits
     if (status >= 0 && !text.p) status = VLM_DONE;
     if (status == VLM_OK) status = vcore_json_parse(&doc, text.p, text.n, path, err);
     if (status == VLM_OK)
-        status = open_index(out, dir, path, vcore_json_get(vcore_json_root(doc), "weight_map"), limits,
-                            err);
+        status = open_index(out, dir, path, vcore_json_get(vcore_json_root(doc), "weight_map"),
+                            limits, err);
     vcore_json_free(doc);
     vcore_free(text.p);
     vcore_free(path);
@@ -432,7 +445,7 @@ vlm_status vio_tensors_open_dir(vio_tensors **out, const char *dir, const vlm_li
     return status;
 }
 
-/* ---- access -------------------------------------------------------------------------------------- */
+/* ---- access ---------------------------------------------------------------------------------- */
 size_t vio_tensors_count(const vio_tensors *t) {
     return t->count;
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Writes a safetensors file. Owns the layout: widest types first, then by name, as Hugging Face's writer
- * does it, so that every tensor lies at a multiple of its element's size. */
+/* Writes a safetensors file. Owns the layout: widest types first, then by name, as Hugging Face's
+ * writer does it, so that every tensor lies at a multiple of its element's size. */
 #include "io/io.h"
 
 #include <errno.h>
@@ -13,13 +13,15 @@ static vlm_status tensor_bytes(uint64_t *out, const vio_out_tensor *t, const cha
                                vlm_error *err) {
     bool fits = t->rank >= 0 && t->rank <= VIO_MAX_RANK;
     *out = vio_dtype_size(t->dtype);
-    for (int i = 0; fits && i < t->rank; i++) fits = !__builtin_mul_overflow(*out, t->shape[i], out);
+    for (int i = 0; fits && i < t->rank; i++)
+        fits = !__builtin_mul_overflow(*out, t->shape[i], out);
     if (fits && *out <= INT64_MAX) return VLM_OK;
     return vcore_fail(err, VLM_ERR_ARGUMENT, "%s: tensor '%s': impossible shape", path, t->name);
 }
 
 static int by_width_and_name(const void *a, const void *b) {
-    const vio_out_tensor *x = *(const vio_out_tensor *const *)a, *y = *(const vio_out_tensor *const *)b;
+    const vio_out_tensor *x = *(const vio_out_tensor *const *)a,
+                         *y = *(const vio_out_tensor *const *)b;
     size_t wx = vio_dtype_size(x->dtype), wy = vio_dtype_size(y->dtype);
     return wx != wy ? (wx < wy ? 1 : -1) : strcmp(x->name, y->name);
 }
@@ -55,7 +57,8 @@ static vlm_status build_header(vcore_buf *b, const vio_out_tensor *const *order,
     return VLM_OK;
 }
 
-static vlm_status write_all(int fd, const void *data, uint64_t n, const char *path, vlm_error *err) {
+static vlm_status write_all(int fd, const void *data, uint64_t n, const char *path,
+                            vlm_error *err) {
     const char *p = data;
     while (n) {
         ssize_t wrote = write(fd, p, n < 1u << 30 ? (size_t)n : 1u << 30);
