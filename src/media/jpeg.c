@@ -163,6 +163,8 @@ static void read_picture(reader *r, const uint8_t *p, size_t n, const vlm_limits
     if (status != VLM_OK) fail(r, status, why.message);
     if (!jpeg_start_decompress(jpeg)) truncated(r);
     read_rows(r, turn);
+    /* What follows the pixels must be markers; that it ends with one Pillow does not ask. */
+    jpeg_finish_decompress(jpeg);
 }
 
 static vlm_status jpeg_decode(vlm_image **out, const uint8_t *p, size_t n, const char *name,

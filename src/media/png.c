@@ -16,6 +16,7 @@ typedef struct reader {
     vlm_status status;
     vlm_image *image;
     uint64_t rows_left; /* rows of pixel data, over all passes, not yet seen */
+    size_t pixels_end;  /* what the library had read when it had the last row */
     uint8_t palette[256][3];
     int orientation;
 } reader;
@@ -56,7 +57,7 @@ static void on_free(png_structp png, png_voidp p) {
 /* The last transformation of a row, in place, so from its end: one value a pixel to three bytes. */
 static void on_row(png_structp png, png_row_infop row, png_bytep data) {
     reader *r = png_get_user_transform_ptr(png);
-    r->rows_left--;
+    if (--r->rows_left == 0) r->pixels_end = r->at;
     if (row->channels == 3) return;
     for (size_t x = row->width; x-- > 0;) {
         uint8_t *to = data + 3 * x;
@@ -176,24 +177,20 @@ static int find_orientation(png_structp png, png_infop info) {
     return found;
 }
 
-/* Whether no chunk behind the pixel data is cut short. The file may end between two chunks. */
-static bool tail_is_whole(const uint8_t *p, size_t n) {
-    bool pixels_seen = false;
+/* Whether no chunk that begins behind the pixels is cut short. The file may end between two. */
+static bool tail_is_whole(const reader *r) {
+    size_t n = r->n;
     for (size_t at = 8; n - at >= 8;) {
-        size_t length = png_get_uint_32(p + at);
-        const uint8_t *type = p + at + 4;
-        if (memcmp(type, "IEND", 4) == 0) return true;
-        bool pixels = memcmp(type, "IDAT", 4) == 0;
-        pixels_seen |= pixels;
-        size_t left = n - at - 8;
-        if (length > left) return !pixels_seen || pixels;
+        size_t length = png_get_uint_32(r->p + at), left = n - at - 8;
+        if (memcmp(r->p + at + 4, "IEND", 4) == 0) return true;
+        if (length > left) return at < r->pixels_end;
         if (left - length < 4) return true;
         at += 8 + length + 4;
     }
     return true;
 }
 
-/* Runs one part of the work; true when it came to its end. */
+/* Header and pixels; false when there is no picture. */
 static bool read_picture(reader *r, png_structp png, png_infop info, const vlm_limits *limits) {
     if (setjmp(png_jmpbuf(png))) {
         /* The library reads on behind the last row; what fails there does not concern the picture.
@@ -220,7 +217,7 @@ static vlm_status decode_with(reader *r, png_structp png, png_infop info, const 
         return vcore_fail(err, r->status, "%s: %s%s", name, broken ? "broken PNG: " : "",
                           r->reason);
     }
-    if (!tail_is_whole(r->p, r->n))
+    if (!tail_is_whole(r))
         return vcore_fail(err, VLM_ERR_IMAGE_PROCESSING, "%s: broken PNG: the file is truncated",
                           name);
     read_tail(r, png, info);
