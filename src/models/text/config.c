@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: MIT */
+/* Reading text_config: fields with their ranges, what must hold between them, which layers have a window,
+ * and how positions are scaled. Old and new spellings of the rope keys are alternatives of one row. */
+#include <math.h>
+
+#include "models/text/decoder.h"
+
+#define WHERE "config.json: text_config"
+#define INT(m, k, lo, hi) VLM_INT(text_config, m, k, lo, hi, VLM_KEEP)
+#define REAL(m, k, lo, hi) VLM_REAL(text_config, m, k, lo, hi, VLM_KEEP)
+#define BOOL(m, k) VLM_BOOL(text_config, m, k, VLM_KEEP)
+
+static const vlm_config_field fields[] = {
+    INT(vocab_size, "vocab_size", 1, 1 << 22),
+    INT(hidden_size, "hidden_size", 1, 1 << 16),
+    INT(intermediate_size, "intermediate_size", 1, 1 << 18),
+    INT(num_hidden_layers, "num_hidden_layers", 1, 1024),
+    INT(num_attention_heads, "num_attention_heads", 1, 1024),
+    INT(num_key_value_heads, "num_key_value_heads", 1, 1024),
+    INT(head_dim, "head_dim", 2, 1024),
+    VLM_NAME(text_config, hidden_act, "hidden_activation|hidden_act", vlm_activation_names, VLM_KEEP),
+    REAL(rms_norm_eps, "rms_norm_eps", 0, 1),
+    REAL(rope_theta, "rope_parameters.rope_theta|rope_theta|rope_scaling.rope_theta", 1, 1e12),
+    REAL(query_pre_attn_scalar, "query_pre_attn_scalar", 1e-3, 1e6),
+    REAL(attn_logit_softcapping, "attn_logit_softcapping", 1e-3, 1e6),
+    INT(sliding_window, "sliding_window", 1, 1 << 30),
+    INT(max_window_layers, "max_window_layers", 0, 1 << 16),
+    BOOL(use_sliding_window, "use_sliding_window"),
+    BOOL(attention_bias, "attention_bias"),
+    BOOL(mlp_bias, "mlp_bias"),
+    VLM_INTS(text_config, mrope_section, "rope_parameters.mrope_section|rope_scaling.mrope_section", 1,
+             1024),
+};
+
+/* A null is "none" for keys whose default is something. */
+static bool is_null(const vlm_json *json, const char *key) {
+    const vlm_json *v = vcore_json_get(json, key);
+    return v && vcore_json_kind_of(v) == VCORE_JSON_NULL;
+}
+
+static vlm_status check(text_config *c, const text_type *type, vlm_error *err) {
+    int64_t heads = c->num_attention_heads;
+    if (c->num_key_value_heads == 0) c->num_key_value_heads = heads;
+    if (heads % c->num_key_value_heads != 0)
+        return vcore_fail(err, VLM_ERR_CONFIG,
+                          WHERE ".num_attention_heads: %lld is no multiple of num_key_value_heads %lld",
+                          (long long)heads, (long long)c->num_key_value_heads);
+    if (c->head_dim == 0 && c->hidden_size % heads != 0)
+        return vcore_fail(err, VLM_ERR_CONFIG,
+                          WHERE ".hidden_size: %lld is no multiple of num_attention_heads %lld",
+                          (long long)c->hidden_size, (long long)heads);
+    if (c->head_dim == 0) c->head_dim = c->hidden_size / heads;
+    if (c->head_dim < 2 || c->head_dim % 2 != 0)
+        return vcore_fail(err, VLM_ERR_CONFIG, WHERE ".head_dim: must be even, is %lld",
+                          (long long)c->head_dim);
+    int64_t pairs = 0;
+    for (int64_t i = 0; i < c->mrope_section.n; i++) pairs += c->mrope_section.at[i];
+    bool sections = c->mrope_section.n == type->position_axes && pairs == c->head_dim / 2;
+    if (type->position_axes > 1 && !sections)
+        return vcore_fail(err, VLM_ERR_CONFIG,
+                          WHERE ".rope_parameters.mrope_section: must be %d numbers with the sum %lld",
+                          type->position_axes, (long long)c->head_dim / 2);
+    return VLM_OK;
+}
+
+vlm_status vmodel_text_config_read(text_config *out, const text_type *type, const vlm_json *json,
+                             vlm_error *err) {
+    *out = type->defaults;
+    VTRY(vlm_config_read(out, json, WHERE, fields, sizeof fields / sizeof fields[0], err));
+    if (is_null(json, "sliding_window")) out->sliding_window = 0;
+    if (is_null(json, "attn_logit_softcapping")) out->attn_logit_softcapping = 0;
+    return check(out, type, err);
+}
+
+/* ---- windows ------------------------------------------------------------------------------------------ */
+static vlm_status listed_windows(int64_t *windows, const text_config *c, const vlm_json *types,
+                                 vlm_error *err) {
+    if (vcore_json_count(types) != (size_t)c->num_hidden_layers)
+        return vcore_fail(err, VLM_ERR_CONFIG, WHERE ".layer_types: %zu entries for %lld layers",
+                          vcore_json_count(types), (long long)c->num_hidden_layers);
+    for (int64_t i = 0; i < c->num_hidden_layers; i++) {
+        vcore_str name = { 0 };
+        bool text = vcore_json_string(vcore_json_at(types, (size_t)i), &name);
+        if (text && vcore_str_eq(name, vcore_str_of("sliding_attention")))
+            windows[i] = c->sliding_window;
+        else if (text && vcore_str_eq(name, vcore_str_of("full_attention")))
+            windows[i] = 0;
+        else
+            return vcore_fail(err, VLM_ERR_UNSUPPORTED, WHERE ".layer_types: '%.*s' is not supported",
+                              (int)(name.n < 60 ? name.n : 60), name.p ? name.p : "");
+    }
+    return VLM_OK;
+}
+
+vlm_status vmodel_text_config_windows(int64_t *windows, const text_config *config, const text_type *type,
+                                const vlm_json *json, vlm_error *err) {
+    const vlm_json *types = vcore_json_get(json, "layer_types");
+    if (vcore_json_kind_of(types) == VCORE_JSON_ARRAY)
+        return listed_windows(windows, config, types, err);
+    for (int64_t i = 0; i < config->num_hidden_layers; i++) {
+        bool has = config->use_sliding_window && i >= config->max_window_layers;
+        if (type->alternating && i % 2 != 0) has = false;
+        windows[i] = has ? config->sliding_window : 0;
+    }
+    return VLM_OK;
+}
+
+/* ---- rotary positions ------------------------------------------------------------------------------------ */
+typedef struct rope_llama3 {
+    float factor, low_freq_factor, high_freq_factor, original_max_position_embeddings;
+} rope_llama3;
+
+/* Llama 3.1: long waves are slowed by the factor, short ones stay, those between are blended. */
+static vlm_status scale_llama3(float *inv_freq, int64_t pairs, const vlm_json *rope, vlm_error *err) {
+    static const vlm_config_field rows[] = {
+        VLM_REAL(rope_llama3, factor, "factor", 1, 1e6, VLM_REQUIRED),
+        VLM_REAL(rope_llama3, low_freq_factor, "low_freq_factor", 1e-3, 1e6, VLM_REQUIRED),
+        VLM_REAL(rope_llama3, high_freq_factor, "high_freq_factor", 1e-3, 1e6, VLM_REQUIRED),
+        VLM_REAL(rope_llama3, original_max_position_embeddings, "original_max_position_embeddings", 1,
+                 1e9, VLM_REQUIRED),
+    };
+    rope_llama3 c;
+    VTRY(vlm_config_read(&c, rope, WHERE ".rope_parameters", rows, sizeof rows / sizeof rows[0], err));
+    if (c.high_freq_factor <= c.low_freq_factor)
+        return vcore_fail(err, VLM_ERR_CONFIG,
+                          WHERE ".rope_parameters.high_freq_factor: must exceed low_freq_factor");
+    double length = c.original_max_position_embeddings;
+    for (int64_t i = 0; i < pairs; i++) {
+        float wave = 2 * (float)M_PI / inv_freq[i];
+        float smooth = ((float)length / wave - c.low_freq_factor) /
+                       (c.high_freq_factor - c.low_freq_factor);
+        float slow = inv_freq[i] / c.factor;
+        if (wave > length / c.low_freq_factor) inv_freq[i] = slow;
+        else if (wave >= length / c.high_freq_factor)
+            inv_freq[i] = (1 - smooth) * slow + smooth * inv_freq[i];
+    }
+    return VLM_OK;
+}
+
+vlm_status vmodel_text_config_rope(float *inv_freq, const text_config *config, const vlm_json *json,
+                             vlm_error *err) {
+    const vlm_json *rope = vcore_json_get(json, "rope_parameters");
+    if (vcore_json_kind_of(rope) != VCORE_JSON_OBJECT) rope = vcore_json_get(json, "rope_scaling");
+    const vlm_json *type = vcore_json_get(rope, "rope_type");
+    if (!type) type = vcore_json_get(rope, "type");
+    vcore_str name = vcore_str_of("default");
+    double part = 1;
+    vcore_json_string(type, &name);
+    vlm_rope_frequencies(inv_freq, (int)config->head_dim, config->rope_theta);
+    if (vcore_json_real(vlm_json_find(json, "partial_rotary_factor"), &part) ||
+        vcore_json_real(vcore_json_get(rope, "partial_rotary_factor"), &part))
+        if (part != 1)
+            return vcore_fail(err, VLM_ERR_UNSUPPORTED, WHERE ".partial_rotary_factor: only 1 is "
+                              "supported");
+    if (vcore_str_eq(name, vcore_str_of("llama3")))
+        return scale_llama3(inv_freq, config->head_dim / 2, rope, err);
+    if (!vcore_str_eq(name, vcore_str_of("default")) && !vcore_str_eq(name, vcore_str_of("mrope")))
+        return vcore_fail(err, VLM_ERR_UNSUPPORTED, WHERE ".rope_parameters.rope_type: '%.*s' is not "
+                          "supported", (int)(name.n < 60 ? name.n : 60), name.p);
+    return VLM_OK;
+}

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: MIT */
+/* The types of the one decoder: what each takes for absent keys (as the reference's config classes do) and
+ * how it departs from Llama. Final soft-capping of logits is not among the traits: the reference's VLMs on
+ * Gemma 2 do not apply it (docs/REFERENCE.md). */
+#include "models/text/decoder.h"
+
+const text_type vmodel_text_types[] = {
+    { .model_type = "llama",
+      .defaults = { .vocab_size = 32000, .hidden_size = 4096, .intermediate_size = 11008,
+                    .num_hidden_layers = 32, .num_attention_heads = 32, .hidden_act = VLM_ACT_SILU,
+                    .rms_norm_eps = 1e-6f, .rope_theta = 1e4f } },
+    { .model_type = "mistral",
+      .defaults = { .vocab_size = 32000, .hidden_size = 4096, .intermediate_size = 14336,
+                    .num_hidden_layers = 32, .num_attention_heads = 32, .num_key_value_heads = 8,
+                    .hidden_act = VLM_ACT_SILU, .rms_norm_eps = 1e-6f, .rope_theta = 1e4f,
+                    .sliding_window = 4096, .use_sliding_window = true } },
+    { .model_type = "qwen2",
+      .defaults = { .vocab_size = 151936, .hidden_size = 4096, .intermediate_size = 22016,
+                    .num_hidden_layers = 32, .num_attention_heads = 32, .num_key_value_heads = 32,
+                    .hidden_act = VLM_ACT_SILU, .rms_norm_eps = 1e-6f, .rope_theta = 1e4f,
+                    .sliding_window = 4096, .max_window_layers = 28 },
+      .qkv_bias = true },
+    { .model_type = "qwen2_5_vl_text|qwen2_5_vl",
+      .defaults = { .vocab_size = 152064, .hidden_size = 8192, .intermediate_size = 29568,
+                    .num_hidden_layers = 80, .num_attention_heads = 64, .num_key_value_heads = 8,
+                    .hidden_act = VLM_ACT_SILU, .rms_norm_eps = 1e-5f, .rope_theta = 1e6f,
+                    .sliding_window = 4096, .max_window_layers = 80 },
+      .qkv_bias = true,
+      .position_axes = 3 },
+    { .model_type = "gemma",
+      .defaults = { .vocab_size = 256000, .hidden_size = 3072, .intermediate_size = 24576,
+                    .num_hidden_layers = 28, .num_attention_heads = 16, .num_key_value_heads = 16,
+                    .head_dim = 256, .hidden_act = VLM_ACT_GELU_TANH, .rms_norm_eps = 1e-6f,
+                    .rope_theta = 1e4f },
+      .norm_offset = 1,
+      .scaled_embeddings = true },
+    { .model_type = "gemma2",
+      .defaults = { .vocab_size = 256000, .hidden_size = 2304, .intermediate_size = 9216,
+                    .num_hidden_layers = 26, .num_attention_heads = 8, .num_key_value_heads = 4,
+                    .head_dim = 256, .hidden_act = VLM_ACT_GELU_TANH, .rms_norm_eps = 1e-6f,
+                    .rope_theta = 1e4f, .query_pre_attn_scalar = 256, .attn_logit_softcapping = 50,
+                    .sliding_window = 4096, .use_sliding_window = true },
+      .norm_offset = 1,
+      .scaled_embeddings = true,
+      .sandwich_norms = true,
+      .alternating = true },
+    { 0 },
+};
