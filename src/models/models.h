@@ -52,18 +52,6 @@ bool vmodel_alternative(const char **list, vcore_str *out);
 bool vmodel_is_one_of(const char *list, vcore_str name);
 
 /* ---- text decoders and vision towers (text/, vision/): registries keyed by their own model_type ---- */
-/* The first part of every tower. */
-struct vlm_vision {
-    vlm_vision_info info;
-    vlm_tensor (*forward)(vlm_frame *f, const vlm_vision *vision, const vlm_vision_input *input);
-};
-typedef struct vmodel_vision_type {
-    const char *model_type; /* alternatives by '|' */
-    vlm_status (*create)(vlm_vision **out, vlm_build *build, const vlm_json *config,
-                         const struct vmodel_vision_type *type, const char *prefix, vlm_error *err);
-    const void *defaults;   /* the type's own */
-} vmodel_vision_type;
-extern const vmodel_vision_type *const vmodel_builtin_visions[]; /* ended by NULL */
 /* The model_type of a part's config, or fallback; ERR_CONFIG when it is no string. */
 vlm_status vmodel_part_type(vcore_str *out, const vlm_json *config, const char *fallback,
                             const char *where, vlm_error *err);

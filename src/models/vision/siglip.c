@@ -1,0 +1,269 @@
+/* SPDX-License-Identifier: MIT */
+/* The SigLIP tower: patches, learned positions, pre-norm encoder with full attention. Idefics3's variant
+ * differs in its positions only: a picture of any size and with padding takes the position of the place
+ * that a patch has in the whole (NaViT). One picture a call, so that memory stays that of one picture. */
+#include <math.h>
+
+#include "models/vision/vision.h"
+
+typedef struct siglip_config {
+    int64_t hidden_size, intermediate_size, num_hidden_layers, num_attention_heads;
+    int64_t num_channels, image_size, patch_size;
+    int hidden_act;
+    float layer_norm_eps;
+} siglip_config;
+
+typedef struct siglip_layer {
+    vlm_norm layer_norm1, layer_norm2;
+    vlm_linear q_proj, k_proj, v_proj, out_proj;
+    vlm_mlp mlp;
+} siglip_layer;
+
+typedef struct siglip {
+    vlm_vision base;
+    siglip_config config;
+    bool navit;
+    int64_t side; /* patches of a side at image_size */
+    float attention_scale;
+    vlm_linear patch_embedding;
+    vlm_matrix position_embedding;
+    siglip_layer *layers;
+    vlm_norm post_layernorm;
+} siglip;
+
+/* ---- config and weights ---------------------------------------------------------------------------------- */
+#define WHERE "config.json: vision_config"
+#define INT(m, lo, hi) VLM_INT(siglip_config, m, #m, lo, hi, VLM_KEEP)
+static const vlm_config_field fields[] = {
+    INT(hidden_size, 1, 1 << 16),
+    INT(intermediate_size, 1, 1 << 18),
+    INT(num_hidden_layers, 1, 1024),
+    INT(num_attention_heads, 1, 1024),
+    INT(num_channels, 1, 16),
+    INT(image_size, 1, 1 << 14),
+    INT(patch_size, 1, 1024),
+    VLM_NAME(siglip_config, hidden_act, "hidden_act", vlm_activation_names, VLM_KEEP),
+    VLM_REAL(siglip_config, layer_norm_eps, "layer_norm_eps", 0, 1, VLM_KEEP),
+};
+
+enum { D, INNER, CHANNELS, PATCH, POSITIONS, DIMS };
+static const vlm_weight_row layer_rows[] = {
+    VLM_BIND_NORM(siglip_layer, layer_norm1, "encoder.layers.%d.layer_norm1", VLM_ALWAYS, D),
+    VLM_BIND_LINEAR(siglip_layer, q_proj, "encoder.layers.%d.self_attn.q_proj", VLM_ALWAYS, D, D),
+    VLM_BIND_LINEAR(siglip_layer, k_proj, "encoder.layers.%d.self_attn.k_proj", VLM_ALWAYS, D, D),
+    VLM_BIND_LINEAR(siglip_layer, v_proj, "encoder.layers.%d.self_attn.v_proj", VLM_ALWAYS, D, D),
+    VLM_BIND_LINEAR(siglip_layer, out_proj, "encoder.layers.%d.self_attn.out_proj", VLM_ALWAYS, D, D),
+    VLM_BIND_NORM(siglip_layer, layer_norm2, "encoder.layers.%d.layer_norm2", VLM_ALWAYS, D),
+    VLM_BIND_LINEAR(siglip_layer, mlp.fc1, "encoder.layers.%d.mlp.fc1", VLM_ALWAYS, INNER, D),
+    VLM_BIND_LINEAR(siglip_layer, mlp.fc2, "encoder.layers.%d.mlp.fc2", VLM_ALWAYS, D, INNER),
+};
+static const vlm_weight_row tower_rows[] = {
+    VLM_BIND_CONV(siglip, patch_embedding, "embeddings.patch_embedding", VLM_ALWAYS, D, CHANNELS, PATCH,
+                  PATCH),
+    VLM_BIND_MATRIX(siglip, position_embedding, "embeddings.position_embedding", POSITIONS, D),
+    VLM_BIND_NORM(siglip, post_layernorm, "post_layernorm", VLM_ALWAYS, D),
+    VLM_BIND_IGNORED("embeddings.position_ids"),
+    VLM_BIND_IGNORED("head.*"), /* a pooling head that no VLM uses */
+};
+#define COUNT(rows) (sizeof(rows) / sizeof(rows)[0])
+
+static vlm_status check(const siglip_config *c, vlm_error *err) {
+    if (c->hidden_size % c->num_attention_heads != 0)
+        return vcore_fail(err, VLM_ERR_CONFIG,
+                          WHERE ".hidden_size: %lld is no multiple of num_attention_heads %lld",
+                          (long long)c->hidden_size, (long long)c->num_attention_heads);
+    if (c->image_size < c->patch_size)
+        return vcore_fail(err, VLM_ERR_CONFIG, WHERE ".patch_size: %lld exceeds image_size %lld",
+                          (long long)c->patch_size, (long long)c->image_size);
+    return VLM_OK;
+}
+
+static vlm_status bind(siglip *s, vlm_build *build, const char *prefix, vlm_error *err) {
+    const siglip_config *c = &s->config;
+    const vlm_norm norm = { .eps = c->layer_norm_eps };
+    const int64_t dims[DIMS] = { c->hidden_size, c->intermediate_size, c->num_channels, c->patch_size,
+                                 s->side * s->side };
+    vlm_binding at = { .prefix = prefix, .dims = dims };
+    s->post_layernorm = norm;
+    VTRY(vlm_bind(build, s, tower_rows, COUNT(tower_rows), &at, err));
+    for (; at.layer < c->num_hidden_layers; at.layer++) {
+        siglip_layer *layer = &s->layers[at.layer];
+        layer->layer_norm1 = layer->layer_norm2 = norm;
+        layer->mlp.act = (vlm_activation)c->hidden_act;
+        VTRY(vlm_bind(build, layer, layer_rows, COUNT(layer_rows), &at, err));
+    }
+    return VLM_OK;
+}
+
+/* ---- where patches stand --------------------------------------------------------------------------------- */
+/* The patches of a picture. Those that hold picture come first while the encoder works, so that padding is
+ * what lies behind the last of them. */
+typedef struct layout {
+    int64_t rows, columns;
+    int64_t visible;   /* patches that hold picture */
+    int32_t *position; /* [rows * columns] of each patch, in picture order */
+    int32_t *order;    /* [rows * columns] patch at each place of the encoder */
+    int32_t *place;    /* [rows * columns] the inverse of order */
+} layout;
+
+/* Which of `side` equal parts of [0, 1) the start of patch i of n lies in, in the reference's float32. */
+static int64_t bucket(int64_t i, int64_t n, int64_t side) {
+    float at = (float)i * (1.0f / (float)n), limit = (float)(1.0 - 1e-6);
+    int64_t b = 0;
+    if (at > limit) at = limit;
+    while (b + 1 < side && (float)((double)(b + 1) / (double)side) <= at) b++;
+    return b;
+}
+
+/* NaViT: by the place that a patch has among those of the first row and column that hold picture. */
+static void positions_by_place(layout *l, const uint8_t *mask, int64_t side) {
+    int64_t rows = 0, columns = 0;
+    for (int64_t i = 0; i < l->rows; i++) rows += !mask || mask[i * l->columns];
+    for (int64_t i = 0; i < l->columns; i++) columns += !mask || mask[i];
+    for (int64_t i = 0; i < l->rows * l->columns; i++)
+        if (!mask || mask[i])
+            l->position[i] = (int32_t)(bucket(i / l->columns, rows, side) * side +
+                                       bucket(i % l->columns, columns, side));
+}
+
+static void order_patches(layout *l, const uint8_t *mask) {
+    int64_t n = l->rows * l->columns, hidden;
+    for (int64_t i = 0; i < n; i++) l->visible += !mask || mask[i];
+    hidden = l->visible;
+    for (int64_t i = 0, seen = 0; i < n; i++) {
+        int64_t place = !mask || mask[i] ? seen++ : hidden++;
+        l->place[i] = (int32_t)place;
+        l->order[place] = (int32_t)i;
+    }
+}
+
+/* Fills in a layout; free its position, which holds all three lists. */
+static bool plan_layout(layout *l, vlm_frame *f, const siglip *s, const vlm_vision_input *input) {
+    const int64_t *shape = input->pixels.shape, patch = s->config.patch_size;
+    *l = (layout) { .rows = shape[1] / patch, .columns = shape[2] / patch };
+    bool fits = input->pixels.rank == 3 && shape[0] == s->config.num_channels &&
+                l->rows >= 1 && l->columns >= 1 && shape[1] % patch == 0 && shape[2] % patch == 0 &&
+                (s->navit || (l->rows == s->side && l->columns == s->side));
+    if (!fits) {
+        vlm_frame_fail(f, VLM_ERR_PROCESSING,
+                       "vision tower: a picture [%lld, %lld, %lld] does not fit patches of %lld and a "
+                       "side of %lld", (long long)shape[0], (long long)shape[1], (long long)shape[2],
+                       (long long)patch, (long long)s->config.image_size);
+        return false;
+    }
+    size_t n = (size_t)(l->rows * l->columns);
+    if (!(l->position = vcore_alloc_array(3 * n, sizeof *l->position))) {
+        vlm_frame_fail(f, VLM_ERR_MEMORY, "vision tower: out of memory");
+        return false;
+    }
+    l->order = l->position + n;
+    l->place = l->order + n;
+    if (s->navit) positions_by_place(l, input->patch_mask, s->side);
+    else for (size_t i = 0; i < n; i++) l->position[i] = (int32_t)i;
+    order_patches(l, input->patch_mask);
+    if (l->visible == 0)
+        vlm_frame_fail(f, VLM_ERR_PROCESSING, "vision tower: a picture is padding altogether");
+    return l->visible > 0;
+}
+
+/* ---- the forward pass --------------------------------------------------------------------------------------- */
+/* x += out_proj(attention(norm(x))), x [n, dim] */
+static void attention_block(vlm_frame *f, const siglip *s, const siglip_layer *layer, vlm_tensor x,
+                            int64_t visible) {
+    const vlm_linear *const qkv[] = { &layer->q_proj, &layer->k_proj, &layer->v_proj };
+    int64_t heads = s->config.num_attention_heads, dim = s->config.hidden_size;
+    const vlm_attention_desc desc = { .scale = s->attention_scale };
+    const vlm_segment picture = { .length = x.shape[0], .visible = visible };
+    vlm_scope scope = vlm_scope_begin(f);
+    vlm_tensor y[3]; /* q, k, v: [n, dim] */
+    vlm_apply_linears(f, y, vlm_layer_norm(f, x, &layer->layer_norm1), qkv, 3);
+    for (int i = 0; i < 3; i++) y[i] = vlm_reshape3(f, y[i], -1, heads, dim / heads);
+    vlm_tensor a = vlm_attention(f, y[0], y[1], y[2], &picture, 1, &desc);
+    vlm_add_to(f, x, vlm_apply_linear(f, vlm_reshape2(f, a, -1, dim), &layer->out_proj));
+    vlm_scope_end(f, scope);
+}
+
+/* x += mlp(norm(x)), x [n, dim] */
+static void mlp_block(vlm_frame *f, const siglip *s, const siglip_layer *layer, vlm_tensor x) {
+    for (vlm_pieces p = vlm_pieces_of(f, x, s->config.intermediate_size); vlm_pieces_next(&p);)
+        vlm_add_to(f, p.rows,
+                   vlm_apply_mlp(f, vlm_layer_norm(f, p.rows, &layer->layer_norm2), &layer->mlp));
+}
+
+/* Patches to features, both [n, dim] in picture order. */
+static vlm_tensor encode(vlm_frame *f, const siglip *s, vlm_tensor pixels, const layout *l) {
+    const int64_t n = l->rows * l->columns;
+    vlm_tensor x = vlm_apply_linear(f, vlm_patches(f, pixels, s->config.patch_size),
+                                    &s->patch_embedding);
+    vlm_tensor position = vlm_tensor_from(f, VLM_DTYPE_I32, 1, &n, l->position);
+    vlm_add_to(f, x, vlm_embed(f, &s->position_embedding, position));
+    bool padded = l->visible < n;
+    if (padded) x = vlm_gather(f, x, vlm_tensor_from(f, VLM_DTYPE_I32, 1, &n, l->order));
+    for (int64_t i = 0; i < s->config.num_hidden_layers; i++) {
+        attention_block(f, s, &s->layers[i], x, l->visible);
+        mlp_block(f, s, &s->layers[i], x);
+    }
+    if (padded) x = vlm_gather(f, x, vlm_tensor_from(f, VLM_DTYPE_I32, 1, &n, l->place));
+    return vlm_layer_norm(f, x, &s->post_layernorm);
+}
+
+static vlm_tensor forward(vlm_frame *f, const vlm_vision *vision, const vlm_vision_input *input) {
+    const siglip *s = (const siglip *)vision;
+    layout l = { 0 };
+    vlm_tensor y = { 0 };
+    if (vlm_frame_ok(f) && plan_layout(&l, f, s, input)) y = encode(f, s, input->pixels, &l);
+    vcore_free(l.position);
+    return y;
+}
+
+/* ---- building ------------------------------------------------------------------------------------------------ */
+static vlm_status create(vlm_vision **out, vlm_build *build, const vlm_json *json, const char *prefix,
+                         const siglip_config *defaults, bool navit, vlm_error *err) {
+    siglip *s = vlm_build_alloc(build, 1, sizeof *s);
+    if (!s) return vcore_no_memory(err, "vision tower");
+    siglip_config *c = &s->config;
+    *c = *defaults;
+    VTRY(vlm_config_read(c, json, WHERE, fields, COUNT(fields), err));
+    VTRY(check(c, err));
+    s->navit = navit;
+    s->side = c->image_size / c->patch_size;
+    s->attention_scale = (float)(1 / sqrt((double)(c->hidden_size / c->num_attention_heads)));
+    s->layers = vlm_build_alloc(build, (size_t)c->num_hidden_layers, sizeof *s->layers);
+    if (!s->layers) return vcore_no_memory(err, "vision tower");
+    s->base.forward = forward;
+    s->base.info = (vlm_vision_info) { .dim = c->hidden_size, .channels = c->num_channels,
+                                       .image_size = c->image_size, .patch_size = c->patch_size };
+    VTRY(bind(s, build, prefix, err));
+    *out = &s->base;
+    return VLM_OK;
+}
+
+static const siglip_config siglip_defaults = {
+    .hidden_size = 768, .intermediate_size = 3072, .num_hidden_layers = 12, .num_attention_heads = 12,
+    .num_channels = 3, .image_size = 224, .patch_size = 16, .hidden_act = VLM_ACT_GELU_TANH,
+    .layer_norm_eps = 1e-6f,
+};
+static const siglip_config idefics3_defaults = {
+    .hidden_size = 1152, .intermediate_size = 3072, .num_hidden_layers = 12, .num_attention_heads = 16,
+    .num_channels = 3, .image_size = 224, .patch_size = 32, .hidden_act = VLM_ACT_GELU_TANH,
+    .layer_norm_eps = 1e-6f,
+};
+
+static vlm_status create_siglip(vlm_vision **out, vlm_build *build, const vlm_json *config,
+                                const char *prefix, vlm_error *err) {
+    return create(out, build, config, prefix, &siglip_defaults, false, err);
+}
+
+static vlm_status create_idefics3(vlm_vision **out, vlm_build *build, const vlm_json *config,
+                                  const char *prefix, vlm_error *err) {
+    return create(out, build, config, prefix, &idefics3_defaults, true, err);
+}
+
+const vmodel_vision_type vmodel_vision_siglip = {
+    .model_type = "siglip_vision_model",
+    .create = create_siglip,
+};
+const vmodel_vision_type vmodel_vision_idefics3 = {
+    .model_type = "idefics3_vision|idefics3|smolvlm_vision|smolvlm",
+    .create = create_idefics3,
+};
