@@ -125,6 +125,7 @@ static vlm_status build_processor(vlm_context *c, vlm_error *err) {
         .config = vcore_json_root(f->config),
         .config_text = f->config_text,
         .tokenizer = c->tokenizer,
+        .arena = c->arena,
     };
     return c->processor_type->create(&c->processor, &build, err);
 }

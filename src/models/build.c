@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* What a model constructor works with: the config, memory that lives as long as the model, and the
  * account of which tensors of the checkpoint were used. Weights are bound in bind.c. */
+#include <stdio.h>
+
 #include "models/models.h"
 
 vlm_status vmodel_build_new(vlm_build **out, const vmodel_build_args *args, vlm_error *err) {
@@ -36,6 +38,19 @@ const char *vlm_build_config_text(const vlm_build *build) {
 
 void *vlm_build_alloc(vlm_build *build, size_t count, size_t size) {
     return vcore_arena_array(build->args.arena, count, size);
+}
+
+void *vlm_processor_alloc(const vlm_processor_build *build, size_t count, size_t size) {
+    return vcore_arena_array(build->arena, count, size);
+}
+
+vlm_status vlm_fail(vlm_error *err, vlm_status code, const char *fmt, ...) {
+    vlm_error e;
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(e.message, sizeof e.message, fmt, args);
+    va_end(args);
+    return vcore_fail(err, code, "%s", e.message);
 }
 
 const vmodel_usage *vmodel_build_usage(const vlm_build *b) {

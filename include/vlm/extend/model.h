@@ -239,7 +239,10 @@ typedef struct vlm_processor_build {
     const vlm_json *config;                /**< config.json */
     const char *config_text;               /**< verbatim config.json */
     const vlm_tokenizer *tokenizer;
+    void *arena;
 } vlm_processor_build;
+/** Zeroed memory that lives as long as the processor; NULL: no memory. */
+VLM_API void *vlm_processor_alloc(const vlm_processor_build *build, size_t count, size_t size);
 
 /** A picture or a video to plan for: sizes only. */
 typedef struct vlm_media_item {
