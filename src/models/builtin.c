@@ -1,11 +1,15 @@
 /* SPDX-License-Identifier: MIT */
-/* The built-in families: one line each. */
+/* The built-in families: one line each, MODEL for a model type, PROCESSOR for a processor class. */
 #include "models/models.h"
 
-const vlm_model_type *const vmodel_builtin[] = {
-    NULL,
-};
+#define FAMILIES(MODEL, PROCESSOR)                                                                     \
+    MODEL(vmodel_idefics3) PROCESSOR(vmodel_idefics3_processor) PROCESSOR(vmodel_smolvlm_processor)
 
-const vlm_processor_type *const vmodel_builtin_processors[] = {
-    NULL,
-};
+#define DECLARE_MODEL(name) extern const vlm_model_type name;
+#define DECLARE_PROCESSOR(name) extern const vlm_processor_type name;
+FAMILIES(DECLARE_MODEL, DECLARE_PROCESSOR)
+
+#define LIST(name) &name,
+#define SKIP(name)
+const vlm_model_type *const vmodel_builtin[] = { FAMILIES(LIST, SKIP) NULL };
+const vlm_processor_type *const vmodel_builtin_processors[] = { FAMILIES(SKIP, LIST) NULL };

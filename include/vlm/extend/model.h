@@ -145,7 +145,8 @@ typedef struct vlm_vision vlm_vision;
 /** Input of a tower; each type says which fields it reads. */
 typedef struct vlm_vision_input {
     vlm_tensor pixels;          /**< one picture [channels, height, width], or [patches, values] with grids */
-    const uint8_t *patch_mask;  /**< host [grid_h, grid_w], 1 where a patch holds picture; NULL: all do */
+    const int64_t *pixel_mask;  /**< host [height, width], nonzero where there is picture; NULL: everywhere.
+                                     A patch counts when any of its pixels does */
     const int64_t *grids;       /**< host [n_grids][3]: time, height, width in patches */
     int n_grids;
 } vlm_vision_input;

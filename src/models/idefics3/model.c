@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Idefics3, SmolVLM and SmolVLM2: a SigLIP tower with NaViT positions, pixel shuffle and one linear layer,
  * a Llama decoder. A picture comes as views (tiles and the whole), each of the same number of tokens. */
-#include <string.h>
-
 #include "vlm/extend.h"
 
 typedef struct idefics3 {
@@ -87,19 +85,6 @@ static bool is_padding(const views *v, int64_t view) {
     return true;
 }
 
-/* A patch counts when any of its pixels does. Returns NULL when all do. @param out [rows * columns] */
-static const uint8_t *patch_mask(uint8_t *out, const views *v, int64_t view) {
-    if (!v->mask) return NULL;
-    const int64_t *m = v->mask + view * v->height * v->width;
-    bool all = true;
-    memset(out, 0, (size_t)(v->rows * v->columns));
-    for (int64_t y = 0; y < v->rows * v->patch; y++)
-        for (int64_t x = 0; x < v->columns * v->patch; x++)
-            if (m[y * v->width + x] != 0) out[y / v->patch * v->columns + x / v->patch] = 1;
-    for (int64_t i = 0; i < v->rows * v->columns; i++) all = all && out[i];
-    return all ? NULL : out;
-}
-
 static vlm_status read_views(views *v, const idefics3 *m, const vlm_prepared *prepared,
                              vlm_error *err) {
     const vlm_vision_info *vision = vlm_vision_get_info(m->vision);
@@ -125,12 +110,10 @@ static vlm_status read_views(views *v, const idefics3 *m, const vlm_prepared *pr
 
 /* One view: tower, pixel shuffle, projection. @return [tokens, text dim] */
 static vlm_tensor view_features(vlm_frame *f, const idefics3 *m, const views *v, int64_t view) {
-    uint8_t *mask = vlm_scratch(f, (size_t)(v->rows * v->columns));
     const int64_t shape[] = { v->channels, v->height, v->width };
-    if (!mask) return (vlm_tensor) { 0 };
     const vlm_vision_input input = {
         .pixels = vlm_tensor_view(f, VLM_DTYPE_F32, 3, shape, pixels_of(v, view)),
-        .patch_mask = patch_mask(mask, v, view),
+        .pixel_mask = v->mask ? v->mask + view * v->height * v->width : NULL,
     };
     vlm_tensor x = vlm_vision_forward(f, m->vision, &input); /* [patches, vision dim] */
     x = vlm_pixel_shuffle(f, x, v->rows, v->columns, m->scale_factor);
@@ -154,6 +137,10 @@ static int features(vlm_frame *f, const void *model, const vlm_prepared *prepare
         vlm_scope scope = vlm_scope_begin(f);
         vlm_copy_to(f, vlm_rows(f, all, kept++ * tokens, tokens), view_features(f, m, &v, i));
         vlm_scope_end(f, scope);
+    }
+    if (kept == 0) {
+        vlm_frame_fail(f, VLM_ERR_PROCESSING, "prepared input: 'pixel_values' holds nothing but zeros");
+        return 0;
     }
     out[0] = (vlm_features) { .token_id = (uint32_t)m->image_token_id,
                               .rows = vlm_rows(f, all, 0, kept * tokens),

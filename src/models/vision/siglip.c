@@ -126,6 +126,14 @@ static void positions_by_place(layout *l, const uint8_t *mask, int64_t side) {
                                        bucket(i % l->columns, columns, side));
 }
 
+/* Which patches hold picture: those with any pixel that does. @param held [rows * columns], zeroed */
+static void find_held(uint8_t *held, const layout *l, const int64_t *pixel_mask, int64_t width,
+                      int64_t patch) {
+    for (int64_t y = 0; y < l->rows * patch; y++)
+        for (int64_t x = 0; x < l->columns * patch; x++)
+            if (pixel_mask[y * width + x] != 0) held[y / patch * l->columns + x / patch] = 1;
+}
+
 static void order_patches(layout *l, const uint8_t *mask) {
     int64_t n = l->rows * l->columns, hidden;
     for (int64_t i = 0; i < n; i++) l->visible += !mask || mask[i];
@@ -137,7 +145,7 @@ static void order_patches(layout *l, const uint8_t *mask) {
     }
 }
 
-/* Fills in a layout; free its position, which holds all three lists. */
+/* Fills in a layout; free its position, which holds all lists. */
 static bool plan_layout(layout *l, vlm_frame *f, const siglip *s, const vlm_vision_input *input) {
     const int64_t *shape = input->pixels.shape, patch = s->config.patch_size;
     *l = (layout) { .rows = shape[1] / patch, .columns = shape[2] / patch };
@@ -152,15 +160,17 @@ static bool plan_layout(layout *l, vlm_frame *f, const siglip *s, const vlm_visi
         return false;
     }
     size_t n = (size_t)(l->rows * l->columns);
-    if (!(l->position = vcore_alloc_array(3 * n, sizeof *l->position))) {
+    if (!(l->position = vcore_alloc_array(4 * n, sizeof *l->position))) {
         vlm_frame_fail(f, VLM_ERR_MEMORY, "vision tower: out of memory");
         return false;
     }
     l->order = l->position + n;
     l->place = l->order + n;
-    if (s->navit) positions_by_place(l, input->patch_mask, s->side);
+    uint8_t *held = input->pixel_mask ? (uint8_t *)(l->place + n) : NULL;
+    if (held) find_held(held, l, input->pixel_mask, shape[2], patch);
+    if (s->navit) positions_by_place(l, held, s->side);
     else for (size_t i = 0; i < n; i++) l->position[i] = (int32_t)i;
-    order_patches(l, input->patch_mask);
+    order_patches(l, held);
     if (l->visible == 0)
         vlm_frame_fail(f, VLM_ERR_PROCESSING, "vision tower: a picture is padding altogether");
     return l->visible > 0;

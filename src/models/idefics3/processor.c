@@ -1,0 +1,418 @@
+/* SPDX-License-Identifier: MIT */
+/* Processor classes Idefics3Processor and SmolVLMProcessor: a picture becomes tiles and a view of the whole,
+ * a video becomes frames, each with its row of <image> tokens. Sizes follow Idefics3ImageProcessorPil, in
+ * float64 as Python computes them; docs/REFERENCE.md tells the steps. */
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "vlm/extend.h"
+
+/* Sides above this are scaled down after the first resize. */
+enum { LARGEST_SIDE = 4096, MOST_TOKENS = 1 << 20 };
+
+/* How pictures of one kind are made: of the image processor's config or of the video processor's. */
+typedef struct recipe {
+    bool do_resize, do_image_splitting, do_pad;
+    int64_t longest_edge;    /* 0: height and width say the size */
+    int64_t height, width;
+    int64_t max_image_size;  /* side of a view */
+    vlm_pixel_rules rules;
+} recipe;
+
+typedef struct processor {
+    bool takes_video;
+    int64_t image_seq_len;
+    recipe image, video;
+} processor;
+
+/* The sizes that a picture goes through. */
+typedef struct geometry {
+    const recipe *how;
+    vlm_size first;      /* after the first resize */
+    vlm_size second;     /* of which tiles are cut; the size of a view when there are none */
+    int64_t rows, cols;  /* of tiles; 0: the picture is one view */
+    int64_t views;
+} geometry;
+
+/* ---- config ------------------------------------------------------------------------------------------------- */
+#define COUNT(a) (sizeof(a) / sizeof(a)[0])
+static const vlm_config_field recipe_fields[] = {
+    VLM_BOOL(recipe, do_resize, "do_resize", true),
+    VLM_BOOL(recipe, do_image_splitting, "do_image_splitting", true),
+    VLM_BOOL(recipe, do_pad, "do_pad", true),
+    VLM_INT(recipe, longest_edge, "size.longest_edge", 1, 1 << 15, 0),
+    VLM_INT(recipe, height, "size.height", 1, 1 << 13, 0),
+    VLM_INT(recipe, width, "size.width", 1, 1 << 13, 0),
+    VLM_INT(recipe, max_image_size, "max_image_size.longest_edge", 1, LARGEST_SIDE, 364),
+};
+static const vlm_config_field processor_fields[] = {
+    VLM_INT(processor, image_seq_len, "image_seq_len", 1, 1 << 14, 169),
+};
+static const vlm_pixel_rules default_rules = {
+    .resample = VLM_FILTER_LANCZOS, .do_rescale = true, .do_normalize = true,
+    .rescale_factor = 1.0 / 255, .mean = { 0.5, 0.5, 0.5 }, .std = { 0.5, 0.5, 0.5 },
+};
+
+static vlm_status read_recipe(recipe *out, const vlm_json *config, const char *where, vlm_error *err) {
+    vlm_status status = vlm_config_read(out, config, where, recipe_fields, COUNT(recipe_fields), err);
+    if (status < 0) return status;
+    if (out->longest_edge == 0 && !vlm_json_find(config, "size")) out->longest_edge = 4 * 364;
+    if (out->longest_edge == 0 && (out->height == 0 || out->width == 0))
+        return vlm_fail(err, VLM_ERR_CONFIG, "%s.size: must have longest_edge, or height and width",
+                        where);
+    return vlm_pixel_rules_read(&out->rules, config, where, &default_rules, err);
+}
+
+/* A video processor without "size" takes the one for sampled videos. */
+static vlm_status read_video_recipe(recipe *out, const vlm_json *config, vlm_error *err) {
+    static const vlm_config_field sampled[] = {
+        VLM_INT(recipe, longest_edge, "video_sampling.video_size.longest_edge", 1, 1 << 15, VLM_KEEP),
+    };
+    vlm_status status = read_recipe(out, config, "video processor", err);
+    if (status == VLM_OK && !vlm_json_find(config, "size"))
+        status = vlm_config_read(out, config, "video processor", sampled, COUNT(sampled), err);
+    out->do_image_splitting = false;
+    return status;
+}
+
+static vlm_status create_any(void **out, const vlm_processor_build *build, bool takes_video,
+                             vlm_error *err) {
+    processor *p = vlm_processor_alloc(build, 1, sizeof *p);
+    if (!p) return vlm_fail(err, VLM_ERR_MEMORY, "%s: out of memory", build->processor_class);
+    p->takes_video = takes_video;
+    const vlm_json *config = vlm_json_find(build->processor_config, "image_seq_len")
+                                 ? build->processor_config : build->preprocessor_config;
+    vlm_status status = vlm_config_read(p, config, "processor", processor_fields,
+                                        COUNT(processor_fields), err);
+    if (status == VLM_OK) status = read_recipe(&p->image, build->image_config, "image processor", err);
+    if (status == VLM_OK && takes_video) status = read_video_recipe(&p->video, build->video_config, err);
+    if (status == VLM_OK) *out = p;
+    return status;
+}
+
+static vlm_status create_idefics3(void **out, const vlm_processor_build *build, vlm_error *err) {
+    return create_any(out, build, false, err);
+}
+
+static vlm_status create_smolvlm(void **out, const vlm_processor_build *build, vlm_error *err) {
+    return create_any(out, build, true, err);
+}
+
+static const char *placeholder(const void *self, bool video) {
+    if (!video) return "<image>";
+    return ((const processor *)self)->takes_video ? "<video>" : NULL;
+}
+
+/* ---- sizes -------------------------------------------------------------------------------------------------- */
+static int64_t at_least_one(int64_t x) {
+    return x > 1 ? x : 1;
+}
+
+static int64_t round_up(int64_t x, int64_t to) {
+    return (x + to - 1) / to * to;
+}
+
+/* Step 1: the longer side becomes `edge`, the other follows the aspect ratio and is even. */
+static vlm_size scale_to_edge(vlm_size size, int64_t edge) {
+    int64_t w = size.width, h = size.height;
+    double aspect = (double)w / (double)h;
+    if (w >= h) w = edge, h = (int64_t)((double)w / aspect), h += h % 2;
+    else h = edge, w = (int64_t)((double)h * aspect), w += w % 2;
+    w = at_least_one(w);
+    h = at_least_one(h);
+    aspect = (double)w / (double)h;
+    if (w >= h && w > LARGEST_SIDE) w = LARGEST_SIDE, h = (int64_t)((double)w / aspect);
+    else if (h > w && h > LARGEST_SIDE) h = LARGEST_SIDE, w = (int64_t)((double)h * aspect);
+    return (vlm_size) { (uint32_t)at_least_one(w), (uint32_t)at_least_one(h) };
+}
+
+/* Step 2: both sides become multiples of a view's side; 0 where nothing of a side is left. */
+static vlm_size scale_to_tiles(vlm_size size, int64_t side) {
+    int64_t w = size.width, h = size.height;
+    double aspect = (double)w / (double)h;
+    if (w >= h) w = round_up(w, side), h = round_up((int64_t)((double)w / aspect), side);
+    else h = round_up(h, side), w = round_up((int64_t)((double)h * aspect), side);
+    return (vlm_size) { (uint32_t)w, (uint32_t)h };
+}
+
+static vlm_status measure(geometry *g, const recipe *how, vlm_size size, vlm_error *err) {
+    int64_t side = how->max_image_size;
+    *g = (geometry) { .how = how, .first = size, .views = 1 };
+    if (how->do_resize && how->longest_edge) g->first = scale_to_edge(size, how->longest_edge);
+    else if (how->do_resize) g->first = (vlm_size) { (uint32_t)how->width, (uint32_t)how->height };
+    g->second = (vlm_size) { (uint32_t)side, (uint32_t)side };
+    if (!how->do_image_splitting) return VLM_OK;
+    g->second = scale_to_tiles(g->first, side);
+    if (g->second.width == 0 || g->second.height == 0)
+        return vlm_fail(err, VLM_ERR_IMAGE_PROCESSING, "a picture of %u x %u is too narrow for tiles",
+                        size.width, size.height);
+    if (g->second.height > side || g->second.width > side) {
+        g->rows = g->second.height / side;
+        g->cols = g->second.width / side;
+        g->views = g->rows * g->cols + 1;
+    }
+    return VLM_OK;
+}
+
+/* ---- prompt text ---------------------------------------------------------------------------------------------- */
+#define AROUND "<fake_token_around_image>"
+#define GLOBAL "<global-img>"
+#define IMAGE "<image>"
+
+/* Text that grows in a buffer made large enough beforehand. */
+typedef struct text {
+    char *p;
+    size_t n, capacity;
+} text;
+
+static void add(text *t, const char *s) {
+    size_t n = strlen(s);
+    if (n < t->capacity - t->n) memcpy(t->p + t->n, s, n + 1), t->n += n;
+}
+
+/* One view: what introduces it, then its image tokens. */
+static void add_view(text *t, const char *name, int64_t image_seq_len) {
+    add(t, AROUND);
+    add(t, name);
+    for (int64_t i = 0; i < image_seq_len; i++) add(t, IMAGE);
+}
+
+enum { VIEW_TEXT = sizeof AROUND * 2 + 64 }; /* more than a view's text beside its image tokens */
+
+/* Room for `views` views and `more` bytes. */
+static bool text_new(text *t, vlm_plan *plan, int64_t views, int64_t image_seq_len, size_t more) {
+    size_t view = VIEW_TEXT + (sizeof IMAGE - 1) * (size_t)image_seq_len;
+    *t = (text) { .capacity = (size_t)views * view + more + 1 };
+    t->p = vlm_plan_alloc(plan, t->capacity, 1);
+    return t->p != NULL;
+}
+
+static char *picture_text(vlm_plan *plan, const geometry *g, int64_t image_seq_len) {
+    text t;
+    char name[64];
+    if (!text_new(&t, plan, g->views, image_seq_len, 0)) return NULL;
+    for (int64_t row = 1; row <= g->rows; row++) {
+        for (int64_t col = 1; col <= g->cols; col++) {
+            snprintf(name, sizeof name, "<row_%lld_col_%lld>", (long long)row, (long long)col);
+            add_view(&t, name, image_seq_len);
+        }
+        add(&t, "\n");
+    }
+    if (g->rows > 0) add(&t, "\n");
+    add_view(&t, GLOBAL, image_seq_len);
+    add(&t, AROUND);
+    return t.p;
+}
+
+/* n in English, as num2words says it. 0 < n < 1,000,000; out has room for 120 bytes. */
+static void number_words(char *out, int64_t n) {
+    static const char *const small[] = {
+        "", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven",
+        "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen",
+    };
+    static const char *const tens[] = { "", "", "twenty", "thirty", "forty", "fifty", "sixty",
+                                        "seventy", "eighty", "ninety" };
+    if (n >= 1000) {
+        number_words(out, n / 1000);
+        out += strlen(out);
+        n %= 1000;
+        out += sprintf(out, " thousand%s", n == 0 ? "" : n < 100 ? " and " : ", ");
+    }
+    if (n >= 100) {
+        out += sprintf(out, "%s hundred%s", small[n / 100], n % 100 ? " and " : "");
+        n %= 100;
+    }
+    if (n >= 20) sprintf(out, "%s%s%s", tens[n / 10], n % 10 ? "-" : "", small[n % 10]);
+    else strcpy(out, small[n]);
+}
+
+/* Seconds as Python's timedelta writes them: "0:00:02", "1 day, 3:04:05". */
+static void duration_words(char *out, size_t bytes, int64_t seconds) {
+    int64_t days = seconds / 86400, rest = seconds % 86400;
+    int n = days ? snprintf(out, bytes, "%lld day%s, ", (long long)days, days == 1 ? "" : "s") : 0;
+    snprintf(out + n, bytes - (size_t)n, "%lld:%02lld:%02lld", (long long)(rest / 3600),
+             (long long)(rest / 60 % 60), (long long)(rest % 60));
+}
+
+static char *video_text(vlm_plan *plan, const vlm_media_item *item, int64_t image_seq_len) {
+    /* Without a rate the reference takes 24 frames a second and the last frame's time as duration. */
+    double fps = item->fps > 0 ? item->fps : 24;
+    int64_t seconds = (int64_t)((double)(item->fps > 0 ? item->frames : item->frames - 1) / fps);
+    char count[120], duration[64], line[300];
+    text t;
+    if (!text_new(&t, plan, item->frames, image_seq_len, sizeof line)) return NULL;
+    number_words(count, item->frames);
+    duration_words(duration, sizeof duration, seconds);
+    snprintf(line, sizeof line,
+             "You are provided the following series of %s frames from a %s [H:MM:SS] video.\n", count,
+             duration);
+    add(&t, line);
+    for (int64_t i = 0; i < item->frames; i++) {
+        double second = (double)i / fps;
+        snprintf(line, sizeof line, "\nFrame from %02lld:%02lld:", (long long)floor(second / 60),
+                 (long long)fmod(second, 60));
+        add(&t, line);
+        add_view(&t, GLOBAL, image_seq_len);
+        add(&t, AROUND);
+    }
+    add(&t, "\n\n");
+    return t.p;
+}
+
+/* ---- plan --------------------------------------------------------------------------------------------------------- */
+static vlm_status plan_item(const processor *p, vlm_plan *plan, size_t i, vlm_error *err) {
+    const vlm_media_item *item = &plan->media[i];
+    geometry *g = vlm_plan_alloc(plan, 1, sizeof *g);
+    if (!g) return vlm_fail(err, VLM_ERR_MEMORY, "plan: out of memory");
+    vlm_status status = measure(g, item->video ? &p->video : &p->image, item->size, err);
+    if (status < 0) return status;
+    if (item->video) g->views = item->frames;
+    if (g->views < 1 || g->views > MOST_TOKENS / p->image_seq_len)
+        return vlm_fail(err, VLM_ERR_LIMIT, "%lld views of %lld tokens are too many",
+                        (long long)g->views, (long long)p->image_seq_len);
+    if (item->video && item->fps > 0 && (double)item->frames / item->fps > 1e13)
+        return vlm_fail(err, VLM_ERR_VIDEO_PROCESSING, "a video of %g frames a second is too long",
+                        item->fps);
+    char *words = item->video ? video_text(plan, item, p->image_seq_len)
+                              : picture_text(plan, g, p->image_seq_len);
+    if (!words) return vlm_fail(err, VLM_ERR_MEMORY, "plan: out of memory");
+    plan->items[i] = (vlm_plan_item) { words, g->views * p->image_seq_len, g };
+    return VLM_OK;
+}
+
+static vlm_status plan(const void *self, vlm_plan *out, vlm_error *err) {
+    for (size_t i = 0; i < out->n; i++) {
+        vlm_status status = plan_item(self, out, i, err);
+        if (status < 0) return status;
+    }
+    return VLM_OK;
+}
+
+/* ---- pixels --------------------------------------------------------------------------------------------------------- */
+/* The arrays being filled, [lists, longest, 3, side, side]: the views of all pictures, or a list of frames
+ * per video, the shorter ones padded with zeros. */
+typedef struct canvas {
+    float *pixels;
+    int64_t *mask;     /* NULL when the config wants none */
+    int64_t side, lists, longest;
+} canvas;
+
+static vlm_status canvas_new(canvas *c, const vlm_plan *plan, vlm_prepared *prepared, vlm_error *err) {
+    const geometry *first = plan->items[0].geometry;
+    *c = (canvas) { .side = first->how->max_image_size, .lists = 1 };
+    for (size_t i = 0; i < plan->n; i++) {
+        int64_t views = ((const geometry *)plan->items[i].geometry)->views;
+        if (!plan->media[0].video) c->longest += views;
+        else if (views > c->longest) c->longest = views;
+    }
+    if (plan->media[0].video) c->lists = (int64_t)plan->n;
+    const int64_t shape[] = { c->lists, c->longest, 3, c->side, c->side };
+    const int64_t mask_shape[] = { c->lists, c->longest, c->side, c->side };
+    void *pixels, *mask = NULL;
+    vlm_status status = vlm_prepared_add(prepared, "pixel_values", VLM_DTYPE_F32, 5, shape, &pixels, err);
+    if (status == VLM_OK && first->how->do_pad)
+        status = vlm_prepared_add(prepared, "pixel_attention_mask", VLM_DTYPE_I64, 4, mask_shape, &mask,
+                                  err);
+    if (status < 0) return status;
+    c->pixels = pixels;
+    c->mask = mask;
+    return VLM_OK;
+}
+
+/* A side x side square of an image becomes view number `view`. */
+static void put_view(canvas *c, int64_t view, const vlm_image *image, int64_t x, int64_t y,
+                     const recipe *how) {
+    size_t side = (size_t)c->side, area = side * side;
+    const vlm_size size = { (uint32_t)side, (uint32_t)side };
+    vlm_pixels_planar(c->pixels + (size_t)view * 3 * area, side, area, image, (uint32_t)x, (uint32_t)y,
+                      size, &how->rules);
+    for (size_t i = 0; c->mask && i < area; i++) c->mask[(size_t)view * area + i] = 1;
+}
+
+/* Replaces *image, which is owned, by itself in another size. */
+static vlm_status resize(vlm_image **image, vlm_size size, const recipe *how, vlm_error *err) {
+    vlm_image *resized;
+    vlm_status status = vlm_image_resize(&resized, *image, size, how->rules.resample, err);
+    if (status < 0) return status;
+    vlm_image_free(*image);
+    *image = resized;
+    return VLM_OK;
+}
+
+/* Cuts the tiles of a picture of the second size and adds the view of the whole. */
+static vlm_status put_picture(canvas *c, int64_t view, vlm_image **image, const geometry *g,
+                              vlm_error *err) {
+    for (int64_t row = 0; row < g->rows; row++)
+        for (int64_t col = 0; col < g->cols; col++)
+            put_view(c, view++, *image, col * c->side, row * c->side, g->how);
+    const vlm_size whole = { (uint32_t)c->side, (uint32_t)c->side };
+    vlm_status status = g->rows ? resize(image, whole, g->how, err) : VLM_OK;
+    if (status == VLM_OK) put_view(c, view, *image, 0, 0, g->how);
+    return status;
+}
+
+static vlm_status fill_picture(canvas *c, int64_t view, const vlm_image *source, const geometry *g,
+                               vlm_error *err) {
+    vlm_image *image;
+    vlm_status status = vlm_image_resize(&image, source, g->first, g->how->rules.resample, err);
+    if (status < 0) return status;
+    status = resize(&image, g->second, g->how, err);
+    if (status == VLM_OK) status = put_picture(c, view, &image, g, err);
+    vlm_image_free(image);
+    return status;
+}
+
+static vlm_status fill(const void *self, const vlm_plan *plan, const vlm_media *media,
+                       vlm_prepared *prepared, vlm_error *err) {
+    (void)self;
+    canvas c;
+    if (plan->n == 0) return VLM_OK;
+    vlm_status status = canvas_new(&c, plan, prepared, err);
+    int64_t view = 0;
+    const vlm_image *const *frame = media->frames;
+    for (size_t i = 0; i < plan->n && status == VLM_OK; i++) {
+        const geometry *g = plan->items[i].geometry;
+        bool video = plan->media[i].video;
+        if (video) view = (int64_t)i * c.longest;
+        for (int64_t k = 0; k < plan->media[i].frames && status == VLM_OK; k++) {
+            status = fill_picture(&c, view, *frame++, g, err);
+            view += video ? 1 : g->views;
+        }
+    }
+    return status;
+}
+
+/* ---- the classes ---------------------------------------------------------------------------------------------------- */
+/* What the reference renders chats that hold a video with, whatever the checkpoint's template. */
+static const char video_template[] =
+    "<|im_start|>{% for message in messages %}"
+    "{{ message.role | capitalize }}{{ ':' if message.content[0].type == 'image' else ': ' }}"
+    "{% for part in message.content %}"
+    "{% if part.type == 'text' %}{{ part.text }}"
+    "{% elif part.type == 'image' %}{{ '<image>' }}"
+    "{% elif part.type == 'video' %}{{ '<video>' }}{% endif %}"
+    "{% endfor %}{{ '<end_of_utterance>\\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ 'Assistant:' }}{% endif %}";
+
+const vlm_processor_type vmodel_idefics3_processor = {
+    .processor_class = "Idefics3Processor",
+    .create = create_idefics3,
+    .placeholder = placeholder,
+    .add_special_tokens = true,
+    .extra_eos = "<end_of_utterance>",
+    .plan = plan,
+    .fill = fill,
+};
+
+const vlm_processor_type vmodel_smolvlm_processor = {
+    .processor_class = "SmolVLMProcessor",
+    .create = create_smolvlm,
+    .placeholder = placeholder,
+    .video_chat_template = video_template,
+    .add_special_tokens = true,
+    .single_media_type = true,
+    .extra_eos = "<end_of_utterance>",
+    .plan = plan,
+    .fill = fill,
+};
