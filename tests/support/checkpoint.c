@@ -27,7 +27,8 @@ typedef struct {
     int64_t shape[RANK]; /* as drawn */
     int axes[RANK];      /* stored axis i is drawn axis axes[i] */
     size_t count;
-    int offset, exponent, range;
+    float offset;
+    int exponent, range;
 } entry;
 
 typedef struct {
@@ -74,14 +75,14 @@ static uint64_t fnv1a64(const char *text) {
     return h;
 }
 
-void tcheckpoint_values(float *out, size_t count, const char *name, uint64_t seed, int offset,
+void tcheckpoint_values(float *out, size_t count, const char *name, uint64_t seed, float offset,
                         int exponent, int range) {
     uint64_t key = mix(fnv1a64(name) ^ seed);
     float scale = ldexpf(1.0f, exponent);
     for (size_t i = 0; i < count; i++) {
         uint64_t h = mix(key + (i + 1) * 0x9E3779B97F4A7C15u);
         int64_t k = (int64_t)(((h >> 32) * (uint64_t)(2 * range + 1)) >> 32) - range;
-        out[i] = (float)offset + (float)k * scale;
+        out[i] = offset + (float)k * scale;
     }
 }
 
@@ -143,7 +144,7 @@ static void read_shape(entry *e, json_object *row) {
 static void read_tensor(entry *e, json_object *row, tcheckpoint_names names) {
     read_shape(e, row);
     e->drawn = e->name = string(row, "name");
-    e->offset = (int)integer(row, "offset");
+    e->offset = (float)json_object_get_double(json_object_object_get(row, "offset"));
     e->exponent = (int)integer(row, "exponent");
     e->range = (int)integer(row, "range");
     if (CONVENTIONS[names])

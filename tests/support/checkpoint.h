@@ -44,7 +44,7 @@ void tcheckpoint_remove(const char *dir);
  * tensor's canonical name and the index: key = mix(fnv1a64(name) ^ seed), h = mix(key + (i + 1) *
  * 0x9E3779B97F4A7C15), k = ((h >> 32) * (2 * range + 1) >> 32) - range, mix being SplitMix64's
  * finaliser. */
-void tcheckpoint_values(float *out, size_t count, const char *name, uint64_t seed, int offset,
+void tcheckpoint_values(float *out, size_t count, const char *name, uint64_t seed, float offset,
                         int exponent, int range);
 
 /* A path, "dir/name"; owned by the caller. */

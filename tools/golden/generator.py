@@ -8,8 +8,8 @@ No weights are stored: element i of the tensor with canonical name N is
     k     = ((h >> 32) * (2 * range + 1) >> 32) - range    an integer in [-range, range]
     value = offset + k * 2^exponent
 
-with mix the finaliser of SplitMix64. range is at most 127 with offset 0, at most 31 with offset 1 and exponent -7, so
-that every value is exact in bfloat16, float16 and float32, and one golden serves the three kinds of checkpoint.
+with mix the finaliser of SplitMix64. The offset is a multiple of 2^exponent and |offset| / 2^exponent + range is below 256, so that
+every value is exact in bfloat16, float16 and float32, and one golden serves the three kinds of checkpoint.
 """
 
 from __future__ import annotations
@@ -42,16 +42,16 @@ def mix(z: np.ndarray) -> np.ndarray:
 class Draw:
     """How the values of one tensor are drawn: offset + k * 2^exponent, k uniform in [-range, range]."""
 
-    offset: int
+    offset: float
     exponent: int
     range: int
 
     @staticmethod
-    def of_std(std: float) -> Draw:
-        """Values around 0 with about the given standard deviation (range between 64 and 127)."""
+    def of_std(std: float, offset: float = 0) -> Draw:
+        """Values around an offset with about the given standard deviation (range between 64 and 127, or less)."""
         width = std * math.sqrt(3)
-        exponent = math.ceil(math.log2(width / 127))
-        return Draw(0, exponent, round(width / 2.0**exponent))
+        exponent = math.ceil(math.log2(max(width / 127, (width + abs(offset)) / 255)))
+        return Draw(offset, exponent, round(width / 2.0**exponent))
 
     @staticmethod
     def of_norm(offset: int) -> Draw:

@@ -10,19 +10,30 @@ from .common import PICTURES, Case, Variant, linear, norm, spread, write_json
 from .generator import Draw
 
 DRAWS = [
+    (r"down_proj\.weight$", linear(16)),
     (r"vision_tower.*(layer_norm\d|post_layernorm)\.weight$", norm(1)),
     (r"language_model\.norm\.weight$", lambda shape: Draw(3, -5, 31)),
     (r"layernorm\.weight$", norm(0)),
     (r"position_embedding\.weight$", spread(0.6)),
     (r"patch_embedding\.weight$", linear(2.5)),
-    (r"embed_tokens\.weight$", spread(0.03)),
+    # Embeddings and features share a direction that the gates answer with about -2, where the GELUs differ most.
+    (r"embed_tokens\.weight$", lambda shape: Draw.of_std(0.03, 2.0**-5)),
+    (r"multi_modal_projector\.linear\.bias$", lambda shape: Draw.of_std(0.2, 0.5)),
+    (r"gate_proj\.weight$", lambda shape: Draw.of_std(0.08, -(2.0**-3))),
     (r"language_model.*(q_proj|k_proj)\.weight$", linear(2.6)),
     (r"(q_proj|k_proj)\.weight$", linear(1.8)),
-    (r"(v_proj|o_proj|out_proj|fc1|fc2)\.weight$", linear(1.4)),
-    (r"(gate_proj|up_proj|down_proj)\.weight$", linear(1.5)),
+    # fc1 works around -2, where the GELUs differ most for what they give.
+    (r"fc1\.weight$", linear(0.8)),
+    (r"fc1\.bias$", lambda shape: Draw(-2, -6, 31)),
+    (r"fc2\.weight$", linear(14)),
+    (r"(v_proj|o_proj|out_proj)\.weight$", linear(1.4)),
+    (r"up_proj\.weight$", linear(1.5)),
     (r"multi_modal_projector\.linear\.weight$", linear(0.6)),
     (r"bias$", spread(0.2)),
 ]
+
+# Gemma 2's norm behind the MLP evens its scale out: the gates may spread more.
+DRAWS2 = [(r"gate_proj\.weight$", lambda shape: Draw.of_std(0.1, -(2.0**-4))), *DRAWS]
 
 
 def names(name: str) -> dict[str, str]:
@@ -208,7 +219,7 @@ def variants() -> list[Variant]:
         Variant(
             "paligemma-gemma",
             "paligemma",
-            4,
+            1,
             gemma,
             lambda folder: old_files(folder, gemma, 250),
             DRAWS,
@@ -222,7 +233,7 @@ def variants() -> list[Variant]:
             2,
             gemma2,
             lambda folder: new_files(folder, gemma2, 230),
-            DRAWS,
+            DRAWS2,
             names,
             cases("turned"),
             extras(gemma2),

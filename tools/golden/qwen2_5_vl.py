@@ -12,6 +12,7 @@ from transformers import BatchFeature
 
 from . import tokenizers
 from .common import IMAGE, PICTURES, VIDEO, Case, Variant, assistant, linear, norm, spread, user, write_json
+from .generator import Draw
 
 # The template in our own words: ChatML, a default system message, media between vision_start and vision_end.
 TEMPLATE = """{%- if messages[0].role != 'system' -%}
@@ -45,7 +46,10 @@ DRAWS = [
     (r"attn\.qkv\.weight$", linear(1.6)),
     (r"(q_proj|k_proj)\.weight$", linear(1.7)),
     (r"visual.*(attn\.proj|gate_proj|up_proj|down_proj)\.weight$", linear(1.4)),
-    (r"merger\.mlp\.\d\.weight$", linear(1.2)),
+    # The merger's first layer works around -2, where the GELUs differ most for what they give.
+    (r"merger\.mlp\.0\.weight$", linear(0.8)),
+    (r"merger\.mlp\.0\.bias$", lambda shape: Draw(-2, -6, 31)),
+    (r"merger\.mlp\.2\.weight$", linear(8)),
     (r"(v_proj|o_proj|gate_proj|up_proj|down_proj)\.weight$", linear(1.5)),
     (r"lm_head\.weight$", linear(2.5)),
     (r"bias$", spread(0.3)),
@@ -307,7 +311,7 @@ def variants() -> list[Variant]:
         Variant(
             "qwen2_5_vl-tied",
             "qwen2_5_vl",
-            6,
+            4,
             tied,
             lambda folder: old_files(folder, tied, 280),
             DRAWS,
@@ -319,7 +323,7 @@ def variants() -> list[Variant]:
         Variant(
             "qwen2_5_vl-untied",
             "qwen2_5_vl",
-            6,
+            4,
             untied,
             lambda folder: new_files(folder, untied, 300),
             DRAWS,
