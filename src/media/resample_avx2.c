@@ -37,14 +37,22 @@ static inline __m256i load_pixels(const uint8_t *p) {
     return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(bytes), channels);
 }
 
-static inline void store_pixel(uint8_t *out, __m256i high, __m256i low) {
-    __m256i other_high = _mm256_permute2x128_si256(high, high, 1);
-    __m256i other_low = _mm256_permute2x128_si256(low, low, 1);
-    __m256i value = finish(_mm256_add_epi32(high, other_high), _mm256_add_epi32(low, other_low));
-    value = _mm256_packs_epi32(value, value);
-    value = _mm256_packus_epi16(value, value);
-    int32_t bytes = _mm256_extract_epi32(value, 0);
-    memcpy(out, &bytes, 3);
+/* The sums of a register's halves: of a in the low half, of b in the high one. */
+static inline __m256i add_halves(__m256i a, __m256i b) {
+    return _mm256_add_epi32(_mm256_permute2x128_si256(a, b, 0x20),
+                            _mm256_permute2x128_si256(a, b, 0x31));
+}
+
+/* One pixel of each of four rows, from the sums that belong to it. */
+static inline void store_pixels(uint8_t *const *out, size_t at, int rows, const __m256i high[4],
+                                const __m256i low[4]) {
+    __m256i first = finish(add_halves(high[0], high[1]), add_halves(low[0], low[1]));
+    __m256i second = finish(add_halves(high[2], high[3]), add_halves(low[2], low[3]));
+    __m256i bytes = _mm256_packs_epi32(first, second);
+    bytes = _mm256_packus_epi16(bytes, bytes); /* rows 0 and 2, then rows 1 and 3 */
+    const int32_t pixel[4] = { _mm256_extract_epi32(bytes, 0), _mm256_extract_epi32(bytes, 4),
+                               _mm256_extract_epi32(bytes, 1), _mm256_extract_epi32(bytes, 5) };
+    for (int r = 0; r < rows; r++) memcpy(out[r] + at, &pixel[r], 3);
 }
 
 static inline __attribute__((always_inline)) void
@@ -52,7 +60,7 @@ rows_along_x(uint8_t *const *out, const uint8_t *const *in, const int rows, cons
     for (uint32_t i = 0; i < x->outputs; i++) {
         size_t at = (size_t)x->first[i] * 3, weights = (size_t)i * x->taps;
         __m256i high[4], low[4];
-        for (int r = 0; r < rows; r++) high[r] = low[r] = _mm256_setzero_si256();
+        for (int r = 0; r < 4; r++) high[r] = low[r] = _mm256_setzero_si256();
         for (uint32_t k = 0; k < x->count[i]; k += 4, at += 12) {
             __m256i high_weights = load_weights(x->high + weights + k);
             __m256i low_weights = load_weights(x->low + weights + k);
@@ -62,7 +70,7 @@ rows_along_x(uint8_t *const *out, const uint8_t *const *in, const int rows, cons
                 low[r] = multiply_add(low[r], pixels, low_weights);
             }
         }
-        for (int r = 0; r < rows; r++) store_pixel(out[r] + (size_t)i * 3, high[r], low[r]);
+        store_pixels(out, (size_t)i * 3, rows, high, low);
     }
 }
 
