@@ -245,6 +245,10 @@ VLM_API void vlm_session_free(vlm_session *session);
 /** Reads a prompt (prefill): the first turn, or a further one behind what is there. On an error the session
  * is as before the call. */
 VLM_API vlm_status vlm_session_feed(vlm_session *session, const vlm_prepared *prepared, vlm_error *err);
+/** Brings the session to a whole conversation: `prepared` is the prompt of all its turns. What the session
+ * already holds of it is kept (the longest common beginning whose pictures are the same too), the rest is
+ * read. Gives what feeding the whole prompt to a fresh session gives. */
+VLM_API vlm_status vlm_session_sync(vlm_session *session, const vlm_prepared *prepared, vlm_error *err);
 /** Generates one token. VLM_OK: piece holds it. VLM_DONE: the turn is over, piece holds what text was left
  * and the finish reason. To cancel is to stop calling. */
 VLM_API vlm_status vlm_session_next(vlm_session *session, vlm_piece *piece, vlm_error *err);

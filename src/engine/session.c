@@ -22,6 +22,8 @@ struct vlm_session {
     bool have_logits;     /* they are fresh: no token was chosen from them yet */
     bool pending;         /* tokens[length] was generated but its state is not stored yet */
     size_t generated;     /* in this turn */
+    uint64_t media_hash;  /* of the media that the timeline was made from */
+    size_t media_end;     /* tokens up to and with the last media token */
     bool turn_over;
     vlm_session_stats stats;
 };
@@ -85,7 +87,8 @@ void vlm_session_free(vlm_session *s) {
 }
 
 void vlm_session_reset(vlm_session *s) {
-    s->length = s->generated = 0;
+    s->length = s->generated = s->media_end = 0;
+    s->media_hash = 0;
     s->next = 0;
     s->have_logits = s->pending = false;
     s->turn_over = true;
@@ -157,38 +160,101 @@ static vlm_status make_room(vlm_session *s, size_t n, vlm_error *err) {
     return VLM_OK;
 }
 
+/* What is to be read: rows [first, run->n) of a prompt that begins behind `past` tokens. */
+typedef struct reading {
+    vengine_run run;
+    size_t first, past;
+} reading;
+
 /* Prefill in steps; a prompt whose tokens all see each other goes in one. The last row's logits stay. */
-static vlm_status prefill(vlm_session *s, vengine_run *run, vlm_error *err) {
+static vlm_status prefill(vlm_session *s, const reading *r, vlm_error *err) {
     const vlm_context *c = s->context;
     vlm_frame *f = s->frame;
-    size_t step = c->model_type->bidirectional_prompt ? run->n : s->options.prefill_step;
-    for (size_t begin = 0; begin < run->n; begin += step) {
-        size_t end = run->n - begin < step ? run->n : begin + step;
+    size_t n = r->run.n, step = c->model_type->bidirectional_prompt ? n : s->options.prefill_step;
+    for (size_t begin = r->first; begin < n; begin += step) {
+        size_t end = n - begin < step ? n : begin + step;
         vlm_scope scope = vlm_scope_begin(f);
-        vlm_tensor hidden = vengine_run_rows(run, begin, end, s->length, s->kv);
-        if (end == run->n) {
+        vlm_tensor hidden = vengine_run_rows(&r->run, begin, end, r->past, s->kv);
+        if (end == n) {
             vlm_tensor last = vlm_rows(f, hidden, (int64_t)(end - begin) - 1, 1);
             vlm_tensor logits = vlm_text_logits(f, c->model_type->text(c->model), last);
             if (vlm_frame_ok(f)) VTRY(vtensor_read(f, logits, s->logits, err));
         }
         vlm_scope_end(f, scope);
-        if (s->options.progress && s->options.progress(s->options.progress_user, end, run->n))
+        if (s->options.progress && s->options.progress(s->options.progress_user, end, n))
             return vcore_fail(err, VLM_ERR_CANCELLED, "prefill: cancelled");
     }
     return VLM_OK;
 }
 
-static vlm_status run_prompt(vlm_session *s, vengine_run *run, const vlm_prepared *prepared,
-                             vlm_error *err) {
+static vlm_status run_prompt(vlm_session *s, reading *r, const vlm_prepared *prepared, vlm_error *err) {
     double start = now_ms();
     vtensor_frame_begin(s->frame);
-    vlm_status status = vengine_run_features(run, prepared, err);
+    vlm_status status = VLM_OK;
+    if (r->first == 0 || r->first < s->media_end || s->media_end == 0)
+        status = vengine_run_features(&r->run, prepared, err);
     double middle = now_ms();
-    if (status >= 0) status = prefill(s, run, err);
+    if (status >= 0) status = prefill(s, r, err);
     vlm_status ended = vtensor_frame_end(s->frame, status >= 0 ? err : NULL);
     s->stats.vision_ms = middle - start;
     s->stats.prefill_ms = now_ms() - middle;
     return status < 0 ? status : ended;
+}
+
+/* FNV-1a over words of eight bytes: tells two sets of pixels apart, not an adversary's. */
+static uint64_t hash_media(const vlm_prepared *prepared) {
+    uint64_t h = 0xCBF29CE484222325u;
+    for (size_t i = 0; i < vmodel_prepared_count(prepared); i++) {
+        const vlm_array *a = vmodel_prepared_at(prepared, i);
+        size_t bytes = vtensor_dtype_size(a->dtype);
+        for (int d = 0; d < a->rank; d++) {
+            bytes *= (size_t)a->shape[d];
+            h = (h ^ (uint64_t)a->shape[d]) * 0x100000001B3u;
+        }
+        for (size_t k = 0; k < bytes; k += 8) {
+            uint64_t word = 0;
+            memcpy(&word, (const char *)a->data + k, bytes - k < 8 ? bytes - k : 8);
+            h = (h ^ word) * 0x100000001B3u;
+            h ^= h >> 29;
+        }
+    }
+    return h;
+}
+
+static size_t last_media_token(const vengine_run *run) {
+    size_t end = 0;
+    for (int i = 0; i < run->n_features; i++)
+        for (size_t k = end; k < run->n; k++)
+            if (run->ids[k] == run->features[i].token_id) end = k + 1;
+    return end;
+}
+
+/* Reads prepared behind `past` tokens, of which `first` of its own are already held. */
+static vlm_status read_prompt(vlm_session *s, const vlm_prepared *prepared, size_t past, size_t first,
+                              vlm_error *err) {
+    reading r = { .run = { .context = s->context, .frame = s->frame }, .first = first, .past = past };
+    r.run.ids = vlm_prepared_ids(prepared, &r.run.n);
+    r.run.span = (vlm_span) { (int64_t)past, (int64_t)(past + r.run.n) };
+    int64_t next = past ? s->next : 0;
+    int32_t *positions;
+    VTRY(vengine_positions(&positions, &next, s->context, prepared, past, err));
+    r.run.positions = positions;
+    vlm_status status = run_prompt(s, &r, prepared, err);
+    vcore_free(positions);
+    VTRY(status);
+    memcpy(s->tokens + past, r.run.ids, r.run.n * sizeof *s->tokens);
+    s->length = past + r.run.n;
+    s->next = next;
+    s->pending = false;
+    s->have_logits = true;
+    s->turn_over = false;
+    s->generated = 0;
+    if (r.run.n_features) s->media_end = past + last_media_token(&r.run);
+    s->stats.prompt_tokens = r.run.n;
+    s->stats.decode_ms = 0;
+    vtext_stream_reset(s->stream);
+    vengine_stops_reset(&s->stops);
+    return VLM_OK;
 }
 
 static vlm_status decode_pending(vlm_session *const *sessions, size_t n, vlm_error *err);
@@ -196,34 +262,47 @@ static vlm_status decode_pending(vlm_session *const *sessions, size_t n, vlm_err
 vlm_status vlm_session_feed(vlm_session *s, const vlm_prepared *prepared, vlm_error *err) {
     if (!s || !prepared) return vcore_fail(err, VLM_ERR_ARGUMENT, "vlm_session_feed: a null argument");
     size_t n;
-    const uint32_t *ids = vlm_prepared_ids(prepared, &n);
+    vlm_prepared_ids(prepared, &n);
     if (n == 0) return vcore_fail(err, VLM_ERR_PROCESSING, "the prompt is empty");
     VTRY(make_room(s, n, err));
     if (s->pending) VTRY(decode_pending(&s, 1, err)); /* the last token of the turn before */
-    int64_t next = s->next;
-    int32_t *positions;
-    VTRY(vengine_positions(&positions, &next, s->context, prepared, s->length, err));
-    vengine_run run = {
-        .context = s->context,
-        .frame = s->frame,
-        .ids = ids,
-        .n = n,
-        .positions = positions,
-        .span = { (int64_t)s->length, (int64_t)(s->length + n) },
-    };
-    vlm_status status = run_prompt(s, &run, prepared, err);
-    vcore_free(positions);
-    VTRY(status);
-    memcpy(s->tokens + s->length, ids, n * sizeof *ids);
-    s->length += n;
-    s->next = next;
-    s->have_logits = true;
-    s->turn_over = false;
-    s->generated = 0;
-    s->stats.prompt_tokens = n;
-    s->stats.decode_ms = 0;
-    vtext_stream_reset(s->stream);
-    vengine_stops_reset(&s->stops);
+    bool fresh = s->length == 0;
+    VTRY(read_prompt(s, prepared, s->length, 0, err));
+    s->media_hash = fresh ? hash_media(prepared) : s->media_hash ^ (hash_media(prepared) | 1);
+    return VLM_OK;
+}
+
+/* Tokens of a whole prompt that the session holds already, pictures included; the last one is read anew. */
+static size_t common_beginning(const vlm_session *s, const vlm_prepared *prepared, uint64_t hash) {
+    size_t n, p = 0;
+    const uint32_t *ids = vlm_prepared_ids(prepared, &n);
+    if (s->context->model_type->bidirectional_prompt) return 0;
+    while (p < n && p < s->length && ids[p] == s->tokens[p]) p++;
+    if (p == n) p--;
+    bool same_media = s->media_end == 0 || (hash == s->media_hash && p >= s->media_end);
+    return same_media ? p : 0;
+}
+
+vlm_status vlm_session_sync(vlm_session *s, const vlm_prepared *prepared, vlm_error *err) {
+    if (!s || !prepared) return vcore_fail(err, VLM_ERR_ARGUMENT, "vlm_session_sync: a null argument");
+    size_t n;
+    vlm_prepared_ids(prepared, &n);
+    if (n == 0) return vcore_fail(err, VLM_ERR_PROCESSING, "the prompt is empty");
+    uint64_t hash = hash_media(prepared);
+    size_t keep = common_beginning(s, prepared, hash);
+    if (s->kv_memory && n > s->capacity)
+        return vcore_fail(err, VLM_ERR_CONTEXT_FULL, "the prompt has %zu tokens, the context holds %zu", n,
+                          s->capacity);
+    if (!s->kv_memory) VTRY(make_room(s, n, err));
+    if (keep == 0) s->media_end = 0;
+    vlm_status status = read_prompt(s, prepared, 0, keep, err);
+    if (status < 0) { /* rows behind `keep` may be overwritten */
+        s->length = s->length < keep ? s->length : keep;
+        s->have_logits = s->pending = false;
+        s->turn_over = true;
+        return status;
+    }
+    s->media_hash = hash;
     return VLM_OK;
 }
 

@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: MIT */
+/* The command `vlm`: one file per subcommand over the public API. Only this folder prints, reads files by
+ * name for the user and chooses exit statuses: 0 done, 1 the work failed, 2 wrong usage. */
+#ifndef VLM_CLI_H
+#define VLM_CLI_H
+
+#include "core/core.h"
+#include "vlm/vlm.h"
+
+enum { CLI_DONE = 0, CLI_FAILED = 1, CLI_USAGE = 2 };
+
+/* ---- options (args.c) ---------------------------------------------------------------------------------
+ * A subcommand lists its options in a table; parsing fills the targets. */
+typedef enum cli_kind {
+    CLI_FLAG,   /* bool * */
+    CLI_TEXT,   /* const char ** */
+    CLI_TEXTS,  /* cli_texts *, repeatable */
+    CLI_COUNT,  /* uint32_t *, >= min */
+    CLI_LONG,   /* uint64_t * */
+    CLI_REAL    /* float *, within [min, max] */
+} cli_kind;
+typedef struct cli_texts {
+    const char *at[64];
+    size_t n;
+} cli_texts;
+typedef struct cli_option {
+    const char *name; /* "--image" */
+    const char *shorthand; /* "-i", or NULL */
+    cli_kind kind;
+    void *target;
+    double min, max; /* CLI_COUNT, CLI_REAL */
+    const char *help; /* "FILE   a picture; repeatable" */
+} cli_option;
+/* Positional arguments go to rest (n_rest at most max_rest). Prints the mistake, or the help for --help.
+ * Returns -1 to go on, else the exit status. */
+int cli_parse(int argc, char **argv, const char *usage, const cli_option *const *tables, cli_texts *rest,
+              size_t max_rest);
+
+/* ---- what generate, dump and inspect share (input.c) ---------------------------------------------------- */
+typedef struct cli_input {
+    const char *model, *tokenizer, *prompt, *system, *messages, *raw, *input_file, *tools;
+    const char *resize, *image_backend, *backend, *dtype, *video_dir, *revision;
+    cli_texts images, videos, variables;
+    uint64_t min_pixels, max_pixels;
+    uint32_t max_frames, device, threads, context, prefill_step, kv_bits;
+    float fps;
+    bool lenient, no_int8_activations;
+} cli_input;
+const cli_option *cli_input_options(cli_input *in); /* table to hand to cli_parse; valid until the next call */
+/* Checks what only usage can be wrong about; prints and returns CLI_USAGE, or -1. */
+int cli_input_check(const cli_input *in);
+vlm_load_options cli_load_options(const cli_input *in);
+vlm_status cli_load(vlm_context **out, const cli_input *in, vlm_error *err);
+/* Collects messages and media. default_prompt may be NULL. */
+vlm_status cli_build_input(vlm_input **out, const cli_input *in, const char *default_prompt,
+                           vlm_error *err);
+/* Prepared input from --input, or from messages and media. */
+vlm_status cli_prepare(vlm_prepared **out, const vlm_context *context, const cli_input *in,
+                       vlm_error *err);
+
+/* ---- output (main.c) ---------------------------------------------------------------------------------------- */
+/* Prints "vlm: <what>: <why>" and returns CLI_FAILED. */
+int cli_fail(const char *what, const vlm_error *err);
+/* Whole file, NUL-terminated, owned; NULL with err set. */
+char *cli_read_file(const char *path, size_t cap, vlm_error *err);
+
+int cmd_generate(int argc, char **argv);
+int cmd_dump(int argc, char **argv);
+int cmd_inspect(int argc, char **argv);
+int cmd_tokenize(int argc, char **argv);
+int cmd_detokenize(int argc, char **argv);
+int cmd_template(int argc, char **argv);
+int cmd_list(int argc, char **argv);
+
+#endif

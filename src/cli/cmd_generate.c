@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: MIT */
+/* vlm generate: text streams to stdout as it comes, or one JSON object with --json. */
+#include "cli/cli.h"
+
+#include <stdio.h>
+#include <sys/resource.h>
+#include <time.h>
+
+typedef struct generate_options {
+    vlm_session_options session;
+    cli_texts stops;
+    bool json, stats;
+} generate_options;
+
+static double now_ms(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec * 1e3 + (double)t.tv_nsec * 1e-6;
+}
+
+/* What a run leaves behind for --json and --stats. */
+typedef struct run_result {
+    vcore_buf text;
+    vcore_buf tokens; /* as JSON list items */
+    size_t prompt_tokens, image_tokens;
+    double load_ms, process_ms, first_ms;
+    vlm_finish finish;
+    vlm_session_stats stats;
+    vlm_context_info info;
+} run_result;
+
+static const char *finish_name(vlm_finish finish) {
+    return finish == VLM_FINISH_LENGTH ? "length" : finish == VLM_FINISH_CANCEL ? "cancel" : "stop";
+}
+
+static double decode_rate(const run_result *r) {
+    /* The first token comes out of the prefill. */
+    size_t n = r->stats.generated_tokens;
+    return n > 1 && r->stats.decode_ms > 0 ? (double)(n - 1) * 1e3 / r->stats.decode_ms : 0;
+}
+
+static void print_json(const run_result *r) {
+    vcore_buf b = { 0 };
+    struct rusage usage;
+    getrusage(RUSAGE_SELF, &usage);
+    vcore_buf_puts(&b, "{\"text\": ");
+    vcore_json_quote(&b, r->text.p ? r->text.p : "", r->text.n);
+    vcore_buf_printf(&b, ", \"tokens\": [%s], \"prompt_tokens\": %zu, \"image_tokens\": %zu, ",
+                     r->tokens.p ? r->tokens.p : "", r->prompt_tokens, r->image_tokens);
+    vcore_buf_printf(&b, "\"finish_reason\": \"%s\", ", finish_name(r->finish));
+    vcore_buf_printf(&b,
+                     "\"timing\": {\"load_ms\": %.3f, \"process_ms\": %.3f, \"vision_ms\": %.3f, "
+                     "\"prefill_ms\": %.3f, \"ttft_ms\": %.3f, \"decode_tok_s\": %.3f}, ",
+                     r->load_ms, r->process_ms, r->stats.vision_ms, r->stats.prefill_ms, r->first_ms,
+                     decode_rate(r));
+    vcore_buf_printf(&b,
+                     "\"memory\": {\"weights_bytes\": %llu, \"kv_bytes\": %llu, \"peak_rss_bytes\": %llu}}",
+                     (unsigned long long)r->info.weight_bytes, (unsigned long long)r->stats.kv_bytes,
+                     (unsigned long long)usage.ru_maxrss * 1024);
+    puts(b.p ? b.p : "{}");
+    vcore_buf_free(&b);
+}
+
+static void print_stats(const run_result *r) {
+    fprintf(stderr,
+            "%zu prompt tokens (%zu of media), %zu generated; load %.0f ms, process %.0f ms, vision %.0f ms, "
+            "prefill %.0f ms, decode %.1f tokens/s\n",
+            r->prompt_tokens, r->image_tokens, r->stats.generated_tokens, r->load_ms, r->process_ms,
+            r->stats.vision_ms, r->stats.prefill_ms, decode_rate(r));
+}
+
+static vlm_status pull(vlm_session *session, const generate_options *o, run_result *r, double start,
+                       vlm_error *err) {
+    for (;;) {
+        vlm_piece piece;
+        vlm_status status = vlm_session_next(session, &piece, err);
+        VTRY(status);
+        if (r->first_ms == 0) r->first_ms = now_ms() - start;
+        if (o->json) {
+            vcore_buf_add(&r->text, piece.text, piece.bytes);
+            if (piece.has_token)
+                vcore_buf_printf(&r->tokens, "%s%u", r->tokens.n ? ", " : "", piece.token);
+        } else {
+            fwrite(piece.text, 1, piece.bytes, stdout);
+            fflush(stdout);
+        }
+        if (status != VLM_DONE) continue;
+        r->finish = piece.finish;
+        if (!o->json) putchar('\n');
+        return VLM_OK;
+    }
+}
+
+static vlm_status run(const cli_input *in, const generate_options *o, run_result *r, vlm_error *err) {
+    vlm_context *context = NULL;
+    vlm_prepared *prepared = NULL;
+    vlm_session *session = NULL;
+    double start = now_ms();
+    vlm_status status = cli_load(&context, in, err);
+    double loaded = now_ms();
+    if (status >= 0) status = cli_prepare(&prepared, context, in, err);
+    double processed = now_ms();
+    if (status >= 0) status = vlm_session_new(&session, context, &o->session, err);
+    if (status >= 0) status = vlm_session_feed(session, prepared, err);
+    if (status >= 0) status = pull(session, o, r, start, err);
+    if (status >= 0) {
+        r->load_ms = loaded - start;
+        r->process_ms = processed - loaded;
+        r->prompt_tokens = vlm_prepared_tokens(prepared, &r->image_tokens);
+        r->info = *vlm_context_get_info(context);
+        vlm_session_get_stats(session, &r->stats);
+        if (o->json) print_json(r);
+        if (o->stats) print_stats(r);
+    }
+    vlm_session_free(session);
+    vlm_prepared_free(prepared);
+    vlm_context_free(context);
+    return status;
+}
+
+int cmd_generate(int argc, char **argv) {
+    cli_input in = { 0 };
+    generate_options o = { .session = VLM_SESSION_OPTIONS_INIT };
+    vlm_sampling *s = &o.session.sampling;
+    const cli_option own[] = {
+        { "--max-tokens", NULL, CLI_COUNT, &o.session.max_tokens, 1, 0, "N   most tokens to generate (256)" },
+        { "--temp", NULL, CLI_REAL, &s->temperature, 0, 100, "T   temperature (0: greedy)" },
+        { "--top-p", NULL, CLI_REAL, &s->top_p, 0, 1, "P" },
+        { "--top-k", NULL, CLI_COUNT, &s->top_k, 0, 0, "K" },
+        { "--min-p", NULL, CLI_REAL, &s->min_p, 0, 1, "P" },
+        { "--repetition-penalty", NULL, CLI_REAL, &s->repetition_penalty, 0, 100, "R" },
+        { "--presence-penalty", NULL, CLI_REAL, &s->presence_penalty, -100, 100, "P" },
+        { "--frequency-penalty", NULL, CLI_REAL, &s->frequency_penalty, -100, 100, "F" },
+        { "--penalty-window", NULL, CLI_COUNT, &s->penalty_window, 1, 0, "N   tokens that penalties look at (20)" },
+        { "--seed", NULL, CLI_LONG, &s->seed, 0, 0, "S" },
+        { "--stop", NULL, CLI_TEXTS, &o.stops, 0, 0, "TEXT   ends the answer; repeatable" },
+        { "--ignore-eos", NULL, CLI_FLAG, &o.session.ignore_eos, 0, 0, "go on behind end tokens" },
+        { "--json", NULL, CLI_FLAG, &o.json, 0, 0, "one JSON object instead of text" },
+        { "--stats", NULL, CLI_FLAG, &o.stats, 0, 0, "figures to stderr" },
+        { NULL, NULL, CLI_FLAG, NULL, 0, 0, NULL },
+    };
+    const cli_option *const tables[] = { cli_input_options(&in), own, NULL };
+    cli_texts rest = { .n = 0 };
+    int done = cli_parse(argc, argv, "generate -m DIR [-i FILE ...] -p TEXT [OPTIONS]", tables, &rest, 0);
+    if (done < 0) done = cli_input_check(&in);
+    if (done >= 0) return done;
+    o.session.context = in.context;
+    o.session.prefill_step = in.prefill_step;
+    o.session.stops = o.stops.at;
+    o.session.n_stops = o.stops.n;
+    vlm_error err = VLM_ERROR_INIT;
+    run_result r = { .first_ms = 0 };
+    vlm_status status = run(&in, &o, &r, &err);
+    vcore_buf_free(&r.text);
+    vcore_buf_free(&r.tokens);
+    return status < 0 ? cli_fail("generate", &err) : CLI_DONE;
+}

@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: MIT */
+/* vlm tokenize, detokenize, template: the three that need only the tokenizer files of a directory. */
+#include "cli/cli.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#define MAX_JSON (16u << 20)
+
+static void print_ids(const vlm_tokens *t) {
+    putchar('[');
+    for (size_t i = 0; i < t->count; i++) printf("%s%u", i ? ", " : "", t->ids[i]);
+    puts("]");
+}
+
+static void print_pieces(const vlm_tokenizer *tokenizer, const vlm_tokens *t) {
+    vcore_buf b = { 0 };
+    vcore_buf_puts(&b, "[");
+    for (size_t i = 0; i < t->count; i++) {
+        const char *piece = vlm_tokenizer_token(tokenizer, t->ids[i]);
+        vcore_buf_printf(&b, "%s{\"id\": %u, \"piece\": ", i ? ", " : "", t->ids[i]);
+        vcore_json_quote(&b, piece ? piece : "", piece ? strlen(piece) : 0);
+        vcore_buf_printf(&b, ", \"begin\": %u, \"end\": %u}", t->begins[i], t->ends[i]);
+    }
+    vcore_buf_puts(&b, "]");
+    puts(b.p ? b.p : "[]");
+    vcore_buf_free(&b);
+}
+
+int cmd_tokenize(int argc, char **argv) {
+    const char *model = NULL;
+    bool json = false, plain = false, no_special = false;
+    const cli_option own[] = {
+        { "--model", "-m", CLI_TEXT, &model, 0, 0, "DIR   where the tokenizer files are" },
+        { "--json", NULL, CLI_FLAG, &json, 0, 0, "ids, pieces and byte offsets" },
+        { "--plain", NULL, CLI_FLAG, &plain, 0, 0, "as a user's text: no special tokens in it" },
+        { "--no-special", NULL, CLI_FLAG, &no_special, 0, 0, "add no BOS or EOS" },
+        { NULL, NULL, CLI_FLAG, NULL, 0, 0, NULL },
+    };
+    const cli_option *const tables[] = { own, NULL };
+    cli_texts rest = { .n = 0 };
+    int done = cli_parse(argc, argv, "tokenize -m DIR TEXT [--json]", tables, &rest, 1);
+    if (done >= 0) return done;
+    if (!model || rest.n != 1) {
+        fprintf(stderr, "vlm: tokenize: -m DIR and a TEXT are needed\n");
+        return CLI_USAGE;
+    }
+    vlm_error err = VLM_ERROR_INIT;
+    vlm_tokenizer *tokenizer;
+    if (vlm_tokenizer_load(&tokenizer, model, NULL, &err) < 0) return cli_fail("tokenize", &err);
+    vlm_tokens tokens;
+    unsigned flags = (no_special ? 0 : VLM_ENCODE_ADD_SPECIAL) | (plain ? VLM_ENCODE_PLAIN : 0);
+    vlm_status status =
+        vlm_tokenizer_encode(&tokens, tokenizer, rest.at[0], strlen(rest.at[0]), flags, &err);
+    if (status >= 0) {
+        if (json)
+            print_pieces(tokenizer, &tokens);
+        else
+            print_ids(&tokens);
+        vlm_tokens_free(&tokens);
+    }
+    vlm_tokenizer_free(tokenizer);
+    return status < 0 ? cli_fail("tokenize", &err) : CLI_DONE;
+}
+
+/* Ids as a JSON list, or as numbers with commas or blanks between them. */
+static vlm_status parse_ids(uint32_t **out, size_t *n, const cli_texts *words, vlm_error *err) {
+    *out = NULL;
+    *n = 0;
+    for (size_t i = 0; i < words->n; i++) {
+        for (const char *p = words->at[i]; *p;) {
+            if (strchr("[], \t\n", *p)) {
+                p++;
+                continue;
+            }
+            char *end;
+            unsigned long long id = strtoull(p, &end, 10);
+            if (end == p || *p == '-' || id > UINT32_MAX) {
+                vcore_free(*out);
+                *out = NULL;
+                return vcore_fail(err, VLM_ERR_FORMAT, "'%.20s': not an id", p);
+            }
+            uint32_t *bigger = vcore_realloc_array(*out, *n + 1, sizeof **out);
+            if (!bigger) {
+                vcore_free(*out);
+                *out = NULL;
+                return vcore_no_memory(err, "ids");
+            }
+            *out = bigger;
+            (*out)[(*n)++] = (uint32_t)id;
+            p = end;
+        }
+    }
+    return VLM_OK;
+}
+
+int cmd_detokenize(int argc, char **argv) {
+    const char *model = NULL;
+    bool skip_special = false;
+    const cli_option own[] = {
+        { "--model", "-m", CLI_TEXT, &model, 0, 0, "DIR   where the tokenizer files are" },
+        { "--skip-special", NULL, CLI_FLAG, &skip_special, 0, 0, "special tokens give no text" },
+        { NULL, NULL, CLI_FLAG, NULL, 0, 0, NULL },
+    };
+    const cli_option *const tables[] = { own, NULL };
+    cli_texts rest = { .n = 0 };
+    int done = cli_parse(argc, argv, "detokenize -m DIR IDS", tables, &rest, 64);
+    if (done >= 0) return done;
+    if (!model || rest.n == 0) {
+        fprintf(stderr, "vlm: detokenize: -m DIR and IDS are needed\n");
+        return CLI_USAGE;
+    }
+    vlm_error err = VLM_ERROR_INIT;
+    vlm_tokenizer *tokenizer = NULL;
+    uint32_t *ids = NULL;
+    size_t n;
+    char *text = NULL;
+    vlm_status status = vlm_tokenizer_load(&tokenizer, model, NULL, &err);
+    if (status >= 0) status = parse_ids(&ids, &n, &rest, &err);
+    if (status >= 0) status = vlm_tokenizer_decode(&text, tokenizer, ids, n, skip_special, &err);
+    if (status >= 0) puts(text);
+    vlm_string_free(text);
+    vcore_free(ids);
+    vlm_tokenizer_free(tokenizer);
+    return status < 0 ? cli_fail("detokenize", &err) : CLI_DONE;
+}
+
+int cmd_template(int argc, char **argv) {
+    const char *model = NULL, *messages = NULL, *variables = NULL;
+    const cli_option own[] = {
+        { "--model", "-m", CLI_TEXT, &model, 0, 0, "DIR   where the chat template is" },
+        { "--messages", NULL, CLI_TEXT, &messages, 0, 0, "FILE   the chat, a JSON array of messages" },
+        { "--variables", NULL, CLI_TEXT, &variables, 0, 0, "FILE   a JSON object of further variables" },
+        { NULL, NULL, CLI_FLAG, NULL, 0, 0, NULL },
+    };
+    const cli_option *const tables[] = { own, NULL };
+    cli_texts rest = { .n = 0 };
+    int done = cli_parse(argc, argv, "template -m DIR --messages FILE.json", tables, &rest, 0);
+    if (done >= 0) return done;
+    if (!model || !messages) {
+        fprintf(stderr, "vlm: template: -m DIR and --messages FILE are needed\n");
+        return CLI_USAGE;
+    }
+    vlm_error err = VLM_ERROR_INIT;
+    char *chat = cli_read_file(messages, MAX_JSON, &err), *more = NULL, *text = NULL;
+    vlm_status status = chat ? VLM_OK : VLM_ERR_IO;
+    if (status >= 0 && variables && !(more = cli_read_file(variables, MAX_JSON, &err))) status = VLM_ERR_IO;
+    if (status >= 0) status = vlm_template_render(&text, model, chat, more, NULL, &err);
+    if (status >= 0) fputs(text, stdout);
+    vlm_string_free(text);
+    vcore_free(chat);
+    vcore_free(more);
+    return status < 0 ? cli_fail("template", &err) : CLI_DONE;
+}
