@@ -121,6 +121,10 @@ vlm_tensor vengine_run_rows(const vengine_run *run, size_t begin, size_t end, si
 vlm_status vengine_positions(int32_t **out, int64_t *next, const vlm_context *c,
                              const vlm_prepared *prepared, size_t past, vlm_error *err);
 
+/* ---- sessions (session.c) -------------------------------------------------------------------------------------------- */
+/* Logits behind the last stored token, [vocab]; for tests. Sampling may have changed them. */
+const float *vengine_session_logits(const vlm_session *s);
+
 /* ---- sampling (sampler.c) ------------------------------------------------------------------------------------------ */
 typedef struct vengine_sampler vengine_sampler;
 vlm_status vengine_sampler_new(vengine_sampler **out, const vlm_sampling *how, uint32_t vocab,

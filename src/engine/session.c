@@ -104,6 +104,10 @@ void vlm_session_get_stats(const vlm_session *s, vlm_session_stats *stats) {
     stats->scratch_bytes = vtensor_frame_peak(s->frame);
 }
 
+const float *vengine_session_logits(const vlm_session *s) {
+    return s->logits;
+}
+
 /* State memory of every layer in one piece: keys, then values, [capacity, kv_heads, head_dim]. */
 static vlm_status make_state(vlm_session *s, size_t capacity, vlm_error *err) {
     const vlm_context *c = s->context;
