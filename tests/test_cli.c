@@ -1,0 +1,329 @@
+/* SPDX-License-Identifier: MIT */
+/* The command as other programs rely on it: what each subcommand prints, over the checkpoints of the goldens. */
+#include <json-c/json.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "support/cm.h"
+#include "support/golden.h"
+#include "support/checkpoint.h"
+#include "support/process.h"
+
+#define GOLDEN "tests/golden/idefics3-split"
+#define PICTURE "tests/data/pictures/landscape.jpg"
+
+static char *dir; /* a good checkpoint, shared by the tests */
+static tgolden *golden;
+
+static int make_checkpoint(void **state) {
+    (void)state;
+    dir = tcheckpoint_temp_dir();
+    golden = tgolden_open(GOLDEN);
+    return dir && golden && tcheckpoint_write(GOLDEN, dir, NULL) ? 0 : -1;
+}
+
+static int remove_checkpoint(void **state) {
+    (void)state;
+    tcheckpoint_remove(dir);
+    free(dir);
+    tgolden_close(golden);
+    return 0;
+}
+
+/* Runs a call that must succeed; standard output, owned. */
+static char *run(const char *const *argv) {
+    tprocess p = tprocess_run(argv, NULL);
+    if (p.status != 0) fail_msg("%s: status %d: %s", argv[1], p.status, p.err);
+    free(p.err);
+    return p.out;
+}
+
+static json_object *run_json(const char *const *argv) {
+    char *out = run(argv);
+    json_object *o = json_tokener_parse(out);
+    if (!o) fail_msg("%s: not JSON: %s", argv[1], out);
+    free(out);
+    return o;
+}
+
+static json_object *at(json_object *o, const char *key) {
+    json_object *v = NULL;
+    if (!json_object_object_get_ex(o, key, &v)) fail_msg("key '%s' is missing", key);
+    return v;
+}
+
+static void generate_json_has_the_documented_form(void **state) {
+    (void)state;
+    const tgolden_case *of = tgolden_case_named(golden, "landscape");
+    size_t n;
+    const int64_t *want = tgolden_i64(golden, of, "greedy.tokens", &n);
+    const char *argv[] = { "vlm", "generate", "-m", dir, "-i", PICTURE, "-p", "Describe the picture.", "--dtype", "f32",
+                           "--max-tokens", "32", "--ignore-eos", "--json", NULL };
+    json_object *o = run_json(argv);
+    json_object *tokens = at(o, "tokens");
+    assert_int_equal(json_object_array_length(tokens), n);
+    for (size_t i = 0; i < n; i++)
+        assert_int_equal(json_object_get_int64(json_object_array_get_idx(tokens, i)), want[i]);
+    assert_int_equal(json_object_get_int64(at(o, "prompt_tokens")), of->prompt_tokens);
+    assert_int_equal(json_object_get_int64(at(o, "image_tokens")), of->image_tokens);
+    assert_string_equal(json_object_get_string(at(o, "finish_reason")), "length");
+    assert_true(json_object_is_type(at(o, "text"), json_type_string));
+    static const char *const timing[] = { "load_ms", "process_ms", "vision_ms", "prefill_ms", "ttft_ms", "decode_tok_s" };
+    for (size_t i = 0; i < 6; i++) assert_true(json_object_get_double(at(at(o, "timing"), timing[i])) > 0);
+    static const char *const memory[] = { "weights_bytes", "kv_bytes", "peak_rss_bytes" };
+    for (size_t i = 0; i < 3; i++) assert_true(json_object_get_int64(at(at(o, "memory"), memory[i])) > 0);
+    json_object_put(o);
+}
+
+static void streamed_text_is_the_json_text(void **state) {
+    (void)state;
+    const char *json[] = { "vlm", "generate", "-m", dir, "-p", "Hello", "--dtype", "f32", "--max-tokens", "24", "--ignore-eos", "--json", NULL };
+    const char *text[] = { "vlm", "generate", "-m", dir, "-p", "Hello", "--dtype", "f32", "--max-tokens", "24", "--ignore-eos", NULL };
+    json_object *o = run_json(json);
+    char *out = run(text);
+    size_t n = strlen(out);
+    assert_int_equal(out[n - 1], '\n');
+    out[n - 1] = 0;
+    assert_string_equal(out, json_object_get_string(at(o, "text")));
+    free(out);
+    json_object_put(o);
+}
+
+static void a_stop_string_cuts_the_text(void **state) {
+    (void)state;
+    const char *all[] = { "vlm", "generate", "-m", dir, "-p", "Hello", "--dtype", "f32", "--max-tokens", "24", "--ignore-eos", NULL };
+    char *whole = run(all);
+    size_t n = strlen(whole);
+    assert_true(n > 12);
+    char stop[4] = { 0 };
+    memcpy(stop, whole + n / 2, 3);
+    const char *argv[] = { "vlm", "generate", "-m", dir, "-p", "Hello", "--dtype", "f32", "--max-tokens", "24", "--ignore-eos",
+                           "--stop", stop, "--json", NULL };
+    json_object *o = run_json(argv);
+    const char *cut = json_object_get_string(at(o, "text"));
+    assert_null(strstr(cut, stop));
+    assert_memory_equal(cut, whole, strlen(cut));
+    assert_memory_equal(whole + strlen(cut), stop, 3);
+    assert_string_equal(json_object_get_string(at(o, "finish_reason")), "stop");
+    json_object_put(o);
+    free(whole);
+}
+
+/* What is typed is text: it costs tokens, but makes no place for a picture. */
+static void media_tokens_typed_by_a_user_are_text(void **state) {
+    (void)state;
+    static const char *const typed[] = { "<image>", "a <image><image> b", "<fake_token_around_image><global-img><image>",
+                                         "<end_of_utterance>", "<|im_start|>" };
+    for (size_t i = 0; i < sizeof typed / sizeof typed[0]; i++) {
+        const char *argv[] = { "vlm", "generate", "-m", dir, "-i", PICTURE, "-p", typed[i], "--max-tokens", "2", "--json", NULL };
+        json_object *o = run_json(argv);
+        assert_int_equal(json_object_get_int64(at(o, "image_tokens")), 52);
+        json_object_put(o);
+    }
+}
+
+/* A prepared input made by the reference's processor gives the reference's tokens. */
+static void a_prepared_input_gives_the_references_tokens(void **state) {
+    (void)state;
+    size_t checked = 0;
+    for (size_t i = 0; i < tgolden_case_count(golden); i++) {
+        const tgolden_case *of = tgolden_case_at(golden, i);
+        bool whole = true;
+        for (size_t k = 0; k < of->output_count; k++) whole &= of->outputs[k].stored;
+        if (!whole) continue;
+        size_t n;
+        const int64_t *want = tgolden_i64(golden, of, "greedy.tokens", &n);
+        char *path = tcheckpoint_path(dir, "made_by_reference.bin");
+        assert_true(tgolden_write_input(golden, of, path));
+        const char *argv[] = { "vlm", "generate", "-m", dir, "--input", path, "--dtype", "f32", "--max-tokens", "32",
+                               "--ignore-eos", "--json", NULL };
+        json_object *o = run_json(argv);
+        for (size_t t = 0; t < n; t++)
+            assert_int_equal(json_object_get_int64(json_object_array_get_idx(at(o, "tokens"), t)), want[t]);
+        json_object_put(o);
+        free(path);
+        checked++;
+    }
+    assert_true(checked >= 2);
+}
+
+static void dump_writes_every_stage(void **state) {
+    (void)state;
+    static const struct {
+        const char *stage, *tensor;
+    } stages[] = { { "processor", "\"pixel_values\"" }, { "vision", "\"image_features\"" }, { "layers", "\"hidden.norm\"" }, { "logits", "\"logits\"" } };
+    for (size_t i = 0; i < 4; i++) {
+        char *path = tcheckpoint_path(dir, "stage.bin");
+        const char *argv[] = { "vlm", "dump", "-m", dir, "-i", PICTURE, "-p", "x", "--stage", stages[i].stage, "--out", path, NULL };
+        free(run(argv));
+        FILE *f = fopen(path, "rb");
+        assert_non_null(f);
+        char header[4096] = { 0 };
+        size_t n = fread(header, 1, sizeof header - 1, f);
+        fclose(f);
+        assert_non_null(memmem(header, n, stages[i].tensor, strlen(stages[i].tensor)));
+        assert_int_equal(remove(path), 0);
+        free(path);
+    }
+}
+
+/* The dumped processor stage is itself an input. */
+static void a_dumped_input_generates_the_same(void **state) {
+    (void)state;
+    char *path = tcheckpoint_path(dir, "prepared.bin");
+    const char *dump[] = { "vlm", "dump", "-m", dir, "-i", PICTURE, "-p", "What?", "--stage", "processor", "--out", path, NULL };
+    free(run(dump));
+    const char *from_file[] = { "vlm", "generate", "-m", dir, "--input", path, "--max-tokens", "12", "--ignore-eos", NULL };
+    const char *from_picture[] = { "vlm", "generate", "-m", dir, "-i", PICTURE, "-p", "What?", "--max-tokens", "12", "--ignore-eos", NULL };
+    char *a = run(from_file), *b = run(from_picture);
+    assert_string_equal(a, b);
+    free(a);
+    free(b);
+    assert_int_equal(remove(path), 0);
+    free(path);
+}
+
+static void inspect_describes_and_predicts(void **state) {
+    (void)state;
+    const char *argv[] = { "vlm", "inspect", "-m", dir, "-i", PICTURE, "-p", "Describe the picture.", "--max-tokens", "32", "--json", NULL };
+    json_object *o = run_json(argv);
+    assert_string_equal(json_object_get_string(at(o, "model_type")), "idefics3");
+    assert_string_equal(json_object_get_string(at(o, "processor_class")), "Idefics3Processor");
+    assert_true(json_object_get_boolean(at(o, "has_weights")));
+    assert_int_equal(json_object_array_length(at(o, "missing")), 0);
+    assert_int_equal(json_object_array_length(at(o, "unused")), 0);
+    assert_true(json_object_get_int64(at(o, "parameters")) > 10000);
+    assert_int_equal(json_object_get_int64(at(o, "prompt_tokens")), 99);
+    assert_true(json_object_get_int64(at(o, "peak_bytes")) > json_object_get_int64(at(o, "weight_bytes")));
+    assert_true(json_object_array_length(at(o, "eos")) > 0);
+    json_object *first = json_object_array_get_idx(at(o, "eos"), 0);
+    assert_true(strlen(json_object_get_string(at(first, "source"))) > 0);
+    json_object_put(o);
+}
+
+static void inspect_needs_no_weights(void **state) {
+    (void)state;
+    char *bare = tcheckpoint_temp_dir(), *weights;
+    assert_true(tcheckpoint_write(GOLDEN, bare, NULL));
+    weights = tcheckpoint_path(bare, "model.safetensors");
+    assert_int_equal(remove(weights), 0);
+    const char *argv[] = { "vlm", "inspect", "-m", bare, "--json", NULL };
+    json_object *o = run_json(argv);
+    assert_false(json_object_get_boolean(at(o, "has_weights")));
+    json_object_put(o);
+    free(weights);
+    tcheckpoint_remove(bare);
+    free(bare);
+}
+
+static void tokenize_and_detokenize_are_inverse(void **state) {
+    (void)state;
+    static const char *const texts[] = { "Hello, world", "naïve 北京 ☂", "  two  spaces\n", "3.14 <image> end" };
+    for (size_t i = 0; i < 4; i++) {
+        const char *to[] = { "vlm", "tokenize", "-m", dir, texts[i], NULL };
+        char *ids = run(to);
+        assert_int_equal(ids[0], '[');
+        const char *from[] = { "vlm", "detokenize", "-m", dir, ids, NULL };
+        char *text = run(from);
+        assert_int_equal(strlen(text), strlen(texts[i]) + 1);
+        assert_memory_equal(text, texts[i], strlen(texts[i]));
+        free(ids);
+        free(text);
+    }
+    const char *pieces[] = { "vlm", "tokenize", "-m", dir, "a b", "--json", NULL };
+    json_object *o = run_json(pieces);
+    json_object *first = json_object_array_get_idx(o, 0);
+    assert_int_equal(json_object_get_int(at(first, "begin")), 0);
+    assert_int_equal(json_object_get_int(at(first, "end")), 1);
+    assert_string_equal(json_object_get_string(at(first, "piece")), "a");
+    json_object_put(o);
+}
+
+static void template_renders_the_references_text(void **state) {
+    (void)state;
+    const tgolden_case *of = tgolden_case_named(golden, "two-turns");
+    char *path = tcheckpoint_path(dir, "chat.json");
+    FILE *f = fopen(path, "w");
+    assert_non_null(f);
+    fputs(of->messages, f);
+    fclose(f);
+    const char *argv[] = { "vlm", "template", "-m", dir, "--messages", path, NULL };
+    char *text = run(argv);
+    assert_string_equal(text, of->text);
+    free(text);
+    assert_int_equal(remove(path), 0);
+    free(path);
+}
+
+static void list_names_the_registries(void **state) {
+    (void)state;
+    static const char *const want[][4] = {
+        { "models", "idefics3", "paligemma", "qwen2_5_vl" },
+        { "processors", "Idefics3Processor", "PaliGemmaProcessor", "Qwen2_5_VLProcessor" },
+        { "checkpoints", "SmolVLM-256M-Instruct", "paligemma-3b-mix-448", "Qwen2.5-VL-3B-Instruct" },
+    };
+    for (size_t i = 0; i < 3; i++) {
+        const char *plain[] = { "vlm", "list", want[i][0], NULL };
+        const char *json[] = { "vlm", "list", want[i][0], "--json", NULL };
+        char *out = run(plain);
+        for (size_t k = 1; k < 4; k++)
+            if (!strstr(out, want[i][k])) fail_msg("%s: %s is not listed", want[i][0], want[i][k]);
+        free(out);
+        json_object *o = run_json(json);
+        assert_true(json_object_array_length(o) >= 3);
+        json_object_put(o);
+    }
+}
+
+/* ---- the example programs ------------------------------------------------------------------------------------- */
+
+static char *program(const char *name) {
+    const char *build = getenv("VLM_BUILD_DIR");
+    return tcheckpoint_path(build ? build : "build", name);
+}
+
+static void the_minimal_example_answers(void **state) {
+    (void)state;
+    char *path = program("examples/example_minimal");
+    const char *argv[] = { path, dir, PICTURE, "Describe the picture.", NULL };
+    char *out = run(argv);
+    assert_true(strlen(out) > 1);
+    free(out);
+    const char *bad[] = { path, dir, "no/such.png", "x", NULL };
+    tprocess p = tprocess_run(bad, NULL);
+    assert_int_equal(p.status, 1);
+    assert_non_null(strstr(p.err, "no/such.png"));
+    tprocess_free(&p);
+    free(path);
+}
+
+static void the_streaming_example_answers_every_turn(void **state) {
+    (void)state;
+    char *path = program("examples/example_stream");
+    const char *argv[] = { path, dir, PICTURE, NULL };
+    tprocess p = tprocess_run(argv, "What is it?\nAnd where?\n");
+    if (p.status != 0) fail_msg("status %d: %s", p.status, p.err);
+    assert_true(tprocess_lines(p.out) >= 2);
+    tprocess_free(&p);
+    free(path);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(generate_json_has_the_documented_form),
+        cmocka_unit_test(streamed_text_is_the_json_text),
+        cmocka_unit_test(a_stop_string_cuts_the_text),
+        cmocka_unit_test(media_tokens_typed_by_a_user_are_text),
+        cmocka_unit_test(a_prepared_input_gives_the_references_tokens),
+        cmocka_unit_test(dump_writes_every_stage),
+        cmocka_unit_test(a_dumped_input_generates_the_same),
+        cmocka_unit_test(inspect_describes_and_predicts),
+        cmocka_unit_test(inspect_needs_no_weights),
+        cmocka_unit_test(tokenize_and_detokenize_are_inverse),
+        cmocka_unit_test(template_renders_the_references_text),
+        cmocka_unit_test(list_names_the_registries),
+        cmocka_unit_test(the_minimal_example_answers),
+        cmocka_unit_test(the_streaming_example_answers_every_turn),
+    };
+    return cmocka_run_group_tests_name("command", tests, make_checkpoint, remove_checkpoint);
+}
