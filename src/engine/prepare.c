@@ -137,3 +137,10 @@ vlm_status vlm_prepare(vlm_prepared **out, const vlm_context *c, const vlm_input
     *out = prepared;
     return VLM_OK;
 }
+
+vlm_status vlm_prepared_load(vlm_prepared **out, const vlm_context *context, const char *path,
+                             vlm_error *err) {
+    if (!out || !context || !path)
+        return vcore_fail(err, VLM_ERR_ARGUMENT, "vlm_prepared_load: a null argument");
+    return vmodel_prepared_load(out, path, &context->limits, err);
+}
