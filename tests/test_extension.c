@@ -3,6 +3,7 @@
  * rule that triggers it. */
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "support/checkpoint.h"
 #include "support/cm.h"
@@ -59,8 +60,23 @@ static void errors_of_use_have_their_own_status(void **state) {
     ask("ToySingleType", (const char *const[]) { PICTURE, FRAMES, NULL }, "VLM_ERR_SINGLE_MEDIA_TYPE_ALLOWED");
     ask("ToyProcessor", (const char *const[]) { "LICENSE", NULL }, "VLM_ERR_IMAGE_PROCESSING");
     ask("ToyFails", (const char *const[]) { NULL }, "VLM_ERR_PROCESSING");
-    ask("ToyProcessor", (const char *const[]) { "tests/data/pictures", NULL }, "VLM_ERR_VIDEO_PROCESSING");
     ask("ToyProcessor", (const char *const[]) { "tests/extension", NULL }, "VLM_ERR_VIDEO_NOT_DECODABLE");
+}
+
+static void frames_of_different_sizes_are_no_video(void **state) {
+    (void)state;
+    char *mixed = tcheckpoint_temp_dir(), here[1024], target[2048];
+    assert_non_null(getcwd(here, sizeof here));
+    static const char *const names[] = { "square.png", "tiny.png" };
+    for (size_t i = 0; i < 2; i++) {
+        char *link = tcheckpoint_path(mixed, names[i]);
+        snprintf(target, sizeof target, "%s/tests/data/pictures/%s", here, names[i]);
+        assert_int_equal(symlink(target, link), 0);
+        free(link);
+    }
+    ask("ToyProcessor", (const char *const[]) { mixed, NULL }, "VLM_ERR_VIDEO_PROCESSING");
+    tcheckpoint_remove(mixed);
+    free(mixed);
 }
 
 static void a_directory_without_frames_has_no_video_track(void **state) {
@@ -80,6 +96,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_extension_answers),
         cmocka_unit_test(errors_of_use_have_their_own_status),
+        cmocka_unit_test(frames_of_different_sizes_are_no_video),
         cmocka_unit_test(a_directory_without_frames_has_no_video_track),
         cmocka_unit_test(an_unknown_processor_class_is_named),
     };

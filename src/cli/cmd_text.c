@@ -127,10 +127,12 @@ int cmd_detokenize(int argc, char **argv) {
 
 int cmd_template(int argc, char **argv) {
     const char *model = NULL, *messages = NULL, *variables = NULL;
+    bool no_generation_prompt = false;
     const cli_option own[] = {
         { "--model", "-m", CLI_TEXT, &model, 0, 0, "DIR   where the chat template is" },
         { "--messages", NULL, CLI_TEXT, &messages, 0, 0, "FILE   the chat, a JSON array of messages" },
         { "--variables", NULL, CLI_TEXT, &variables, 0, 0, "FILE   a JSON object of further variables" },
+        { "--no-generation-prompt", NULL, CLI_FLAG, &no_generation_prompt, 0, 0, "without the assistant's beginning" },
         { NULL, NULL, CLI_FLAG, NULL, 0, 0, NULL },
     };
     const cli_option *const tables[] = { own, NULL };
@@ -145,7 +147,8 @@ int cmd_template(int argc, char **argv) {
     char *chat = cli_read_file(messages, MAX_JSON, &err), *more = NULL, *text = NULL;
     vlm_status status = chat ? VLM_OK : VLM_ERR_IO;
     if (status >= 0 && variables && !(more = cli_read_file(variables, MAX_JSON, &err))) status = VLM_ERR_IO;
-    if (status >= 0) status = vlm_template_render(&text, model, chat, more, NULL, &err);
+    const char *usual = no_generation_prompt ? NULL : "{\"add_generation_prompt\": true}";
+    if (status >= 0) status = vlm_template_render(&text, model, chat, more ? more : usual, NULL, &err);
     if (status >= 0) fputs(text, stdout);
     vlm_string_free(text);
     vcore_free(chat);
