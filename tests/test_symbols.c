@@ -30,12 +30,16 @@ static int nm(const char *options, const char *library, bool (*check)(char *line
     return refused;
 }
 
+/* The pattern is compiled once for a run of calls with the same one. */
 static bool matches(const char *s, const char *pattern) {
-    regex_t regex;
-    assert_int_equal(regcomp(&regex, pattern, REG_EXTENDED | REG_NOSUB), 0);
-    bool match = regexec(&regex, s, 0, NULL, 0) == 0;
-    regfree(&regex);
-    return match;
+    static regex_t regex;
+    static const char *compiled;
+    if (compiled != pattern) {
+        if (compiled) regfree(&regex);
+        assert_int_equal(regcomp(&regex, pattern, REG_EXTENDED | REG_NOSUB), 0);
+        compiled = pattern;
+    }
+    return regexec(&regex, s, 0, NULL, 0) == 0;
 }
 
 /* "name type value size", of nm -P; a line that ends with ':' names the member of the archive. */

@@ -111,7 +111,7 @@ size_t vcore_utf8_incomplete(const char *s, size_t n);
  * Python's json as transformers uses it: NaN, Infinity and -Infinity are taken, the last of two
  * equal keys wins, \u0000 is kept, an integer beyond 64 bits is read as a real; a byte order mark,
  * invalid UTF-8 and text behind the value are refused. Unlike there, a lone surrogate escape gives
- * U+FFFD; depth beyond 256 and more than 8,388,608 values are refused. Errors say file, line and
+ * U+FFFD (in keys, too); depth beyond 256 and more than 8,388,608 values are refused. Errors say file, line and
  * column. A document is immutable: any thread may read it. */
 typedef struct vcore_json vcore_json;            /* a value inside a document */
 typedef struct vcore_json_doc vcore_json_doc;    /* owns the values */
@@ -133,7 +133,7 @@ const vcore_json *vcore_json_path_n(const vcore_json *v, vcore_str dotted);
 size_t vcore_json_count(const vcore_json *v);                          /* array or object entries */
 const vcore_json *vcore_json_at(const vcore_json *array, size_t i);
 bool vcore_json_bool(const vcore_json *v, bool *out);
-bool vcore_json_int(const vcore_json *v, int64_t *out); /* an integer, or a real of integral value */
+bool vcore_json_int(const vcore_json *v, int64_t *out); /* also a real of integral value */
 bool vcore_json_real(const vcore_json *v, double *out); /* any number */
 bool vcore_json_string(const vcore_json *v, vcore_str *out); /* may hold NULs; one follows it */
 /* A key that the object's text has more than once; NULL: none. For formats that forbid it. */
