@@ -111,8 +111,8 @@ size_t vcore_utf8_incomplete(const char *s, size_t n);
  * Python's json as transformers uses it: NaN, Infinity and -Infinity are taken, the last of two
  * equal keys wins, \u0000 is kept, an integer beyond 64 bits is read as a real; a byte order mark,
  * invalid UTF-8 and text behind the value are refused. Unlike there, a lone surrogate escape gives
- * U+FFFD (in keys, too); depth beyond 256 and more than 8,388,608 values are refused. Errors say file, line and
- * column. A document is immutable: any thread may read it. */
+ * U+FFFD (in keys, too); depth beyond 256 and more than 8,388,608 values are refused. Errors say
+ * file, line and column. A document is immutable: any thread may read it. */
 typedef struct vcore_json vcore_json;            /* a value inside a document */
 typedef struct vcore_json_doc vcore_json_doc;    /* owns the values */
 typedef enum vcore_json_kind {
