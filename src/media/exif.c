@@ -78,28 +78,20 @@ typedef struct placement {
 static placement place_by(int orientation, vlm_size stored) {
     ptrdiff_t width = stored.width, height = stored.height;
     switch (orientation) {
-    case 2:
-        return (placement){ width - 1, -1, width };
-    case 3:
-        return (placement){ width * height - 1, -1, -width };
-    case 4:
-        return (placement){ width * (height - 1), 1, -width };
-    case 5:
-        return (placement){ 0, height, 1 };
-    case 6:
-        return (placement){ height - 1, height, -1 };
-    case 7:
-        return (placement){ width * height - 1, -height, -1 };
-    case 8:
-        return (placement){ height * (width - 1), -height, 1 };
-    default:
-        return (placement){ 0, 1, width };
+    case 2: return (placement) { width - 1, -1, width };
+    case 3: return (placement) { width * height - 1, -1, -width };
+    case 4: return (placement) { width * (height - 1), 1, -width };
+    case 5: return (placement) { 0, height, 1 };
+    case 6: return (placement) { height - 1, height, -1 };
+    case 7: return (placement) { width * height - 1, -height, -1 };
+    case 8: return (placement) { height * (width - 1), -height, 1 };
+    default: return (placement) { 0, 1, width };
     }
 }
 
 vlm_size vmedia_oriented_size(vlm_size stored, int orientation) {
     bool turned = orientation >= 5 && orientation <= 8;
-    return turned ? (vlm_size){ stored.height, stored.width } : stored;
+    return turned ? (vlm_size) { stored.height, stored.width } : stored;
 }
 
 void vmedia_place_rows(vlm_image *to, int orientation, vlm_size stored, const uint8_t *rows,

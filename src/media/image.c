@@ -152,8 +152,8 @@ vlm_status vlm_image_crop(vlm_image **out, const vlm_image *image, int32_t x, in
 }
 
 vlm_size vlm_size_best_fit(vlm_size size, vlm_size box) {
-    if (size.width == 0 || size.height == 0) return (vlm_size){ 0, 0 };
+    if (size.width == 0 || size.height == 0) return (vlm_size) { 0, 0 };
     double across = (double)box.width / size.width, down = (double)box.height / size.height;
     double scale = across < down ? across : down;
-    return (vlm_size){ (uint32_t)round(size.width * scale), (uint32_t)round(size.height * scale) };
+    return (vlm_size) { (uint32_t)round(size.width * scale), (uint32_t)round(size.height * scale) };
 }

@@ -9,6 +9,8 @@
 
 #include <jpeglib.h>
 
+#include <jerror.h>
+
 /* A progressive file can carry any number of scans, each a pass over the whole picture. */
 #define MAX_SCANS 500
 
@@ -34,7 +36,8 @@ static void fail(reader *r, vlm_status status, const char *reason) {
 static void on_error(j_common_ptr jpeg) {
     char reason[JMSG_LENGTH_MAX];
     jpeg->err->format_message(jpeg, reason);
-    fail((reader *)jpeg->client_data, VLM_ERR_IMAGE_PROCESSING, reason);
+    bool memory = jpeg->err->msg_code == JERR_OUT_OF_MEMORY;
+    fail((reader *)jpeg->client_data, memory ? VLM_ERR_MEMORY : VLM_ERR_IMAGE_PROCESSING, reason);
 }
 
 /* Warnings about corrupt data are not errors for Pillow; the library patches over them the same

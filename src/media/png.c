@@ -19,6 +19,7 @@ typedef struct reader {
     size_t pixels_end;  /* what the library had read when it had the last row */
     uint8_t palette[256][3];
     int orientation;
+    bool no_memory;
 } reader;
 
 static void fail(png_structp png, vlm_status status, const char *reason) {
@@ -29,7 +30,8 @@ static void fail(png_structp png, vlm_status status, const char *reason) {
 }
 
 static void on_error(png_structp png, png_const_charp reason) {
-    fail(png, VLM_ERR_IMAGE_PROCESSING, reason);
+    reader *r = png_get_error_ptr(png);
+    fail(png, r->no_memory ? VLM_ERR_MEMORY : VLM_ERR_IMAGE_PROCESSING, reason);
 }
 
 static void on_warning(png_structp png, png_const_charp reason) {
@@ -45,8 +47,10 @@ static void on_read(png_structp png, png_bytep to, size_t bytes) {
 }
 
 static png_voidp on_malloc(png_structp png, png_alloc_size_t bytes) {
-    (void)png;
-    return vcore_alloc(bytes);
+    reader *r = png_get_mem_ptr(png);
+    void *p = vcore_alloc(bytes);
+    r->no_memory |= !p;
+    return p;
 }
 
 static void on_free(png_structp png, png_voidp p) {
@@ -232,7 +236,7 @@ static vlm_status png_decode(vlm_image **out, const uint8_t *p, size_t n, const 
     r->p = p;
     r->n = n;
     vlm_status status;
-    png_structp png = png_create_read_struct_2(PNG_LIBPNG_VER_STRING, r, on_error, on_warning, NULL,
+    png_structp png = png_create_read_struct_2(PNG_LIBPNG_VER_STRING, r, on_error, on_warning, r,
                                                on_malloc, on_free);
     png_infop info = png ? png_create_info_struct(png) : NULL;
     if (info)

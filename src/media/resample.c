@@ -83,7 +83,7 @@ static size_t widest(uint32_t in, uint32_t out, const filter_shape *shape) {
 
 static bool axis_alloc(vmedia_axis *a, uint32_t outputs, size_t most) {
     size_t taps = (most + 3) / 4 * 4, all;
-    *a = (vmedia_axis){ .outputs = outputs, .taps = (uint32_t)taps };
+    *a = (vmedia_axis) { .outputs = outputs, .taps = (uint32_t)taps };
     if (!vcore_mul(outputs, taps, &all)) return false;
     a->first = vcore_alloc_array(outputs, sizeof *a->first);
     a->count = vcore_alloc_array(outputs, sizeof *a->count);

@@ -16,15 +16,21 @@ static int chunk_orientation(const WebPDemuxer *demux, const char *type,
 }
 
 /* Decodes a frame to its place on the canvas, without a buffer in between. */
-static bool decode_frame(vlm_image *image, const WebPIterator *frame) {
+static VP8StatusCode decode_frame(vlm_image *image, const WebPIterator *frame) {
     size_t width = image->size.width, height = image->size.height;
     size_t x = (size_t)frame->x_offset, y = (size_t)frame->y_offset;
     size_t columns = (size_t)frame->width, rows = (size_t)frame->height;
-    if (x > width || columns > width - x || y > height || rows > height - y) return false;
+    WebPDecoderConfig config;
+    if (!frame->complete || x > width || columns > width - x || y > height || rows > height - y
+        || !WebPInitDecoderConfig(&config))
+        return VP8_STATUS_BITSTREAM_ERROR;
     size_t stride = width * 3, start = y * stride + x * 3;
-    size_t bytes = height * stride - start;
-    return WebPDecodeRGBInto(frame->fragment.bytes, frame->fragment.size, image->rgb + start, bytes,
-                             (int)stride) != NULL;
+    config.output.colorspace = MODE_RGB;
+    config.output.is_external_memory = 1;
+    config.output.u.RGBA.rgba = image->rgb + start;
+    config.output.u.RGBA.stride = (int)stride;
+    config.output.u.RGBA.size = height * stride - start;
+    return WebPDecode(frame->fragment.bytes, frame->fragment.size, &config);
 }
 
 static vlm_status decode_with(vlm_image **out, const WebPDemuxer *demux, const char *name,
@@ -34,12 +40,13 @@ static vlm_status decode_with(vlm_image **out, const WebPDemuxer *demux, const c
     vlm_status status = vmedia_image_new(out, size, limits, err);
     if (status != VLM_OK) return vcore_context(err, status, "%s", name);
     WebPIterator frame;
-    bool decoded = false;
+    VP8StatusCode decoded = VP8_STATUS_BITSTREAM_ERROR;
     if (WebPDemuxGetFrame(demux, 1, &frame)) {
-        decoded = frame.complete && decode_frame(*out, &frame);
+        decoded = decode_frame(*out, &frame);
         WebPDemuxReleaseIterator(&frame);
     }
-    if (!decoded)
+    if (decoded == VP8_STATUS_OUT_OF_MEMORY) return vcore_no_memory(err, name);
+    if (decoded != VP8_STATUS_OK)
         return vcore_fail(err, VLM_ERR_IMAGE_PROCESSING,
                           "%s: broken WebP: its pixels cannot be decoded", name);
     int orientation = chunk_orientation(demux, "EXIF", vmedia_exif_orientation);
