@@ -7,7 +7,7 @@
 
 #include "support/checkpoint.h"
 #include "support/cm.h"
-#include "support/model.h"
+#include "vlm/vlm.h"
 
 static char *dir; /* a checkpoint of tests/golden/idefics3-split */
 
@@ -39,9 +39,11 @@ static vlm_status load_changed(const char *const *changes, vlm_error *err) {
     assert_int_equal(json_object_to_file(path, config), 0);
     json_object_put(config);
     free(path);
-    tmodel *m;
-    vlm_status status = tmodel_try(&m, dir, VTENSOR_EXACT, 1, err);
-    tmodel_close(m);
+    vlm_load_options options = VLM_LOAD_OPTIONS_INIT;
+    options.threads = 1;
+    vlm_context *context;
+    vlm_status status = vlm_context_load(&context, dir, &options, err);
+    vlm_context_free(context);
     return status;
 }
 
