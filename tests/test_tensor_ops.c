@@ -206,7 +206,7 @@ static double worst(const float *got, const double *want, size_t n) {
 
 /* Bounds on the relative error of every single value; exp's argument costs the tanh form its accuracy far
  * out on the negative side, where the value has all but vanished. */
-static const double act_bounds[] = { 1e-6, 4e-6, 4e-6, 4e-6, 0 };
+static const double act_bounds[] = { 1e-6, 2e-5, 4e-6, 4e-6, 0 };
 
 static void activations_are_accurate(void **state) {
     (void)state;

@@ -1,0 +1,452 @@
+/* SPDX-License-Identifier: MIT */
+/* Kernels written once for vectors of any width: a file of an instruction set defines the vector and its
+ * primitives and then includes this page, which ends in fill_simd(). Not a header to include elsewhere.
+ *
+ * Wanted from the including file: LANES (a multiple of 8); vf (floats; + - * / work on it), vm (a
+ * mask); vf_load/store (any alignment), vf_load_n/store_n (the first n < LANES elements; zeros
+ * elsewhere), vf_set1, vf_zero, vf_fma (a * b + c), vf_fnma (c - a * b), vf_max, vf_min (NaN in the second
+ * operand stays), vf_sum, vf_greatest (of all lanes), vf_round (to nearest), vf_exp2i (2^x for integral
+ * -126 <= x <= 127, infinite for 128), vf_abs, vf_copysign, vf_gt, vf_select (mask ? a : b), vf_in (lanes where
+ * lo <= j < hi), vf_bf16, vf_f16 (LANES values widened), vf_to_bf16, vf_to_f16 (stored),
+ * vd_square (acc += (x - mean)² in double, both halves of x), vd_total.
+ * Tile sizes: TILE_MR rows, TILE_NV vectors, TILE_KC. DOT_GROUP: rows that share a load of w. */
+
+#define INLINE static inline __attribute__((always_inline))
+#define INF __builtin_inff()
+
+/* ---- the first n of LANES 16-bit values, through a buffer ------------------------------------------- */
+INLINE vf load16_n(vf (*load)(const void *), const void *p, size_t n) {
+    uint16_t buffer[LANES] = { 0 };
+    __builtin_memcpy(buffer, p, 2 * n);
+    return load(buffer);
+}
+
+INLINE void store16_n(void (*store)(void *, vf), void *p, vf v, size_t n) {
+    uint16_t buffer[LANES];
+    store(buffer, v);
+    __builtin_memcpy(p, buffer, 2 * n);
+}
+
+/* ---- functions ---------------------------------------------------------------------------------------- */
+/* e^x: relative error below 2e-7; 0 below -87.3, infinite above 88.4. */
+INLINE vf vf_exp(vf x) {
+    vf low = vf_set1(-87.3f), t = vf_min(vf_set1(89), vf_max(low, x));
+    vf n = vf_round(t * vf_set1(1.44269504f));
+    vf r = vf_fnma(n, vf_set1(0.693359375f), t); /* ln 2 in two parts, the first exact */
+    r = vf_fnma(n, vf_set1(-2.12194440e-4f), r);
+    vf p = vf_set1(0.001392625083f);
+    p = vf_fma(p, r, vf_set1(0.008363232884f));
+    p = vf_fma(p, r, vf_set1(0.04166655421f));
+    p = vf_fma(p, r, vf_set1(0.1666657667f));
+    p = vf_fma(p, r, vf_set1(0.5f));
+    p = vf_fma(p * r, r, r) + vf_set1(1);
+    return vf_select(vf_gt(low, x), vf_zero(), p * vf_exp2i(n));
+}
+
+/* tanh x: relative error below 3e-7. */
+INLINE vf vf_tanh(vf x) {
+    vf a = vf_abs(x), z = x * x;
+    vf p = vf_set1(-0.006045165091f);
+    p = vf_fma(p, z, vf_set1(0.0209613291f));
+    p = vf_fma(p, z, vf_set1(-0.05384326317f));
+    p = vf_fma(p, z, vf_set1(0.1333271885f));
+    p = vf_fma(p, z, vf_set1(-0.3333332843f));
+    vf small = vf_fma(p * z, x, x);
+    vf large = vf_set1(1) - vf_set1(2) / (vf_set1(1) + vf_exp(a + a));
+    return vf_select(vf_gt(vf_set1(0.625f), a), small, vf_copysign(large, x));
+}
+
+/* x Φ(x), from the tail Φ(-|x|) = e^(-x²/2) times a smooth function of |x|: accurate on both sides. */
+INLINE vf vf_gelu(vf x) {
+    vf a = vf_min(vf_set1(14), vf_abs(x));
+    vf t = vf_set1(1) / vf_fma(a, vf_set1(0.2f), vf_set1(1));
+    vf p = vf_set1(-0.03920914619f);
+    p = vf_fma(p, t, vf_set1(0.124195809f));
+    p = vf_fma(p, t, vf_set1(-0.06753135412f));
+    p = vf_fma(p, t, vf_set1(0.04612245139f));
+    p = vf_fma(p, t, vf_set1(0.09783985164f));
+    p = vf_fma(p, t, vf_set1(0.01693622048f));
+    p = vf_fma(p, t, vf_set1(0.0897228195f));
+    p = vf_fma(p, t, vf_set1(0.07172636266f));
+    p = vf_fma(p, t, vf_set1(0.08044592178f));
+    p = vf_fma(p, t, vf_set1(0.07975106104f));
+    vf s = a * a, half = vf_set1(0.5f), rounding = vf_fma(a, a, vf_zero() - s);
+    vf e = vf_exp(vf_zero() - s * half);
+    e = vf_fnma(e * half, rounding, e); /* the square's rounding error is large in an exponent */
+    vf tail = e * p * t;
+    return x * vf_select(vf_gt(x, vf_zero()), vf_set1(1) - tail, tail);
+}
+
+/* x / (1 + e^-y) */
+INLINE vf vf_sigmoid_of(vf x, vf y) {
+    return x / (vf_set1(1) + vf_exp(vf_zero() - y));
+}
+
+INLINE vf vf_gelu_tanh(vf x) {
+    vf cubic = vf_fma(x * x, vf_set1(0.044715f), vf_set1(1)) * x;
+    return vf_sigmoid_of(x, cubic * vf_set1(1.5957691216f));
+}
+
+INLINE vf vf_quick_gelu(vf x) {
+    return vf_sigmoid_of(x, x * vf_set1(1.702f));
+}
+
+INLINE vf vf_silu(vf x) {
+    return vf_sigmoid_of(x, x);
+}
+
+INLINE vf vf_relu(vf x) {
+    return vf_max(vf_zero(), x);
+}
+
+/* ---- conversions ----------------------------------------------------------------------------------------- */
+#define DEFINE_CONVERSIONS(type)                                                                   \
+    static void widen_##type(float *y, const void *x, size_t n) {                                  \
+        const char *from = x;                                                                      \
+        for (; n >= LANES; n -= LANES, y += LANES, from += 2 * LANES) vf_store(y, vf_##type(from)); \
+        if (n) vf_store_n(y, load16_n(vf_##type, from, n), n);                                     \
+    }                                                                                              \
+    static void narrow_##type(void *y, const float *x, size_t n) {                                 \
+        char *to = y;                                                                              \
+        for (; n >= LANES; n -= LANES, x += LANES, to += 2 * LANES) vf_to_##type(to, vf_load(x));  \
+        if (n) store16_n(vf_to_##type, to, vf_load_n(x, n), n);                                    \
+    }
+DEFINE_CONVERSIONS(bf16)
+DEFINE_CONVERSIONS(f16)
+
+/* ---- elementwise --------------------------------------------------------------------------------------------- */
+/* x = f(x); `setup` may define constants. */
+#define DEFINE_MAP(name, params, setup, f)                                                         \
+    static void name params {                                                                      \
+        setup;                                                                                     \
+        for (; n >= LANES; n -= LANES, x += LANES) {                                               \
+            vf v = vf_load(x);                                                                     \
+            vf_store(x, f);                                                                        \
+        }                                                                                          \
+        if (n) {                                                                                   \
+            vf v = vf_load_n(x, n);                                                                \
+            vf_store_n(x, f, n);                                                                   \
+        }                                                                                          \
+    }
+DEFINE_MAP(scale, (float *x, float factor, size_t n), vf by = vf_set1(factor), v *by)
+DEFINE_MAP(softcap, (float *x, float cap, size_t n), vf c = vf_set1(cap), c *vf_tanh(v / c))
+DEFINE_MAP(gelu, (float *x, size_t n), , vf_gelu(v))
+DEFINE_MAP(gelu_tanh, (float *x, size_t n), , vf_gelu_tanh(v))
+DEFINE_MAP(quick_gelu, (float *x, size_t n), , vf_quick_gelu(v))
+DEFINE_MAP(silu, (float *x, size_t n), , vf_silu(v))
+DEFINE_MAP(relu, (float *x, size_t n), , vf_relu(v))
+
+#define DEFINE_MAP2(name, op)                                                                      \
+    static void name(float *x, const float *y, size_t n) {                                         \
+        for (; n >= LANES; n -= LANES, x += LANES, y += LANES)                                     \
+            vf_store(x, vf_load(x) op vf_load(y));                                                 \
+        if (n) vf_store_n(x, vf_load_n(x, n) op vf_load_n(y, n), n);                               \
+    }
+DEFINE_MAP2(add, +)
+DEFINE_MAP2(mul, *)
+
+/* ---- norms and rotary positions -------------------------------------------------------------------------------- */
+static double sum(const float *x, size_t n) {
+    double total = 0;
+    vd acc = vd_zero();
+    for (; n >= LANES; n -= LANES, x += LANES) acc = vd_add(acc, vf_load(x));
+    for (size_t i = 0; i < n; i++) total += (double)x[i];
+    return total + vd_total(acc);
+}
+
+static double sum_squares(const float *x, double mean, size_t n) {
+    double total = 0;
+    vd acc = vd_zero();
+    for (; n >= LANES; n -= LANES, x += LANES) acc = vd_square(acc, vf_load(x), mean);
+    for (size_t i = 0; i < n; i++) total += ((double)x[i] - mean) * ((double)x[i] - mean);
+    return total + vd_total(acc);
+}
+
+INLINE vf normalised(vf x, vf w, vf b, vf mean, vf rstd, vf offset, bool has_w, bool has_b) {
+    x = (x - mean) * rstd;
+    if (has_w) x = x * (offset + w);
+    if (has_b) x = x + b;
+    return x;
+}
+
+static void normalise(float *y, const float *x, const float *w, const float *b, float mean,
+                      float rstd, float offset, size_t n) {
+    vf m = vf_set1(mean), r = vf_set1(rstd), o = vf_set1(offset), wv = vf_zero(), bv = vf_zero();
+    size_t i = 0;
+    for (; i + LANES <= n; i += LANES) {
+        if (w) wv = vf_load(w + i);
+        if (b) bv = vf_load(b + i);
+        vf_store(y + i, normalised(vf_load(x + i), wv, bv, m, r, o, w != NULL, b != NULL));
+    }
+    if (i == n) return;
+    if (w) wv = vf_load_n(w + i, n - i);
+    if (b) bv = vf_load_n(b + i, n - i);
+    vf v = normalised(vf_load_n(x + i, n - i), wv, bv, m, r, o, w != NULL, b != NULL);
+    vf_store_n(y + i, v, n - i);
+}
+
+static void rotate(float *a, float *b, const float *c, const float *s, size_t n) {
+    size_t i = 0;
+    for (; i + LANES <= n; i += LANES) {
+        vf x = vf_load(a + i), y = vf_load(b + i), cv = vf_load(c + i), sv = vf_load(s + i);
+        vf_store(a + i, x * cv - y * sv);
+        vf_store(b + i, y * cv + x * sv);
+    }
+    for (; i < n; i++) {
+        float x = a[i], y = b[i];
+        a[i] = x * c[i] - y * s[i];
+        b[i] = y * c[i] + x * s[i];
+    }
+}
+
+/* ---- products with few rows ---------------------------------------------------------------------------------------- */
+INLINE vf vf_f32(const void *p) {
+    return vf_load(p);
+}
+
+INLINE vf load_n_f32(const void *p, size_t n) {
+    return vf_load_n(p, n);
+}
+INLINE vf load_n_bf16(const void *p, size_t n) {
+    return load16_n(vf_bf16, p, n);
+}
+INLINE vf load_n_f16(const void *p, size_t n) {
+    return load16_n(vf_f16, p, n);
+}
+
+/* Four partial sums per row: as many multiplications in flight. The order is the same for any `rows`. */
+#define DEFINE_DOT(type, size)                                                                     \
+    INLINE void dot_out_##type(float *y, size_t y_row, const float *x, size_t x_row, int rows,     \
+                               const char *w, size_t k) {                                          \
+        vf s[DOT_GROUP][4];                                                                        \
+        size_t i = 0;                                                                              \
+        for (int r = 0; r < rows; r++)                                                             \
+            for (int j = 0; j < 4; j++) s[r][j] = vf_zero();                                       \
+        for (; i + 4 * LANES <= k; i += 4 * LANES) {                                               \
+            __builtin_prefetch(w + size * i + PREFETCH_BYTES);                                     \
+            if (size == 4) __builtin_prefetch(w + size * i + PREFETCH_BYTES + 64);                 \
+            for (int j = 0; j < 4; j++) {                                                          \
+                vf wv = vf_##type(w + size * (i + (size_t)j * LANES));                             \
+                for (int r = 0; r < rows; r++)                                                     \
+                    s[r][j] = vf_fma(wv, vf_load(x + (size_t)r * x_row + i + (size_t)j * LANES),   \
+                                     s[r][j]);                                                     \
+            }                                                                                      \
+        }                                                                                          \
+        for (int j = 0; i < k; j++, i += LANES) {                                                  \
+            size_t n = k - i < LANES ? k - i : LANES;                                              \
+            vf wv = n == LANES ? vf_##type(w + size * i) : load_n_##type(w + size * i, n);         \
+            for (int r = 0; r < rows; r++) {                                                       \
+                const float *xr = x + (size_t)r * x_row + i;                                       \
+                s[r][j] = vf_fma(wv, n == LANES ? vf_load(xr) : vf_load_n(xr, n), s[r][j]);        \
+            }                                                                                      \
+        }                                                                                          \
+        for (int r = 0; r < rows; r++)                                                             \
+            y[(size_t)r * y_row] = vf_sum((s[r][0] + s[r][1]) + (s[r][2] + s[r][3]));              \
+    }                                                                                              \
+    static void dot_##type(float *y, size_t y_row, const void *x, size_t x_row, int rows,          \
+                           const void *w, size_t w_row_bytes, size_t outs, size_t k) {             \
+        for (size_t o = 0; o < outs; o++) {                                                        \
+            const char *wo = (const char *)w + o * w_row_bytes;                                    \
+            int r = 0;                                                                             \
+            for (; r + DOT_GROUP <= rows; r += DOT_GROUP)                                          \
+                dot_out_##type(y + (size_t)r * y_row + o, y_row,                                   \
+                               (const float *)x + (size_t)r * x_row, x_row, DOT_GROUP, wo, k);     \
+            for (; r < rows; r++)                                                                  \
+                dot_out_##type(y + (size_t)r * y_row + o, y_row,                                   \
+                               (const float *)x + (size_t)r * x_row, x_row, 1, wo, k);             \
+        }                                                                                          \
+    }
+DEFINE_DOT(f32, 4)
+DEFINE_DOT(bf16, 2)
+DEFINE_DOT(f16, 2)
+
+/* `vectors` vectors of the result of `rows` rows stay in registers while all keys pass. */
+#define DEFINE_MIX(type, size)                                                                     \
+    INLINE void mix_strip_##type(float *y, size_t y_row, const float *p, size_t p_row, int rows,   \
+                                 const char *v, size_t v_row_bytes, size_t keys, int vectors) {    \
+        vf s[DOT_GROUP][4];                                                                        \
+        for (int r = 0; r < rows; r++)                                                             \
+            for (int j = 0; j < vectors; j++)                                                      \
+                s[r][j] = vf_load(y + (size_t)r * y_row + j * LANES);                              \
+        for (size_t key = 0; key < keys; key++, v += v_row_bytes)                                  \
+            for (int j = 0; j < vectors; j++) {                                                    \
+                vf value = vf_##type(v + size * j * LANES);                                        \
+                for (int r = 0; r < rows; r++)                                                     \
+                    s[r][j] = vf_fma(value, vf_set1(p[(size_t)r * p_row + key]), s[r][j]);         \
+            }                                                                                      \
+        for (int r = 0; r < rows; r++)                                                             \
+            for (int j = 0; j < vectors; j++)                                                      \
+                vf_store(y + (size_t)r * y_row + j * LANES, s[r][j]);                              \
+    }                                                                                              \
+    INLINE void mix_rows_##type(float *y, size_t y_row, const float *p, size_t p_row, int rows,    \
+                                const char *v, size_t v_row_bytes, size_t keys, size_t dim) {      \
+        size_t d = 0;                                                                              \
+        for (; d + 4 * LANES <= dim; d += 4 * LANES)                                               \
+            mix_strip_##type(y + d, y_row, p, p_row, rows, v + size * d, v_row_bytes, keys, 4);    \
+        for (; d + LANES <= dim; d += LANES)                                                       \
+            mix_strip_##type(y + d, y_row, p, p_row, rows, v + size * d, v_row_bytes, keys, 1);    \
+        if (d == dim) return;                                                                      \
+        for (int r = 0; r < rows; r++) {                                                           \
+            float *yr = y + (size_t)r * y_row + d;                                                 \
+            vf s = vf_load_n(yr, dim - d);                                                         \
+            for (size_t key = 0; key < keys; key++)                                                \
+                s = vf_fma(load_n_##type(v + key * v_row_bytes + size * d, dim - d),               \
+                           vf_set1(p[(size_t)r * p_row + key]), s);                                \
+            vf_store_n(yr, s, dim - d);                                                            \
+        }                                                                                          \
+    }                                                                                              \
+    static void mix_##type(float *y, size_t y_row, const float *p, size_t p_row, int rows,         \
+                           const void *v, size_t v_row_bytes, size_t keys, size_t dim) {           \
+        int r = 0;                                                                                 \
+        for (; r + DOT_GROUP <= rows; r += DOT_GROUP)                                              \
+            mix_rows_##type(y + (size_t)r * y_row, y_row, p + (size_t)r * p_row, p_row, DOT_GROUP, \
+                            v, v_row_bytes, keys, dim);                                            \
+        for (; r < rows; r++)                                                                      \
+            mix_rows_##type(y + (size_t)r * y_row, y_row, p + (size_t)r * p_row, p_row, 1, v,      \
+                            v_row_bytes, keys, dim);                                               \
+    }
+DEFINE_MIX(f32, 4)
+DEFINE_MIX(bf16, 2)
+DEFINE_MIX(f16, 2)
+
+/* ---- products with many rows ------------------------------------------------------------------------------------------- */
+INLINE void tile_body(float *c, size_t c_row, const float *init, size_t init_row, const float *a,
+                      size_t a_row, size_t a_k, const float *b, size_t b_k, size_t k) {
+    vf s[TILE_MR][TILE_NV];
+    UNROLL for (int r = 0; r < TILE_MR; r++)
+        UNROLL for (int j = 0; j < TILE_NV; j++) s[r][j] = vf_zero();
+    for (size_t i = 0; i < k; i++, a += a_k, b += b_k) {
+        vf bv[TILE_NV];
+        UNROLL for (int j = 0; j < TILE_NV; j++) bv[j] = vf_load(b + j * LANES);
+        UNROLL for (int r = 0; r < TILE_MR; r++) {
+            vf av = vf_set1(a[(size_t)r * a_row]);
+            UNROLL for (int j = 0; j < TILE_NV; j++) s[r][j] = vf_fma(av, bv[j], s[r][j]);
+        }
+    }
+    UNROLL for (int r = 0; r < TILE_MR; r++)
+        UNROLL for (int j = 0; j < TILE_NV; j++)
+            vf_store(c + (size_t)r * c_row + j * LANES,
+                     vf_load(init + (size_t)r * init_row + j * LANES) + s[r][j]);
+}
+
+/* Packed operands, whose strides are constants, or any. */
+static void tile_f32(float *c, size_t c_row, const float *init, size_t init_row, const void *a,
+                     size_t a_row, size_t a_k, const void *b, size_t b_k, size_t k) {
+    if (a_row == 1 && a_k == TILE_MR && b_k == TILE_NV * LANES)
+        tile_body(c, c_row, init, init_row, a, 1, TILE_MR, b, TILE_NV * LANES, k);
+    else if (a_row == 1)
+        tile_body(c, c_row, init, init_row, a, 1, a_k, b, b_k, k);
+    else
+        tile_body(c, c_row, init, init_row, a, a_row, 1, b, b_k, k);
+}
+
+/* ---- softmax -------------------------------------------------------------------------------------------------------------- */
+INLINE vf scored(vf s, vf scale, vf cap, bool capped) {
+    s = s * scale;
+    if (capped) s = cap * vf_tanh(s / cap);
+    return s;
+}
+
+/* One vector of queries down all keys. */
+INLINE void softmax_column(const vcpu_softmax *b, size_t q, bool masked, bool capped) {
+    vf scale_by = vf_set1(b->scale), cap = vf_set1(b->softcap), hidden = vf_set1(-INF);
+    vf before = vf_load(b->m + q), max = before, added = vf_zero();
+    float *s = b->s + q;
+    for (size_t j = 0; j < b->keys; j++) {
+        vf v = scored(vf_load(s + j * b->s_row), scale_by, cap, capped);
+        if (masked) v = vf_select(vf_in((int32_t)j, b->lo + q, b->hi + q), v, hidden);
+        if (masked || capped) vf_store(s + j * b->s_row, v);
+        max = vf_max(max, v);
+    }
+    vf base = vf_select(vf_gt(max, hidden), max, vf_zero()); /* nothing seen so far */
+    for (size_t j = 0; j < b->keys; j++) {
+        vf v = vf_load(s + j * b->s_row);
+        if (!masked && !capped) v = v * scale_by;
+        v = vf_exp(v - base);
+        vf_store(s + j * b->s_row, v);
+        added = added + v;
+    }
+    vf correction = vf_exp(before - base);
+    vf_store(b->correction + q, correction);
+    vf_store(b->l + q, vf_fma(vf_load(b->l + q), correction, added));
+    vf_store(b->m + q, max);
+}
+
+static void softmax_block(const vcpu_softmax *b) {
+    for (size_t q = 0; q < b->queries; q += LANES) {
+        if (b->softcap > 0)
+            softmax_column(b, q, b->masked, true);
+        else if (b->masked)
+            softmax_column(b, q, true, false);
+        else
+            softmax_column(b, q, false, false);
+    }
+}
+
+static void softmax_row(float *s, size_t n, size_t lo, size_t hi, float factor, float softcap_at,
+                        float *max, float *total) {
+    vf scale_by = vf_set1(factor), cap = vf_set1(softcap_at), m = vf_set1(-INF), added = vf_zero();
+    float greatest = -INF;
+    if (lo > hi) lo = hi;
+    for (size_t j = 0; j < lo; j++) s[j] = 0;
+    for (size_t j = hi; j < n; j++) s[j] = 0;
+    for (size_t j = lo; j < hi; j += LANES) {
+        size_t left = hi - j;
+        vf v = left < LANES ? vf_load_n(s + j, left) : vf_load(s + j);
+        v = scored(v, scale_by, cap, softcap_at > 0);
+        if (left < LANES) {
+            vf_store_n(s + j, v, left);
+            for (size_t i = 0; i < left; i++) greatest = s[j + i] > greatest ? s[j + i] : greatest;
+        } else {
+            vf_store(s + j, v);
+            m = vf_max(m, v);
+        }
+    }
+    float vectors = vf_greatest(m);
+    greatest = vectors > greatest ? vectors : greatest;
+    vf base = vf_set1(lo < hi ? greatest : 0);
+    for (size_t j = lo; j < hi; j += LANES) {
+        size_t left = hi - j;
+        if (left < LANES) {
+            float tail[LANES] = { 0 };
+            vf_store_n(s + j, vf_exp(vf_load_n(s + j, left) - base), left);
+            __builtin_memcpy(tail, s + j, left * sizeof *tail);
+            added = added + vf_load(tail);
+        } else {
+            vf v = vf_exp(vf_load(s + j) - base);
+            vf_store(s + j, v);
+            added = added + v;
+        }
+    }
+    *max = greatest;
+    *total = vf_sum(added);
+}
+
+static void fill_simd(vcpu_kernels *k) {
+    k->widen_bf16 = widen_bf16;
+    k->widen_f16 = widen_f16;
+    k->narrow_bf16 = narrow_bf16;
+    k->narrow_f16 = narrow_f16;
+    k->add = add;
+    k->mul = mul;
+    k->scale = scale;
+    k->softcap = softcap;
+    k->activation[0] = gelu;
+    k->activation[1] = gelu_tanh;
+    k->activation[2] = quick_gelu;
+    k->activation[3] = silu;
+    k->activation[4] = relu;
+    k->sum = sum;
+    k->sum_squares = sum_squares;
+    k->normalise = normalise;
+    k->rotate = rotate;
+    k->dot_f32 = dot_f32;
+    k->dot_bf16 = dot_bf16;
+    k->dot_f16 = dot_f16;
+    k->mix_f32 = mix_f32;
+    k->mix_bf16 = mix_bf16;
+    k->mix_f16 = mix_f16;
+    k->gemm_f32 = (vcpu_gemm) { TILE_MR, TILE_NV * LANES, TILE_KC, tile_f32 };
+    k->softmax_block = softmax_block;
+    k->softmax_row = softmax_row;
+}
