@@ -19,11 +19,22 @@ enum {
 #define VTEXT_MAX_BYTES ((size_t)1 << 30) /* of a text, as given and as normalised */
 #define VTEXT_NONE UINT32_MAX
 
-/* ---- characters (tok_pattern.c) ---------------------------------------------------------------------- */
+/* ---- characters (tok_unicode.c) ---------------------------------------------------------------------- */
 typedef enum vtext_class { VTEXT_OTHER, VTEXT_LETTER, VTEXT_NUMBER, VTEXT_SPACE } vtext_class;
 vtext_class vtext_class_of(uint32_t cp); /* \p{L}, \p{N}, \s (White_Space) */
 bool vtext_is_space(uint32_t cp);
+bool vtext_is_mark(uint32_t cp);         /* \p{M} */
 bool vtext_is_word(uint32_t cp);         /* \w: letters, marks, decimal digits, connectors, joiners */
+enum { VTEXT_UPPER = 1, VTEXT_LOWER = 2 }; /* [\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}], [\p{Ll}\p{Lm}\p{Lo}\p{M}] */
+int vtext_letter_case(uint32_t cp);      /* of these two, 0 to both */
+uint8_t vtext_combining_class(uint32_t cp);
+bool vtext_is_boundary(uint32_t cp);     /* text may be cut before it and normalised apart */
+/* A boundary that normalises to itself when another boundary follows. */
+bool vtext_is_inert(uint32_t cp, bool compat, bool composed);
+enum { VTEXT_MAX_DECOMPOSED = 32 };
+int vtext_decompose(uint32_t cp, bool compat, uint32_t out[VTEXT_MAX_DECOMPOSED]);
+bool vtext_compose(uint32_t a, uint32_t b, uint32_t *out); /* canonical composition of two */
+uint32_t vtext_lower(uint32_t cp);
 
 /* ---- pieces ---------------------------------------------------------------------------------------------
  * Text on its way through the pipeline. Bytes of one character share one place, the whole of the

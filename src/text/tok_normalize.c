@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* Normalizers: text to text, each byte keeping the place of the character it came from. Also the growing
- * text that they and the pre-tokenizers write into. Unicode's tables are utf8proc's. */
+/* Normalizers: text to text, each byte keeping the place of the character it came from. Also the growing text
+ * that they and the pre-tokenizers write into. */
 #include "text/tok.h"
-
-#include <utf8proc.h>
 
 /* ---- pieces and texts ---------------------------------------------------------------------------------- */
 uint32_t vtext_piece_begin(vtext_piece s, size_t i) {
@@ -101,23 +99,6 @@ typedef struct segment {
     size_t n, cap;
 } segment;
 
-/* A character before which text may be cut: no normalisation reaches across. Marks never are, nor vowels
- * and finals of Hangul. */
-static bool is_boundary(uint32_t cp) {
-    if (cp < 0x300) return true;
-    if (cp >= 0x1100 && cp <= 0x11FF) return cp < 0x1160;
-    utf8proc_category_t c = utf8proc_category((utf8proc_int32_t)cp);
-    return c != UTF8PROC_CATEGORY_MN && c != UTF8PROC_CATEGORY_MC && c != UTF8PROC_CATEGORY_ME;
-}
-
-/* A boundary that normalises to itself when another boundary follows. */
-static bool is_inert(uint32_t cp, bool compat, bool composed) {
-    if (cp < 0x80 || (cp < 0x300 && composed && !compat)) return true;
-    if (cp >= 0xAC00 && cp <= 0xD7A3) return composed;
-    const utf8proc_property_t *property = utf8proc_get_property((utf8proc_int32_t)cp);
-    return property->decomp_seqindex == UINT16_MAX || (property->decomp_type && !compat);
-}
-
 static bool segment_push(segment *s, mark m) {
     if (s->n == s->cap) {
         mark *more = vcore_alloc_array(s->cap * 2, sizeof *more);
@@ -131,20 +112,11 @@ static bool segment_push(segment *s, mark m) {
     return true;
 }
 
-/* Full decomposition of cp; the longest has 18 characters. */
 static bool decompose(segment *s, uint32_t cp, bool compat) {
-    utf8proc_int32_t part[32];
-    int last = 0;
-    utf8proc_ssize_t n = utf8proc_decompose_char(
-        (utf8proc_int32_t)cp, part, 32, UTF8PROC_DECOMPOSE | (compat ? UTF8PROC_COMPAT : 0), &last);
-    if (n <= 0 || n > 32) {
-        part[0] = (utf8proc_int32_t)cp;
-        n = 1;
-    }
-    for (utf8proc_ssize_t i = 0; i < n; i++) {
-        uint8_t class = (uint8_t)utf8proc_get_property(part[i])->combining_class;
-        if (!segment_push(s, (mark) { (uint32_t)part[i], i > 0, class })) return false;
-    }
+    uint32_t part[VTEXT_MAX_DECOMPOSED];
+    int n = vtext_decompose(cp, compat, part);
+    for (int i = 0; i < n; i++)
+        if (!segment_push(s, (mark) { part[i], i > 0, vtext_combining_class(part[i]) })) return false;
     return true;
 }
 
@@ -171,14 +143,6 @@ static bool reorder(segment *s) {
     return true;
 }
 
-static bool compose_pair(uint32_t a, uint32_t b, uint32_t *out) {
-    if (b < 0x300) return false;
-    utf8proc_int32_t pair[2] = { (utf8proc_int32_t)a, (utf8proc_int32_t)b };
-    if (utf8proc_normalize_utf32(pair, 2, UTF8PROC_COMPOSE | UTF8PROC_STABLE) != 1) return false;
-    *out = (uint32_t)pair[0];
-    return true;
-}
-
 /* Canonical composition in place. A mark is blocked by one of its own class or above since the starter. */
 static void compose(segment *s) {
     size_t starter = SIZE_MAX, kept = 0;
@@ -187,7 +151,7 @@ static void compose(segment *s) {
         mark m = s->item[i];
         uint32_t joined;
         if (starter != SIZE_MAX && last < (int)m.class
-            && compose_pair(s->item[starter].cp, m.cp, &joined)) {
+            && vtext_compose(s->item[starter].cp, m.cp, &joined)) {
             s->item[starter].cp = joined;
             s->item[starter].change += m.change - 1;
             continue;
@@ -214,10 +178,10 @@ static bool normal_form(vtext_piece in, vtext_text *out, bool compat, bool compo
     for (size_t i = 0; ok && i < in.n;) {
         uint32_t cp, next_cp;
         size_t begin = i, next = i + vcore_utf8_decode(in.p + i, in.n - i, &cp);
-        while (is_inert(cp, compat, composed) && is_boundary(cp)) {
+        while (vtext_is_inert(cp, compat, composed) && vtext_is_boundary(cp)) {
             if (next < in.n) {
                 size_t behind = next + vcore_utf8_decode(in.p + next, in.n - next, &next_cp);
-                if (!is_boundary(next_cp)) break;
+                if (!vtext_is_boundary(next_cp)) break;
                 i = next;
                 next = behind;
                 cp = next_cp;
@@ -233,7 +197,7 @@ static bool normal_form(vtext_piece in, vtext_text *out, bool compat, bool compo
             ok = decompose(&s, cp, compat);
             i = next;
             if (i < in.n) next = i + vcore_utf8_decode(in.p + i, in.n - i, &cp);
-        } while (ok && i < in.n && !is_boundary(cp));
+        } while (ok && i < in.n && !vtext_is_boundary(cp));
         ok = ok && put_segment(&x, &s, composed);
     }
     if (s.item != s.local) vcore_free(s.item);
@@ -250,7 +214,7 @@ static void lowercase(vtext_piece in, vtext_text *out) {
             put(&x, 'i', 0);
             put(&x, 0x307, 1);
         } else {
-            put(&x, (uint32_t)utf8proc_tolower((utf8proc_int32_t)cp), 0);
+            put(&x, vtext_lower(cp), 0);
         }
     }
 }

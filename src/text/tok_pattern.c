@@ -1,59 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* Character classes, and the patterns that pre-tokenizers, normalizers and decoders look for: literals and
+/* The patterns that pre-tokenizers, normalizers and decoders look for: literals and
  * the regular expressions of known tokenizers, recognised by their exact text. Each has a hand-written
  * matcher that visits a character a bounded number of times; no other expression is accepted. */
 #include "text/tok.h"
-
-#include <utf8proc.h>
-
-/* ---- classes ------------------------------------------------------------------------------------------- */
-bool vtext_is_space(uint32_t cp) {
-    if (cp < 0x80) return cp == ' ' || (cp >= 9 && cp <= 13);
-    return cp == 0x85 || cp == 0xA0 || cp == 0x1680 || (cp >= 0x2000 && cp <= 0x200A) || cp == 0x2028
-           || cp == 0x2029 || cp == 0x202F || cp == 0x205F || cp == 0x3000;
-}
-
-vtext_class vtext_class_of(uint32_t cp) {
-    if (cp < 0x80) {
-        if ((cp | 0x20) >= 'a' && (cp | 0x20) <= 'z') return VTEXT_LETTER;
-        if (cp >= '0' && cp <= '9') return VTEXT_NUMBER;
-        return vtext_is_space(cp) ? VTEXT_SPACE : VTEXT_OTHER;
-    }
-    switch (utf8proc_category((utf8proc_int32_t)cp)) {
-    case UTF8PROC_CATEGORY_LU:
-    case UTF8PROC_CATEGORY_LL:
-    case UTF8PROC_CATEGORY_LT:
-    case UTF8PROC_CATEGORY_LM:
-    case UTF8PROC_CATEGORY_LO:
-        return VTEXT_LETTER;
-    case UTF8PROC_CATEGORY_ND:
-    case UTF8PROC_CATEGORY_NL:
-    case UTF8PROC_CATEGORY_NO:
-        return VTEXT_NUMBER;
-    default:
-        return vtext_is_space(cp) ? VTEXT_SPACE : VTEXT_OTHER;
-    }
-}
-
-static bool is_mark(uint32_t cp) {
-    if (cp < 0x300) return false;
-    utf8proc_category_t c = utf8proc_category((utf8proc_int32_t)cp);
-    return c == UTF8PROC_CATEGORY_MN || c == UTF8PROC_CATEGORY_MC || c == UTF8PROC_CATEGORY_ME;
-}
-
-bool vtext_is_word(uint32_t cp) {
-    switch (utf8proc_category((utf8proc_int32_t)cp)) {
-    case UTF8PROC_CATEGORY_ND:
-    case UTF8PROC_CATEGORY_NL:
-    case UTF8PROC_CATEGORY_PC:
-        return true;
-    case UTF8PROC_CATEGORY_SO: /* circled and squared letters are alphabetic */
-        return (cp >= 0x24B6 && cp <= 0x24E9) || (cp >= 0x1F130 && cp <= 0x1F149)
-               || (cp >= 0x1F150 && cp <= 0x1F169) || (cp >= 0x1F170 && cp <= 0x1F189);
-    default:
-        return vtext_class_of(cp) == VTEXT_LETTER || is_mark(cp) || cp == 0x200C || cp == 0x200D;
-    }
-}
 
 /* ---- what the matchers are made of ----------------------------------------------------------------------- */
 /* The character at i < n and its class; returns where the next one begins. */
@@ -144,7 +93,7 @@ const vtext_pattern vtext_pattern_gpt2 = { { NULL, 0 }, match_gpt2 };
 /* ---- cl100k and its kin: Llama 3, Qwen 2 -------------------------------------------------------------------- */
 /* marks: combining marks count as letters, as in Qwen 3.5's. */
 static inline vtext_class letter_class(vtext_class class, uint32_t cp, bool marks) {
-    return marks && class == VTEXT_OTHER && is_mark(cp) ? VTEXT_LETTER : class;
+    return marks && class == VTEXT_OTHER && vtext_is_mark(cp) ? VTEXT_LETTER : class;
 }
 
 static inline size_t letter_run(const char *p, size_t n, size_t i, bool marks, vtext_class wanted) {
@@ -165,7 +114,7 @@ static inline size_t match_cl100k(const char *p, size_t n, size_t at, int digits
     uint32_t cp, cp2;
     vtext_class class, class2 = VTEXT_SPACE;
     size_t next = step(p, n, at, &cp, &class), next2 = next;
-    bool mark = marks && class == VTEXT_OTHER && is_mark(cp); /* may be a prefix and a letter */
+    bool mark = marks && class == VTEXT_OTHER && vtext_is_mark(cp); /* may be a prefix and a letter */
     if (class == VTEXT_LETTER) return letter_run(p, n, next, marks, VTEXT_LETTER);
     if (class == VTEXT_NUMBER) return match_numbers(p, n, at, digits);
     if (next < n) {
@@ -196,35 +145,14 @@ static size_t match_qwen35(const char *p, size_t n, size_t at) {
 }
 
 /* ---- o200k and Mistral's tekken ------------------------------------------------------------------------------- */
-enum { UPPER = 1, LOWER = 2 }; /* [\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}], [\p{Ll}\p{Lm}\p{Lo}\p{M}] */
-
-static int letter_case(uint32_t cp) {
-    if (cp < 0x80) return cp >= 'a' && cp <= 'z' ? LOWER : cp >= 'A' && cp <= 'Z' ? UPPER : 0;
-    switch (utf8proc_category((utf8proc_int32_t)cp)) {
-    case UTF8PROC_CATEGORY_LU:
-    case UTF8PROC_CATEGORY_LT:
-        return UPPER;
-    case UTF8PROC_CATEGORY_LL:
-        return LOWER;
-    case UTF8PROC_CATEGORY_LM:
-    case UTF8PROC_CATEGORY_LO:
-    case UTF8PROC_CATEGORY_MN:
-    case UTF8PROC_CATEGORY_MC:
-    case UTF8PROC_CATEGORY_ME:
-        return UPPER | LOWER;
-    default:
-        return 0;
-    }
-}
-
 static size_t case_run(const char *p, size_t n, size_t i, int wanted, size_t *last_both) {
     uint32_t cp;
     while (i < n) {
         size_t next = i + vcore_utf8_decode(p + i, n - i, &cp);
-        int c = letter_case(cp);
+        int c = vtext_letter_case(cp);
         if (!(c & wanted)) break;
         i = next;
-        if (c == (UPPER | LOWER)) *last_both = i;
+        if (c == (VTEXT_UPPER | VTEXT_LOWER)) *last_both = i;
     }
     return i;
 }
@@ -232,15 +160,15 @@ static size_t case_run(const char *p, size_t n, size_t i, int wanted, size_t *la
 /* UPPER*LOWER+ at i, end or 0: when no LOWER follows the run of UPPER, its last character that is both is
  * given back. */
 static size_t match_camel(const char *p, size_t n, size_t i) {
-    size_t both = 0, ignored, upper = case_run(p, n, i, UPPER, &both);
-    size_t end = case_run(p, n, upper, LOWER, &ignored);
+    size_t both = 0, ignored, upper = case_run(p, n, i, VTEXT_UPPER, &both);
+    size_t end = case_run(p, n, upper, VTEXT_LOWER, &ignored);
     return end > upper ? end : both;
 }
 
 /* UPPER+LOWER* at i, end or 0. */
 static size_t match_capital(const char *p, size_t n, size_t i) {
-    size_t ignored, upper = case_run(p, n, i, UPPER, &ignored);
-    return upper == i ? 0 : case_run(p, n, upper, LOWER, &ignored);
+    size_t ignored, upper = case_run(p, n, i, VTEXT_UPPER, &ignored);
+    return upper == i ? 0 : case_run(p, n, upper, VTEXT_LOWER, &ignored);
 }
 
 /* X?CAMEL'?|X?CAPITAL'?|\p{N}{1,digits}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+
