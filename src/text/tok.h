@@ -281,7 +281,8 @@ vlm_status vtext_post_load(vlm_tokenizer *t, const vcore_json *v, vlm_error *err
 vlm_status vtext_post_from_config(vlm_tokenizer *t, const vcore_json *config, const char *config_name,
                                   vlm_error *err);
 /* text: what the ids' places are in. */
-bool vtext_post_apply(const vlm_tokenizer *t, bool add_special, const char *text, vtext_ids *ids);
+bool vtext_post_apply(const vlm_tokenizer *t, bool add_special, bool offsets, const char *text,
+                      vtext_ids *ids);
 
 /* ---- the tokenizer (tok_load.c) ---------------------------------------------------------------------------------------- */
 typedef struct vtext_named {

@@ -142,7 +142,7 @@ static vlm_status encode(encoder *x, const vtext_span *spans, size_t n_spans, bo
     if (x->bpe.unknown)
         return vcore_fail(x->err, VLM_ERR_FORMAT, "%s: model.unk_token: is not in the vocabulary, and the text "
                           "has a character that is not either", x->t->name);
-    return vtext_post_apply(x->t, add_special, text, x->out) ? VLM_OK : vcore_no_memory(x->err, "ids");
+    return vtext_post_apply(x->t, add_special, x->offsets, text, x->out) ? VLM_OK : vcore_no_memory(x->err, "ids");
 }
 
 vlm_status vtext_encode(const vlm_tokenizer *t, const vtext_span *spans, size_t n_spans,

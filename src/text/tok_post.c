@@ -117,9 +117,8 @@ vlm_status vtext_post_from_config(vlm_tokenizer *t, const vcore_json *config, co
 }
 
 /* ---- applying ------------------------------------------------------------------------------------------------ */
-static bool insert(vtext_ids *out, size_t at, const uint32_t *id, size_t n) {
+static bool insert(vtext_ids *out, size_t at, const uint32_t *id, size_t n, bool offsets) {
     size_t tail = out->n - at;
-    bool offsets = out->begin != NULL;
     for (size_t i = 0; i < n; i++)
         if (!vtext_ids_push(out, 0, 0, 0, offsets)) return false;
     if (!n) return true;
@@ -133,48 +132,48 @@ static bool insert(vtext_ids *out, size_t at, const uint32_t *id, size_t n) {
     return true;
 }
 
-typedef struct spaces {
-    size_t chars, bytes;
-} spaces;
-
-/* White space at the front (or back) of a token: of the byte-level alphabet's, and as it is. */
-static spaces count_spaces(vcore_str s, bool back) {
-    spaces found = { 0, 0 };
-    while (s.n) {
-        uint32_t cp;
+/* Number of white space characters at the front (or back) of a token, of the byte-level alphabet or plain. */
+static size_t count_spaces(vcore_str s, bool back) {
+    for (size_t found = 0;; found++) {
+        uint32_t cp = 0;
         size_t n = 1;
         while (back && n < s.n && ((uint8_t)s.p[s.n - n] & 0xC0) == 0x80) n++;
-        n = vcore_utf8_decode(back ? s.p + s.n - n : s.p, back ? n : s.n, &cp);
-        if (cp != vtext_byte_char(' ') && !vtext_is_space(cp)) break;
-        found.chars++;
-        found.bytes += cp == vtext_byte_char(' ') ? 1 : n;
+        if (s.n) n = vcore_utf8_decode(back ? s.p + s.n - n : s.p, back ? n : s.n, &cp);
+        if (!s.n || (cp != vtext_byte_char(' ') && !vtext_is_space(cp))) return found;
         if (!back) s.p += n;
         s.n -= n;
     }
-    return found;
 }
 
+/* Takes a token's white space out of its place, a character of the text for each: a space of our own in front
+ * counts as the character it stands before. */
 static void trim_offsets(const vlm_tokenizer *t, bool prefix_space, const char *text, vtext_ids *out) {
     for (size_t i = 0; i < out->n; i++) {
-        uint32_t *begin = &out->begin[i], *end = &out->end[i], id = out->id[i];
+        uint32_t begin = out->begin[i], end = out->end[i], id = out->id[i], cp;
         vcore_str token = vtext_vocab_text(&t->bpe.vocab, id);
-        if (id < t->vocab_size && t->added_by_id[id] && *end > *begin)
-            token = (vcore_str) { text + *begin, *end - *begin };
-        spaces front = count_spaces(token, false), back = count_spaces(token, true);
-        if (front.chars == 1 && prefix_space && (i == 0 || *begin == 0)) front.bytes = 0; /* our own */
-        *begin = front.bytes < *end - *begin ? *begin + (uint32_t)front.bytes : *end;
-        if (back.bytes) *end = back.bytes < *end - *begin ? *end - (uint32_t)back.bytes : *begin;
+        if (id < t->vocab_size && t->added_by_id[id] && end > begin)
+            token = (vcore_str) { text + begin, end - begin };
+        size_t front = count_spaces(token, false), back = count_spaces(token, true);
+        if (front == 1 && prefix_space && (i == 0 || begin == 0)) front = 0; /* our own */
+        for (; front && begin < end; front--)
+            begin += (uint32_t)vcore_utf8_decode(text + begin, end - begin, &cp);
+        for (; back && end > begin; back--)
+            do end--;
+            while (end > begin && ((uint8_t)text[end] & 0xC0) == 0x80);
+        out->begin[i] = begin;
+        out->end[i] = end;
     }
 }
 
-bool vtext_post_apply(const vlm_tokenizer *t, bool add_special, const char *text, vtext_ids *out) {
+bool vtext_post_apply(const vlm_tokenizer *t, bool add_special, bool offsets, const char *text,
+                      vtext_ids *out) {
     for (int i = 0; i < t->post.count; i++) {
         const struct vtext_post_step *step = &t->post.step[i];
         if (step->trim) {
-            if (out->begin) trim_offsets(t, step->prefix_space, text, out);
+            if (offsets) trim_offsets(t, step->prefix_space, text, out);
         } else if (add_special) {
-            if (!insert(out, 0, step->before, step->n_before)
-                || !insert(out, out->n, step->after, step->n_after))
+            if (!insert(out, 0, step->before, step->n_before, offsets)
+                || !insert(out, out->n, step->after, step->n_after, offsets))
                 return false;
         }
     }
