@@ -1,0 +1,223 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""Writes a random-weight checkpoint of real size: the shapes of a published config, weights drawn cheaply and streamed.
+
+    tools/random_checkpoint.py tools/configs/smolvlm-256m/config.json OUT_DIR [--dtype bf16] [--shards N]
+
+Names and shapes come from the reference's model built on the meta device, under the names that published checkpoints use. The other
+small files beside CONFIG.json are copied; a tokenizer is copied from --tokenizer DIR, or made up with the right number of entries
+and the family's special tokens. Memory stays at a few dozen MiB whatever the size.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import shutil
+import struct
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+from transformers import AutoConfig, AutoModelForImageTextToText
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+from golden.tokenizers import QWEN_SPLIT  # noqa: E402
+
+FAMILIES = {"idefics3": "idefics3", "smolvlm": "idefics3", "paligemma": "paligemma", "qwen2_5_vl": "qwen2_5_vl"}
+DTYPES = {"f32": ("F32", "float32", 4), "bf16": ("BF16", "bfloat16", 2), "f16": ("F16", "float16", 2)}
+BLOCK = 1 << 22  # values drawn once; every tensor is cut from them
+
+
+def tensors(config_path: Path) -> list[tuple[str, tuple[int, ...], float]]:
+    """Name as published, shape and standard deviation (0: a norm's weight) of every tensor."""
+    config = AutoConfig.from_pretrained(config_path.parent)
+    names = importlib.import_module("golden." + FAMILIES[config.model_type]).names
+    with torch.device("meta"):
+        model = AutoModelForImageTextToText.from_config(config)
+    rows = []
+    for name, parameter in model.named_parameters():
+        shape = tuple(parameter.shape)
+        std = float(np.prod(shape[1:])) ** -0.5 if len(shape) > 1 else 0.0
+        if name.endswith("bias"):
+            std = 0.02
+        if "embed" in name and len(shape) == 2:
+            std = 0.02
+        rows.append((names(name)["hf_old"], shape, std))
+    return rows
+
+
+def encode(values: np.ndarray, dtype: str) -> bytes:
+    if dtype == "bf16":
+        return (values.view(np.uint32) >> 16).astype(np.uint16).tobytes()
+    return values.astype(np.float16 if dtype == "f16" else np.float32).tobytes()
+
+
+def write_tensor(file, count: int, std: float, ones: bool, base: np.ndarray, start: int, dtype: str) -> None:
+    """One tensor, block by block, from a rotating place of the drawn values."""
+    while count > 0:
+        take = min(count, BLOCK - start)
+        values = np.full(take, 1.0 if ones else 0.0, np.float32) if std == 0 else base[start : start + take] * np.float32(std)
+        file.write(encode(values, dtype))
+        count, start = count - take, (start + take) % BLOCK
+
+
+def write_weights(out: Path, rows: list[tuple[str, tuple[int, ...], float]], dtype: str, shards: int, unit_norms: bool) -> None:
+    code, _, size = DTYPES[dtype]
+    base = np.random.Generator(np.random.PCG64(1)).standard_normal(BLOCK, dtype=np.float32)
+    total = sum(int(np.prod(shape)) for _, shape, _ in rows) * size
+    names: dict[str, str] = {}
+    at, done = 0, 0
+    for shard in range(1, shards + 1):
+        name = "model.safetensors" if shards == 1 else f"model-{shard:05d}-of-{shards:05d}.safetensors"
+        header: dict[str, dict] = {"__metadata__": {"format": "pt"}}
+        chosen, offset = [], 0
+        while at < len(rows) and (shard == shards or done < total * shard / shards):
+            key, shape, std = rows[at]
+            length = int(np.prod(shape)) * size
+            header[key] = {"dtype": code, "shape": list(shape), "data_offsets": [offset, offset + length]}
+            chosen.append((int(np.prod(shape)), std))
+            names[key] = name
+            at, offset, done = at + 1, offset + length, done + length
+        text = json.dumps(header).encode()
+        text += b" " * (-len(text) % 8)
+        with open(out / name, "wb") as file:
+            file.write(struct.pack("<Q", len(text)) + text)
+            for index, (count, std) in enumerate(chosen):
+                write_tensor(file, count, std, unit_norms, base, (index * 7919 * 64) % BLOCK, dtype)
+    if shards > 1:
+        index = {"metadata": {"total_size": total}, "weight_map": names}
+        (out / "model.safetensors.index.json").write_text(json.dumps(index, indent=2))
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Made-up tokenizers
+
+
+def byte_alphabet() -> list[str]:
+    """GPT-2's printable stand-ins for the 256 bytes, in byte order."""
+    plain = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    extra = iter(range(256, 512))
+    return [chr(byte) if byte in plain else chr(next(extra)) for byte in range(256)]
+
+
+def fill_vocabulary(vocab: dict[str, int], start: list[str], letters: list[str], taken: dict[int, str], size: int) -> list[list[str]]:
+    """Fills the free ids with merges: each new entry is an older one and a letter, so that each has one way to be made."""
+    merges, grown, cursor = [], list(start), 0
+    used = set(taken) | set(vocab.values())
+    for number in (i for i in range(size) if i not in used):
+        prefix, letter = grown[cursor // len(letters)], letters[cursor % len(letters)]
+        cursor += 1
+        vocab[prefix + letter] = number
+        merges.append([prefix, letter])
+        grown.append(prefix + letter)
+    return merges
+
+
+def made_up_tokenizer(config: dict, family: str) -> tuple[dict, dict]:
+    """tokenizer.json and tokenizer_config.json with the family's pipeline, special tokens at the config's ids, and a full vocabulary."""
+    size = config.get("text_config", config)["vocab_size"]
+    special = SPECIAL[family](config)
+    letters = list("etaoinshrdlucmfwypvbgk")
+    if family == "paligemma":
+        vocab = {f"<0x{byte:02X}>": 4 + byte for byte in range(256)}
+        start = ["\u2581", *map(chr, range(33, 127)), "\n"]
+        vocab |= {letter: 260 + index for index, letter in enumerate(start)}
+    else:
+        first = 3 if family == "idefics3" else 0
+        vocab = {letter: first + index for index, letter in enumerate(byte_alphabet())}
+        start = ["\u0120", *letters]
+    merges = fill_vocabulary(vocab, start, letters, special, size)
+    vocab |= {text: number for number, text in special.items()}
+    added = [
+        {"id": n, "content": t, "single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
+        for n, t in sorted(special.items())
+    ]
+    model = {"type": "BPE", "dropout": None, "unk_token": None, "fuse_unk": False, "byte_fallback": False, "merges": merges}
+    byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": family == "idefics3"}
+    pipeline: dict = {"normalizer": None, "post_processor": None, "decoder": byte_level}
+    if family == "idefics3":
+        digits = {"type": "Digits", "individual_digits": True}
+        pipeline["pre_tokenizer"] = {"type": "Sequence", "pretokenizers": [digits, byte_level]}
+    elif family == "qwen2_5_vl":
+        split = {"type": "Split", "pattern": {"Regex": QWEN_SPLIT}, "behavior": "Isolated", "invert": False}
+        pipeline["pre_tokenizer"] = {"type": "Sequence", "pretokenizers": [split, byte_level]}
+        pipeline["normalizer"] = {"type": "NFC"}
+    else:
+        model |= {"unk_token": "<unk>", "fuse_unk": True, "byte_fallback": True}
+        pipeline["normalizer"] = {"type": "Replace", "pattern": {"String": " "}, "content": "\u2581"}
+        pipeline["pre_tokenizer"] = {"type": "Split", "pattern": {"String": " "}, "behavior": "MergedWithPrevious", "invert": False}
+        back = {"type": "Replace", "pattern": {"String": "\u2581"}, "content": " "}
+        pipeline["decoder"] = {"type": "Sequence", "decoders": [back, {"type": "ByteFallback"}, {"type": "Fuse"}]}
+    tokenizer = {"version": "1.0", "truncation": None, "padding": None, "added_tokens": added} | pipeline
+    tokenizer["model"] = model | {"vocab": vocab}
+    marks = {"idefics3": ("<|im_start|>", "<end_of_utterance>"), "paligemma": ("<bos>", "<eos>"), "qwen2_5_vl": (None, "<|im_end|>")}
+    settings = {"bos_token": marks[family][0], "eos_token": marks[family][1], "clean_up_tokenization_spaces": False}
+    return tokenizer, settings | {"model_max_length": 8192, "tokenizer_class": "PreTrainedTokenizerFast"}
+
+
+def special_idefics3(config: dict) -> dict[int, str]:
+    found = {0: "<|endoftext|>", 1: "<|im_start|>", 2: "<|im_end|>", config["image_token_id"]: "<image>"}
+    size, names = config["text_config"]["vocab_size"], ["<end_of_utterance>", "<fake_token_around_image>", "<global-img>"]
+    names += [f"<row_{r}_col_{c}>" for r in range(1, 7) for c in range(1, 7)]
+    number = size
+    for name in names:
+        number -= 1
+        while number in found:
+            number -= 1
+        found[number] = name
+    return found
+
+
+def special_paligemma(config: dict) -> dict[int, str]:
+    found = {0: "<pad>", 1: "<eos>", 2: "<bos>", 3: "<unk>", config["image_token_index"]: "<image>"}
+    extra = [f"<loc{i:04d}>" for i in range(1024)] + [f"<seg{i:03d}>" for i in range(128)]
+    return found | {config["image_token_index"] - len(extra) + i: name for i, name in enumerate(extra)}
+
+
+def special_qwen(config: dict) -> dict[int, str]:
+    first = config["image_token_id"] - 12
+    names = "endoftext im_start im_end object_ref_start object_ref_end box_start box_end quad_start quad_end"
+    names += " vision_start vision_end vision_pad image_pad video_pad"
+    return {first + index: f"<|{name}|>" for index, name in enumerate(names.split())}
+
+
+SPECIAL = {"idefics3": special_idefics3, "paligemma": special_paligemma, "qwen2_5_vl": special_qwen}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("config", type=Path, metavar="CONFIG.json")
+    parser.add_argument("out", type=Path, metavar="OUT_DIR")
+    parser.add_argument("--dtype", choices=DTYPES, default="bf16")
+    parser.add_argument("--shards", type=int, default=1)
+    parser.add_argument("--tokenizer", type=Path, metavar="DIR", help="copy tokenizer.json and tokenizer_config.json from here")
+    args = parser.parse_args()
+    args.out.mkdir(parents=True, exist_ok=True)
+    config = json.loads(args.config.read_text())
+    family = FAMILIES[config["model_type"]]
+    module = importlib.import_module("golden." + family)
+    for path in args.config.parent.iterdir():
+        if path.suffix in (".json", ".jinja") and path != args.config:
+            shutil.copy(path, args.out)
+    config["torch_dtype"] = DTYPES[args.dtype][1]
+    (args.out / "config.json").write_text(json.dumps(config, indent=2))
+    if args.tokenizer:
+        for name in ("tokenizer.json", "tokenizer_config.json"):
+            shutil.copy(args.tokenizer / name, args.out)
+    else:
+        tokenizer, settings = made_up_tokenizer(config, family)
+        (args.out / "tokenizer.json").write_text(json.dumps(tokenizer, ensure_ascii=False))
+        (args.out / "tokenizer_config.json").write_text(json.dumps(settings, indent=2))
+    if hasattr(module, "TEMPLATE"):
+        (args.out / "chat_template.jinja").write_text(module.TEMPLATE)
+    rows = tensors(args.config)
+    write_weights(args.out, rows, args.dtype, args.shards, unit_norms=family != "paligemma")
+    count = sum(int(np.prod(shape)) for _, shape, _ in rows)
+    print(f"{args.out}: {len(rows)} tensors, {count / 1e6:.1f} M parameters")
+
+
+if __name__ == "__main__":
+    main()
