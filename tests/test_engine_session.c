@@ -12,6 +12,7 @@
 
 static const char *const families[] = {
     "tests/golden/idefics3-split",
+    "tests/golden/paligemma2-gemma2",
 };
 
 static vlm_session *session_of(const tparity *p, vlm_session_options options) {

@@ -77,15 +77,31 @@ static void merge(const vengine_run *run, vlm_tensor embeddings, size_t begin, s
     }
 }
 
+/* Embeddings of rows [begin, end), features in their places. Media tokens may lie beyond the vocabulary: they
+ * are embedded as token 0 and then replaced. */
+static vlm_tensor embed(const vengine_run *run, const vlm_text *text, size_t begin, size_t end) {
+    vlm_frame *f = run->frame;
+    int64_t n = (int64_t)(end - begin);
+    uint32_t *ids = vcore_alloc_array((size_t)n, sizeof *ids);
+    if (!ids) return vlm_frame_fail(f, VLM_ERR_MEMORY, "prompt: out of memory");
+    for (size_t i = begin; i < end; i++) {
+        bool media = false;
+        for (int k = 0; k < run->n_features; k++) media |= run->ids[i] == run->features[k].token_id;
+        ids[i - begin] = media ? 0 : run->ids[i];
+    }
+    vlm_tensor x = vlm_text_embed(f, text, vlm_tensor_from(f, VLM_DTYPE_I32, 1, &n, ids));
+    vcore_free(ids);
+    merge(run, x, begin, end);
+    return x;
+}
+
 vlm_tensor vengine_run_rows(const vengine_run *run, size_t begin, size_t end, size_t past,
                             const vlm_kv *kv) {
     vlm_frame *f = run->frame;
     const vlm_context *c = run->context;
     const vlm_text *text = c->model_type->text(c->model);
     int64_t n = (int64_t)(end - begin), axes = vlm_text_get_info(text)->position_axes;
-    vlm_tensor ids = vlm_tensor_from(f, VLM_DTYPE_I32, 1, &n, run->ids + begin);
-    vlm_tensor x = vlm_text_embed(f, text, ids);
-    merge(run, x, begin, end);
+    vlm_tensor x = embed(run, text, begin, end);
     vlm_tensor all = vlm_tensor_from(f, VLM_DTYPE_I32, 2, (int64_t[]) { axes, (int64_t)run->n },
                                      run->positions);
     vlm_sequence sequence = { .length = n, .past = (int64_t)(past + begin), .kv = kv };

@@ -291,6 +291,28 @@ def bf16_error(model: Any, batch: dict[str, torch.Tensor], logits: torch.Tensor)
     return relative(low(**cast, use_cache=False).logits[0].float(), logits)
 
 
+# What float32 itself may cost at a seam: the tests allow 1e-5 between two float32 runs.
+CONDITION = 5e-6
+
+
+@torch.no_grad()
+def check_condition(label: str, model: Any, batch: dict[str, torch.Tensor], seen: dict[str, torch.Tensor], rows: bool) -> list[str]:
+    """What is wrong with a case whose own float32 run is far from its float64 run: nobody else's float32 could agree with it."""
+    model.model.rope_deltas = None
+    batch = {name: value for name, value in batch.items() if name != "labels"}
+    exact = copy.deepcopy(model).to(torch.float64)
+    cast = {name: value.double() if value.is_floating_point() else value for name, value in batch.items()}
+    with watch(exact) as hidden:
+        hidden["logits"] = exact(**cast, use_cache=False).logits[0]
+    problems = []
+    for name, value in hidden.items():
+        a, b = (seen[name], value) if rows else (seen[name][-1:], value[-1:])
+        error = relative(a.double(), b.double())
+        if error > CONDITION:
+            problems.append(f"{label}: {name}: float32 is {error:.2g} away from float64")
+    return problems
+
+
 def relative(a: torch.Tensor, b: torch.Tensor) -> float:
     return float((a - b).norm() / b.norm())
 

@@ -32,6 +32,7 @@ def make(variant: Variant, write: bool) -> list[str]:
         seen = common.run(model, batch)
         label = f"{variant.name}/{case.name}"
         problems += common.check_greedy(label, model, seen)
+        problems += common.check_condition(label, model, batch, seen, case.full)
         entry = common.describe(case, text, batch, store)
         entry["prompt_tokens"] = batch["input_ids"].shape[1]
         entry["image_tokens"] = seen["image_features"].shape[0] if "image_features" in seen else 0

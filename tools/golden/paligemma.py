@@ -20,7 +20,7 @@ DRAWS = [
     (r"embed_tokens\.weight$", lambda shape: Draw.of_std(0.03, 2.0**-5)),
     (r"multi_modal_projector\.linear\.bias$", lambda shape: Draw.of_std(0.2, 0.5)),
     (r"gate_proj\.weight$", lambda shape: Draw.of_std(0.08, -(2.0**-3))),
-    (r"language_model.*(q_proj|k_proj)\.weight$", linear(2.6)),
+    (r"language_model.*(q_proj|k_proj)\.weight$", linear(2.1)),
     (r"(q_proj|k_proj)\.weight$", linear(1.8)),
     # fc1 works around -2, where the GELUs differ most for what they give.
     (r"fc1\.weight$", linear(0.8)),
@@ -33,7 +33,11 @@ DRAWS = [
 ]
 
 # Gemma 2's norm behind the MLP evens its scale out: the gates may spread more.
-DRAWS2 = [(r"gate_proj\.weight$", lambda shape: Draw.of_std(0.1, -(2.0**-4))), *DRAWS]
+DRAWS2 = [
+    (r"gate_proj\.weight$", lambda shape: Draw.of_std(0.1, -(2.0**-4))),
+    (r"language_model.*(q_proj|k_proj)\.weight$", linear(2.6)),
+    *DRAWS,
+]
 
 
 def names(name: str) -> dict[str, str]:
@@ -219,7 +223,7 @@ def variants() -> list[Variant]:
         Variant(
             "paligemma-gemma",
             "paligemma",
-            1,
+            2,
             gemma,
             lambda folder: old_files(folder, gemma, 250),
             DRAWS,

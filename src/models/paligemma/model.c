@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: MIT */
+/* PaliGemma and PaliGemma 2: a SigLIP tower, one linear layer, a Gemma or Gemma 2 decoder whose prompt tokens
+ * all see each other. */
+#include "vlm/extend.h"
+
+typedef struct paligemma {
+    int64_t image_token_id;
+    bool tie_word_embeddings;
+    vlm_vision *vision;
+    vlm_text *text;
+    vlm_linear projector; /* [text dim, vision dim] */
+} paligemma;
+
+static const vlm_config_field fields[] = {
+    VLM_INT(paligemma, image_token_id, "image_token_id|image_token_index", 0, UINT32_MAX, 257152),
+    VLM_BOOL(paligemma, tie_word_embeddings, "tie_word_embeddings|text_config.tie_word_embeddings", true),
+};
+
+enum { TEXT, VISION, DIMS };
+static const vlm_weight_row rows[] = {
+    VLM_BIND_LINEAR(paligemma, projector, "linear", VLM_ALWAYS, TEXT, VISION),
+};
+#define COUNT(a) (sizeof(a) / sizeof(a)[0])
+
+static vlm_status create_parts(paligemma *m, vlm_build *build, vlm_error *err) {
+    const vlm_json *config = vlm_build_config(build);
+    vlm_status status = vlm_vision_new(
+        &m->vision, build, vlm_json_find(config, "vision_config"), "siglip_vision_model",
+        "model.vision_tower.|vision_tower.|vision_tower.vision_model.|model.vision_tower.vision_model.", err);
+    if (status < 0) return status;
+    const vlm_text_options text = {
+        .config = vlm_json_find(config, "text_config"),
+        .fallback_type = "gemma",
+        .prefix = "model.language_model.|language_model.model.|language_model.",
+        .head_prefix = "|language_model.",
+        .tied = m->tie_word_embeddings,
+    };
+    return vlm_text_new(&m->text, build, &text, err);
+}
+
+static vlm_status create(void **model, vlm_build *build, vlm_error *err) {
+    paligemma *m = vlm_build_alloc(build, 1, sizeof *m);
+    if (!m) return vlm_fail(err, VLM_ERR_MEMORY, "paligemma: out of memory");
+    vlm_status status = vlm_config_read(m, vlm_build_config(build), "config.json", fields, COUNT(fields), err);
+    if (status < 0) return status;
+    if ((status = create_parts(m, build, err)) < 0) return status;
+    const int64_t dims[DIMS] = { vlm_text_get_info(m->text)->hidden_size, vlm_vision_get_info(m->vision)->dim };
+    const vlm_binding at = { .prefix = "model.multi_modal_projector.|multi_modal_projector.", .dims = dims };
+    if ((status = vlm_bind(build, m, rows, COUNT(rows), &at, err)) < 0) return status;
+    *model = m;
+    return VLM_OK;
+}
+
+static const vlm_text *text_of(const void *model) {
+    return ((const paligemma *)model)->text;
+}
+
+/* One picture: tower, projector. @param pixels host [3, side, side] @return [patches, text dim] */
+static vlm_tensor picture_features(vlm_frame *f, const paligemma *m, const float *pixels) {
+    const vlm_vision_info *vision = vlm_vision_get_info(m->vision);
+    const int64_t shape[] = { vision->channels, vision->image_size, vision->image_size };
+    const vlm_vision_input input = { .pixels = vlm_tensor_view(f, VLM_DTYPE_F32, 3, shape, pixels) };
+    return vlm_apply_linear(f, vlm_vision_forward(f, m->vision, &input), &m->projector);
+}
+
+static int features(vlm_frame *f, const void *model, const vlm_prepared *prepared, vlm_features *out) {
+    const paligemma *m = model;
+    const vlm_vision_info *vision = vlm_vision_get_info(m->vision);
+    const int64_t side = vision->image_size, like[] = { -1, vision->channels, side, side };
+    const vlm_array *pixels; /* [pictures, 3, side, side] */
+    vlm_error err = VLM_ERROR_INIT;
+    if (!vlm_prepared_find(prepared, "pixel_values")) return 0;
+    if (vlm_prepared_get(&pixels, prepared, "pixel_values", VLM_DTYPE_F32, 4, like, &err) < 0)
+        return vlm_frame_fail(f, err.code, "%s", err.message), 0;
+    int64_t n = pixels->shape[0], patches = (side / vision->patch_size) * (side / vision->patch_size);
+    const int64_t shape[] = { n * patches, vlm_text_get_info(m->text)->hidden_size };
+    vlm_tensor all = vlm_tensor_new(f, VLM_DTYPE_F32, 2, shape);
+    for (int64_t i = 0; i < n && vlm_frame_ok(f); i++) {
+        vlm_scope scope = vlm_scope_begin(f);
+        const float *picture = (const float *)pixels->data + i * vision->channels * side * side;
+        vlm_copy_to(f, vlm_rows(f, all, i * patches, patches), picture_features(f, m, picture));
+        vlm_scope_end(f, scope);
+    }
+    out[0] = (vlm_features) { (uint32_t)m->image_token_id, all, "image_features" };
+    return 1;
+}
+
+/* The reference counts positions from 1. */
+static vlm_status positions(const void *model, const vlm_prepared *prepared, vlm_positions *p, vlm_error *err) {
+    (void)model;
+    (void)prepared;
+    (void)err;
+    int64_t first = p->past == 0 ? 1 : p->next;
+    for (int64_t i = 0; i < p->n; i++) p->at[i] = (int32_t)(first + i);
+    p->next = first + p->n;
+    return VLM_OK;
+}
+
+const vlm_model_type vmodel_paligemma = {
+    .model_type = "paligemma",
+    .create = create,
+    .text = text_of,
+    .features = features,
+    .positions = positions,
+    .bidirectional_prompt = true,
+};
