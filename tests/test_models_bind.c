@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Weight tables: names and prefixes, shapes and types, biases, MLX layouts, quantized triples, misaligned
- * data, what is missing and what is left over. */
+/* Weight tables: names and prefixes, shapes and types, biases, MLX layouts, quantized triples,
+ * misaligned data, what is missing and what is left over. */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -33,13 +33,17 @@ static uint32_t words[4096];
 
 static vio_out_tensor tensor(const char *name, vio_dtype dtype, int rank, uint64_t a, uint64_t b,
                              uint64_t c, uint64_t d) {
-    return (vio_out_tensor) { name, dtype, rank, { a, b, c, d },
+    return (vio_out_tensor) { name,
+                              dtype,
+                              rank,
+                              { a, b, c, d },
                               dtype == VIO_U32 ? (const void *)words : (const void *)values };
 }
 #define F32_1(name, a) tensor(name, VIO_F32, 1, a, 0, 0, 0)
 #define F32_2(name, a, b) tensor(name, VIO_F32, 2, a, b, 0, 0)
 
-static void open_with(fixture *x, const vio_out_tensor *list, size_t n, const char *format, bool inspect) {
+static void open_with(fixture *x, const vio_out_tensor *list, size_t n, const char *format,
+                      bool inspect) {
     vlm_error err = VLM_ERROR_INIT;
     for (int i = 0; i < 4096; i++) values[i] = (float)i, words[i] = (uint32_t)i * 2654435761u;
     *x = (fixture) { .dir = tcheckpoint_temp_dir(), .arena = vcore_arena_new() };
@@ -86,7 +90,7 @@ static const vlm_weight_row table_row = VLM_BIND_MATRIX(object, table, "table", 
 static const vlm_weight_row norm_row = VLM_BIND_NORM(object, norm, "norm", VLM_ALWAYS, IN);
 static const vlm_weight_row conv_row = VLM_BIND_CONV(object, conv, "conv", VLM_NEVER, OUT, K, K, K);
 
-/* ---- names ------------------------------------------------------------------------------------------------- */
+/* ---- names ----------------------------------------------------------------------------------- */
 static void names_and_prefixes(void **state) {
     (void)state;
     fixture x;
@@ -169,12 +173,13 @@ static void missing_tensors(void **state) {
     vcore_arena_free(none.arena);
 }
 
-/* ---- shapes and types ------------------------------------------------------------------------------------------ */
+/* ---- shapes and types ------------------------------------------------------------------------ */
 static void wrong_shapes_and_types(void **state) {
     (void)state;
     fixture x;
-    OPEN(&x, "pt", F32_2("layers.7.proj.weight", 64, 4), tensor("table.weight", VIO_I32, 2, 4, 64, 0, 0),
-         F32_2("norm.weight", 1, 64), tensor("half.table.weight", VIO_BF16, 2, 4, 64, 0, 0),
+    OPEN(&x, "pt", F32_2("layers.7.proj.weight", 64, 4),
+         tensor("table.weight", VIO_I32, 2, 4, 64, 0, 0), F32_2("norm.weight", 1, 64),
+         tensor("half.table.weight", VIO_BF16, 2, 4, 64, 0, 0),
          tensor("half.norm.weight", VIO_F16, 1, 64, 0, 0, 0),
          tensor("half.norm.bias", VIO_F16, 1, 64, 0, 0, 0));
     bind_fails(&x, linear_row, "", 0, "shape [64, 4], the config asks for [4, 64]");
@@ -202,7 +207,8 @@ static void convolutions(void **state) {
     }
     OPEN(&x, "mlx", tensor("conv.weight", VIO_F32, 4, 4, 2, 2, 2),
          tensor("bad.conv.weight", VIO_F32, 4, 4, 2, 2, 3));
-    bind_ok(&x, conv_row, "", 0); /* the layout follows from the file's format, not from the shape */
+    bind_ok(&x, conv_row, "",
+            0); /* the layout follows from the file's format, not from the shape */
     const float *v = x.at.conv.weight.data.data;
     for (int o = 0; o < 4; o++)
         for (int i = 0; i < 2; i++)
@@ -245,7 +251,7 @@ static void misaligned_data(void **state) {
     close_fixture(&x);
 }
 
-/* ---- quantization ----------------------------------------------------------------------------------------------- */
+/* ---- quantization ---------------------------------------------------------------------------- */
 #define TRIPLE(name, columns, groups)                                                              \
     tensor(name "table.weight", VIO_U32, 2, 4, columns, 0, 0),                                     \
         tensor(name "table.scales", VIO_BF16, 2, 4, groups, 0, 0),                                 \
@@ -256,7 +262,10 @@ static void quantized_triples(void **state) {
     static const struct {
         const char *prefix;
         int bits, group;
-    } good[] = { { "two.", 2, 64 }, { "three.", 3, 32 }, { "four.", 4, 32 }, { "six.", 6, 64 },
+    } good[] = { { "two.", 2, 64 },
+                 { "three.", 3, 32 },
+                 { "four.", 4, 32 },
+                 { "six.", 6, 64 },
                  { "eight.", 8, 64 } };
     fixture x;
     OPEN(&x, "mlx", TRIPLE("two.", 4, 1), TRIPLE("three.", 6, 2), TRIPLE("four.", 8, 2),

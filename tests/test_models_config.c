@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Configs of a family with every field wrong in turn: the load fails, in the table's words, naming the key;
- * and with spellings that must be taken. */
+/* Configs of a family with every field wrong in turn: the load fails, in the table's words, naming
+ * the key; and with spellings that must be taken. */
 #include <json-c/json.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -62,15 +62,25 @@ static void refused(const char *path, const char *value, vlm_status status, cons
 static void numbers(void **state) {
     (void)state;
     static const char *const keys[] = {
-        "scale_factor", "text_config.vocab_size", "text_config.hidden_size",
-        "text_config.intermediate_size", "text_config.num_hidden_layers",
-        "text_config.num_attention_heads", "text_config.num_key_value_heads", "text_config.head_dim",
-        "text_config.rope_theta", "vision_config.hidden_size", "vision_config.intermediate_size",
-        "vision_config.num_hidden_layers", "vision_config.num_attention_heads",
-        "vision_config.num_channels", "vision_config.image_size", "vision_config.patch_size",
+        "scale_factor",
+        "text_config.vocab_size",
+        "text_config.hidden_size",
+        "text_config.intermediate_size",
+        "text_config.num_hidden_layers",
+        "text_config.num_attention_heads",
+        "text_config.num_key_value_heads",
+        "text_config.head_dim",
+        "text_config.rope_theta",
+        "vision_config.hidden_size",
+        "vision_config.intermediate_size",
+        "vision_config.num_hidden_layers",
+        "vision_config.num_attention_heads",
+        "vision_config.num_channels",
+        "vision_config.image_size",
+        "vision_config.patch_size",
     };
-    static const char *const values[] = { "0", "-1", "1e300", "9223372036854775807", "\"64\"", "[]",
-                                          "{}", "true" };
+    static const char *const values[] = { "0",      "-1", "1e300", "9223372036854775807",
+                                          "\"64\"", "[]", "{}",    "true" };
     for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++)
         for (size_t k = 0; k < sizeof values / sizeof values[0]; k++)
             refused(keys[i], values[k], VLM_ERR_CONFIG, keys[i]);
@@ -87,27 +97,36 @@ static void relations(void **state) {
     refused("scale_factor", "3", VLM_ERR_CONFIG, "scale_factor: 3 does not divide the 4 patches");
     refused("text_config.num_key_value_heads", "3", VLM_ERR_CONFIG, "num_attention_heads: 4");
     refused("text_config.head_dim", "15", VLM_ERR_CONFIG, "head_dim: must be even");
-    const char *const heads[] = { "text_config.head_dim", NULL, "text_config.num_attention_heads", "5",
-                                  "text_config.num_key_value_heads", "5", NULL };
+    const char *const heads[] = { "text_config.head_dim",
+                                  NULL,
+                                  "text_config.num_attention_heads",
+                                  "5",
+                                  "text_config.num_key_value_heads",
+                                  "5",
+                                  NULL };
     vlm_error err = VLM_ERROR_INIT;
     assert_int_equal(load_changed(heads, &err), VLM_ERR_CONFIG);
     assert_non_null(strstr(err.message, "hidden_size: 64 is no multiple"));
-    refused("vision_config.num_attention_heads", "5", VLM_ERR_CONFIG, "hidden_size: 48 is no multiple");
+    refused("vision_config.num_attention_heads", "5", VLM_ERR_CONFIG,
+            "hidden_size: 48 is no multiple");
     refused("vision_config.patch_size", "65", VLM_ERR_CONFIG, "patch_size: 65 exceeds");
     refused("vision_config", "[1]", VLM_ERR_CONFIG, "vision_config: must be an object");
     refused("text_config", "7", VLM_ERR_CONFIG, "text_config");
-    refused("text_config.layer_types", "[\"full_attention\"]", VLM_ERR_CONFIG, "layer_types: 1 entries");
-    refused("text_config.layer_types", "[\"full_attention\", \"full_attention\", \"linear_attention\"]",
-            VLM_ERR_UNSUPPORTED, "'linear_attention'");
+    refused("text_config.layer_types", "[\"full_attention\"]", VLM_ERR_CONFIG,
+            "layer_types: 1 entries");
+    refused("text_config.layer_types",
+            "[\"full_attention\", \"full_attention\", \"linear_attention\"]", VLM_ERR_UNSUPPORTED,
+            "'linear_attention'");
 }
 
 static void types(void **state) {
     (void)state;
     refused("text_config.model_type", "\"rwkv\"", VLM_ERR_UNSUPPORTED, "'rwkv'");
-    refused("text_config.model_type", "5", VLM_ERR_CONFIG, "text_config.model_type: must be a string");
+    refused("text_config.model_type", "5", VLM_ERR_CONFIG,
+            "text_config.model_type: must be a string");
     refused("vision_config.model_type", "\"resnet\"", VLM_ERR_UNSUPPORTED, "'resnet'");
-    refused("text_config.rope_scaling", "{\"rope_type\": \"yarn\", \"factor\": 2}", VLM_ERR_UNSUPPORTED,
-            "'yarn'");
+    refused("text_config.rope_scaling", "{\"rope_type\": \"yarn\", \"factor\": 2}",
+            VLM_ERR_UNSUPPORTED, "'yarn'");
     refused("text_config.rope_scaling", "{\"type\": \"llama3\", \"factor\": 8}", VLM_ERR_CONFIG,
             "low_freq_factor: is missing");
     refused("text_config.rope_parameters", "{\"partial_rotary_factor\": 0.5}", VLM_ERR_UNSUPPORTED,
@@ -139,8 +158,10 @@ static void accepted(void **state) {
         { "text_config.rope_theta", NULL, "text_config.rope_parameters",
           "{\"rope_type\": \"default\", \"rope_theta\": 100000.0}", NULL },
         { "text_config.rope_scaling",
-          "{\"rope_type\": \"llama3\", \"factor\": 8, \"low_freq_factor\": 1, \"high_freq_factor\": 4,"
-          " \"original_max_position_embeddings\": 64}", NULL },
+          "{\"rope_type\": \"llama3\", \"factor\": 8, \"low_freq_factor\": 1, "
+          "\"high_freq_factor\": 4,"
+          " \"original_max_position_embeddings\": 64}",
+          NULL },
         { "tie_word_embeddings", "true", NULL },
         { "tie_word_embeddings", NULL, "text_config.tie_word_embeddings", "false", NULL },
     };

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The text decoder of every type, with drawn weights: prefill in pieces, decode from the state and several
- * sequences in one pass give what one pass over one sequence gives. */
+/* The text decoder of every type, with drawn weights: prefill in pieces, decode from the state and
+ * several sequences in one pass give what one pass over one sequence gives. */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -33,7 +33,8 @@ static const kind kinds[] = {
       " \"num_key_value_heads\": 3}",
       24, 40, 24, 24, 2, true, false },
     { "qwen2_5_vl",
-      "{\"model_type\": \"qwen2_5_vl_text\", " SIZES "\"num_hidden_layers\": 2, \"num_attention_heads\": 2,"
+      "{\"model_type\": \"qwen2_5_vl_text\", " SIZES
+      "\"num_hidden_layers\": 2, \"num_attention_heads\": 2,"
       " \"num_key_value_heads\": 1, \"rope_parameters\": {\"mrope_section\": [2, 1, 3]}}",
       24, 40, 24, 12, 2, true, false },
     { "gemma",
@@ -42,11 +43,12 @@ static const kind kinds[] = {
       24, 40, 64, 16, 2, false, false },
     { "gemma2",
       "{\"model_type\": \"gemma2\", " SIZES "\"num_hidden_layers\": 4, \"num_attention_heads\": 2,"
-      " \"num_key_value_heads\": 2, \"head_dim\": 8, \"sliding_window\": 5, \"query_pre_attn_scalar\": 12}",
+      " \"num_key_value_heads\": 2, \"head_dim\": 8, \"sliding_window\": 5, "
+      "\"query_pre_attn_scalar\": 12}",
       24, 40, 16, 16, 4, false, true },
 };
 
-/* ---- a decoder ------------------------------------------------------------------------------------------- */
+/* ---- a decoder ------------------------------------------------------------------------------- */
 typedef struct {
     vcore_json_doc *config;
     vio_tensors *tensors;
@@ -67,13 +69,15 @@ typedef struct {
 
 static void draw(weights *w, int64_t layer, const char *name, int64_t a, int64_t b) {
     assert_true(w->n < MOST_TENSORS);
-    if (layer >= 0) snprintf(w->names[w->n], 80, "layers.%d.%s", (int)layer, name);
-    else snprintf(w->names[w->n], 80, "%s", name);
+    if (layer >= 0)
+        snprintf(w->names[w->n], 80, "layers.%d.%s", (int)layer, name);
+    else
+        snprintf(w->names[w->n], 80, "%s", name);
     size_t count = (size_t)(a * (b ? b : 1));
     float *data = malloc(count * sizeof *data);
     tcheckpoint_values(data, count, w->names[w->n], 11, 0, -10, 300);
-    w->list[w->n] = (vio_out_tensor) { w->names[w->n], VIO_F32, b ? 2 : 1, { (uint64_t)a, (uint64_t)b },
-                                       data };
+    w->list[w->n] =
+        (vio_out_tensor) { w->names[w->n], VIO_F32, b ? 2 : 1, { (uint64_t)a, (uint64_t)b }, data };
     w->n++;
 }
 
@@ -122,11 +126,15 @@ static void decoder_open(decoder *d, const kind *k) {
     free(dir);
     assert_int_equal(vtensor_backend_cpu(&d->backend, &cpu, &err), VLM_OK);
     assert_int_equal(vtensor_frame_new(&d->frame, d->backend, VTENSOR_EXACT, &err), VLM_OK);
-    assert_int_equal(vcore_json_parse(&d->config, k->config, strlen(k->config), k->name, &err), VLM_OK);
-    const vmodel_build_args args = { .tensors = d->tensors, .arena = d->arena, .backend = d->backend };
+    assert_int_equal(vcore_json_parse(&d->config, k->config, strlen(k->config), k->name, &err),
+                     VLM_OK);
+    const vmodel_build_args args = { .tensors = d->tensors,
+                                     .arena = d->arena,
+                                     .backend = d->backend };
     assert_int_equal(vmodel_build_new(&d->build, &args, &err), VLM_OK);
     const vlm_text_options options = { vcore_json_root(d->config), "llama", "", "", false };
-    if (vlm_text_new(&d->text, d->build, &options, &err) < 0) fail_msg("%s: %s", k->name, err.message);
+    if (vlm_text_new(&d->text, d->build, &options, &err) < 0)
+        fail_msg("%s: %s", k->name, err.message);
     assert_int_equal(vmodel_build_check_unused(d->build, false, &err), VLM_OK);
     d->info = vlm_text_get_info(d->text);
     assert_int_equal(d->info->layers, k->layers);
@@ -141,7 +149,7 @@ static void decoder_close(decoder *d) {
     vcore_arena_free(d->arena);
 }
 
-/* ---- passes ------------------------------------------------------------------------------------------------ */
+/* ---- passes ---------------------------------------------------------------------------------- */
 /* Fills kv for `capacity` positions; returns the memory, to be freed. */
 static float *make_kv(const decoder *d, vlm_kv *kv, int64_t capacity) {
     const vlm_state_layer *s = d->info->state;
@@ -184,7 +192,8 @@ static void pass(decoder *d, const rows *r, const vlm_sequence *sequences, int n
         .sequences = sequences,
         .n_sequences = n,
     };
-    vlm_tensor logits = vlm_text_logits(d->frame, d->text, vlm_text_forward(d->frame, d->text, &input));
+    vlm_tensor logits =
+        vlm_text_logits(d->frame, d->text, vlm_text_forward(d->frame, d->text, &input));
     if (vlm_frame_ok(d->frame)) vtensor_read(d->frame, logits, out, &err);
     if (vtensor_frame_end(d->frame, &err) < 0) fail_msg("%s", err.message);
 }
@@ -195,7 +204,8 @@ static void alone(decoder *d, int sequence, int64_t n, float *out) {
     pass(d, &r, &(vlm_sequence) { .length = n }, 1, out);
 }
 
-static void assert_close(const kind *k, const char *what, const float *a, const float *b, int64_t n) {
+static void assert_close(const kind *k, const char *what, const float *a, const float *b,
+                         int64_t n) {
     double error = tgolden_relative(a, b, (size_t)(n * VOCAB));
     if (!(error <= 1e-5)) fail_msg("%s: %s: relative error %.3g", k->name, what, error);
 }
@@ -210,7 +220,8 @@ static void pieces(const kind *k, decoder *d, const float *whole) {
             int64_t end = at + steps[s] < TOKENS ? at + steps[s] : TOKENS;
             rows r = { 0 };
             add_rows(&r, 0, at, end);
-            pass(d, &r, &(vlm_sequence) { .length = end - at, .past = at, .kv = kv }, 1, got + at * VOCAB);
+            pass(d, &r, &(vlm_sequence) { .length = end - at, .past = at, .kv = kv }, 1,
+                 got + at * VOCAB);
         }
         assert_close(k, "in pieces", got, whole, TOKENS);
         free(memory);
@@ -277,6 +288,6 @@ int main(void) {
     for (int i = 0; i < KINDS; i++)
         tests[i] = (struct CMUnitTest) { kinds[i].name, every_way_gives_the_same, NULL, NULL,
                                          (void *)&kinds[i] };
-    tests[KINDS] = (struct CMUnitTest) cmocka_unit_test(too_many_sequences);
+    tests[KINDS] = (struct CMUnitTest)cmocka_unit_test(too_many_sequences);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

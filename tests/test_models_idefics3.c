@@ -15,16 +15,20 @@ typedef struct {
     void *processor;
 } setup;
 
-static vlm_status setup_try(setup *s, const char *processor_class, const char *json, vlm_error *err) {
+static vlm_status setup_try(setup *s, const char *processor_class, const char *json,
+                            vlm_error *err) {
     *s = (setup) { .arena = vcore_arena_new() };
     assert_int_equal(vlm_registry_new(&s->registry, NULL), VLM_OK);
     assert_int_equal(vcore_json_parse(&s->config, json, strlen(json), "test", NULL), VLM_OK);
     s->type = vmodel_find_processor(s->registry, processor_class);
     assert_non_null(s->type);
     const vlm_json *root = vcore_json_root(s->config);
-    vlm_processor_build build = { .processor_class = processor_class, .preprocessor_config = root,
-                                  .processor_config = root, .image_config = root,
-                                  .video_config = root, .arena = s->arena };
+    vlm_processor_build build = { .processor_class = processor_class,
+                                  .preprocessor_config = root,
+                                  .processor_config = root,
+                                  .image_config = root,
+                                  .video_config = root,
+                                  .arena = s->arena };
     return s->type->create(&s->processor, &build, err);
 }
 
@@ -54,11 +58,14 @@ static size_t count(const char *text, const char *what) {
     return n;
 }
 
-/* ---- grids ------------------------------------------------------------------------------------------------ */
+/* ---- grids ----------------------------------------------------------------------------------- */
 static const char *const edges[3] = {
-    "{\"size\": {\"longest_edge\": 2048}, \"max_image_size\": {\"longest_edge\": 512}, \"image_seq_len\": 4}",
-    "{\"size\": {\"longest_edge\": 500}, \"max_image_size\": {\"longest_edge\": 70}, \"image_seq_len\": 4}",
-    "{\"size\": {\"longest_edge\": 5000}, \"max_image_size\": {\"longest_edge\": 384}, \"image_seq_len\": 4}",
+    "{\"size\": {\"longest_edge\": 2048}, \"max_image_size\": {\"longest_edge\": 512}, "
+    "\"image_seq_len\": 4}",
+    "{\"size\": {\"longest_edge\": 500}, \"max_image_size\": {\"longest_edge\": 70}, "
+    "\"image_seq_len\": 4}",
+    "{\"size\": {\"longest_edge\": 5000}, \"max_image_size\": {\"longest_edge\": 384}, "
+    "\"image_seq_len\": 4}",
 };
 static const struct {
     uint32_t width, height;
@@ -102,12 +109,13 @@ static void grids(void **state) {
         setup s;
         setup_ok(&s, "Idefics3Processor", edges[e]);
         for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
-            vlm_plan *plan = plan_one(&s, (vlm_media_item) {
-                .size = { sizes[i].width, sizes[i].height }, .frames = 1 });
+            vlm_plan *plan = plan_one(
+                &s, (vlm_media_item) { .size = { sizes[i].width, sizes[i].height }, .frames = 1 });
             const char *text = plan->items[0].expansion;
             int64_t rows = sizes[i].grid[e][0], cols = sizes[i].grid[e][1];
             char last[64];
-            snprintf(last, sizeof last, "<row_%lld_col_%lld><image>", (long long)rows, (long long)cols);
+            snprintf(last, sizeof last, "<row_%lld_col_%lld><image>", (long long)rows,
+                     (long long)cols);
             if (count(text, "<row_") != (size_t)(rows * cols) || !strstr(text, last))
                 fail_msg("%u x %u: not %lld x %lld tiles", sizes[i].width, sizes[i].height,
                          (long long)rows, (long long)cols);
@@ -119,7 +127,7 @@ static void grids(void **state) {
     }
 }
 
-/* ---- prompt text --------------------------------------------------------------------------------------------- */
+/* ---- prompt text ----------------------------------------------------------------------------- */
 #define AROUND "<fake_token_around_image>"
 #define TOKENS "<image><image>"
 
@@ -132,13 +140,14 @@ static void picture_text(void **state) {
     vlm_plan *plan = plan_one(&s, (vlm_media_item) { .size = { 40, 40 }, .frames = 1 });
     assert_string_equal(plan->items[0].expansion,
                         AROUND "<row_1_col_1>" TOKENS AROUND "<row_1_col_2>" TOKENS "\n" AROUND
-                        "<row_2_col_1>" TOKENS AROUND "<row_2_col_2>" TOKENS "\n\n" AROUND
-                        "<global-img>" TOKENS AROUND);
+                               "<row_2_col_1>" TOKENS AROUND "<row_2_col_2>" TOKENS "\n\n" AROUND
+                               "<global-img>" TOKENS AROUND);
     vmodel_plan_free(plan);
     teardown(&s);
-    setup_ok(&s, "Idefics3Processor",
-             "{\"size\": {\"height\": 30, \"width\": 40}, \"max_image_size\": {\"longest_edge\": 50},"
-             " \"image_seq_len\": 2}");
+    setup_ok(
+        &s, "Idefics3Processor",
+        "{\"size\": {\"height\": 30, \"width\": 40}, \"max_image_size\": {\"longest_edge\": 50},"
+        " \"image_seq_len\": 2}");
     plan = plan_one(&s, (vlm_media_item) { .size = { 400, 40 }, .frames = 1 });
     assert_string_equal(plan->items[0].expansion, AROUND "<global-img>" TOKENS AROUND);
     vmodel_plan_free(plan);
@@ -161,15 +170,18 @@ static void video_text(void **state) {
         { 105, 0, "of one hundred and five frames from a 0:00:04 [", "\nFrame from 00:04:" },
         { 999, 30, "of nine hundred and ninety-nine frames from", "\nFrame from 00:33:" },
         { 1001, 30, "of one thousand and one frames from", "\nFrame from 00:33:" },
-        { 1234, 30, "of one thousand, two hundred and thirty-four frames from", "\nFrame from 00:41:" },
+        { 1234, 30, "of one thousand, two hundred and thirty-four frames from",
+          "\nFrame from 00:41:" },
         { 20017, 30, "of twenty thousand and seventeen frames from", "\nFrame from 11:07:" },
     };
     setup s;
     setup_ok(&s, "SmolVLMProcessor", "{\"image_seq_len\": 2}");
     assert_string_equal(s.type->placeholder(s.processor, true), "<video>");
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        vlm_plan *plan = plan_one(&s, (vlm_media_item) {
-            .video = true, .size = { 64, 64 }, .frames = cases[i].frames, .fps = cases[i].fps });
+        vlm_plan *plan = plan_one(&s, (vlm_media_item) { .video = true,
+                                                         .size = { 64, 64 },
+                                                         .frames = cases[i].frames,
+                                                         .fps = cases[i].fps });
         const char *text = plan->items[0].expansion, *end = text + strlen(text);
         char last[200];
         snprintf(last, sizeof last, "%s" AROUND "<global-img>" TOKENS AROUND "\n\n", cases[i].last);
@@ -185,7 +197,7 @@ static void video_text(void **state) {
     teardown(&s);
 }
 
-/* ---- refusals ---------------------------------------------------------------------------------------------------- */
+/* ---- refusals -------------------------------------------------------------------------------- */
 static void too_much(void **state) {
     (void)state;
     setup s;

@@ -17,7 +17,8 @@ static const uint16_t bf16[] = { 0x3f80, 0xc000 }, f16[] = { 0x3c00, 0xc000 };
 static const int32_t i32[] = { -7, 8 };
 static const uint8_t bools[] = { 1, 0 }, bytes[] = { 200, 3 };
 
-#define T(name, dtype, data, ...) { name, dtype, sizeof((int[]) { __VA_ARGS__ }) / sizeof(int), { __VA_ARGS__ }, data }
+#define T(name, dtype, data, ...)                                                                  \
+    { name, dtype, sizeof((int[]) { __VA_ARGS__ }) / sizeof(int), { __VA_ARGS__ }, data }
 static vlm_status load(vlm_prepared **p, const vio_out_tensor *list, size_t n, vlm_error *err) {
     *err = (vlm_error)VLM_ERROR_INIT;
     if (vio_safetensors_write(path, list, n, NULL, err) < 0) fail_msg("%s", err->message);
@@ -27,11 +28,16 @@ static vlm_status load(vlm_prepared **p, const vio_out_tensor *list, size_t n, v
 static void conversions(void **state) {
     (void)state;
     static const vio_out_tensor list[] = {
-        T("input_ids", VIO_I64, ids, 1, 3),         T("attention_mask", VIO_I64, ones, 1, 3),
-        T("pixel_values", VIO_F32, pixels, 1, 2, 2), T("seconds", VIO_F64, doubles, 2),
-        T("b", VIO_BF16, bf16, 2),                  T("h", VIO_F16, f16, 2),
-        T("i", VIO_I32, i32, 2),                    T("t", VIO_BOOL, bools, 2),
-        T("u", VIO_U8, bytes, 2),                   T("f8", VIO_F8_E4M3, bytes, 2),
+        T("input_ids", VIO_I64, ids, 1, 3),
+        T("attention_mask", VIO_I64, ones, 1, 3),
+        T("pixel_values", VIO_F32, pixels, 1, 2, 2),
+        T("seconds", VIO_F64, doubles, 2),
+        T("b", VIO_BF16, bf16, 2),
+        T("h", VIO_F16, f16, 2),
+        T("i", VIO_I32, i32, 2),
+        T("t", VIO_BOOL, bools, 2),
+        T("u", VIO_U8, bytes, 2),
+        T("f8", VIO_F8_E4M3, bytes, 2),
     };
     vlm_prepared *p;
     vlm_error err;
@@ -58,7 +64,8 @@ static void conversions(void **state) {
     assert_non_null(strstr(err.message, "'pixel_values' has 2 in dimension 1 instead of 3"));
     assert_null(a);
     assert_int_equal(vlm_prepared_get(&a, p, "i", VLM_DTYPE_F32, 1, any, &err), VLM_ERR_PROCESSING);
-    assert_int_equal(vlm_prepared_get(&a, p, "nothing", VLM_DTYPE_F32, 1, any, &err), VLM_ERR_PROCESSING);
+    assert_int_equal(vlm_prepared_get(&a, p, "nothing", VLM_DTYPE_F32, 1, any, &err),
+                     VLM_ERR_PROCESSING);
     vlm_prepared_free(p);
 }
 
@@ -72,15 +79,19 @@ static void there_and_back(void **state) {
     static const int64_t less[] = { -1 };
     assert_int_equal(vmodel_prepared_new(&p, &err), VLM_OK);
     assert_int_equal(vmodel_prepared_set_ids(p, list, 4, &err), VLM_OK);
-    assert_int_equal(vlm_prepared_add(p, "pixel_values", VLM_DTYPE_F32, 2, shape, &data, &err), VLM_OK);
+    assert_int_equal(vlm_prepared_add(p, "pixel_values", VLM_DTYPE_F32, 2, shape, &data, &err),
+                     VLM_OK);
     assert_true(((float *)data)[3] == 0);
     memcpy(data, pixels, sizeof pixels);
     assert_int_equal(vlm_prepared_add(p, "grid", VLM_DTYPE_I64, 2, shape, &data, &err), VLM_OK);
     memcpy(data, negative, sizeof negative);
     assert_int_equal(vlm_prepared_add(p, "empty", VLM_DTYPE_F32, 2, none, &data, &err), VLM_OK);
-    assert_int_equal(vlm_prepared_add(p, "huge", VLM_DTYPE_F32, 2, huge, &data, &err), VLM_ERR_LIMIT);
-    assert_int_equal(vlm_prepared_add(p, "less", VLM_DTYPE_F32, 1, less, &data, &err), VLM_ERR_LIMIT);
-    assert_int_equal(vlm_prepared_add(p, "grid", VLM_DTYPE_F32, 1, shape, &data, &err), VLM_ERR_ARGUMENT);
+    assert_int_equal(vlm_prepared_add(p, "huge", VLM_DTYPE_F32, 2, huge, &data, &err),
+                     VLM_ERR_LIMIT);
+    assert_int_equal(vlm_prepared_add(p, "less", VLM_DTYPE_F32, 1, less, &data, &err),
+                     VLM_ERR_LIMIT);
+    assert_int_equal(vlm_prepared_add(p, "grid", VLM_DTYPE_F32, 1, shape, &data, &err),
+                     VLM_ERR_ARGUMENT);
     assert_int_equal(vlm_prepared_save(p, path, &err), VLM_OK);
     assert_int_equal(vmodel_prepared_load(&q, path, NULL, &err), VLM_OK);
     size_t n;
@@ -109,14 +120,24 @@ static void refused(void **state) {
         const char *says;
     } cases[] = {
         { { T("x", VIO_I64, ids, 1, 3), T("y", VIO_I64, ids, 3) }, VLM_ERR_FORMAT, "'input_ids'" },
-        { { T("input_ids", VIO_I64, ids, 3, 1), T("y", VIO_I64, ids, 3) }, VLM_ERR_FORMAT, "one sequence" },
-        { { T("input_ids", VIO_F32, pixels, 1, 3), T("y", VIO_I64, ids, 3) }, VLM_ERR_FORMAT, "integers" },
-        { { T("input_ids", VIO_I64, ids, 1, 0), T("y", VIO_I64, ids, 3) }, VLM_ERR_FORMAT, "'input_ids'" },
-        { { T("input_ids", VIO_I64, negative, 1, 3), T("y", VIO_I64, ids, 3) }, VLM_ERR_FORMAT, "-1" },
+        { { T("input_ids", VIO_I64, ids, 3, 1), T("y", VIO_I64, ids, 3) },
+          VLM_ERR_FORMAT,
+          "one sequence" },
+        { { T("input_ids", VIO_F32, pixels, 1, 3), T("y", VIO_I64, ids, 3) },
+          VLM_ERR_FORMAT,
+          "integers" },
+        { { T("input_ids", VIO_I64, ids, 1, 0), T("y", VIO_I64, ids, 3) },
+          VLM_ERR_FORMAT,
+          "'input_ids'" },
+        { { T("input_ids", VIO_I64, negative, 1, 3), T("y", VIO_I64, ids, 3) },
+          VLM_ERR_FORMAT,
+          "-1" },
         { { T("input_ids", VIO_I64, ids, 1, 3), T("attention_mask", VIO_I64, padded, 1, 3) },
-          VLM_ERR_UNSUPPORTED, "padding" },
+          VLM_ERR_UNSUPPORTED,
+          "padding" },
         { { T("input_ids", VIO_I64, ids, 1, 3), T("attention_mask", VIO_I64, ones, 1, 2) },
-          VLM_ERR_FORMAT, "2 values for 3" },
+          VLM_ERR_FORMAT,
+          "2 values for 3" },
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         vlm_prepared *p;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* text_config as the decoder reads it: defaults of every type, windows by every rule, Llama 3's frequencies
- * (figures of transformers). */
+/* text_config as the decoder reads it: defaults of every type, windows by every rule, Llama 3's
+ * frequencies (figures of transformers). */
 #include <math.h>
 
 #include "models/text/decoder.h"
@@ -18,7 +18,8 @@ static vcore_json_doc *read(text_config *c, const text_type *type, const char *j
     vcore_json_doc *doc;
     vlm_error err = VLM_ERROR_INIT;
     assert_int_equal(vcore_json_parse(&doc, json, strlen(json), "test", &err), VLM_OK);
-    if (vmodel_text_config_read(c, type, vcore_json_root(doc), &err) < 0) fail_msg("%s", err.message);
+    if (vmodel_text_config_read(c, type, vcore_json_root(doc), &err) < 0)
+        fail_msg("%s", err.message);
     return doc;
 }
 
@@ -42,18 +43,22 @@ static void windows(void **state) {
     static const int64_t none[] = { 0, 0, 0, 0 };
     windows_of("llama", "{\"num_hidden_layers\": 4, \"sliding_window\": 8}", none, 4);
     windows_of("gemma", "{\"num_hidden_layers\": 4}", none, 4);
-    windows_of("qwen2", "{\"num_hidden_layers\": 4, \"sliding_window\": 8, \"max_window_layers\": 2}", none,
+    windows_of("qwen2",
+               "{\"num_hidden_layers\": 4, \"sliding_window\": 8, \"max_window_layers\": 2}", none,
                4);
     windows_of("qwen2",
                "{\"num_hidden_layers\": 4, \"sliding_window\": 8, \"max_window_layers\": 2,"
-               " \"use_sliding_window\": true}", (int64_t[]) { 0, 0, 8, 8 }, 4);
+               " \"use_sliding_window\": true}",
+               (int64_t[]) { 0, 0, 8, 8 }, 4);
     windows_of("mistral", "{\"num_hidden_layers\": 4}", (int64_t[]) { 4096, 4096, 4096, 4096 }, 4);
     windows_of("mistral", "{\"num_hidden_layers\": 4, \"sliding_window\": null}", none, 4);
-    windows_of("gemma2", "{\"num_hidden_layers\": 4, \"sliding_window\": 9}", (int64_t[]) { 9, 0, 9, 0 }, 4);
-    windows_of("gemma2",
-               "{\"num_hidden_layers\": 4, \"sliding_window\": 9, \"layer_types\": [\"full_attention\","
-               " \"sliding_attention\", \"sliding_attention\", \"full_attention\"]}",
-               (int64_t[]) { 0, 9, 9, 0 }, 4);
+    windows_of("gemma2", "{\"num_hidden_layers\": 4, \"sliding_window\": 9}",
+               (int64_t[]) { 9, 0, 9, 0 }, 4);
+    windows_of(
+        "gemma2",
+        "{\"num_hidden_layers\": 4, \"sliding_window\": 9, \"layer_types\": [\"full_attention\","
+        " \"sliding_attention\", \"sliding_attention\", \"full_attention\"]}",
+        (int64_t[]) { 0, 9, 9, 0 }, 4);
 }
 
 static void defaults(void **state) {
@@ -62,39 +67,56 @@ static void defaults(void **state) {
     vcore_json_free(read(&c, type_named("llama"), "{}"));
     assert_int_equal(c.num_key_value_heads, 32);
     assert_int_equal(c.head_dim, 128);
-    vcore_json_free(read(&c, type_named("gemma2"), "{\"attn_logit_softcapping\": null, \"hidden_size\": 100}"));
+    vcore_json_free(
+        read(&c, type_named("gemma2"), "{\"attn_logit_softcapping\": null, \"hidden_size\": 100}"));
     assert_int_equal(c.head_dim, 256);
     assert_float_equal(c.attn_logit_softcapping, 0, 0);
     assert_float_equal(c.query_pre_attn_scalar, 256, 0);
     vcore_json_free(read(&c, type_named("gemma2"), "{\"hidden_activation\": \"gelu\"}"));
     assert_float_equal(c.attn_logit_softcapping, 50, 0);
     assert_int_equal(c.hidden_act, VLM_ACT_GELU);
-    vcore_json_free(read(&c, type_named("qwen2_5_vl"),
-                         "{\"rope_scaling\": {\"type\": \"mrope\", \"mrope_section\": [16, 24, 24]}}"));
+    vcore_json_free(
+        read(&c, type_named("qwen2_5_vl"),
+             "{\"rope_scaling\": {\"type\": \"mrope\", \"mrope_section\": [16, 24, 24]}}"));
     assert_int_equal(c.mrope_section.at[2], 24);
     assert_float_equal(c.rope_theta, 1e6f, 0);
     vlm_error err = VLM_ERROR_INIT;
-    assert_int_equal(vmodel_text_config_read(&c, type_named("qwen2_5_vl_text"), NULL, &err), VLM_ERR_CONFIG);
+    assert_int_equal(vmodel_text_config_read(&c, type_named("qwen2_5_vl_text"), NULL, &err),
+                     VLM_ERR_CONFIG);
     assert_non_null(strstr(err.message, "mrope_section"));
 }
 
 static void llama3_frequencies(void **state) {
     (void)state;
-    static const float want[] = { 1, 0.440366626f, 0.193922758f, 0.0853971019f, 0.0376060307f,
-                                  0.0165604409f, 0.00729266508f, 0.00321144611f, 0.000524846022f,
-                                  7.78465546e-05f, 3.42810235e-05f, 1.50962178e-05f, 6.64786967e-06f,
-                                  2.92749974e-06f, 1.28917316e-06f, 5.6770881e-07f };
+    static const float want[] = { 1,
+                                  0.440366626f,
+                                  0.193922758f,
+                                  0.0853971019f,
+                                  0.0376060307f,
+                                  0.0165604409f,
+                                  0.00729266508f,
+                                  0.00321144611f,
+                                  0.000524846022f,
+                                  7.78465546e-05f,
+                                  3.42810235e-05f,
+                                  1.50962178e-05f,
+                                  6.64786967e-06f,
+                                  2.92749974e-06f,
+                                  1.28917316e-06f,
+                                  5.6770881e-07f };
     float got[16];
     text_config c;
     vlm_error err = VLM_ERROR_INIT;
-    vcore_json_doc *doc = read(&c, type_named("llama"),
-                               "{\"hidden_size\": 64, \"num_attention_heads\": 2, \"rope_theta\": 500000.0,"
-                               " \"rope_scaling\": {\"rope_type\": \"llama3\", \"factor\": 8.0,"
-                               " \"low_freq_factor\": 1.0, \"high_freq_factor\": 4.0,"
-                               " \"original_max_position_embeddings\": 8192}}");
+    vcore_json_doc *doc =
+        read(&c, type_named("llama"),
+             "{\"hidden_size\": 64, \"num_attention_heads\": 2, \"rope_theta\": 500000.0,"
+             " \"rope_scaling\": {\"rope_type\": \"llama3\", \"factor\": 8.0,"
+             " \"low_freq_factor\": 1.0, \"high_freq_factor\": 4.0,"
+             " \"original_max_position_embeddings\": 8192}}");
     assert_int_equal(vmodel_text_config_rope(got, &c, vcore_json_root(doc), &err), VLM_OK);
     for (int i = 0; i < 16; i++)
-        if (fabsf(got[i] - want[i]) > 3e-7f * want[i]) fail_msg("%d: %.9g, %.9g", i, got[i], want[i]);
+        if (fabsf(got[i] - want[i]) > 3e-7f * want[i])
+            fail_msg("%d: %.9g, %.9g", i, got[i], want[i]);
     vcore_json_free(doc);
 }
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Shared blocks: walks over rows, patches, pixel shuffle, MLPs, rotary frequencies (figures of torch). */
+/* Shared blocks: walks over rows, patches, pixel shuffle, MLPs, rotary frequencies (figures of
+ * torch). */
 #include <math.h>
 
 #include "nn/nn.h"
@@ -11,8 +12,8 @@ static vlm_frame *frame;
 static int make(void **state) {
     (void)state;
     const vtensor_cpu_options options = { .threads = 1 };
-    return vtensor_backend_cpu(&backend, &options, NULL) < 0 ||
-           vtensor_frame_new(&frame, backend, VTENSOR_EXACT, NULL) < 0;
+    return vtensor_backend_cpu(&backend, &options, NULL) < 0
+           || vtensor_frame_new(&frame, backend, VTENSOR_EXACT, NULL) < 0;
 }
 
 static int unmake(void **state) {
@@ -63,7 +64,8 @@ static void pixel_shuffle(void **state) {
     static const int64_t wrong[][3] = { { 4, 5, 2 }, { 4, 6, 4 }, { 4, 6, 0 }, { 0, 0, 2 } };
     for (int i = 0; i < 4; i++) {
         vtensor_frame_begin(frame);
-        x = vlm_pixel_shuffle(frame, iota(2, (int64_t[]) { 24, 2 }), wrong[i][0], wrong[i][1], wrong[i][2]);
+        x = vlm_pixel_shuffle(frame, iota(2, (int64_t[]) { 24, 2 }), wrong[i][0], wrong[i][1],
+                              wrong[i][2]);
         assert_int_equal(vtensor_frame_end(frame, NULL), VLM_ERR_ARGUMENT);
     }
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* Weight tables: from the names and layouts of a checkpoint to the members of a model. Owns where a tensor
- * is looked for, what its shape must be and how its file lays it out; owns no name of any model. Data stays
- * where the file was mapped unless its layout cannot be used as it is. */
+/* Weight tables: from the names and layouts of a checkpoint to the members of a model. Owns where a
+ * tensor is looked for, what its shape must be and how its file lays it out; owns no name of any
+ * model. Data stays where the file was mapped unless its layout cannot be used as it is. */
 #include <stdio.h>
 
 #include "models/models.h"
@@ -24,7 +24,7 @@ static bool holds(const vlm_binding *at, unsigned when) {
     return (when & (at->conditions | 1u << 31)) != 0;
 }
 
-/* ---- finding tensors by name ----------------------------------------------------------------------- */
+/* ---- finding tensors by name ----------------------------------------------------------------- */
 /* Appends s to the n bytes in name, with "%d" replaced by the layer; 0 when it does not fit. */
 static size_t append(char *name, size_t n, vcore_str s, int layer) {
     for (size_t i = 0; i < s.n && n > 0; i++) {
@@ -38,7 +38,8 @@ static size_t append(char *name, size_t n, vcore_str s, int layer) {
 }
 
 /* "<prefix><name><suffix>"; false when it is longer than any name can be. */
-static bool compose(char *name, vcore_str prefix, vcore_str row_name, int layer, const char *suffix) {
+static bool compose(char *name, vcore_str prefix, vcore_str row_name, int layer,
+                    const char *suffix) {
     name[0] = '\0';
     size_t n = append(name, 1, prefix, layer); /* n counts the NUL */
     n = n ? append(name, n, row_name, layer) : 0;
@@ -49,7 +50,8 @@ static const vio_tensor *find(const vlm_build *b, const char *name) {
     return b->args.tensors ? vio_tensors_find(b->args.tensors, name) : NULL;
 }
 
-/* Tries every prefix with every name of the row. c->stem is what was found, or the first name tried. */
+/* Tries every prefix with every name of the row. c->stem is what was found, or the first name
+ * tried. */
 static const vio_tensor *locate(row_binding *c, const char *suffix) {
     char name[NAME_BYTES];
     const char *names = c->row->name;
@@ -104,8 +106,9 @@ static void take(vlm_build *b, const vio_tensor *t, uint64_t parameters) {
     *fate = VMODEL_USED;
 }
 
-/* ---- shapes, types, layouts --------------------------------------------------------------------------- */
-static vlm_status wrong_shape(const row_binding *c, const vio_tensor *t, const int64_t *dims, int rank) {
+/* ---- shapes, types, layouts ------------------------------------------------------------------ */
+static vlm_status wrong_shape(const row_binding *c, const vio_tensor *t, const int64_t *dims,
+                              int rank) {
     char have[160] = "", want[160] = "";
     size_t n = 0;
     for (int i = 0; i < t->rank && n < sizeof have; i++)
@@ -113,12 +116,15 @@ static vlm_status wrong_shape(const row_binding *c, const vio_tensor *t, const i
                               (unsigned long long)t->shape[i]);
     n = 0;
     for (int i = 0; i < rank && n < sizeof want; i++)
-        n += (size_t)snprintf(want + n, sizeof want - n, "%s%lld", i ? ", " : "", (long long)dims[i]);
-    return vcore_fail(c->err, VLM_ERR_WEIGHTS, "%s: tensor '%s': shape [%s], the config asks for [%s]",
-                      t->file, t->name, have, want);
+        n += (size_t)snprintf(want + n, sizeof want - n, "%s%lld", i ? ", " : "",
+                              (long long)dims[i]);
+    return vcore_fail(c->err, VLM_ERR_WEIGHTS,
+                      "%s: tensor '%s': shape [%s], the config asks for [%s]", t->file, t->name,
+                      have, want);
 }
 
-static vlm_status check_shape(const row_binding *c, const vio_tensor *t, const int64_t *dims, int rank) {
+static vlm_status check_shape(const row_binding *c, const vio_tensor *t, const int64_t *dims,
+                              int rank) {
     bool same = t->rank == rank;
     for (int i = 0; same && i < rank; i++) same = t->shape[i] == (uint64_t)dims[i];
     return same ? VLM_OK : wrong_shape(c, t, dims, rank);
@@ -154,8 +160,8 @@ static vlm_status float_type(const row_binding *c, const vio_tensor *t, vlm_dtyp
     case VIO_F16: *out = VLM_DTYPE_F16; return VLM_OK;
     default:
         return vcore_fail(c->err, VLM_ERR_WEIGHTS,
-                          "%s: tensor '%s': is %s, weights must be F32, BF16 or F16", t->file, t->name,
-                          vio_dtype_name(t->dtype));
+                          "%s: tensor '%s': is %s, weights must be F32, BF16 or F16", t->file,
+                          t->name, vio_dtype_name(t->dtype));
     }
 }
 
@@ -178,14 +184,14 @@ static vlm_status bind_dense(row_binding *c, const vio_tensor *t, const char *su
     return VLM_OK;
 }
 
-/* ---- kinds of rows -------------------------------------------------------------------------------------- */
+/* ---- kinds of rows --------------------------------------------------------------------------- */
 static vlm_status bad_triple(const row_binding *c, const vio_tensor *t, const char *what) {
-    return vcore_fail(c->err, VLM_ERR_WEIGHTS, "%s: tensor '%s': quantized, but %s", t->file, t->name,
-                      what);
+    return vcore_fail(c->err, VLM_ERR_WEIGHTS, "%s: tensor '%s': quantized, but %s", t->file,
+                      t->name, what);
 }
 
-/* MLX's affine quantization: "<stem>.weight" packed in U32, "<stem>.scales", "<stem>.biases". Bits and group
- * size follow from the shapes. */
+/* MLX's affine quantization: "<stem>.weight" packed in U32, "<stem>.scales", "<stem>.biases". Bits
+ * and group size follow from the shapes. */
 static vlm_status bind_affine(row_binding *c, const vio_tensor *t, const vio_tensor *scales,
                               vlm_matrix *m) {
     const vio_tensor *biases = companion(c, ".biases");
@@ -234,15 +240,16 @@ static vlm_status bind_bias(row_binding *c, vlm_tensor *bias) {
 }
 
 /* [out, kernel..., in] to [out, in, kernel...], elements of `size` bytes. */
-static void channels_first(uint8_t *to, const uint8_t *from, int64_t out, int64_t in, int64_t kernel,
-                           size_t size) {
+static void channels_first(uint8_t *to, const uint8_t *from, int64_t out, int64_t in,
+                           int64_t kernel, size_t size) {
     for (int64_t o = 0; o < out; o++)
         for (int64_t i = 0; i < in; i++)
             for (int64_t k = 0; k < kernel; k++, to += size)
                 memcpy(to, from + (size_t)((o * kernel + k) * in + i) * size, size);
 }
 
-static vlm_status bind_mlx_conv(row_binding *c, const vio_tensor *t, int64_t kernel, vlm_tensor *out) {
+static vlm_status bind_mlx_conv(row_binding *c, const vio_tensor *t, int64_t kernel,
+                                vlm_tensor *out) {
     int64_t dims[MAX_DIMS], flat[] = { c->dims[0], c->dims[1] * kernel };
     dims[0] = c->dims[0];
     for (int i = 2; i < c->rank; i++) dims[i - 1] = c->dims[i];
@@ -274,10 +281,14 @@ static vlm_status bind_conv(row_binding *c, vlm_matrix *m) {
 static bool matches(const char *pattern, const char *name) {
     const char *star = NULL, *retry = NULL;
     while (*name) {
-        if (*pattern == '*') star = pattern++, retry = name;
-        else if (*pattern == *name) pattern++, name++;
-        else if (star) pattern = star + 1, name = ++retry;
-        else return false;
+        if (*pattern == '*')
+            star = pattern++, retry = name;
+        else if (*pattern == *name)
+            pattern++, name++;
+        else if (star)
+            pattern = star + 1, name = ++retry;
+        else
+            return false;
     }
     while (*pattern == '*') pattern++;
     return *pattern == '\0';
@@ -293,7 +304,8 @@ static void ignore(row_binding *c) {
         for (vcore_str prefix; vmodel_alternative(&prefixes, &prefix);) {
             if (!compose(pattern, prefix, name, c->at->layer, "")) continue;
             for (size_t i = 0; i < n; i++)
-                if (c->b->fates[i] == VMODEL_UNUSED && matches(pattern, vio_tensors_at(tensors, i)->name))
+                if (c->b->fates[i] == VMODEL_UNUSED
+                    && matches(pattern, vio_tensors_at(tensors, i)->name))
                     c->b->fates[i] = VMODEL_IGNORED;
         }
     }
@@ -306,21 +318,16 @@ static vlm_status bind_row(row_binding *c, void *member) {
     case VLM_WEIGHT_LINEAR:
         VTRY(bind_matrix(c, &linear->weight));
         return bind_bias(c, &linear->bias);
-    case VLM_WEIGHT_MATRIX:
-        return bind_matrix(c, member);
+    case VLM_WEIGHT_MATRIX: return bind_matrix(c, member);
     case VLM_WEIGHT_NORM:
         VTRY(bind_dense(c, locate(c, ".weight"), ".weight", c->dims, 1, &norm->weight));
         return bind_bias(c, &norm->bias);
-    case VLM_WEIGHT_TENSOR:
-        return bind_dense(c, locate(c, ""), "", c->dims, c->rank, member);
-    case VLM_WEIGHT_CONV:
-        VTRY(bind_conv(c, &linear->weight));
-        return bind_bias(c, &linear->bias);
-    case VLM_WEIGHT_IGNORED:
-        ignore(c);
-        return VLM_OK;
+    case VLM_WEIGHT_TENSOR: return bind_dense(c, locate(c, ""), "", c->dims, c->rank, member);
+    case VLM_WEIGHT_CONV: VTRY(bind_conv(c, &linear->weight)); return bind_bias(c, &linear->bias);
+    case VLM_WEIGHT_IGNORED: ignore(c); return VLM_OK;
     }
-    return vcore_fail(c->err, VLM_ERR_ARGUMENT, "weight table: row '%s' is of no kind", c->row->name);
+    return vcore_fail(c->err, VLM_ERR_ARGUMENT, "weight table: row '%s' is of no kind",
+                      c->row->name);
 }
 
 vlm_status vlm_bind(vlm_build *build, void *object, const vlm_weight_row *rows, size_t n_rows,

@@ -78,10 +78,11 @@ vlm_status vmodel_build_check_unused(vlm_build *b, bool lenient, vlm_error *err)
     size_t n = b->usage.n_unused;
     if (n && !lenient) {
         const vio_tensor *t = vio_tensors_find(b->args.tensors, b->unused[0]);
-        return vcore_fail(err, VLM_ERR_WEIGHTS,
-                          "%s: tensor '%s': no part of the model names it (%zu such; a lenient load "
-                          "passes over them)",
-                          t->file, t->name, n);
+        return vcore_fail(
+            err, VLM_ERR_WEIGHTS,
+            "%s: tensor '%s': no part of the model names it (%zu such; a lenient load "
+            "passes over them)",
+            t->file, t->name, n);
     }
     for (size_t i = 0; i < n && i < SHOWN; i++)
         vcore_log_line(b->args.log, VLM_LOG_WARNING, "tensor '%s' is not used", b->unused[i]);

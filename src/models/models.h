@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* Models for the engine: building (config tables, weight binding), registries, prepared inputs, plans.
- * The page that model authors read is vlm/extend/model.h; one VLM is one unit here that includes
- * nothing but vlm/extend.h. */
+/* Models for the engine: building (config tables, weight binding), registries, prepared inputs,
+ * plans. The page that model authors read is vlm/extend/model.h; one VLM is one unit here that
+ * includes nothing but vlm/extend.h. */
 #ifndef VLM_MODELS_INTERNAL_H
 #define VLM_MODELS_INTERNAL_H
 
@@ -13,25 +13,25 @@
 #include "text/text.h"
 #include "vlm/extend.h"
 
-/* ---- building (build.c, bind.c) ------------------------------------------------------------------ */
+/* ---- building (build.c, bind.c) -------------------------------------------------------------- */
 typedef struct vmodel_build_args {
     const vlm_json *config;
     const char *config_text;
     const vio_tensors *tensors; /* NULL: none, every tensor counts as missing */
-    bool inspect;               /* missing tensors are listed and bound without data, not an error */
+    bool inspect; /* missing tensors are listed and bound without data, not an error */
     const vcore_log *log;
-    vcore_arena *arena;         /* lives as long as the model */
+    vcore_arena *arena; /* lives as long as the model */
     vtensor_backend *backend;
 } vmodel_build_args;
 vlm_status vmodel_build_new(vlm_build **out, const vmodel_build_args *args, vlm_error *err);
 void vmodel_build_free(vlm_build *b);
-/* After construction: tensors of the checkpoint that nothing named. Strict: the first one is an error. */
+/* After construction: tensors that nothing named. Strict: the first one is an error. */
 vlm_status vmodel_build_check_unused(vlm_build *b, bool lenient, vlm_error *err);
 typedef struct vmodel_usage {
     uint64_t parameters, weight_bytes, computed_bytes;
     const char *const *missing; /* borrowed from the build, as unused is */
     size_t n_missing;
-    const char *const *unused;  /* known after vmodel_build_check_unused */
+    const char *const *unused; /* known after vmodel_build_check_unused */
     size_t n_unused;
 } vmodel_usage;
 const vmodel_usage *vmodel_build_usage(const vlm_build *b);
@@ -45,31 +45,31 @@ struct vlm_build {
     const char **missing, **unused;
     size_t missing_capacity;
 };
-/* Copies the alternative that *list begins with ("a|b|c") and moves *list behind it; false at the end.
- * Start with a copy of the list's address; an empty alternative is one, too. */
+/* Copies the alternative that *list begins with ("a|b|c") and moves *list behind it; false at the
+ * end. Start with a copy of the list's address; an empty alternative is one, too. */
 bool vmodel_alternative(const char **list, vcore_str *out);
 /* True when name is one of the alternatives of list (NULL: none). */
 bool vmodel_is_one_of(const char *list, vcore_str name);
 
-/* ---- text decoders and vision towers (text/, vision/): registries keyed by their own model_type ---- */
+/* ---- text decoders and vision towers (text/, vision/): registries by their own model_type ---- */
 /* The model_type of a part's config, or fallback; ERR_CONFIG when it is no string. */
 vlm_status vmodel_part_type(vcore_str *out, const vlm_json *config, const char *fallback,
                             const char *where, vlm_error *err);
 
-/* ---- registries (registry.c, builtin.c) ------------------------------------------------------------ */
+/* ---- registries (registry.c, builtin.c) ------------------------------------------------------ */
 const vlm_model_type *vmodel_find(const vlm_registry *r, const char *model_type);
 const vlm_processor_type *vmodel_find_processor(const vlm_registry *r, const char *processor_class);
 /* The one place where built-in families are listed: one line each. */
 extern const vlm_model_type *const vmodel_builtin[];
 extern const vlm_processor_type *const vmodel_builtin_processors[];
 
-/* ---- prepared inputs and plans (prepared.c, plan.c) -------------------------------------------------- */
+/* ---- prepared inputs and plans (prepared.c, plan.c) ------------------------------------------ */
 vlm_status vmodel_prepared_new(vlm_prepared **out, vlm_error *err);
 vlm_status vmodel_prepared_set_ids(vlm_prepared *p, const uint32_t *ids, size_t n, vlm_error *err);
 size_t vmodel_prepared_count(const vlm_prepared *p);
 const vlm_array *vmodel_prepared_at(const vlm_prepared *p, size_t i);
 void vmodel_prepared_set_media_tokens(vlm_prepared *p, size_t n);
-/* vlm_prepared_load without the context: floats become F32, integers I64; ids are checked against nothing. */
+/* vlm_prepared_load without the context: floats become F32, integers I64; ids are not checked. */
 vlm_status vmodel_prepared_load(vlm_prepared **out, const char *path, const vlm_limits *limits,
                                 vlm_error *err);
 vlm_status vmodel_plan_new(vlm_plan **out, const vlm_media_item *media, size_t n,

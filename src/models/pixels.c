@@ -1,13 +1,16 @@
 /* SPDX-License-Identifier: MIT */
-/* What image processor configs of all families share: resampling filter, rescaling, normalisation. */
+/* What image processor configs of all families share: resampling, rescaling, normalisation. */
 #include <math.h>
 
 #include "models/models.h"
 
 static const vlm_name filter_names[] = {
-    { "nearest", VLM_FILTER_NEAREST },   { "lanczos", VLM_FILTER_LANCZOS },
-    { "bilinear", VLM_FILTER_BILINEAR }, { "bicubic", VLM_FILTER_BICUBIC },
-    { "box", VLM_FILTER_BOX },           { "hamming", VLM_FILTER_HAMMING },
+    { "nearest", VLM_FILTER_NEAREST },
+    { "lanczos", VLM_FILTER_LANCZOS },
+    { "bilinear", VLM_FILTER_BILINEAR },
+    { "bicubic", VLM_FILTER_BICUBIC },
+    { "box", VLM_FILTER_BOX },
+    { "hamming", VLM_FILTER_HAMMING },
     { NULL, 0 },
 };
 
@@ -18,7 +21,8 @@ static vlm_status read_filter(vlm_filter *out, const vlm_json *config, const cha
     int64_t number;
     vcore_str name;
     if (vcore_json_kind_of(v) == VCORE_JSON_NULL) return VLM_OK;
-    if (vcore_json_int(v, &number) && number >= VLM_FILTER_NEAREST && number <= VLM_FILTER_HAMMING) {
+    if (vcore_json_int(v, &number) && number >= VLM_FILTER_NEAREST
+        && number <= VLM_FILTER_HAMMING) {
         *out = (vlm_filter)number;
         return VLM_OK;
     }
@@ -27,27 +31,30 @@ static vlm_status read_filter(vlm_filter *out, const vlm_json *config, const cha
         *out = (vlm_filter)filter_names[i].value;
         return VLM_OK;
     }
-    return vcore_fail(err, VLM_ERR_CONFIG, "%s.resample: must be a filter of Pillow, 0 to 5", where);
+    return vcore_fail(err, VLM_ERR_CONFIG, "%s.resample: must be a filter of Pillow, 0 to 5",
+                      where);
 }
 
 /* One number for all channels, or three. */
-static vlm_status read_channels(double out[3], const vlm_json *config, const char *key, double least,
-                                const char *where, vlm_error *err) {
+static vlm_status read_channels(double out[3], const vlm_json *config, const char *key,
+                                double least, const char *where, vlm_error *err) {
     const vlm_json *v = vcore_json_get(config, key);
     if (vcore_json_kind_of(v) == VCORE_JSON_NULL) return VLM_OK;
     bool list = vcore_json_kind_of(v) == VCORE_JSON_ARRAY;
     bool good = !list || vcore_json_count(v) == 3;
     for (size_t i = 0; i < 3 && good; i++) {
-        good = vcore_json_real(list ? vcore_json_at(v, i) : v, &out[i]) && fabs(out[i]) >= least &&
-               fabs(out[i]) <= 1e6;
+        good = vcore_json_real(list ? vcore_json_at(v, i) : v, &out[i]) && fabs(out[i]) >= least
+               && fabs(out[i]) <= 1e6;
     }
     if (good) return VLM_OK;
-    return vcore_fail(err, VLM_ERR_CONFIG, "%s.%s: must be a number or three, from %g to 1e6 in size",
-                      where, key, least);
+    return vcore_fail(err, VLM_ERR_CONFIG,
+                      "%s.%s: must be a number or three, from %g to 1e6 in size", where, key,
+                      least);
 }
 
-vlm_status vlm_pixel_rules_read(vlm_pixel_rules *out, const vlm_json *image_config, const char *where,
-                                const vlm_pixel_rules *fallback, vlm_error *err) {
+vlm_status vlm_pixel_rules_read(vlm_pixel_rules *out, const vlm_json *image_config,
+                                const char *where, const vlm_pixel_rules *fallback,
+                                vlm_error *err) {
     static const vlm_config_field fields[] = {
         VLM_BOOL(vlm_pixel_rules, do_rescale, "do_rescale", VLM_KEEP),
         VLM_BOOL(vlm_pixel_rules, do_normalize, "do_normalize", VLM_KEEP),
@@ -60,7 +67,8 @@ vlm_status vlm_pixel_rules_read(vlm_pixel_rules *out, const vlm_json *image_conf
     const vlm_json *factor = vcore_json_get(image_config, "rescale_factor");
     if (vcore_json_kind_of(factor) == VCORE_JSON_NULL) return VLM_OK;
     if (!vcore_json_real(factor, &out->rescale_factor) || !(fabs(out->rescale_factor) <= 1e6))
-        return vcore_fail(err, VLM_ERR_CONFIG, "%s.rescale_factor: must be a number up to 1e6", where);
+        return vcore_fail(err, VLM_ERR_CONFIG, "%s.rescale_factor: must be a number up to 1e6",
+                          where);
     return VLM_OK;
 }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Prepared inputs: token ids and the named arrays that a processor makes and a model reads, and their
- * safetensors file. Names, types and shapes are those of Hugging Face's processors. */
+/* Prepared inputs: token ids and the named arrays that a processor makes and a model reads, and
+ * their safetensors file. Names, types and shapes are those of Hugging Face's processors. */
 #include "models/models.h"
 
 struct vlm_prepared {
@@ -57,7 +57,7 @@ const vlm_array *vmodel_prepared_at(const vlm_prepared *p, size_t i) {
     return i < p->count ? &p->arrays[i] : NULL;
 }
 
-/* ---- arrays --------------------------------------------------------------------------------------- */
+/* ---- arrays ---------------------------------------------------------------------------------- */
 static vlm_status reserve(vlm_prepared *p, vlm_error *err) {
     if (p->count < p->capacity) return VLM_OK;
     size_t capacity = p->capacity ? 2 * p->capacity : 8;
@@ -117,14 +117,18 @@ vlm_status vlm_prepared_get(const vlm_array **out, const vlm_prepared *prepared,
     return VLM_OK;
 }
 
-/* ---- the file: reading --------------------------------------------------------------------------------- */
+/* ---- the file: reading ----------------------------------------------------------------------- */
 static bool is_float(vio_dtype t) {
     return t == VIO_F32 || t == VIO_F64 || t == VIO_BF16 || t == VIO_F16;
 }
 
 /* The i-th value of a float tensor, whatever its type and alignment. */
 static float float_at(const vio_tensor *t, size_t i) {
-    union { float f; double d; uint16_t h; } u;
+    union {
+        float f;
+        double d;
+        uint16_t h;
+    } u;
     memcpy(&u, t->data + i * vio_dtype_size(t->dtype), vio_dtype_size(t->dtype));
     switch (t->dtype) {
     case VIO_F64: return (float)u.d;
@@ -135,8 +139,8 @@ static float float_at(const vio_tensor *t, size_t i) {
 }
 
 static bool is_integer(vio_dtype t) {
-    return t == VIO_BOOL || t == VIO_U8 || t == VIO_I8 || t == VIO_I16 || t == VIO_U16 ||
-           t == VIO_I32 || t == VIO_U32 || t == VIO_I64;
+    return t == VIO_BOOL || t == VIO_U8 || t == VIO_I8 || t == VIO_I16 || t == VIO_U16
+           || t == VIO_I32 || t == VIO_U32 || t == VIO_I64;
 }
 
 /* The i-th value of an integer tensor; little-endian, sign-extended where the type has a sign. */
@@ -159,9 +163,12 @@ static vlm_status load_array(vlm_prepared *p, const vio_tensor *t, vlm_error *er
     VTRY(vlm_prepared_add(p, t->name, floats ? VLM_DTYPE_F32 : VLM_DTYPE_I64, t->rank, shape, &data,
                           err));
     size_t n = (size_t)t->bytes / vio_dtype_size(t->dtype);
-    if (t->dtype == VIO_F32 || t->dtype == VIO_I64) memcpy(data, t->data, (size_t)t->bytes);
-    else if (floats) for (size_t i = 0; i < n; i++) ((float *)data)[i] = float_at(t, i);
-    else for (size_t i = 0; i < n; i++) ((int64_t *)data)[i] = integer_at(t, i);
+    if (t->dtype == VIO_F32 || t->dtype == VIO_I64)
+        memcpy(data, t->data, (size_t)t->bytes);
+    else if (floats)
+        for (size_t i = 0; i < n; i++) ((float *)data)[i] = float_at(t, i);
+    else
+        for (size_t i = 0; i < n; i++) ((int64_t *)data)[i] = integer_at(t, i);
     return VLM_OK;
 }
 
@@ -174,7 +181,8 @@ static vlm_status sequence(const vio_tensor **out, const vio_tensors *file, cons
     bool one = t->rank == 1 || (t->rank == 2 && t->shape[0] == 1);
     if (!one || !is_integer(t->dtype))
         return vcore_fail(err, VLM_ERR_FORMAT,
-                          "%s: tensor '%s': must hold integers of one sequence, [1, n]", path, name);
+                          "%s: tensor '%s': must hold integers of one sequence, [1, n]", path,
+                          name);
     *n = (size_t)t->bytes / vio_dtype_size(t->dtype);
     return VLM_OK;
 }
@@ -189,7 +197,8 @@ static vlm_status load_ids(vlm_prepared *p, const vio_tensors *file, const char 
     VTRY(sequence(&mask, file, path, "attention_mask", &n_mask, err));
     if (mask && n_mask != n)
         return vcore_fail(err, VLM_ERR_FORMAT,
-                          "%s: tensor 'attention_mask': %zu values for %zu tokens", path, n_mask, n);
+                          "%s: tensor 'attention_mask': %zu values for %zu tokens", path, n_mask,
+                          n);
     for (size_t i = 0; mask && i < n; i++)
         if (integer_at(mask, i) != 1)
             return vcore_fail(err, VLM_ERR_UNSUPPORTED,
@@ -202,8 +211,8 @@ static vlm_status load_ids(vlm_prepared *p, const vio_tensors *file, const char 
     for (size_t i = 0; i < n; i++) {
         int64_t id = integer_at(ids, i);
         if (id < 0 || id > UINT32_MAX)
-            return vcore_fail(err, VLM_ERR_FORMAT, "%s: tensor 'input_ids': %lld is no token id", path,
-                              (long long)id);
+            return vcore_fail(err, VLM_ERR_FORMAT, "%s: tensor 'input_ids': %lld is no token id",
+                              path, (long long)id);
         list[i] = (uint32_t)id;
     }
     return VLM_OK;
@@ -236,7 +245,7 @@ vlm_status vmodel_prepared_load(vlm_prepared **out, const char *path, const vlm_
     return VLM_OK;
 }
 
-/* ---- the file: writing ------------------------------------------------------------------------------------ */
+/* ---- the file: writing ----------------------------------------------------------------------- */
 static vio_dtype file_dtype(vlm_dtype dtype) {
     switch (dtype) {
     case VLM_DTYPE_F32: return VIO_F32;

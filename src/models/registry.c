@@ -45,9 +45,11 @@ const char *vlm_registry_processor(const vlm_registry *registry, size_t i, const
     return registry->processors[i]->processor_class;
 }
 
-vlm_status vlm_registry_add_model(vlm_registry *registry, const vlm_model_type *type, vlm_error *err) {
+vlm_status vlm_registry_add_model(vlm_registry *registry, const vlm_model_type *type,
+                                  vlm_error *err) {
     if (!registry || !type || !type->model_type || !type->create || !type->text)
-        return vcore_fail(err, VLM_ERR_ARGUMENT, "model type: model_type, create and text are needed");
+        return vcore_fail(err, VLM_ERR_ARGUMENT,
+                          "model type: model_type, create and text are needed");
     for (size_t i = 0; i < registry->n_models; i++) {
         if (strcmp(registry->models[i]->model_type, type->model_type) != 0) continue;
         registry->models[i] = type;
@@ -90,9 +92,11 @@ const vlm_model_type *vmodel_find(const vlm_registry *r, const char *model_type)
     return NULL;
 }
 
-const vlm_processor_type *vmodel_find_processor(const vlm_registry *r, const char *processor_class) {
+const vlm_processor_type *vmodel_find_processor(const vlm_registry *r,
+                                                const char *processor_class) {
     for (size_t i = 0; i < r->n_processors; i++)
-        if (strcmp(r->processors[i]->processor_class, processor_class) == 0) return r->processors[i];
+        if (strcmp(r->processors[i]->processor_class, processor_class) == 0)
+            return r->processors[i];
     for (size_t i = 0; i < r->n_processors; i++)
         if (vmodel_is_one_of(r->processors[i]->aliases, vcore_str_of(processor_class)))
             return r->processors[i];

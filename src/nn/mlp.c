@@ -3,14 +3,10 @@
 #include "nn/nn.h"
 
 const vlm_name vlm_activation_names[] = {
-    { "gelu", VLM_ACT_GELU },
-    { "gelu_pytorch_tanh", VLM_ACT_GELU_TANH },
-    { "gelu_new", VLM_ACT_GELU_TANH },
-    { "quick_gelu", VLM_ACT_QUICK_GELU },
-    { "silu", VLM_ACT_SILU },
-    { "swish", VLM_ACT_SILU },
-    { "relu", VLM_ACT_RELU },
-    { NULL, 0 },
+    { "gelu", VLM_ACT_GELU },          { "gelu_pytorch_tanh", VLM_ACT_GELU_TANH },
+    { "gelu_new", VLM_ACT_GELU_TANH }, { "quick_gelu", VLM_ACT_QUICK_GELU },
+    { "silu", VLM_ACT_SILU },          { "swish", VLM_ACT_SILU },
+    { "relu", VLM_ACT_RELU },          { NULL, 0 },
 };
 
 vlm_tensor vlm_apply_mlp(vlm_frame *f, vlm_tensor x, const vlm_mlp *mlp) {
@@ -27,8 +23,8 @@ vlm_tensor vlm_apply_gated_mlp(vlm_frame *f, vlm_tensor x, const vlm_gated_mlp *
     return vlm_apply_linear(f, h[0], &mlp->down_proj);
 }
 
-/* A piece's widest temporary holds about this many values, and a piece has rows enough for the matrix
- * products to be worth reading the weights again. */
+/* A piece's widest temporary holds about this many values, and a piece has rows enough for the
+ * matrix products to be worth reading the weights again. */
 enum { PIECE_VALUES = 4 << 20, PIECE_ROWS = 64 };
 
 vlm_pieces vlm_pieces_of(vlm_frame *f, vlm_tensor x, int64_t width) {

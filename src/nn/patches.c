@@ -5,8 +5,8 @@
 /* Checks that sides are whole numbers of squares before dimensions are split by them. */
 static bool divides(vlm_frame *f, const char *what, int64_t side, int64_t height, int64_t width) {
     if (side > 0 && height > 0 && width > 0 && height % side == 0 && width % side == 0) return true;
-    vlm_frame_fail(f, VLM_ERR_ARGUMENT, "%s: %lld x %lld does not divide into squares of %lld", what,
-                   (long long)height, (long long)width, (long long)side);
+    vlm_frame_fail(f, VLM_ERR_ARGUMENT, "%s: %lld x %lld does not divide into squares of %lld",
+                   what, (long long)height, (long long)width, (long long)side);
     return false;
 }
 

@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /**
  * @file model.h
- * @brief What a model unit is made of: config tables, weight tables, shared parts, processors, registration.
+ * @brief What a model unit is made of: config tables, weight tables, shared parts, processors,
+ * registration.
  *
  * Part of the extension interface (vlm/extend.h): version-locked, without an ABI promise.
  *
  * A VLM is one unit: a table of its config fields, a table of its weights, features() that turns
- * prepared media into rows for the text decoder, and a processor that says how pictures become pixels
- * and prompt text. Constructors do no I/O: they see the config, its verbatim body and the mapped weights.
+ * prepared media into rows for the text decoder, and a processor that says how pictures become
+ * pixels and prompt text. Constructors do no I/O: they see the config, its verbatim body and the
+ * mapped weights.
  */
 #ifndef VLM_EXTEND_MODEL_H
 #define VLM_EXTEND_MODEL_H
@@ -22,7 +24,7 @@
 extern "C" {
 #endif
 
-/* ---- building a model ------------------------------------------------------------------------------ */
+/* ---- building a model ------------------------------------------------------------------------ */
 /** What a model constructor works with; borrowed for the call. */
 typedef struct vlm_build vlm_build;
 /** Parsed config.json. Lives as long as the context. */
@@ -34,59 +36,65 @@ VLM_API void *vlm_build_alloc(vlm_build *build, size_t count, size_t size);
 
 /** What a row of a weight table is. */
 typedef enum vlm_weight_kind {
-    VLM_WEIGHT_LINEAR,     /**< vlm_linear: "<name>.weight" [dims[0], dims[1]] (or quantized), and bias */
-    VLM_WEIGHT_MATRIX,     /**< vlm_matrix: "<name>.weight" [dims[0], dims[1]] (or quantized) */
-    VLM_WEIGHT_NORM,       /**< vlm_norm: "<name>.weight" [dims[0]], and bias */
-    VLM_WEIGHT_TENSOR,     /**< vlm_tensor: "<name>" of shape dims, any rank up to 4 */
-    VLM_WEIGHT_CONV,       /**< vlm_linear: "<name>.weight" [dims[0], dims[1], kernel...] flattened in that
-                                order; a file in MLX layout (channels last) is brought into it */
-    VLM_WEIGHT_IGNORED     /**< pattern with '*': names that may be there and are not read */
+    VLM_WEIGHT_LINEAR, /**< vlm_linear: "<name>.weight" [dims[0], dims[1]], maybe quantized, bias */
+    VLM_WEIGHT_MATRIX, /**< vlm_matrix: "<name>.weight" [dims[0], dims[1]], maybe quantized */
+    VLM_WEIGHT_NORM,   /**< vlm_norm: "<name>.weight" [dims[0]], bias */
+    VLM_WEIGHT_TENSOR, /**< vlm_tensor: "<name>" of shape dims, any rank up to 5 */
+    /** vlm_linear: "<name>.weight" [dims[0], dims[1], kernel...], flattened in that order; a file
+     * in MLX layout (channels last) is brought into it */
+    VLM_WEIGHT_CONV,
+    VLM_WEIGHT_IGNORED /**< pattern with '*': names that may be there and are not read */
 } vlm_weight_kind;
 
 #define VLM_NEVER 0u
 #define VLM_ALWAYS (~0u)
 /** Indices into the dims array end with -1. */
-#define VLM_DIMS(...) { __VA_ARGS__, -1 }
+#define VLM_DIMS(...)                                                                              \
+    { __VA_ARGS__, -1 }
 
-/** Rows of a weight table: VLM_BIND_LINEAR(layer, q_proj, "layers.%d.self_attn.q_proj", VLM_NEVER, Q, DIM)
- * has its member, its name, when it has a bias, and its shape; _IF has the condition of the row first. */
-#define VLM_BIND_ROW_(k, w, s, m, n, b, ...)                                                        \
+/** Rows of a weight table: VLM_BIND_LINEAR(layer, q_proj, "layers.%d.self_attn.q_proj", VLM_NEVER,
+ * Q, DIM) has its member, its name, when it has a bias, and its shape; _IF has the condition of the
+ * row first. */
+#define VLM_BIND_ROW_(k, w, s, m, n, b, ...)                                                       \
     { VLM_WEIGHT_##k, n, offsetof(s, m), VLM_DIMS(__VA_ARGS__), w, b }
 #define VLM_BIND_LINEAR(...) VLM_BIND_ROW_(LINEAR, VLM_ALWAYS, __VA_ARGS__)
 #define VLM_BIND_LINEAR_IF(when, ...) VLM_BIND_ROW_(LINEAR, when, __VA_ARGS__)
-#define VLM_BIND_MATRIX(s, m, n, ...) VLM_BIND_ROW_(MATRIX, VLM_ALWAYS, s, m, n, VLM_NEVER, __VA_ARGS__)
+#define VLM_BIND_MATRIX(s, m, n, ...)                                                              \
+    VLM_BIND_ROW_(MATRIX, VLM_ALWAYS, s, m, n, VLM_NEVER, __VA_ARGS__)
 #define VLM_BIND_NORM(...) VLM_BIND_ROW_(NORM, VLM_ALWAYS, __VA_ARGS__)
 #define VLM_BIND_NORM_IF(when, ...) VLM_BIND_ROW_(NORM, when, __VA_ARGS__)
 #define VLM_BIND_CONV(...) VLM_BIND_ROW_(CONV, VLM_ALWAYS, __VA_ARGS__)
-#define VLM_BIND_IGNORED(n) { VLM_WEIGHT_IGNORED, n, 0, { -1 }, VLM_ALWAYS, VLM_NEVER }
-#define VLM_BIND_IGNORED_IF(when, n) { VLM_WEIGHT_IGNORED, n, 0, { -1 }, when, VLM_NEVER }
+#define VLM_BIND_IGNORED(n)                                                                        \
+    { VLM_WEIGHT_IGNORED, n, 0, { -1 }, VLM_ALWAYS, VLM_NEVER }
+#define VLM_BIND_IGNORED_IF(when, n)                                                               \
+    { VLM_WEIGHT_IGNORED, n, 0, { -1 }, when, VLM_NEVER }
 
 /** A row of a weight table. */
 typedef struct vlm_weight_row {
     vlm_weight_kind kind;
-    const char *name;     /**< below the prefix; "%d" stands for the layer; alternatives by '|' */
-    size_t offset;        /**< of the member in the object that is bound */
-    int8_t dims[6];       /**< shape as indices into the dims given at binding, ended by -1 */
-    unsigned when;        /**< the row applies if any of these conditions holds; VLM_ALWAYS */
-    unsigned bias;        /**< "<name>.bias" is there if any of these conditions holds; VLM_NEVER */
+    const char *name; /**< below the prefix; "%d" stands for the layer; alternatives by '|' */
+    size_t offset;    /**< of the member in the object that is bound */
+    int8_t dims[6];   /**< shape as indices into the dims given at binding, ended by -1 */
+    unsigned when;    /**< the row applies if any of these conditions holds; VLM_ALWAYS */
+    unsigned bias;    /**< "<name>.bias" is there if any of these conditions holds; VLM_NEVER */
 } vlm_weight_row;
 
 /** Weight tables of a part, bound in one call for one object (a layer, a tower, a model). */
 typedef struct vlm_binding {
-    const char *prefix;          /**< in front of every name, its last dot included; alternatives by '|'
-                                      (one may be empty): Hugging Face's old and new nesting, MLX's */
-    int layer;                   /**< value of "%d" */
-    const int64_t *dims;         /**< what the rows' dims index */
-    unsigned conditions;         /**< bits that hold; the last bit always does */
+    const char *prefix;  /**< in front of every name, its last dot included; alternatives by '|'
+                              (one may be empty): Hugging Face's old and new nesting, MLX's */
+    int layer;           /**< value of "%d" */
+    const int64_t *dims; /**< what the rows' dims index */
+    unsigned conditions; /**< bits that hold; the last bit always does */
 } vlm_binding;
 /**
  * Binds every row to its tensor: found under one of its names, of the demanded shape, or
  * VLM_ERR_WEIGHTS naming it. Data stays in the mapped file where its layout can be used as it is.
  */
-VLM_API vlm_status vlm_bind(vlm_build *build, void *object, const vlm_weight_row *rows, size_t n_rows,
-                            const vlm_binding *binding, vlm_error *err);
+VLM_API vlm_status vlm_bind(vlm_build *build, void *object, const vlm_weight_row *rows,
+                            size_t n_rows, const vlm_binding *binding, vlm_error *err);
 
-/* ---- shared parts: text decoders and vision towers --------------------------------------------------- */
+/* ---- shared parts: text decoders and vision towers ------------------------------------------- */
 /** A text decoder, chosen by text_config.model_type. Immutable. */
 typedef struct vlm_text vlm_text;
 /** What a layer remembers of a sequence. */
@@ -94,21 +102,21 @@ typedef enum vlm_state_kind { VLM_STATE_KV } vlm_state_kind;
 typedef struct vlm_state_layer {
     vlm_state_kind kind;
     int64_t kv_heads, head_dim;
-    int64_t window;       /**< 0: everything */
+    int64_t window; /**< 0: everything */
 } vlm_state_layer;
 
 /** Rows of one sequence in a batch. */
 typedef struct vlm_sequence {
-    int64_t start, length;   /**< rows of this call */
-    int64_t past;            /**< positions before them */
-    const vlm_kv *kv;        /**< [layers], or NULL: nothing is remembered (past is 0) */
-    const vlm_span *spans;   /**< bidirectional spans, in positions */
+    int64_t start, length; /**< rows of this call */
+    int64_t past;          /**< positions before them */
+    const vlm_kv *kv;      /**< [layers], or NULL: nothing is remembered (past is 0) */
+    const vlm_span *spans; /**< bidirectional spans, in positions */
     int n_spans;
 } vlm_sequence;
 /** Input of a text decoder. */
 typedef struct vlm_text_input {
-    vlm_tensor embeddings;   /**< [n, dim] float32; the forward pass works in it */
-    vlm_tensor positions;    /**< I32 [axes, n]: one axis, or three for M-RoPE */
+    vlm_tensor embeddings; /**< [n, dim] float32; the forward pass works in it */
+    vlm_tensor positions;  /**< I32 [axes, n]: one axis, or three for M-RoPE */
     const vlm_sequence *sequences;
     int n_sequences;
 } vlm_text_input;
@@ -124,9 +132,9 @@ typedef struct vlm_text_info {
 typedef struct vlm_text_options {
     const vlm_json *config;    /**< text_config; NULL: the defaults of fallback_type */
     const char *fallback_type; /**< type when the config names none */
-    const char *prefix;        /**< in front of "embed_tokens", "layers.0", "norm"; as in vlm_binding */
-    const char *head_prefix;   /**< in front of "lm_head" */
-    bool tied;                 /**< the head is the embedding table; a copy of it in the file is ignored */
+    const char *prefix; /**< in front of "embed_tokens", "layers.0", "norm"; as in vlm_binding */
+    const char *head_prefix; /**< in front of "lm_head" */
+    bool tied; /**< the head is the embedding table; a copy of it in the file is ignored */
 } vlm_text_options;
 
 /** Builds the decoder that the config's model_type names. */
@@ -136,7 +144,8 @@ VLM_API const vlm_text_info *vlm_text_get_info(const vlm_text *text);
 /** Token embeddings as they enter the merge. @param ids I32 [n] @return [n, dim] */
 VLM_API vlm_tensor vlm_text_embed(vlm_frame *f, const vlm_text *text, vlm_tensor ids);
 /** All layers and the final norm. Dumps hidden.0 ... hidden.N, hidden.norm. @return [n, dim] */
-VLM_API vlm_tensor vlm_text_forward(vlm_frame *f, const vlm_text *text, const vlm_text_input *input);
+VLM_API vlm_tensor vlm_text_forward(vlm_frame *f, const vlm_text *text,
+                                    const vlm_text_input *input);
 /** Logits of chosen rows. @param hidden [m, dim] @return float32 [m, vocab] */
 VLM_API vlm_tensor vlm_text_logits(vlm_frame *f, const vlm_text *text, vlm_tensor hidden);
 
@@ -144,10 +153,12 @@ VLM_API vlm_tensor vlm_text_logits(vlm_frame *f, const vlm_text *text, vlm_tenso
 typedef struct vlm_vision vlm_vision;
 /** Input of a tower; each type says which fields it reads. */
 typedef struct vlm_vision_input {
-    vlm_tensor pixels;          /**< one picture [channels, height, width], or [patches, values] with grids */
-    const int64_t *pixel_mask;  /**< host [height, width], nonzero where there is picture; NULL: everywhere.
-                                     A patch counts when any of its pixels does */
-    const int64_t *grids;       /**< host [n_grids][3]: time, height, width in patches */
+    /** One picture [channels, height, width], or [patches, values] with grids. */
+    vlm_tensor pixels;
+    /** Host [height, width], nonzero where there is picture; NULL: everywhere. A patch counts when
+     * any of its pixels does. */
+    const int64_t *pixel_mask;
+    const int64_t *grids; /**< host [n_grids][3]: time, height, width in patches */
     int n_grids;
 } vlm_vision_input;
 /** Builds the tower that the config's model_type names. @param vision_config NULL: the defaults of
@@ -156,17 +167,17 @@ VLM_API vlm_status vlm_vision_new(vlm_vision **out, vlm_build *build, const vlm_
                                   const char *fallback_type, const char *prefix, vlm_error *err);
 /** Properties of a tower that others need. */
 typedef struct vlm_vision_info {
-    int64_t dim;        /**< width of a row of vlm_vision_forward */
+    int64_t dim; /**< width of a row of vlm_vision_forward */
     int64_t channels;
     int64_t image_size; /**< side of a picture in pixels; 0: any */
     int64_t patch_size; /**< side of a patch in pixels */
 } vlm_vision_info;
 VLM_API const vlm_vision_info *vlm_vision_get_info(const vlm_vision *vision);
-/** @return [rows, dim]: rows in patch order picture by picture (merged patches, where the tower merges) */
+/** @return [rows, dim]: patches in order, picture by picture; merged ones where the tower merges */
 VLM_API vlm_tensor vlm_vision_forward(vlm_frame *f, const vlm_vision *vision,
                                       const vlm_vision_input *input);
 
-/* ---- prepared input: what a processor makes and a model reads ----------------------------------------- */
+/* ---- prepared input: what a processor makes and a model reads -------------------------------- */
 /** Longest rank of an array in a prepared input. */
 #define VLM_PREPARED_RANK 6
 /** An array of a prepared input under the name Hugging Face's processor gives it. */
@@ -175,70 +186,75 @@ typedef struct vlm_array {
     vlm_dtype dtype;  /**< F32 or I64 (as Hugging Face's), U8 for nothing yet */
     int rank;
     int64_t shape[VLM_PREPARED_RANK];
-    void *data;       /**< host memory, contiguous, owned by the prepared input */
+    void *data; /**< host memory, contiguous, owned by the prepared input */
 } vlm_array;
 /** Adds an array; *data is its zeroed memory to fill. */
 VLM_API vlm_status vlm_prepared_add(vlm_prepared *prepared, const char *name, vlm_dtype dtype,
                                     int rank, const int64_t *shape, void **data, vlm_error *err);
 /** Finds an array; NULL when the input has none of that name. */
 VLM_API const vlm_array *vlm_prepared_find(const vlm_prepared *prepared, const char *name);
-/** Finds an array that must be there with the given type and rank (shape[i] >= 0 is demanded, -1 any). */
+/** Finds an array that must be there, of this type and rank; shape[i] is demanded, -1: any. */
 VLM_API vlm_status vlm_prepared_get(const vlm_array **out, const vlm_prepared *prepared,
                                     const char *name, vlm_dtype dtype, int rank,
                                     const int64_t *shape, vlm_error *err);
 /** Token ids of a prepared input: [*count]. */
 VLM_API const uint32_t *vlm_prepared_ids(const vlm_prepared *prepared, size_t *count);
 
-/* ---- the model type ------------------------------------------------------------------------------------ */
+/* ---- the model type -------------------------------------------------------------------------- */
 /** Rows that take the place of a token's embeddings, in prompt order. */
 typedef struct vlm_features {
-    uint32_t token_id;  /**< the media token whose rows they replace */
-    vlm_tensor rows;    /**< [tokens, dim] */
-    const char *name;   /**< of the seam, static: "image_features", "video_features" */
+    uint32_t token_id; /**< the media token whose rows they replace */
+    vlm_tensor rows;   /**< [tokens, dim] */
+    const char *name;  /**< of the seam, static: "image_features", "video_features" */
 } vlm_features;
 #define VLM_MAX_FEATURES 4
 
 /** Result of positions(): where every token of a prompt stands. */
 typedef struct vlm_positions {
-    int32_t *at;      /**< [axes, n], given by the caller, to be filled */
-    int64_t n;        /**< tokens */
-    int64_t past;     /**< tokens of the session before them */
-    int64_t next;     /**< in: position that follows what was before (equals past without M-RoPE);
-                           out: position of the first token generated after the prompt */
+    int32_t *at;  /**< [axes, n], given by the caller, to be filled */
+    int64_t n;    /**< tokens */
+    int64_t past; /**< tokens of the session before them */
+    int64_t next; /**< in: position that follows what was before (equals past without M-RoPE);
+                       out: position of the first token generated after the prompt */
 } vlm_positions;
 
-/** A model type: one row of the registry. All functions but create may run on several threads at once. */
+/** A model type: one row of the registry. All functions but create may run on several threads at
+ * once. */
 typedef struct vlm_model_type {
     const char *model_type; /**< key of the registry */
     const char *aliases;    /**< further spellings in config.json, separated by '|'; may be NULL */
-    const char *processor_class; /**< overrides the class that the processor files name; may be NULL */
-    /** Builds the model from build's config and weights. Memory from vlm_build_alloc needs no freeing. */
+    const char
+        *processor_class; /**< overrides the class that the processor files name; may be NULL */
+    /** Builds the model from build's config and weights. Memory from vlm_build_alloc needs no
+     * freeing. */
     vlm_status (*create)(void **model, vlm_build *build, vlm_error *err);
     /** The decoder. */
     const vlm_text *(*text)(const void *model);
-    /** Features of the media of a prepared input; writes up to VLM_MAX_FEATURES entries, returns how many. */
-    int (*features)(vlm_frame *f, const void *model, const vlm_prepared *prepared, vlm_features *out);
+    /** Features of the media of a prepared input; writes up to VLM_MAX_FEATURES entries, returns
+     * how many. */
+    int (*features)(vlm_frame *f, const void *model, const vlm_prepared *prepared,
+                    vlm_features *out);
     /** Positions of the prompt; NULL: 0, 1, 2, ... on the one axis. */
-    vlm_status (*positions)(const void *model, const vlm_prepared *prepared, vlm_positions *positions,
-                            vlm_error *err);
+    vlm_status (*positions)(const void *model, const vlm_prepared *prepared,
+                            vlm_positions *positions, vlm_error *err);
     /** The prompt's tokens all see each other (PaliGemma). */
     bool bidirectional_prompt;
     /** Frees what create took beyond vlm_build_alloc; may be NULL. */
     void (*destroy)(void *model);
 } vlm_model_type;
 
-/* ---- the processor class --------------------------------------------------------------------------------- */
+/* ---- the processor class --------------------------------------------------------------------- */
 /** What a processor constructor sees. All borrowed; the JSON values live as long as the context. */
 typedef struct vlm_processor_build {
-    const char *processor_class;           /**< after any override */
-    const char *processor_file;            /**< the file that named the class */
-    const vlm_json *preprocessor_config;   /**< preprocessor_config.json, or NULL */
-    const vlm_json *processor_config;      /**< processor_config.json, or NULL */
-    const vlm_json *image_config;          /**< where image processor keys are: the nested
-                                                image_processor of transformers 5, else the above */
-    const vlm_json *video_config;          /**< likewise; NULL when there is none */
-    const vlm_json *config;                /**< config.json */
-    const char *config_text;               /**< verbatim config.json */
+    const char *processor_class;         /**< after any override */
+    const char *processor_file;          /**< the file that named the class */
+    const vlm_json *preprocessor_config; /**< preprocessor_config.json, or NULL */
+    const vlm_json *processor_config;    /**< processor_config.json, or NULL */
+    const vlm_json *image_config;        /**< where image processor keys are: the nested
+                                              image_processor of transformers 5, else the above */
+    const vlm_json *video_config;        /**< likewise; NULL when there is none */
+    const vlm_json *config;              /**< config.json */
+    const char *config_text;             /**< verbatim config.json */
     const vlm_tokenizer *tokenizer;
     void *arena;
 } vlm_processor_build;
@@ -248,16 +264,16 @@ VLM_API void *vlm_processor_alloc(const vlm_processor_build *build, size_t count
 /** A picture or a video to plan for: sizes only. */
 typedef struct vlm_media_item {
     bool video;
-    vlm_size size;        /**< of the picture, or of every frame */
-    int64_t frames;       /**< 1 for a picture */
-    double fps;           /**< frames per second of the video; 0: unknown */
+    vlm_size size;  /**< of the picture, or of every frame */
+    int64_t frames; /**< 1 for a picture */
+    double fps;     /**< frames per second of the video; 0: unknown */
 } vlm_media_item;
 
 /** What a processor decided for one item. */
 typedef struct vlm_plan_item {
-    char *expansion;      /**< template text that takes the placeholder's place; from vlm_plan_alloc */
-    int64_t tokens;       /**< media tokens in it */
-    void *geometry;       /**< the processor's own; from vlm_plan_alloc */
+    char *expansion; /**< template text that takes the placeholder's place; from vlm_plan_alloc */
+    int64_t tokens;  /**< media tokens in it */
+    void *geometry;  /**< the processor's own; from vlm_plan_alloc */
 } vlm_plan_item;
 /** A plan for all media of one input, in the order images first, then videos. */
 typedef struct vlm_plan {
@@ -300,12 +316,12 @@ typedef struct vlm_processor_type {
     /** Pixels straight into the arrays of the prepared input. */
     vlm_status (*fill)(const void *processor, const vlm_plan *plan, const vlm_media *media,
                        vlm_prepared *prepared, vlm_error *err);
-    /** Adjusts a raw prompt as the reference's processor does (PaliGemma's prefix); may be NULL. The text
-        returned is owned by the plan's arena. */
+    /** Adjusts a raw prompt as the reference's processor does (PaliGemma's prefix); may be NULL.
+       The text returned is owned by the plan's arena. */
     const char *(*raw_prompt)(const void *processor, vlm_plan *plan, const char *text);
 } vlm_processor_type;
 
-/* ---- pixels for processors --------------------------------------------------------------------------------- */
+/* ---- pixels for processors ------------------------------------------------------------------- */
 /** The generic picture pipeline: what image processor configs of all families share. */
 typedef struct vlm_pixel_rules {
     vlm_filter resample;
@@ -313,23 +329,25 @@ typedef struct vlm_pixel_rules {
     double rescale_factor;
     double mean[3], std[3];
 } vlm_pixel_rules;
-/** Reads resample, do_rescale, rescale_factor, do_normalize, image_mean, image_std of an image config. */
+/** Reads resample, do_rescale, rescale_factor, do_normalize, image_mean, image_std of an image
+ * config. */
 VLM_API vlm_status vlm_pixel_rules_read(vlm_pixel_rules *out, const vlm_json *image_config,
                                         const char *where, const vlm_pixel_rules *fallback,
                                         vlm_error *err);
-/** Rescaled and normalised planar floats of a rectangle of an image, bit for bit as the Pillow path of
- * transformers. @param out [3, size.height, size.width] with row_stride and plane_stride in floats */
+/** Rescaled and normalised planar floats of a rectangle of an image, bit for bit as the Pillow path
+ * of transformers. @param out [3, size.height, size.width] with row_stride and plane_stride in
+ * floats */
 VLM_API void vlm_pixels_planar(float *out, size_t row_stride, size_t plane_stride,
                                const vlm_image *image, uint32_t x, uint32_t y, vlm_size size,
                                const vlm_pixel_rules *rules);
 
-/* ---- registration -------------------------------------------------------------------------------------------- */
+/* ---- registration ---------------------------------------------------------------------------- */
 /** Adds a model type; a row of the same key is replaced. `type` must outlive the registry. */
 VLM_API vlm_status vlm_registry_add_model(vlm_registry *registry, const vlm_model_type *type,
                                           vlm_error *err);
 /** Adds a processor class; likewise. */
-VLM_API vlm_status vlm_registry_add_processor(vlm_registry *registry, const vlm_processor_type *type,
-                                              vlm_error *err);
+VLM_API vlm_status vlm_registry_add_processor(vlm_registry *registry,
+                                              const vlm_processor_type *type, vlm_error *err);
 /** Fails unless the library's VLM_API_VERSION is the one the extension was compiled with. */
 VLM_API vlm_status vlm_extend_check(int api_version, vlm_error *err);
 

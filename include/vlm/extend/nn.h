@@ -36,8 +36,8 @@ VLM_API vlm_tensor vlm_apply_mlp(vlm_frame *f, vlm_tensor x, const vlm_mlp *mlp)
 VLM_API vlm_tensor vlm_apply_gated_mlp(vlm_frame *f, vlm_tensor x, const vlm_gated_mlp *mlp);
 
 /**
- * A walk over the rows of x in pieces, for blocks that are wide in the middle: what a piece makes is given
- * back before the next one begins, so that the middle is never held for all rows.
+ * A walk over the rows of x in pieces, for blocks that are wide in the middle: what a piece makes
+ * is given back before the next one begins, so that the middle is never held for all rows.
  * @code
  * for (vlm_pieces p = vlm_pieces_of(f, x, intermediate_size); vlm_pieces_next(&p);)
  *     vlm_add_to(f, p.rows, vlm_apply_mlp(f, vlm_layer_norm(f, p.rows, &norm), &mlp));
@@ -53,13 +53,13 @@ typedef struct vlm_pieces {
 } vlm_pieces;
 /** @param x [n, ...] @param width values a row that the widest temporary of the body has */
 VLM_API vlm_pieces vlm_pieces_of(vlm_frame *f, vlm_tensor x, int64_t width);
-/** Steps to the next piece; false behind the last, and when the frame has failed. Run to the end. */
+/** Steps to the next piece; false behind the last and when the frame has failed: run to the end. */
 VLM_API bool vlm_pieces_next(vlm_pieces *p);
 
 /**
  * A picture cut into squares. @param pixels [channels, height, width], sides multiples of patch
- * @return [(height / patch) * (width / patch), channels * patch * patch], row by row, each in the order of
- * a convolution kernel [channels, patch, patch].
+ * @return [(height / patch) * (width / patch), channels * patch * patch], row by row, each in the
+ * order of a convolution kernel [channels, patch, patch].
  */
 VLM_API vlm_tensor vlm_patches(vlm_frame *f, vlm_tensor pixels, int64_t patch);
 
@@ -71,7 +71,7 @@ VLM_API vlm_tensor vlm_patches(vlm_frame *f, vlm_tensor pixels, int64_t patch);
 VLM_API vlm_tensor vlm_pixel_shuffle(vlm_frame *f, vlm_tensor x, int64_t height, int64_t width,
                                      int64_t scale);
 
-/** inv_freq[j] = 1 / theta^(2 j / dim) in float32, j < dim / 2, as torch computes it. @param out [dim / 2] */
+/** out[j] = 1 / theta^(2 j / dim) in float32 as torch computes it. @param out [dim / 2] */
 VLM_API void vlm_rope_frequencies(float *out, int dim, double theta);
 
 #ifdef __cplusplus

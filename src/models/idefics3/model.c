@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* Idefics3, SmolVLM and SmolVLM2: a SigLIP tower with NaViT positions, pixel shuffle and one linear layer,
- * a Llama decoder. A picture comes as views (tiles and the whole), each of the same number of tokens. */
+/* Idefics3, SmolVLM and SmolVLM2: a SigLIP tower with NaViT positions, pixel shuffle and one linear
+ * layer, a Llama decoder. A picture comes as views (tiles and the whole), each of the same number
+ * of tokens. */
 #include "vlm/extend.h"
 
 typedef struct idefics3 {
@@ -14,7 +15,8 @@ typedef struct idefics3 {
 static const vlm_config_field fields[] = {
     VLM_INT(idefics3, image_token_id, "image_token_id", 0, UINT32_MAX, 128257),
     VLM_INT(idefics3, scale_factor, "scale_factor", 1, 64, 2),
-    VLM_BOOL(idefics3, tie_word_embeddings, "tie_word_embeddings|text_config.tie_word_embeddings", false),
+    VLM_BOOL(idefics3, tie_word_embeddings, "tie_word_embeddings|text_config.tie_word_embeddings",
+             false),
 };
 
 enum { TEXT, SHUFFLED, DIMS };
@@ -64,11 +66,11 @@ static const vlm_text *text_of(const void *model) {
     return ((const idefics3 *)model)->text;
 }
 
-/* ---- features ----------------------------------------------------------------------------------------------- */
+/* ---- features -------------------------------------------------------------------------------- */
 /* The views of a prepared input. */
 typedef struct views {
-    const float *pixels;  /* [n, channels, height, width] */
-    const int64_t *mask;  /* [n, height, width], or NULL: every pixel holds picture */
+    const float *pixels; /* [n, channels, height, width] */
+    const int64_t *mask; /* [n, height, width], or NULL: every pixel holds picture */
     int64_t n, channels, height, width;
     int64_t patch, rows, columns; /* of a view, in patches */
 } views;
@@ -90,17 +92,24 @@ static vlm_status read_views(views *v, const idefics3 *m, const vlm_prepared *pr
     const vlm_vision_info *vision = vlm_vision_get_info(m->vision);
     const vlm_array *pixels, *mask;
     const int64_t any[] = { -1, -1, vision->channels, -1, -1 };
-    vlm_status status = vlm_prepared_get(&pixels, prepared, "pixel_values", VLM_DTYPE_F32, 5, any, err);
+    vlm_status status =
+        vlm_prepared_get(&pixels, prepared, "pixel_values", VLM_DTYPE_F32, 5, any, err);
     if (status < 0) return status;
     const int64_t *shape = pixels->shape;
-    *v = (views) { .pixels = pixels->data, .n = shape[0] * shape[1], .channels = shape[2],
-                   .height = shape[3], .width = shape[4], .patch = vision->patch_size,
-                   .rows = shape[3] / vision->patch_size, .columns = shape[4] / vision->patch_size };
+    *v = (views) { .pixels = pixels->data,
+                   .n = shape[0] * shape[1],
+                   .channels = shape[2],
+                   .height = shape[3],
+                   .width = shape[4],
+                   .patch = vision->patch_size,
+                   .rows = shape[3] / vision->patch_size,
+                   .columns = shape[4] / vision->patch_size };
     if (v->rows != v->columns || v->rows < 1 || v->rows % m->scale_factor != 0)
         return vlm_fail(err, VLM_ERR_PROCESSING,
                         "prepared input: 'pixel_values': views of %lld x %lld are no squares that "
-                        "patches of %lld and scale_factor %lld divide", (long long)v->width,
-                        (long long)v->height, (long long)v->patch, (long long)m->scale_factor);
+                        "patches of %lld and scale_factor %lld divide",
+                        (long long)v->width, (long long)v->height, (long long)v->patch,
+                        (long long)m->scale_factor);
     if (!vlm_prepared_find(prepared, "pixel_attention_mask")) return VLM_OK;
     const int64_t like[] = { shape[0], shape[1], shape[3], shape[4] };
     status = vlm_prepared_get(&mask, prepared, "pixel_attention_mask", VLM_DTYPE_I64, 4, like, err);
@@ -120,7 +129,8 @@ static vlm_tensor view_features(vlm_frame *f, const idefics3 *m, const views *v,
     return vlm_apply_linear(f, x, &m->connector);
 }
 
-static int features(vlm_frame *f, const void *model, const vlm_prepared *prepared, vlm_features *out) {
+static int features(vlm_frame *f, const void *model, const vlm_prepared *prepared,
+                    vlm_features *out) {
     const idefics3 *m = model;
     views v;
     vlm_error err = VLM_ERROR_INIT;
@@ -139,7 +149,8 @@ static int features(vlm_frame *f, const void *model, const vlm_prepared *prepare
         vlm_scope_end(f, scope);
     }
     if (kept == 0) {
-        vlm_frame_fail(f, VLM_ERR_PROCESSING, "prepared input: 'pixel_values' holds nothing but zeros");
+        vlm_frame_fail(f, VLM_ERR_PROCESSING,
+                       "prepared input: 'pixel_values' holds nothing but zeros");
         return 0;
     }
     out[0] = (vlm_features) { .token_id = (uint32_t)m->image_token_id,

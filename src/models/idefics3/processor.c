@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* Processor classes Idefics3Processor and SmolVLMProcessor: a picture becomes tiles and a view of the whole,
- * a video becomes frames, each with its row of <image> tokens. Sizes follow Idefics3ImageProcessorPil, in
- * float64 as Python computes them; docs/REFERENCE.md tells the steps. */
+/* Processor classes Idefics3Processor and SmolVLMProcessor: a picture becomes tiles and a view of
+ * the whole, a video becomes frames, each with its row of <image> tokens. Sizes follow
+ * Idefics3ImageProcessorPil, in float64 as in Python; docs/REFERENCE.md tells the steps. */
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -11,12 +11,12 @@
 /* Sides above this are scaled down after the first resize. */
 enum { LARGEST_SIDE = 4096, MOST_TOKENS = 1 << 20 };
 
-/* How pictures of one kind are made: of the image processor's config or of the video processor's. */
+/* How pictures are made: read from the image processor's config, or from the video processor's. */
 typedef struct recipe {
     bool do_resize, do_image_splitting, do_pad;
-    int64_t longest_edge;    /* 0: height and width say the size */
+    int64_t longest_edge; /* 0: height and width say the size */
     int64_t height, width;
-    int64_t max_image_size;  /* side of a view */
+    int64_t max_image_size; /* side of a view */
     vlm_pixel_rules rules;
 } recipe;
 
@@ -29,13 +29,13 @@ typedef struct processor {
 /* The sizes that a picture goes through. */
 typedef struct geometry {
     const recipe *how;
-    vlm_size first;      /* after the first resize */
-    vlm_size second;     /* of which tiles are cut; the size of a view when there are none */
-    int64_t rows, cols;  /* of tiles; 0: the picture is one view */
+    vlm_size first;     /* after the first resize */
+    vlm_size second;    /* of which tiles are cut; the size of a view when there are none */
+    int64_t rows, cols; /* of tiles; 0: the picture is one view */
     int64_t views;
 } geometry;
 
-/* ---- config ------------------------------------------------------------------------------------------------- */
+/* ---- config ---------------------------------------------------------------------------------- */
 #define COUNT(a) (sizeof(a) / sizeof(a)[0])
 static const vlm_config_field recipe_fields[] = {
     VLM_BOOL(recipe, do_resize, "do_resize", true),
@@ -50,12 +50,18 @@ static const vlm_config_field processor_fields[] = {
     VLM_INT(processor, image_seq_len, "image_seq_len", 1, 1 << 14, 169),
 };
 static const vlm_pixel_rules default_rules = {
-    .resample = VLM_FILTER_LANCZOS, .do_rescale = true, .do_normalize = true,
-    .rescale_factor = 1.0 / 255, .mean = { 0.5, 0.5, 0.5 }, .std = { 0.5, 0.5, 0.5 },
+    .resample = VLM_FILTER_LANCZOS,
+    .do_rescale = true,
+    .do_normalize = true,
+    .rescale_factor = 1.0 / 255,
+    .mean = { 0.5, 0.5, 0.5 },
+    .std = { 0.5, 0.5, 0.5 },
 };
 
-static vlm_status read_recipe(recipe *out, const vlm_json *config, const char *where, vlm_error *err) {
-    vlm_status status = vlm_config_read(out, config, where, recipe_fields, COUNT(recipe_fields), err);
+static vlm_status read_recipe(recipe *out, const vlm_json *config, const char *where,
+                              vlm_error *err) {
+    vlm_status status =
+        vlm_config_read(out, config, where, recipe_fields, COUNT(recipe_fields), err);
     if (status < 0) return status;
     if (out->longest_edge == 0 && !vlm_json_find(config, "size")) out->longest_edge = 4 * 364;
     if (out->longest_edge == 0 && (out->height == 0 || out->width == 0))
@@ -67,7 +73,8 @@ static vlm_status read_recipe(recipe *out, const vlm_json *config, const char *w
 /* A video processor without "size" takes the one for sampled videos. */
 static vlm_status read_video_recipe(recipe *out, const vlm_json *config, vlm_error *err) {
     static const vlm_config_field sampled[] = {
-        VLM_INT(recipe, longest_edge, "video_sampling.video_size.longest_edge", 1, 1 << 15, VLM_KEEP),
+        VLM_INT(recipe, longest_edge, "video_sampling.video_size.longest_edge", 1, 1 << 15,
+                VLM_KEEP),
     };
     vlm_status status = read_recipe(out, config, "video processor", err);
     if (status == VLM_OK && !vlm_json_find(config, "size"))
@@ -82,11 +89,14 @@ static vlm_status create_any(void **out, const vlm_processor_build *build, bool 
     if (!p) return vlm_fail(err, VLM_ERR_MEMORY, "%s: out of memory", build->processor_class);
     p->takes_video = takes_video;
     const vlm_json *config = vlm_json_find(build->processor_config, "image_seq_len")
-                                 ? build->processor_config : build->preprocessor_config;
-    vlm_status status = vlm_config_read(p, config, "processor", processor_fields,
-                                        COUNT(processor_fields), err);
-    if (status == VLM_OK) status = read_recipe(&p->image, build->image_config, "image processor", err);
-    if (status == VLM_OK && takes_video) status = read_video_recipe(&p->video, build->video_config, err);
+                                 ? build->processor_config
+                                 : build->preprocessor_config;
+    vlm_status status =
+        vlm_config_read(p, config, "processor", processor_fields, COUNT(processor_fields), err);
+    if (status == VLM_OK)
+        status = read_recipe(&p->image, build->image_config, "image processor", err);
+    if (status == VLM_OK && takes_video)
+        status = read_video_recipe(&p->video, build->video_config, err);
     if (status == VLM_OK) *out = p;
     return status;
 }
@@ -104,7 +114,7 @@ static const char *placeholder(const void *self, bool video) {
     return ((const processor *)self)->takes_video ? "<video>" : NULL;
 }
 
-/* ---- sizes -------------------------------------------------------------------------------------------------- */
+/* ---- sizes ----------------------------------------------------------------------------------- */
 static int64_t at_least_one(int64_t x) {
     return x > 1 ? x : 1;
 }
@@ -117,13 +127,17 @@ static int64_t round_up(int64_t x, int64_t to) {
 static vlm_size scale_to_edge(vlm_size size, int64_t edge) {
     int64_t w = size.width, h = size.height;
     double aspect = (double)w / (double)h;
-    if (w >= h) w = edge, h = (int64_t)((double)w / aspect), h += h % 2;
-    else h = edge, w = (int64_t)((double)h * aspect), w += w % 2;
+    if (w >= h)
+        w = edge, h = (int64_t)((double)w / aspect), h += h % 2;
+    else
+        h = edge, w = (int64_t)((double)h * aspect), w += w % 2;
     w = at_least_one(w);
     h = at_least_one(h);
     aspect = (double)w / (double)h;
-    if (w >= h && w > LARGEST_SIDE) w = LARGEST_SIDE, h = (int64_t)((double)w / aspect);
-    else if (h > w && h > LARGEST_SIDE) h = LARGEST_SIDE, w = (int64_t)((double)h * aspect);
+    if (w >= h && w > LARGEST_SIDE)
+        w = LARGEST_SIDE, h = (int64_t)((double)w / aspect);
+    else if (h > w && h > LARGEST_SIDE)
+        h = LARGEST_SIDE, w = (int64_t)((double)h * aspect);
     return (vlm_size) { (uint32_t)at_least_one(w), (uint32_t)at_least_one(h) };
 }
 
@@ -131,22 +145,26 @@ static vlm_size scale_to_edge(vlm_size size, int64_t edge) {
 static vlm_size scale_to_tiles(vlm_size size, int64_t side) {
     int64_t w = size.width, h = size.height;
     double aspect = (double)w / (double)h;
-    if (w >= h) w = round_up(w, side), h = round_up((int64_t)((double)w / aspect), side);
-    else h = round_up(h, side), w = round_up((int64_t)((double)h * aspect), side);
+    if (w >= h)
+        w = round_up(w, side), h = round_up((int64_t)((double)w / aspect), side);
+    else
+        h = round_up(h, side), w = round_up((int64_t)((double)h * aspect), side);
     return (vlm_size) { (uint32_t)w, (uint32_t)h };
 }
 
 static vlm_status measure(geometry *g, const recipe *how, vlm_size size, vlm_error *err) {
     int64_t side = how->max_image_size;
     *g = (geometry) { .how = how, .first = size, .views = 1 };
-    if (how->do_resize && how->longest_edge) g->first = scale_to_edge(size, how->longest_edge);
-    else if (how->do_resize) g->first = (vlm_size) { (uint32_t)how->width, (uint32_t)how->height };
+    if (how->do_resize && how->longest_edge)
+        g->first = scale_to_edge(size, how->longest_edge);
+    else if (how->do_resize)
+        g->first = (vlm_size) { (uint32_t)how->width, (uint32_t)how->height };
     g->second = (vlm_size) { (uint32_t)side, (uint32_t)side };
     if (!how->do_image_splitting) return VLM_OK;
     g->second = scale_to_tiles(g->first, side);
     if (g->second.width == 0 || g->second.height == 0)
-        return vlm_fail(err, VLM_ERR_IMAGE_PROCESSING, "a picture of %u x %u is too narrow for tiles",
-                        size.width, size.height);
+        return vlm_fail(err, VLM_ERR_IMAGE_PROCESSING,
+                        "a picture of %u x %u is too narrow for tiles", size.width, size.height);
     if (g->second.height > side || g->second.width > side) {
         g->rows = g->second.height / side;
         g->cols = g->second.width / side;
@@ -155,7 +173,7 @@ static vlm_status measure(geometry *g, const recipe *how, vlm_size size, vlm_err
     return VLM_OK;
 }
 
-/* ---- prompt text ---------------------------------------------------------------------------------------------- */
+/* ---- prompt text ----------------------------------------------------------------------------- */
 #define AROUND "<fake_token_around_image>"
 #define GLOBAL "<global-img>"
 #define IMAGE "<image>"
@@ -208,11 +226,12 @@ static char *picture_text(vlm_plan *plan, const geometry *g, int64_t image_seq_l
 /* n in English, as num2words says it. 0 < n < 1,000,000; out has room for 120 bytes. */
 static void number_words(char *out, int64_t n) {
     static const char *const small[] = {
-        "", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven",
-        "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen",
+        "",         "one",     "two",     "three",     "four",     "five",     "six",
+        "seven",    "eight",   "nine",    "ten",       "eleven",   "twelve",   "thirteen",
+        "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen",
     };
-    static const char *const tens[] = { "", "", "twenty", "thirty", "forty", "fifty", "sixty",
-                                        "seventy", "eighty", "ninety" };
+    static const char *const tens[] = { "",      "",      "twenty",  "thirty", "forty",
+                                        "fifty", "sixty", "seventy", "eighty", "ninety" };
     if (n >= 1000) {
         number_words(out, n / 1000);
         out += strlen(out);
@@ -223,8 +242,10 @@ static void number_words(char *out, int64_t n) {
         out += sprintf(out, "%s hundred%s", small[n / 100], n % 100 ? " and " : "");
         n %= 100;
     }
-    if (n >= 20) sprintf(out, "%s%s%s", tens[n / 10], n % 10 ? "-" : "", small[n % 10]);
-    else strcpy(out, small[n]);
+    if (n >= 20)
+        sprintf(out, "%s%s%s", tens[n / 10], n % 10 ? "-" : "", small[n % 10]);
+    else
+        strcpy(out, small[n]);
 }
 
 /* Seconds as Python's timedelta writes them: "0:00:02", "1 day, 3:04:05". */
@@ -236,7 +257,8 @@ static void duration_words(char *out, size_t bytes, int64_t seconds) {
 }
 
 static char *video_text(vlm_plan *plan, const vlm_media_item *item, int64_t image_seq_len) {
-    /* Without a rate the reference takes 24 frames a second and the last frame's time as duration. */
+    /* Without a rate the reference takes 24 frames a second and the last frame's time as duration.
+     */
     double fps = item->fps > 0 ? item->fps : 24;
     int64_t seconds = (int64_t)((double)(item->fps > 0 ? item->frames : item->frames - 1) / fps);
     char count[120], duration[64], line[300];
@@ -245,8 +267,8 @@ static char *video_text(vlm_plan *plan, const vlm_media_item *item, int64_t imag
     number_words(count, item->frames);
     duration_words(duration, sizeof duration, seconds);
     snprintf(line, sizeof line,
-             "You are provided the following series of %s frames from a %s [H:MM:SS] video.\n", count,
-             duration);
+             "You are provided the following series of %s frames from a %s [H:MM:SS] video.\n",
+             count, duration);
     add(&t, line);
     for (int64_t i = 0; i < item->frames; i++) {
         double second = (double)i / fps;
@@ -260,7 +282,7 @@ static char *video_text(vlm_plan *plan, const vlm_media_item *item, int64_t imag
     return t.p;
 }
 
-/* ---- plan --------------------------------------------------------------------------------------------------------- */
+/* ---- plan ------------------------------------------------------------------------------------ */
 static vlm_status plan_item(const processor *p, vlm_plan *plan, size_t i, vlm_error *err) {
     const vlm_media_item *item = &plan->media[i];
     geometry *g = vlm_plan_alloc(plan, 1, sizeof *g);
@@ -289,31 +311,35 @@ static vlm_status plan(const void *self, vlm_plan *out, vlm_error *err) {
     return VLM_OK;
 }
 
-/* ---- pixels --------------------------------------------------------------------------------------------------------- */
-/* The arrays being filled, [lists, longest, 3, side, side]: the views of all pictures, or a list of frames
- * per video, the shorter ones padded with zeros. */
+/* ---- pixels ---------------------------------------------------------------------------------- */
+/* The arrays being filled, [lists, longest, 3, side, side]: the views of all pictures, or a list of
+ * frames per video, the shorter ones padded with zeros. */
 typedef struct canvas {
     float *pixels;
-    int64_t *mask;     /* NULL when the config wants none */
+    int64_t *mask; /* NULL when the config wants none */
     int64_t side, lists, longest;
 } canvas;
 
-static vlm_status canvas_new(canvas *c, const vlm_plan *plan, vlm_prepared *prepared, vlm_error *err) {
+static vlm_status canvas_new(canvas *c, const vlm_plan *plan, vlm_prepared *prepared,
+                             vlm_error *err) {
     const geometry *first = plan->items[0].geometry;
     *c = (canvas) { .side = first->how->max_image_size, .lists = 1 };
     for (size_t i = 0; i < plan->n; i++) {
         int64_t views = ((const geometry *)plan->items[i].geometry)->views;
-        if (!plan->media[0].video) c->longest += views;
-        else if (views > c->longest) c->longest = views;
+        if (!plan->media[0].video)
+            c->longest += views;
+        else if (views > c->longest)
+            c->longest = views;
     }
     if (plan->media[0].video) c->lists = (int64_t)plan->n;
     const int64_t shape[] = { c->lists, c->longest, 3, c->side, c->side };
     const int64_t mask_shape[] = { c->lists, c->longest, c->side, c->side };
     void *pixels, *mask = NULL;
-    vlm_status status = vlm_prepared_add(prepared, "pixel_values", VLM_DTYPE_F32, 5, shape, &pixels, err);
+    vlm_status status =
+        vlm_prepared_add(prepared, "pixel_values", VLM_DTYPE_F32, 5, shape, &pixels, err);
     if (status == VLM_OK && first->how->do_pad)
-        status = vlm_prepared_add(prepared, "pixel_attention_mask", VLM_DTYPE_I64, 4, mask_shape, &mask,
-                                  err);
+        status = vlm_prepared_add(prepared, "pixel_attention_mask", VLM_DTYPE_I64, 4, mask_shape,
+                                  &mask, err);
     if (status < 0) return status;
     c->pixels = pixels;
     c->mask = mask;
@@ -325,8 +351,8 @@ static void put_view(canvas *c, int64_t view, const vlm_image *image, int64_t x,
                      const recipe *how) {
     size_t side = (size_t)c->side, area = side * side;
     const vlm_size size = { (uint32_t)side, (uint32_t)side };
-    vlm_pixels_planar(c->pixels + (size_t)view * 3 * area, side, area, image, (uint32_t)x, (uint32_t)y,
-                      size, &how->rules);
+    vlm_pixels_planar(c->pixels + (size_t)view * 3 * area, side, area, image, (uint32_t)x,
+                      (uint32_t)y, size, &how->rules);
     for (size_t i = 0; c->mask && i < area; i++) c->mask[(size_t)view * area + i] = 1;
 }
 
@@ -383,7 +409,7 @@ static vlm_status fill(const void *self, const vlm_plan *plan, const vlm_media *
     return status;
 }
 
-/* ---- the classes ---------------------------------------------------------------------------------------------------- */
+/* ---- the classes ----------------------------------------------------------------------------- */
 /* What the reference renders chats that hold a video with, whatever the checkpoint's template. */
 static const char video_template[] =
     "<|im_start|>{% for message in messages %}"

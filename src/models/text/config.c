@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* Reading text_config: fields with their ranges, what must hold between them, which layers have a window,
- * and how positions are scaled. Old and new spellings of the rope keys are alternatives of one row. */
+/* Reading text_config: fields with their ranges, what must hold between them, which layers have a
+ * window, and how positions are scaled. Old and new spellings of the rope keys are alternatives of
+ * one row. */
 #include <math.h>
 
 #include "models/text/decoder.h"
@@ -18,7 +19,8 @@ static const vlm_config_field fields[] = {
     INT(num_attention_heads, "num_attention_heads", 1, 1024),
     INT(num_key_value_heads, "num_key_value_heads", 1, 1024),
     INT(head_dim, "head_dim", 2, 1024),
-    VLM_NAME(text_config, hidden_act, "hidden_activation|hidden_act", vlm_activation_names, VLM_KEEP),
+    VLM_NAME(text_config, hidden_act, "hidden_activation|hidden_act", vlm_activation_names,
+             VLM_KEEP),
     REAL(rms_norm_eps, "rms_norm_eps", 0, 1),
     REAL(rope_theta, "rope_parameters.rope_theta|rope_theta|rope_scaling.rope_theta", 1, 1e12),
     REAL(query_pre_attn_scalar, "query_pre_attn_scalar", 1e-3, 1e6),
@@ -28,8 +30,8 @@ static const vlm_config_field fields[] = {
     BOOL(use_sliding_window, "use_sliding_window"),
     BOOL(attention_bias, "attention_bias"),
     BOOL(mlp_bias, "mlp_bias"),
-    VLM_INTS(text_config, mrope_section, "rope_parameters.mrope_section|rope_scaling.mrope_section", 1,
-             1024),
+    VLM_INTS(text_config, mrope_section, "rope_parameters.mrope_section|rope_scaling.mrope_section",
+             1, 1024),
 };
 
 /* A null is "none" for keys whose default is something. */
@@ -43,7 +45,8 @@ static vlm_status check(text_config *c, const text_type *type, vlm_error *err) {
     if (c->num_key_value_heads == 0) c->num_key_value_heads = heads;
     if (heads % c->num_key_value_heads != 0)
         return vcore_fail(err, VLM_ERR_CONFIG,
-                          WHERE ".num_attention_heads: %lld is no multiple of num_key_value_heads %lld",
+                          WHERE
+                          ".num_attention_heads: %lld is no multiple of num_key_value_heads %lld",
                           (long long)heads, (long long)c->num_key_value_heads);
     if (c->head_dim == 0 && c->hidden_size % heads != 0)
         return vcore_fail(err, VLM_ERR_CONFIG,
@@ -58,13 +61,14 @@ static vlm_status check(text_config *c, const text_type *type, vlm_error *err) {
     bool sections = c->mrope_section.n == type->position_axes && pairs == c->head_dim / 2;
     if (type->position_axes > 1 && !sections)
         return vcore_fail(err, VLM_ERR_CONFIG,
-                          WHERE ".rope_parameters.mrope_section: must be %d numbers with the sum %lld",
+                          WHERE
+                          ".rope_parameters.mrope_section: must be %d numbers with the sum %lld",
                           type->position_axes, (long long)c->head_dim / 2);
     return VLM_OK;
 }
 
 vlm_status vmodel_text_config_read(text_config *out, const text_type *type, const vlm_json *json,
-                             vlm_error *err) {
+                                   vlm_error *err) {
     *out = type->defaults;
     VTRY(vlm_config_read(out, json, WHERE, fields, sizeof fields / sizeof fields[0], err));
     if (is_null(json, "sliding_window")) out->sliding_window = 0;
@@ -72,7 +76,7 @@ vlm_status vmodel_text_config_read(text_config *out, const text_type *type, cons
     return check(out, type, err);
 }
 
-/* ---- windows ------------------------------------------------------------------------------------------ */
+/* ---- windows --------------------------------------------------------------------------------- */
 static vlm_status listed_windows(int64_t *windows, const text_config *c, const vlm_json *types,
                                  vlm_error *err) {
     if (vcore_json_count(types) != (size_t)c->num_hidden_layers)
@@ -86,14 +90,15 @@ static vlm_status listed_windows(int64_t *windows, const text_config *c, const v
         else if (text && vcore_str_eq(name, vcore_str_of("full_attention")))
             windows[i] = 0;
         else
-            return vcore_fail(err, VLM_ERR_UNSUPPORTED, WHERE ".layer_types: '%.*s' is not supported",
+            return vcore_fail(err, VLM_ERR_UNSUPPORTED,
+                              WHERE ".layer_types: '%.*s' is not supported",
                               (int)(name.n < 60 ? name.n : 60), name.p ? name.p : "");
     }
     return VLM_OK;
 }
 
-vlm_status vmodel_text_config_windows(int64_t *windows, const text_config *config, const text_type *type,
-                                const vlm_json *json, vlm_error *err) {
+vlm_status vmodel_text_config_windows(int64_t *windows, const text_config *config,
+                                      const text_type *type, const vlm_json *json, vlm_error *err) {
     const vlm_json *types = vcore_json_get(json, "layer_types");
     if (vcore_json_kind_of(types) == VCORE_JSON_ARRAY)
         return listed_windows(windows, config, types, err);
@@ -105,32 +110,35 @@ vlm_status vmodel_text_config_windows(int64_t *windows, const text_config *confi
     return VLM_OK;
 }
 
-/* ---- rotary positions ------------------------------------------------------------------------------------ */
+/* ---- rotary positions ------------------------------------------------------------------------ */
 typedef struct rope_llama3 {
     float factor, low_freq_factor, high_freq_factor, original_max_position_embeddings;
 } rope_llama3;
 
 /* Llama 3.1: long waves are slowed by the factor, short ones stay, those between are blended. */
-static vlm_status scale_llama3(float *inv_freq, int64_t pairs, const vlm_json *rope, vlm_error *err) {
+static vlm_status scale_llama3(float *inv_freq, int64_t pairs, const vlm_json *rope,
+                               vlm_error *err) {
     static const vlm_config_field rows[] = {
         VLM_REAL(rope_llama3, factor, "factor", 1, 1e6, VLM_REQUIRED),
         VLM_REAL(rope_llama3, low_freq_factor, "low_freq_factor", 1e-3, 1e6, VLM_REQUIRED),
         VLM_REAL(rope_llama3, high_freq_factor, "high_freq_factor", 1e-3, 1e6, VLM_REQUIRED),
-        VLM_REAL(rope_llama3, original_max_position_embeddings, "original_max_position_embeddings", 1,
-                 1e9, VLM_REQUIRED),
+        VLM_REAL(rope_llama3, original_max_position_embeddings, "original_max_position_embeddings",
+                 1, 1e9, VLM_REQUIRED),
     };
     rope_llama3 c;
-    VTRY(vlm_config_read(&c, rope, WHERE ".rope_parameters", rows, sizeof rows / sizeof rows[0], err));
+    VTRY(vlm_config_read(&c, rope, WHERE ".rope_parameters", rows, sizeof rows / sizeof rows[0],
+                         err));
     if (c.high_freq_factor <= c.low_freq_factor)
         return vcore_fail(err, VLM_ERR_CONFIG,
                           WHERE ".rope_parameters.high_freq_factor: must exceed low_freq_factor");
     double length = c.original_max_position_embeddings;
     for (int64_t i = 0; i < pairs; i++) {
         float wave = 2 * (float)M_PI / inv_freq[i];
-        float smooth = ((float)length / wave - c.low_freq_factor) /
-                       (c.high_freq_factor - c.low_freq_factor);
+        float smooth =
+            ((float)length / wave - c.low_freq_factor) / (c.high_freq_factor - c.low_freq_factor);
         float slow = inv_freq[i] / c.factor;
-        if (wave > length / c.low_freq_factor) inv_freq[i] = slow;
+        if (wave > length / c.low_freq_factor)
+            inv_freq[i] = slow;
         else if (wave >= length / c.high_freq_factor)
             inv_freq[i] = (1 - smooth) * slow + smooth * inv_freq[i];
     }
@@ -138,7 +146,7 @@ static vlm_status scale_llama3(float *inv_freq, int64_t pairs, const vlm_json *r
 }
 
 vlm_status vmodel_text_config_rope(float *inv_freq, const text_config *config, const vlm_json *json,
-                             vlm_error *err) {
+                                   vlm_error *err) {
     const vlm_json *rope = vcore_json_get(json, "rope_parameters");
     if (vcore_json_kind_of(rope) != VCORE_JSON_OBJECT) rope = vcore_json_get(json, "rope_scaling");
     const vlm_json *type = vcore_json_get(rope, "rope_type");
@@ -147,15 +155,18 @@ vlm_status vmodel_text_config_rope(float *inv_freq, const text_config *config, c
     double part = 1;
     vcore_json_string(type, &name);
     vlm_rope_frequencies(inv_freq, (int)config->head_dim, config->rope_theta);
-    if (vcore_json_real(vlm_json_find(json, "partial_rotary_factor"), &part) ||
-        vcore_json_real(vcore_json_get(rope, "partial_rotary_factor"), &part))
+    if (vcore_json_real(vlm_json_find(json, "partial_rotary_factor"), &part)
+        || vcore_json_real(vcore_json_get(rope, "partial_rotary_factor"), &part))
         if (part != 1)
-            return vcore_fail(err, VLM_ERR_UNSUPPORTED, WHERE ".partial_rotary_factor: only 1 is "
-                              "supported");
+            return vcore_fail(err, VLM_ERR_UNSUPPORTED,
+                              WHERE ".partial_rotary_factor: only 1 is "
+                                    "supported");
     if (vcore_str_eq(name, vcore_str_of("llama3")))
         return scale_llama3(inv_freq, config->head_dim / 2, rope, err);
     if (!vcore_str_eq(name, vcore_str_of("default")) && !vcore_str_eq(name, vcore_str_of("mrope")))
-        return vcore_fail(err, VLM_ERR_UNSUPPORTED, WHERE ".rope_parameters.rope_type: '%.*s' is not "
-                          "supported", (int)(name.n < 60 ? name.n : 60), name.p);
+        return vcore_fail(err, VLM_ERR_UNSUPPORTED,
+                          WHERE ".rope_parameters.rope_type: '%.*s' is not "
+                                "supported",
+                          (int)(name.n < 60 ? name.n : 60), name.p);
     return VLM_OK;
 }

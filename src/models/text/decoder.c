@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* The pre-norm text decoder that Llama, Qwen 2, Mistral, Gemma and Gemma 2 are: grouped-query attention with
- * rotary positions, gated MLP, RMS norms. n is the number of rows of a pass over all its sequences. */
+/* The pre-norm text decoder that Llama, Qwen 2, Mistral, Gemma and Gemma 2 are: grouped-query
+ * attention with rotary positions, gated MLP, RMS norms. n is the number of rows of a pass over all
+ * its sequences. */
 #include <math.h>
 
 #include "models/text/decoder.h"
@@ -8,7 +9,7 @@
 /* Sequences of one pass. */
 enum { MAX_SEQUENCES = 256 };
 
-/* ---- weights ------------------------------------------------------------------------------------------ */
+/* ---- weights --------------------------------------------------------------------------------- */
 enum { D, INNER, Q, KV, VOCAB, DIMS };
 enum { ATTENTION_BIAS = 1, QKV_BIAS = 2, MLP_BIAS = 4, SANDWICH = 8, UNTIED = 16, TIED = 32 };
 
@@ -18,8 +19,8 @@ static const vlm_weight_row layer_rows[] = {
     VLM_BIND_LINEAR(text_layer, k_proj, "layers.%d.self_attn.k_proj", QKV_BIAS, KV, D),
     VLM_BIND_LINEAR(text_layer, v_proj, "layers.%d.self_attn.v_proj", QKV_BIAS, KV, D),
     VLM_BIND_LINEAR(text_layer, o_proj, "layers.%d.self_attn.o_proj", ATTENTION_BIAS, D, Q),
-    VLM_BIND_NORM(text_layer, post_attention_layernorm, "layers.%d.post_attention_layernorm", VLM_NEVER,
-                  D),
+    VLM_BIND_NORM(text_layer, post_attention_layernorm, "layers.%d.post_attention_layernorm",
+                  VLM_NEVER, D),
     VLM_BIND_NORM_IF(SANDWICH, text_layer, pre_feedforward_layernorm,
                      "layers.%d.pre_feedforward_layernorm", VLM_NEVER, D),
     VLM_BIND_NORM_IF(SANDWICH, text_layer, post_feedforward_layernorm,
@@ -61,18 +62,20 @@ static vlm_status bind(vlm_text *t, vlm_build *build, const vlm_text_options *op
     return VLM_OK;
 }
 
-/* ---- building ------------------------------------------------------------------------------------------- */
-static vlm_status find_type(const text_type **out, const vlm_text_options *options, vlm_error *err) {
+/* ---- building -------------------------------------------------------------------------------- */
+static vlm_status find_type(const text_type **out, const vlm_text_options *options,
+                            vlm_error *err) {
     vcore_str name;
-    VTRY(vmodel_part_type(&name, options->config, options->fallback_type, "config.json: text_config",
-                          err));
+    VTRY(vmodel_part_type(&name, options->config, options->fallback_type,
+                          "config.json: text_config", err));
     for (const text_type *type = vmodel_text_types; type->model_type; type++) {
         *out = type;
         if (vmodel_is_one_of(type->model_type, name)) return VLM_OK;
     }
-    return vcore_fail(err, VLM_ERR_UNSUPPORTED,
-                      "config.json: text_config.model_type: '%.*s' is no text decoder that is known",
-                      (int)(name.n < 60 ? name.n : 60), name.p);
+    return vcore_fail(
+        err, VLM_ERR_UNSUPPORTED,
+        "config.json: text_config.model_type: '%.*s' is no text decoder that is known",
+        (int)(name.n < 60 ? name.n : 60), name.p);
 }
 
 /* Everything but weights: sizes, norms, windows, frequencies. */
@@ -96,7 +99,8 @@ static vlm_status configure(vlm_text *t, vlm_build *build, const vlm_json *json,
         l->pre_feedforward_layernorm = l->post_feedforward_layernorm = norm;
         l->mlp.act = (vlm_activation)c->hidden_act;
         l->window = windows[i];
-        state[i] = (vlm_state_layer) { VLM_STATE_KV, c->num_key_value_heads, c->head_dim, windows[i] };
+        state[i] =
+            (vlm_state_layer) { VLM_STATE_KV, c->num_key_value_heads, c->head_dim, windows[i] };
     }
     size_t pair = 0; /* sections of pairs, one per axis */
     for (int64_t axis = 0; t->type->position_axes > 1 && axis < c->mrope_section.n; axis++)
@@ -104,10 +108,13 @@ static vlm_status configure(vlm_text *t, vlm_build *build, const vlm_json *json,
     float scalar = c->query_pre_attn_scalar > 0 ? c->query_pre_attn_scalar : (float)c->head_dim;
     t->attention_scale = (float)(1 / sqrt(scalar));
     t->embed_scale = (float)sqrt((double)c->hidden_size);
-    t->info = (vlm_text_info) { .model_type = t->type->model_type, .hidden_size = c->hidden_size,
-                                .vocab_size = c->vocab_size, .layers = c->num_hidden_layers,
-                                .position_axes = t->type->position_axes ? t->type->position_axes : 1,
-                                .state = state };
+    t->info =
+        (vlm_text_info) { .model_type = t->type->model_type,
+                          .hidden_size = c->hidden_size,
+                          .vocab_size = c->vocab_size,
+                          .layers = c->num_hidden_layers,
+                          .position_axes = t->type->position_axes ? t->type->position_axes : 1,
+                          .state = state };
     return VLM_OK;
 }
 
@@ -128,14 +135,17 @@ const vlm_text_info *vlm_text_get_info(const vlm_text *text) {
     return &text->info;
 }
 
-/* ---- the forward pass --------------------------------------------------------------------------------------- */
+/* ---- the forward pass ------------------------------------------------------------------------ */
 /* x += o_proj(attention(norm(x))), x [n, dim] */
 static void attention_block(vlm_frame *f, const vlm_text *t, const text_layer *layer, vlm_tensor x,
-                            const vlm_rope_table *rope, const vlm_segment *segments, int n_segments) {
+                            const vlm_rope_table *rope, const vlm_segment *segments,
+                            int n_segments) {
     const text_config *c = &t->config;
     const vlm_linear *const qkv[] = { &layer->q_proj, &layer->k_proj, &layer->v_proj };
-    const vlm_attention_desc desc = { .scale = t->attention_scale, .softcap = c->attn_logit_softcapping,
-                                      .causal = true, .window = layer->window };
+    const vlm_attention_desc desc = { .scale = t->attention_scale,
+                                      .softcap = c->attn_logit_softcapping,
+                                      .causal = true,
+                                      .window = layer->window };
     vlm_scope scope = vlm_scope_begin(f);
     vlm_tensor y[3]; /* [n, heads * head_dim] */
     vlm_apply_linears(f, y, vlm_rms_norm(f, x, &layer->input_layernorm), qkv, 3);
@@ -155,8 +165,8 @@ static void attention_block(vlm_frame *f, const vlm_text *t, const text_layer *l
 /* x += mlp(norm(x)), x [n, dim] */
 static void mlp_block(vlm_frame *f, const vlm_text *t, const text_layer *layer, vlm_tensor x) {
     bool sandwich = t->type->sandwich_norms;
-    const vlm_norm *before = sandwich ? &layer->pre_feedforward_layernorm
-                                      : &layer->post_attention_layernorm;
+    const vlm_norm *before =
+        sandwich ? &layer->pre_feedforward_layernorm : &layer->post_attention_layernorm;
     for (vlm_pieces p = vlm_pieces_of(f, x, t->config.intermediate_size); vlm_pieces_next(&p);) {
         vlm_tensor y = vlm_apply_gated_mlp(f, vlm_rms_norm(f, p.rows, before), &layer->mlp);
         if (sandwich) y = vlm_rms_norm(f, y, &layer->post_feedforward_layernorm);
@@ -168,8 +178,8 @@ vlm_tensor vlm_text_embed(vlm_frame *f, const vlm_text *text, vlm_tensor ids) {
     vlm_tensor x = vlm_embed(f, &text->embed_tokens, ids);
     if (!text->type->scaled_embeddings) return x;
     /* The reference keeps the factor in the weights' type: rounded in a run of bfloat16. */
-    bool rounded = vtensor_frame_mode(f) == VTENSOR_FAST &&
-                   text->embed_tokens.data.dtype == VLM_DTYPE_BF16;
+    bool rounded =
+        vtensor_frame_mode(f) == VTENSOR_FAST && text->embed_tokens.data.dtype == VLM_DTYPE_BF16;
     float scale = text->embed_scale;
     vlm_scale_to(f, x, rounded ? vcore_bf16_to_f32(vcore_f32_to_bf16(scale)) : scale);
     return x;
@@ -182,16 +192,18 @@ vlm_tensor vlm_text_forward(vlm_frame *f, const vlm_text *text, const vlm_text_i
         return vlm_frame_fail(f, VLM_ERR_LIMIT, "%d sequences in one pass, at most %d", n,
                               MAX_SEQUENCES);
     vlm_tensor x = input->embeddings; /* [n, dim] */
-    vlm_rope_table rope =
-        vlm_rope_angles(f, input->positions, text->inv_freq,
-                        text->info.position_axes > 1 ? text->axis_of : NULL,
-                        (int)text->config.head_dim / 2);
+    vlm_rope_table rope = vlm_rope_angles(f, input->positions, text->inv_freq,
+                                          text->info.position_axes > 1 ? text->axis_of : NULL,
+                                          (int)text->config.head_dim / 2);
     vlm_dump_at(f, "hidden", 0, x);
     for (int layer = 0; layer < text->info.layers; layer++) {
         for (int i = 0; i < n; i++) {
             const vlm_sequence *s = &input->sequences[i];
-            segments[i] = (vlm_segment) { .start = s->start, .length = s->length, .past = s->past,
-                                          .kv = s->kv ? &s->kv[layer] : NULL, .spans = s->spans,
+            segments[i] = (vlm_segment) { .start = s->start,
+                                          .length = s->length,
+                                          .past = s->past,
+                                          .kv = s->kv ? &s->kv[layer] : NULL,
+                                          .spans = s->spans,
                                           .n_spans = s->n_spans };
         }
         attention_block(f, text, &text->layers[layer], x, &rope, segments, n);

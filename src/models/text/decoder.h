@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The one text decoder: its config, the traits that a type adds, and the loaded model. Everything that
- * Llama, Qwen 2, Mistral, Gemma and Gemma 2 differ in is a value here. */
+/* The one text decoder: its config, the traits that a type adds, and the loaded model. Everything
+ * that Llama, Qwen 2, Mistral, Gemma and Gemma 2 differ in is a value here. */
 #ifndef VLM_MODELS_TEXT_DECODER_H
 #define VLM_MODELS_TEXT_DECODER_H
 
@@ -10,9 +10,9 @@
 typedef struct text_config {
     int64_t vocab_size, hidden_size, intermediate_size, num_hidden_layers;
     int64_t num_attention_heads;
-    int64_t num_key_value_heads;  /* absent: num_attention_heads */
-    int64_t head_dim;             /* absent: hidden_size / num_attention_heads */
-    int hidden_act;               /* vlm_activation */
+    int64_t num_key_value_heads; /* absent: num_attention_heads */
+    int64_t head_dim;            /* absent: hidden_size / num_attention_heads */
+    int hidden_act;              /* vlm_activation */
     float rms_norm_eps;
     float rope_theta;
     float query_pre_attn_scalar;  /* absent: head_dim */
@@ -26,14 +26,14 @@ typedef struct text_config {
 
 /* What a type is, beyond its config. */
 typedef struct text_type {
-    const char *model_type;  /* alternatives by '|' */
-    text_config defaults;    /* what the reference takes for absent keys */
-    bool qkv_bias;           /* q, k and v have biases whatever attention_bias says */
-    float norm_offset;       /* norms multiply by offset + w */
-    bool scaled_embeddings;  /* times sqrt(hidden_size) */
-    bool sandwich_norms;     /* norms behind attention and MLP, too */
-    bool alternating;        /* without layer_types, every other layer has the window, the first included */
-    int position_axes;       /* 3: M-RoPE */
+    const char *model_type; /* alternatives by '|' */
+    text_config defaults;   /* what the reference takes for absent keys */
+    bool qkv_bias;          /* q, k and v have biases whatever attention_bias says */
+    float norm_offset;      /* norms multiply by offset + w */
+    bool scaled_embeddings; /* times sqrt(hidden_size) */
+    bool sandwich_norms;    /* norms behind attention and MLP, too */
+    bool alternating;       /* without layer_types, layers 0, 2, 4 ... have the window */
+    int position_axes;      /* 3: M-RoPE */
 } text_type;
 extern const text_type vmodel_text_types[]; /* ended by a NULL model_type */
 
@@ -54,18 +54,18 @@ struct vlm_text {
     vlm_norm norm;
     vlm_linear lm_head; /* the embedding table when tied */
     float embed_scale, attention_scale;
-    float *inv_freq;   /* [head_dim / 2] */
-    uint8_t *axis_of;  /* [head_dim / 2] M-RoPE: the axis that turns the pair; NULL: axis 0 */
+    float *inv_freq;  /* [head_dim / 2] */
+    uint8_t *axis_of; /* [head_dim / 2] M-RoPE: the axis that turns the pair; NULL: axis 0 */
 };
 
 /* Reads text_config, checks it as a whole and fills in what follows from it (config.c). */
 vlm_status vmodel_text_config_read(text_config *out, const text_type *type, const vlm_json *json,
-                             vlm_error *err);
+                                   vlm_error *err);
 /* The window of every layer, 0 for none. @param windows [num_hidden_layers] */
-vlm_status vmodel_text_config_windows(int64_t *windows, const text_config *config, const text_type *type,
-                                const vlm_json *json, vlm_error *err);
+vlm_status vmodel_text_config_windows(int64_t *windows, const text_config *config,
+                                      const text_type *type, const vlm_json *json, vlm_error *err);
 /* Frequencies after the config's scaling. @param inv_freq [head_dim / 2] */
 vlm_status vmodel_text_config_rope(float *inv_freq, const text_config *config, const vlm_json *json,
-                             vlm_error *err);
+                                   vlm_error *err);
 
 #endif

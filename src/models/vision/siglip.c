@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* The SigLIP tower: patches, learned positions, pre-norm encoder with full attention. Idefics3's variant
- * differs in its positions only: a picture of any size and with padding takes the position of the place
- * that a patch has in the whole (NaViT). One picture a call, so that memory stays that of one picture. */
+/* The SigLIP tower: patches, learned positions, pre-norm encoder with full attention. Idefics3's
+ * variant differs in its positions only: a picture of any size and with padding takes the position
+ * of the place that a patch has in the whole (NaViT). One picture a call, so that memory stays that
+ * of one picture. */
 #include <math.h>
 
 #include "models/vision/vision.h"
@@ -31,7 +32,7 @@ typedef struct siglip {
     vlm_norm post_layernorm;
 } siglip;
 
-/* ---- config and weights ---------------------------------------------------------------------------------- */
+/* ---- config and weights ---------------------------------------------------------------------- */
 #define WHERE "config.json: vision_config"
 #define INT(m, lo, hi) VLM_INT(siglip_config, m, #m, lo, hi, VLM_KEEP)
 static const vlm_config_field fields[] = {
@@ -52,14 +53,15 @@ static const vlm_weight_row layer_rows[] = {
     VLM_BIND_LINEAR(siglip_layer, q_proj, "encoder.layers.%d.self_attn.q_proj", VLM_ALWAYS, D, D),
     VLM_BIND_LINEAR(siglip_layer, k_proj, "encoder.layers.%d.self_attn.k_proj", VLM_ALWAYS, D, D),
     VLM_BIND_LINEAR(siglip_layer, v_proj, "encoder.layers.%d.self_attn.v_proj", VLM_ALWAYS, D, D),
-    VLM_BIND_LINEAR(siglip_layer, out_proj, "encoder.layers.%d.self_attn.out_proj", VLM_ALWAYS, D, D),
+    VLM_BIND_LINEAR(siglip_layer, out_proj, "encoder.layers.%d.self_attn.out_proj", VLM_ALWAYS, D,
+                    D),
     VLM_BIND_NORM(siglip_layer, layer_norm2, "encoder.layers.%d.layer_norm2", VLM_ALWAYS, D),
     VLM_BIND_LINEAR(siglip_layer, mlp.fc1, "encoder.layers.%d.mlp.fc1", VLM_ALWAYS, INNER, D),
     VLM_BIND_LINEAR(siglip_layer, mlp.fc2, "encoder.layers.%d.mlp.fc2", VLM_ALWAYS, D, INNER),
 };
 static const vlm_weight_row tower_rows[] = {
-    VLM_BIND_CONV(siglip, patch_embedding, "embeddings.patch_embedding", VLM_ALWAYS, D, CHANNELS, PATCH,
-                  PATCH),
+    VLM_BIND_CONV(siglip, patch_embedding, "embeddings.patch_embedding", VLM_ALWAYS, D, CHANNELS,
+                  PATCH, PATCH),
     VLM_BIND_MATRIX(siglip, position_embedding, "embeddings.position_embedding", POSITIONS, D),
     VLM_BIND_NORM(siglip, post_layernorm, "post_layernorm", VLM_ALWAYS, D),
     VLM_BIND_IGNORED("embeddings.position_ids"),
@@ -81,8 +83,8 @@ static vlm_status check(const siglip_config *c, vlm_error *err) {
 static vlm_status bind(siglip *s, vlm_build *build, const char *prefix, vlm_error *err) {
     const siglip_config *c = &s->config;
     const vlm_norm norm = { .eps = c->layer_norm_eps };
-    const int64_t dims[DIMS] = { c->hidden_size, c->intermediate_size, c->num_channels, c->patch_size,
-                                 s->side * s->side };
+    const int64_t dims[DIMS] = { c->hidden_size, c->intermediate_size, c->num_channels,
+                                 c->patch_size, s->side * s->side };
     vlm_binding at = { .prefix = prefix, .dims = dims };
     s->post_layernorm = norm;
     VTRY(vlm_bind(build, s, tower_rows, COUNT(tower_rows), &at, err));
@@ -95,9 +97,9 @@ static vlm_status bind(siglip *s, vlm_build *build, const char *prefix, vlm_erro
     return VLM_OK;
 }
 
-/* ---- where patches stand --------------------------------------------------------------------------------- */
-/* The patches of a picture. Those that hold picture come first while the encoder works, so that padding is
- * what lies behind the last of them. */
+/* ---- where patches stand --------------------------------------------------------------------- */
+/* The patches of a picture. Those that hold picture come first while the encoder works, so that
+ * padding is what lies behind the last of them. */
 typedef struct layout {
     int64_t rows, columns;
     int64_t visible;   /* patches that hold picture */
@@ -106,7 +108,8 @@ typedef struct layout {
     int32_t *place;    /* [rows * columns] the inverse of order */
 } layout;
 
-/* Which of `side` equal parts of [0, 1) the start of patch i of n lies in, in the reference's float32. */
+/* Which of `side` equal parts of [0, 1) the start of patch i of n lies in, in the reference's
+ * float32. */
 static int64_t bucket(int64_t i, int64_t n, int64_t side) {
     float at = (float)i * (1.0f / (float)n), limit = (float)(1.0 - 1e-6);
     int64_t b = 0;
@@ -115,18 +118,18 @@ static int64_t bucket(int64_t i, int64_t n, int64_t side) {
     return b;
 }
 
-/* NaViT: by the place that a patch has among those of the first row and column that hold picture. */
+/* NaViT: by a patch's place among those of the first row and column that hold picture. */
 static void positions_by_place(layout *l, const uint8_t *mask, int64_t side) {
     int64_t rows = 0, columns = 0;
     for (int64_t i = 0; i < l->rows; i++) rows += !mask || mask[i * l->columns];
     for (int64_t i = 0; i < l->columns; i++) columns += !mask || mask[i];
     for (int64_t i = 0; i < l->rows * l->columns; i++)
         if (!mask || mask[i])
-            l->position[i] = (int32_t)(bucket(i / l->columns, rows, side) * side +
-                                       bucket(i % l->columns, columns, side));
+            l->position[i] = (int32_t)(bucket(i / l->columns, rows, side) * side
+                                       + bucket(i % l->columns, columns, side));
 }
 
-/* Which patches hold picture: those with any pixel that does. @param held [rows * columns], zeroed */
+/* Which patches hold picture: those with any pixel that does. held [rows * columns] is zeroed. */
 static void find_held(uint8_t *held, const layout *l, const int64_t *pixel_mask, int64_t width,
                       int64_t patch) {
     for (int64_t y = 0; y < l->rows * patch; y++)
@@ -149,14 +152,16 @@ static void order_patches(layout *l, const uint8_t *mask) {
 static bool plan_layout(layout *l, vlm_frame *f, const siglip *s, const vlm_vision_input *input) {
     const int64_t *shape = input->pixels.shape, patch = s->config.patch_size;
     *l = (layout) { .rows = shape[1] / patch, .columns = shape[2] / patch };
-    bool fits = input->pixels.rank == 3 && shape[0] == s->config.num_channels &&
-                l->rows >= 1 && l->columns >= 1 && shape[1] % patch == 0 && shape[2] % patch == 0 &&
-                (s->navit || (l->rows == s->side && l->columns == s->side));
+    bool fits = input->pixels.rank == 3 && shape[0] == s->config.num_channels && l->rows >= 1
+                && l->columns >= 1 && shape[1] % patch == 0 && shape[2] % patch == 0
+                && (s->navit || (l->rows == s->side && l->columns == s->side));
     if (!fits) {
-        vlm_frame_fail(f, VLM_ERR_PROCESSING,
-                       "vision tower: a picture [%lld, %lld, %lld] does not fit patches of %lld and a "
-                       "side of %lld", (long long)shape[0], (long long)shape[1], (long long)shape[2],
-                       (long long)patch, (long long)s->config.image_size);
+        vlm_frame_fail(
+            f, VLM_ERR_PROCESSING,
+            "vision tower: a picture [%lld, %lld, %lld] does not fit patches of %lld and a "
+            "side of %lld",
+            (long long)shape[0], (long long)shape[1], (long long)shape[2], (long long)patch,
+            (long long)s->config.image_size);
         return false;
     }
     size_t n = (size_t)(l->rows * l->columns);
@@ -168,15 +173,17 @@ static bool plan_layout(layout *l, vlm_frame *f, const siglip *s, const vlm_visi
     l->place = l->order + n;
     uint8_t *held = input->pixel_mask ? (uint8_t *)(l->place + n) : NULL;
     if (held) find_held(held, l, input->pixel_mask, shape[2], patch);
-    if (s->navit) positions_by_place(l, held, s->side);
-    else for (size_t i = 0; i < n; i++) l->position[i] = (int32_t)i;
+    if (s->navit)
+        positions_by_place(l, held, s->side);
+    else
+        for (size_t i = 0; i < n; i++) l->position[i] = (int32_t)i;
     order_patches(l, held);
     if (l->visible == 0)
         vlm_frame_fail(f, VLM_ERR_PROCESSING, "vision tower: a picture is padding altogether");
     return l->visible > 0;
 }
 
-/* ---- the forward pass --------------------------------------------------------------------------------------- */
+/* ---- the forward pass ------------------------------------------------------------------------ */
 /* x += out_proj(attention(norm(x))), x [n, dim] */
 static void attention_block(vlm_frame *f, const siglip *s, const siglip_layer *layer, vlm_tensor x,
                             int64_t visible) {
@@ -203,8 +210,8 @@ static void mlp_block(vlm_frame *f, const siglip *s, const siglip_layer *layer, 
 /* Patches to features, both [n, dim] in picture order. */
 static vlm_tensor encode(vlm_frame *f, const siglip *s, vlm_tensor pixels, const layout *l) {
     const int64_t n = l->rows * l->columns;
-    vlm_tensor x = vlm_apply_linear(f, vlm_patches(f, pixels, s->config.patch_size),
-                                    &s->patch_embedding);
+    vlm_tensor x =
+        vlm_apply_linear(f, vlm_patches(f, pixels, s->config.patch_size), &s->patch_embedding);
     vlm_tensor position = vlm_tensor_from(f, VLM_DTYPE_I32, 1, &n, l->position);
     vlm_add_to(f, x, vlm_embed(f, &s->position_embedding, position));
     bool padded = l->visible < n;
@@ -226,9 +233,10 @@ static vlm_tensor forward(vlm_frame *f, const vlm_vision *vision, const vlm_visi
     return y;
 }
 
-/* ---- building ------------------------------------------------------------------------------------------------ */
-static vlm_status create(vlm_vision **out, vlm_build *build, const vlm_json *json, const char *prefix,
-                         const siglip_config *defaults, bool navit, vlm_error *err) {
+/* ---- building -------------------------------------------------------------------------------- */
+static vlm_status create(vlm_vision **out, vlm_build *build, const vlm_json *json,
+                         const char *prefix, const siglip_config *defaults, bool navit,
+                         vlm_error *err) {
     siglip *s = vlm_build_alloc(build, 1, sizeof *s);
     if (!s) return vcore_no_memory(err, "vision tower");
     siglip_config *c = &s->config;
@@ -241,21 +249,35 @@ static vlm_status create(vlm_vision **out, vlm_build *build, const vlm_json *jso
     s->layers = vlm_build_alloc(build, (size_t)c->num_hidden_layers, sizeof *s->layers);
     if (!s->layers) return vcore_no_memory(err, "vision tower");
     s->base.forward = forward;
-    s->base.info = (vlm_vision_info) { .dim = c->hidden_size, .channels = c->num_channels,
-                                       .image_size = c->image_size, .patch_size = c->patch_size };
+    s->base.info = (vlm_vision_info) { .dim = c->hidden_size,
+                                       .channels = c->num_channels,
+                                       .image_size = c->image_size,
+                                       .patch_size = c->patch_size };
     VTRY(bind(s, build, prefix, err));
     *out = &s->base;
     return VLM_OK;
 }
 
 static const siglip_config siglip_defaults = {
-    .hidden_size = 768, .intermediate_size = 3072, .num_hidden_layers = 12, .num_attention_heads = 12,
-    .num_channels = 3, .image_size = 224, .patch_size = 16, .hidden_act = VLM_ACT_GELU_TANH,
+    .hidden_size = 768,
+    .intermediate_size = 3072,
+    .num_hidden_layers = 12,
+    .num_attention_heads = 12,
+    .num_channels = 3,
+    .image_size = 224,
+    .patch_size = 16,
+    .hidden_act = VLM_ACT_GELU_TANH,
     .layer_norm_eps = 1e-6f,
 };
 static const siglip_config idefics3_defaults = {
-    .hidden_size = 1152, .intermediate_size = 3072, .num_hidden_layers = 12, .num_attention_heads = 16,
-    .num_channels = 3, .image_size = 224, .patch_size = 32, .hidden_act = VLM_ACT_GELU_TANH,
+    .hidden_size = 1152,
+    .intermediate_size = 3072,
+    .num_hidden_layers = 12,
+    .num_attention_heads = 16,
+    .num_channels = 3,
+    .image_size = 224,
+    .patch_size = 32,
+    .hidden_act = VLM_ACT_GELU_TANH,
     .layer_norm_eps = 1e-6f,
 };
 
