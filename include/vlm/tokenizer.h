@@ -64,7 +64,9 @@ VLM_API const char *vlm_tokenizer_token(const vlm_tokenizer *tokenizer, uint32_t
 /**
  * Renders the chat template of a checkpoint directory over messages in OpenAI form.
  * @param out owned; free with vlm_string_free(). @param messages_json a JSON array of messages.
- * @param variables_json a JSON object of further template variables, or NULL.
+ * @param variables_json a JSON object of further template variables, or NULL; "_now" is the time that
+ * strftime_now() shows: seconds since 1970 of the wall clock (default: the system's, in UTC).
+ * Follows transformers' render_jinja_template; the directory's named special tokens are variables too.
  */
 VLM_API vlm_status vlm_template_render(char **out, const char *dir, const char *messages_json,
                                        const char *variables_json, const vlm_limits *limits,

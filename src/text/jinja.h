@@ -226,7 +226,7 @@ bool vtext_j_is_printable(uint32_t cp);
 bool vtext_j_is_line_end(uint32_t cp);
 /* chars NULL: white space; ends: 1 left, 2 right, 3 both */
 j_string vtext_j_strip(j_string s, const j_string *chars, int ends);
-typedef enum j_case { J_UPPER, J_LOWER, J_TITLE, J_CAPITALIZE, J_SWAPCASE, J_JINJA_TITLE } j_case;
+typedef enum j_case { J_UPPER, J_LOWER, J_TITLE, J_CAPITALIZE, J_SWAPCASE, J_FOLD, J_JINJA_TITLE } j_case;
 bool vtext_j_recase(j_run *r, j_string s, j_case how, j_string *out);
 bool vtext_j_parse_float(const char *text, double *out); /* the whole text; "C" locale always */
 
@@ -290,44 +290,5 @@ typedef struct j_json_style {
     j_string indent, item_separator, key_separator;
 } j_json_style;
 bool vtext_j_json(j_run *r, j_value v, const j_json_style *style, j_text *out); /* json.dumps */
-
-/* ---- built-ins (jinja_builtin.c; the tables in jinja_filters.c, _lists.c, _tests.c, _methods.c) -------- */
-/* One built-in filter, test, function or method. Arguments are bound to `params` (names in order, blank
- * between) before fn sees them: arg[i] is J_MISSING where none was given. params "*": any; see args. */
-typedef struct j_call {
-    j_value self; /* the filtered or tested value, the object of a method */
-    j_value arg[J_MAX_PARAMS];
-    const j_args *args;
-    const char *name;
-} j_call;
-struct j_builtin {
-    const char *name; /* NULL ends a table */
-    bool (*fn)(j_run *r, const j_call *c, j_value *out);
-    const char *params;
-    int required;
-};
-extern const j_builtin vtext_j_string_filters[], vtext_j_list_filters[], vtext_j_tests[],
-    vtext_j_functions[], vtext_j_string_methods[], vtext_j_text_methods[];
-const j_builtin *vtext_j_find_builtin(const j_builtin *table, j_string name);
-bool vtext_j_call_builtin(j_run *r, const j_builtin *f, const char *what, j_value self,
-                          const j_args *args, j_value *out);
-const j_builtin *vtext_j_find_filter(j_string name);
-bool vtext_j_call_filter(j_run *r, j_string name, j_value self, const j_args *args, j_value *out);
-bool vtext_j_call_test(j_run *r, j_string name, j_value self, const j_args *args, bool *out);
-/* Typed arguments. *out is kept where none was given; false: of another type, and said so. */
-bool vtext_j_arg_string(j_run *r, const j_call *c, int i, j_string *out);
-bool vtext_j_arg_int(j_run *r, const j_call *c, int i, int64_t *out); /* None counts as not given */
-bool vtext_j_arg_bool(const j_call *c, int i); /* false when not given */
-/* obj.name and obj[key] as jinja2's sandbox gives them (jinja_methods.c) */
-bool vtext_j_attribute(j_run *r, j_value obj, j_string name, j_value *out);
-bool vtext_j_item(j_run *r, j_value obj, j_value key, j_value *out);
-/* jinja_format.c */
-bool vtext_j_percent(j_run *r, j_string format, j_value args, j_value *out); /* "..." % args */
-bool vtext_j_percent_args(j_run *r, j_string format, const j_args *args, j_value *out);
-bool vtext_j_format(j_run *r, j_string format, const j_args *args, j_value *out); /* str.format */
-/* jinja_methods.c, for filters of the same meaning */
-bool vtext_j_replace(j_run *r, j_string s, j_string old, j_string with, int64_t count, j_value *out);
-bool vtext_j_join(j_run *r, j_string separator, const j_list *items, bool strict, j_value *out);
-bool vtext_j_split_lines(j_run *r, j_string s, bool keep_ends, j_list *out);
 
 #endif

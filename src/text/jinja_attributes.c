@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* obj.name and obj[key]: which attributes, items and methods values have for a template, as jinja2's
  * immutable sandbox decides it. Methods that would change their object are undefined and say why. */
-#include "text/jinja.h"
+#include "text/jinja_ast.h"
+#include "text/jinja_call.h"
 
 #include <stdio.h>
 #include <utf8proc.h>
@@ -258,6 +259,8 @@ static bool own_attribute(j_run *r, j_value obj, j_string name, j_value *out, bo
     if (obj.kind == J_LOOP) return loop_attribute(r, obj.u.loop, name, out, found);
     if (obj.kind == J_NAMESPACE) {
         *found = vtext_j_get(obj.u.dict, name, out);
+    } else if (obj.kind == J_MACRO && vtext_j_is(name, "name")) {
+        *out = vtext_j_string(obj.u.macro->node->name);
     } else if (obj.kind == J_CYCLER && vtext_j_is(name, "current")) {
         *out = obj.u.cycler->items.item[obj.u.cycler->pos];
     } else if (obj.kind == J_TUPLE && obj.u.list->group && vtext_j_is(name, "grouper")) {

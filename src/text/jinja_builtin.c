@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* How built-ins are found and get their arguments; the global functions. */
-#include "text/jinja.h"
+#include "text/jinja_call.h"
 
 #include <locale.h>
 #include <time.h>

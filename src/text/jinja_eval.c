@@ -2,6 +2,7 @@
 /* Expressions: operators with Python's meaning, names, attributes and items as jinja2's sandbox gives them,
  * calls, filters and tests. */
 #include "text/jinja_ast.h"
+#include "text/jinja_call.h"
 
 #include <math.h>
 
@@ -68,7 +69,11 @@ static bool floats(j_run *r, j_operator op, double a, double b, j_value *out) {
     case OP_SUB: f = a - b; break;
     case OP_MUL: f = a * b; break;
     case OP_DIV: f = a / b; break;
-    case OP_POW: f = pow(a, b); break;
+    case OP_POW:
+        if ((a < 0 && b != floor(b)) || (a == 0 && b < 0))
+            return vtext_j_fail(r, "a power that is not a real number");
+        f = pow(a, b);
+        break;
     default: { /* Python: the remainder has the sign of the divisor */
         double rest = fmod(a, b);
         if (rest != 0 && (b < 0) != (rest < 0)) rest += b;

@@ -2,6 +2,7 @@
 /* Statements: output, branches, loops, assignments, macros and blocks that collect their text. Scopes are
  * jinja2's: a loop's iteration, a macro and a block have their own, an `if` has none. */
 #include "text/jinja_ast.h"
+#include "text/jinja_call.h"
 
 typedef enum flow { FLOW_FAILED, FLOW_NORMAL, FLOW_BREAK, FLOW_CONTINUE } flow;
 

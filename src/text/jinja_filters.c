@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Filters that make text or a number. */
-#include "text/jinja.h"
+#include "text/jinja_call.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -88,6 +88,8 @@ static bool filter_format(j_run *r, const j_call *c, j_value *out) {
 static bool filter_truncate(j_run *r, const j_call *c, j_value *out) {
     j_string s, end = J_LITERAL("...");
     int64_t length = 255, leeway = 5;
+    if (c->self.kind != J_STRING)
+        return vtext_j_fail(r, "filter 'truncate' needs a string, not %s", vtext_j_type(c->self));
     if (!vtext_j_str(r, c->self, &s) || !vtext_j_arg_int(r, c, 0, &length)
         || !vtext_j_arg_string(r, c, 2, &end) || !vtext_j_arg_int(r, c, 3, &leeway))
         return false;
@@ -139,17 +141,23 @@ static bool quote_url(j_run *r, j_string s, bool slash, j_text *t) {
     return vtext_j_work(r, s.n);
 }
 
+/* Text, or the key=value pairs of a query. */
 static bool filter_urlencode(j_run *r, const j_call *c, j_value *out) {
     j_text t = { 0 };
     j_string s;
-    if (c->self.kind != J_DICT) {
+    j_list items, pair;
+    if (c->self.kind == J_STRING || !vtext_j_iterable(c->self)) {
         return vtext_j_str(r, c->self, &s) && quote_url(r, s, true, &t)
                && give_string(vtext_j_done(&t), out);
     }
-    const j_dict *d = c->self.u.dict;
-    for (size_t i = 0; i < d->n; i++) {
+    struct j_view view = { c->self.u.dict, J_VIEW_ITEMS };
+    j_value pairs = c->self.kind == J_DICT ? (j_value) { J_VIEW, { .view = &view } } : c->self;
+    if (!vtext_j_items(r, pairs, &items)) return false;
+    for (size_t i = 0; i < items.n; i++) {
         j_string key, value;
-        if (!vtext_j_str(r, d->entry[i].key, &key) || !vtext_j_str(r, d->entry[i].value, &value)
+        if (!vtext_j_items(r, items.item[i], &pair)) return false;
+        if (pair.n != 2) return vtext_j_fail(r, "filter 'urlencode' needs pairs");
+        if (!vtext_j_str(r, pair.item[0], &key) || !vtext_j_str(r, pair.item[1], &value)
             || (i && !vtext_j_add_bytes(r, &t, "&", 1, false)) || !quote_url(r, key, false, &t)
             || !vtext_j_add_bytes(r, &t, "=", 1, false) || !quote_url(r, value, false, &t))
             return false;
@@ -339,7 +347,8 @@ static bool filter_filesizeformat(j_run *r, const j_call *c, j_value *out) {
     j_value v = vtext_j_float(0);
     j_text t = { 0 };
     size_t i = 0;
-    if (!filter_float(r, &(j_call) { .self = c->self }, &v)) return false;
+    if (!filter_float(r, &(j_call) { .self = c->self, .arg = { vtext_j_none() } }, &v)) return false;
+    if (v.kind != J_FLOAT) return vtext_j_fail(r, "filter 'filesizeformat' needs a number");
     bytes = v.u.f;
     if (bytes == 1) snprintf(text, sizeof text, "1 Byte");
     else if (bytes < base) snprintf(text, sizeof text, "%.0f Bytes", trunc(bytes));

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Python's two ways to fill in a format: "..." % values and "...".format(values). What is printed of a
  * value keeps the value's origin, the text around it the format's; padding belongs to the template. */
-#include "text/jinja.h"
+#include "text/jinja_call.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -225,12 +225,11 @@ static bool run_percent(j_run *r, percent *p, bool all, j_value *out) {
 
 bool vtext_j_percent(j_run *r, j_string format, j_value args, j_value *out) {
     percent p = { .s = format, .item = &args, .n = 1 };
-    bool mapping = args.kind == J_DICT;
-    if (args.kind == J_UNDEFINED) return vtext_j_use_undefined(r, args);
+    bool mapping = args.kind == J_DICT || args.kind == J_UNDEFINED;
     if (args.kind == J_TUPLE) {
         p.item = args.u.list->item;
         p.n = args.u.list->n;
-    } else if (mapping) {
+    } else if (args.kind == J_DICT) {
         p.named = args.u.dict;
     }
     return run_percent(r, &p, !mapping && args.kind != J_LIST, out);

@@ -106,7 +106,8 @@ static bool raw(lexer *x, size_t begin) {
         x->pos = end;
         return true;
     }
-    return vtext_j_parse_error(x->p, x->line, "'raw' is not closed");
+    x->pos = x->n;
+    return begin == x->n || vtext_j_parse_error(x->p, x->line, "'raw' is not closed");
 }
 
 static bool comment(lexer *x, size_t begin) {
@@ -118,7 +119,8 @@ static bool comment(lexer *x, size_t begin) {
         x->pos = end;
         return true;
     }
-    return vtext_j_parse_error(x->p, x->line, "a comment is not closed");
+    x->pos = x->n;
+    return begin == x->n || vtext_j_parse_error(x->p, x->line, "a comment is not closed");
 }
 
 static const struct {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Filters over sequences and mappings. What is a generator in jinja2 is an iterator here: always true,
  * without length, read once; only its items are computed at once. */
-#include "text/jinja.h"
+#include "text/jinja_call.h"
 
 /* ---- attributes of items ----------------------------------------------------------------------------- */
 

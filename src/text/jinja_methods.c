@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Methods of str, as Python has them. Positions and lengths that a template sees are characters. */
-#include "text/jinja.h"
+#include "text/jinja_call.h"
 
 /* ---- str --------------------------------------------------------------------------------------------- */
 
@@ -13,7 +13,7 @@ static bool str_case(j_run *r, const j_call *c, j_value *out) {
     static const struct {
         const char *name;
         j_case how;
-    } cases[] = { { "upper", J_UPPER }, { "lower", J_LOWER }, { "casefold", J_LOWER },
+    } cases[] = { { "upper", J_UPPER }, { "lower", J_LOWER }, { "casefold", J_FOLD },
                   { "title", J_TITLE }, { "capitalize", J_CAPITALIZE }, { "swapcase", J_SWAPCASE } };
     size_t i = 0;
     while (strcmp(c->name, cases[i].name) != 0) i++;

@@ -188,7 +188,17 @@ static bool is_cased(uint32_t cp) {
     return c == UTF8PROC_CATEGORY_LU || c == UTF8PROC_CATEGORY_LL || c == UTF8PROC_CATEGORY_LT;
 }
 
+static bool add_folded(j_run *r, j_text *t, uint32_t cp, bool user) {
+    utf8proc_int32_t folded[8];
+    utf8proc_ssize_t n = utf8proc_decompose_char((utf8proc_int32_t)cp, folded, 8, UTF8PROC_CASEFOLD, NULL);
+    for (utf8proc_ssize_t i = 0; i < n && i < 8; i++)
+        if (!vtext_j_add_char(r, t, (uint32_t)folded[i], user)) return false;
+    return n > 0 || vtext_j_add_char(r, t, cp, user);
+}
+
+/* how: 'u'pper, 'l'ower, 't'itle or 'f'old */
 static bool add_cased(j_run *r, j_text *t, uint32_t cp, char how, bool user) {
+    if (how == 'f') return add_folded(r, t, cp, user);
     for (size_t i = 0; how != 'l' && i < sizeof special / sizeof *special; i++)
         if (special[i].cp == cp) {
             const char *s = how == 'u' ? special[i].upper : special[i].title;
@@ -224,6 +234,7 @@ bool vtext_j_recase(j_run *r, j_string s, j_case how, j_string *out) {
         switch (how) {
         case J_UPPER: to = 'u'; break;
         case J_LOWER: break;
+        case J_FOLD: to = 'f'; break;
         case J_CAPITALIZE: to = begin == 0 ? 't' : 'l'; break;
         case J_TITLE: to = after_cased ? 'l' : 't'; break;
         case J_SWAPCASE: to = category == UTF8PROC_CATEGORY_LU ? 'l' : 'u'; break;

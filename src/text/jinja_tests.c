@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Tests, what stands behind `is`. */
-#include "text/jinja.h"
+#include "text/jinja_call.h"
 
 #include <math.h>
 #include <utf8proc.h>
@@ -161,7 +161,8 @@ static bool test_greater(j_run *r, const j_call *c, j_value *out) {
 }
 
 static bool test_known(j_run *r, const j_call *c, j_value *out) {
-    (void)r;
+    if (!vtext_j_hashable(c->self))
+        return vtext_j_fail(r, "unhashable type: '%s'", vtext_j_type(c->self));
     bool yes = c->self.kind == J_STRING
                && (c->name[0] == 'f' ? vtext_j_find_filter(c->self.u.s)
                                      : vtext_j_find_builtin(vtext_j_tests, c->self.u.s));

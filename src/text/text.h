@@ -59,8 +59,9 @@ typedef struct vtext_template vtext_template; /* parsed template; immutable */
 vlm_status vtext_template_parse(vtext_template **out, const char *source, size_t n, const char *name,
                                 vlm_error *err);
 void vtext_template_free(vtext_template *t);
-/* The template of a checkpoint directory: chat_template.json over chat_template.jinja over
- * tokenizer_config.json's (string, or list of named ones: "default"). *out is NULL when it has none. */
+/* The template of a checkpoint directory, as transformers' processors find it: the chat_template of
+ * processor_config.json over chat_template.json over chat_template.jinja over tokenizer_config.json's
+ * (string, or list of named ones: "default"). *out is NULL when it has none. */
 vlm_status vtext_template_load(vtext_template **out, const char *dir, const vlm_limits *limits,
                                vlm_error *err);
 
@@ -69,7 +70,9 @@ vlm_status vtext_template_load(vtext_template **out, const char *dir, const vlm_
  * tojson, raise_exception, strftime_now, generation blocks). Every string under "messages" that is message
  * CONTENT (a "content" string, or the "text" of a content part) is user text; all else is template text.
  * Origin is carried byte by byte through every filter and operation.
- * steps and output are bounded by limits. */
+ * tools, documents (None) and add_generation_prompt (False) are defined always, as transformers does.
+ * strftime_now shows the integer variable "_now", seconds since 1970 of the wall clock to show; without it,
+ * the system's clock in UTC. steps and output are bounded by limits, memory by 256 MiB. */
 typedef struct vtext_rendered {
     char *text;        /* owned */
     size_t n;

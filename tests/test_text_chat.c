@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: MIT */
+/* Chat templates of checkpoint directories: which file wins, named templates, special tokens, limits. */
+#include "support/cm.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "text/text.h"
+
+static vlm_error err;
+static char dir[64];
+
+static const char *const files[] = { "processor_config.json", "chat_template.json", "chat_template.jinja",
+                                     "tokenizer_config.json", "special_tokens_map.json" };
+enum { PROCESSOR, LEGACY, JINJA, TOKENIZER, SPECIAL };
+
+static void path_of(char *out, size_t n, int file) {
+    snprintf(out, n, "%s/%s", dir, files[file]);
+}
+
+static void write_file(int file, const char *text) {
+    char path[128];
+    path_of(path, sizeof path, file);
+    FILE *f = fopen(path, "wb");
+    assert_non_null(f);
+    assert_int_equal(fwrite(text, 1, strlen(text), f), strlen(text));
+    assert_int_equal(fclose(f), 0);
+}
+
+static int make_dir(void **state) {
+    (void)state;
+    strcpy(dir, "/tmp/vlm-chat-XXXXXX");
+    return mkdtemp(dir) ? 0 : -1;
+}
+
+static int remove_dir(void **state) {
+    char path[128];
+    (void)state;
+    for (int i = 0; i < 5; i++) {
+        path_of(path, sizeof path, i);
+        unlink(path);
+    }
+    return rmdir(dir);
+}
+
+static void check(const char *messages, const char *variables, const char *expected) {
+    char *text;
+    if (vlm_template_render(&text, dir, messages, variables, NULL, &err) != VLM_OK)
+        fail_msg("%s", err.message);
+    assert_string_equal(text, expected);
+    vlm_string_free(text);
+}
+
+static void check_failure(const char *messages, const char *variables, vlm_status status,
+                          const char *message) {
+    char *text = dir;
+    assert_int_equal(vlm_template_render(&text, dir, messages, variables, NULL, &err), status);
+    assert_null(text);
+    if (!strstr(err.message, message)) fail_msg("%s", err.message);
+}
+
+/* Each file outranks those written before it, as in transformers. */
+static void files_rank(void **state) {
+    (void)state;
+    check_failure("[]", NULL, VLM_ERR_TEMPLATE, "it has no chat template");
+    write_file(TOKENIZER, "{\"chat_template\":\"tokenizer\"}");
+    check("[]", NULL, "tokenizer");
+    write_file(JINJA, "jinja");
+    check("[]", NULL, "jinja");
+    write_file(LEGACY, "{\"chat_template\":\"legacy\"}");
+    check("[]", NULL, "legacy");
+    write_file(PROCESSOR, "{\"processor_class\":\"X\"}");
+    check("[]", NULL, "legacy");
+    write_file(PROCESSOR, "{\"chat_template\":\"processor\"}");
+    check("[]", NULL, "processor");
+}
+
+static void named_templates(void **state) {
+    (void)state;
+    write_file(TOKENIZER, "{\"chat_template\":[{\"name\":\"tool_use\",\"template\":\"T\"},"
+                          "{\"name\":\"default\",\"template\":\"D\"}]}");
+    check("[]", NULL, "D");
+    write_file(TOKENIZER, "{\"chat_template\":[{\"name\":\"rag\",\"template\":\"T\"}]}");
+    check_failure("[]", NULL, VLM_ERR_TEMPLATE, "it has no chat template");
+    write_file(TOKENIZER, "{\"chat_template\":5}");
+    check_failure("[]", NULL, VLM_ERR_FORMAT, "chat_template: must be a string or a list, is ");
+    write_file(TOKENIZER, "{\"chat_template\":null}");
+    check_failure("[]", NULL, VLM_ERR_TEMPLATE, "it has no chat template");
+}
+
+static void variables_and_tokens(void **state) {
+    (void)state;
+    write_file(JINJA, "{{ bos_token }}|{{ eos_token }}|{{ pad_token is defined }}|{{ tools is none }}|"
+                      "{{ documents is none }}|{{ add_generation_prompt }}|{{ x }}|"
+                      "{% for m in messages %}{{ m.role }}:{{ m.content }};{% endfor %}\n");
+    write_file(TOKENIZER, "{\"bos_token\":{\"content\":\"<s>\",\"special\":true},\"pad_token\":null}");
+    write_file(SPECIAL, "{\"eos_token\":\"</s>\",\"bos_token\":\"<old>\"}");
+    check("[{\"role\":\"user\",\"content\":\"hi\"}]", NULL, "<s>|</s>|False|True|True|False||user:hi;");
+    check("[]", "{\"x\":[1],\"eos_token\":\"E\",\"add_generation_prompt\":true,\"tools\":[]}",
+          "<s>|E|False|False|True|True|[1]|");
+    check("[]", "{\"_now\":86400}", "<s>|</s>|False|True|True|False||");
+}
+
+static void time_is_given(void **state) {
+    (void)state;
+    write_file(JINJA, "{{ strftime_now('%Y-%m-%d %H:%M:%S') }}{{ _now is defined }}");
+    check("[]", "{\"_now\":1772636767}", "2026-03-04 15:06:07False");
+    check("[]", "{\"_now\":-1}", "1969-12-31 23:59:59False");
+    check_failure("[]", "{\"_now\":9223372036854775807}", VLM_ERR_TEMPLATE, "time out of range");
+}
+
+static void bad_input(void **state) {
+    char *text;
+    (void)state;
+    write_file(JINJA, "line\n{{ messages.x.y }}");
+    check_failure("[]", NULL, VLM_ERR_TEMPLATE, "/chat_template.jinja:2: 'list' has no attribute or item 'x'");
+    check_failure("{}", NULL, VLM_ERR_ARGUMENT, "messages: must be a JSON array");
+    check_failure("[", NULL, VLM_ERR_FORMAT, "messages");
+    check_failure("[],\"x\":[]", NULL, VLM_ERR_FORMAT, "messages");
+    check_failure("[]", "[]", VLM_ERR_ARGUMENT, "template variables: must be an object");
+    write_file(JINJA, "{% if %}");
+    check_failure("[]", NULL, VLM_ERR_TEMPLATE, "/chat_template.jinja:1: unexpected '%}'");
+    write_file(JINJA, "\xff");
+    check_failure("[]", NULL, VLM_ERR_FORMAT, "chat_template.jinja");
+    write_file(LEGACY, "{");
+    check_failure("[]", NULL, VLM_ERR_FORMAT, "chat_template.json");
+    assert_int_equal(vlm_template_render(&text, NULL, "[]", NULL, NULL, &err), VLM_ERR_ARGUMENT);
+    assert_int_equal(vlm_template_render(&text, dir, NULL, NULL, NULL, &err), VLM_ERR_ARGUMENT);
+    assert_int_equal(vlm_template_render(&text, "/nonexistent", "[]", NULL, NULL, &err), VLM_ERR_NOT_FOUND);
+    assert_null(text);
+}
+
+static void size_is_limited(void **state) {
+    vlm_limits limits = VLM_LIMITS_INIT;
+    char *text;
+    (void)state;
+    limits.template_bytes = 4;
+    write_file(JINJA, "12345");
+    assert_int_equal(vlm_template_render(&text, dir, "[]", NULL, &limits, &err), VLM_ERR_LIMIT);
+    assert_non_null(strstr(err.message, "chat_template.jinja"));
+    write_file(JINJA, "1234");
+    assert_int_equal(vlm_template_render(&text, dir, "[]", NULL, &limits, &err), VLM_OK);
+    vlm_string_free(text);
+    write_file(TOKENIZER, "{\"chat_template\":\"12345\"}");
+    write_file(JINJA, "");
+    assert_int_equal(unlink(strcat(strcpy((char[128]) { 0 }, dir), "/chat_template.jinja")), 0);
+    assert_int_equal(vlm_template_render(&text, dir, "[]", NULL, &limits, &err), VLM_ERR_LIMIT);
+    assert_non_null(strstr(err.message, "tokenizer_config.json: chat_template: larger than 4 bytes"));
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(files_rank, make_dir, remove_dir),
+        cmocka_unit_test_setup_teardown(named_templates, make_dir, remove_dir),
+        cmocka_unit_test_setup_teardown(variables_and_tokens, make_dir, remove_dir),
+        cmocka_unit_test_setup_teardown(time_is_given, make_dir, remove_dir),
+        cmocka_unit_test_setup_teardown(bad_input, make_dir, remove_dir),
+        cmocka_unit_test_setup_teardown(size_is_limited, make_dir, remove_dir),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,474 @@
+/* SPDX-License-Identifier: MIT */
+/* Chat templates: equality with jinja2 as transformers sets it up (tests/data/templates, made by
+ * tools/golden/templates.py), where every byte came from, errors with their line, limits. */
+#include "support/cm.h"
+
+#include <stdio.h>
+
+#include "text/text.h"
+
+static vlm_error err;
+
+/* ---- goldens ----------------------------------------------------------------------------------------- */
+
+static vcore_json_doc *read_golden(const char *path) {
+    vcore_json_doc *doc;
+    assert_int_equal(vio_read_json(&doc, NULL, path, 1 << 20, &err), VLM_OK);
+    return doc;
+}
+
+/* Writes a JSON value as text again. */
+static void add_json(vcore_buf *b, const vcore_json *v) {
+    vcore_str s;
+    double real = 0;
+    int64_t integer = 0;
+    bool boolean = false;
+    switch (vcore_json_kind_of(v)) {
+    case VCORE_JSON_NULL: vcore_buf_puts(b, "null"); break;
+    case VCORE_JSON_BOOL:
+        vcore_json_bool(v, &boolean);
+        vcore_buf_puts(b, boolean ? "true" : "false");
+        break;
+    case VCORE_JSON_INT:
+        vcore_json_int(v, &integer);
+        vcore_buf_printf(b, "%lld", (long long)integer);
+        break;
+    case VCORE_JSON_REAL:
+        vcore_json_real(v, &real);
+        vcore_buf_printf(b, "%.17g", real);
+        if (!memchr(b->p + b->n - 3, '.', 3) && !strpbrk(b->p + b->n - 5, ".e")) vcore_buf_puts(b, ".0");
+        break;
+    case VCORE_JSON_STRING:
+        vcore_json_string(v, &s);
+        vcore_json_quote(b, s.p, s.n);
+        break;
+    case VCORE_JSON_ARRAY:
+        vcore_buf_puts(b, "[");
+        for (size_t i = 0; i < vcore_json_count(v); i++) {
+            if (i) vcore_buf_puts(b, ",");
+            add_json(b, vcore_json_at(v, i));
+        }
+        vcore_buf_puts(b, "]");
+        break;
+    case VCORE_JSON_OBJECT: {
+        const char *comma = "";
+        vcore_buf_puts(b, "{");
+        for (vcore_json_iter it = { 0 }; vcore_json_next(v, &it); comma = ",") {
+            vcore_buf_puts(b, comma);
+            vcore_json_quote(b, it.key.p, it.key.n);
+            vcore_buf_puts(b, ":");
+            add_json(b, it.value);
+        }
+        vcore_buf_puts(b, "}");
+        break;
+    }
+    }
+}
+
+static vlm_status render(vtext_rendered *out, vcore_str source, const char *variables, size_t n) {
+    vtext_template *t;
+    *out = (vtext_rendered) { 0 };
+    err = (vlm_error)VLM_ERROR_INIT;
+    vlm_status status = vtext_template_parse(&t, source.p, source.n, "t", &err);
+    if (status >= 0) status = vtext_template_render(t, variables, n, NULL, out, &err);
+    vtext_template_free(t);
+    assert_int_equal(status, err.code);
+    return status;
+}
+
+/* The text equals what jinja2 gave; NULL: jinja2 refused, and so must we. Spans make up the text. */
+static size_t check_render(vcore_str source, const vcore_buf *variables, const vcore_json *expected) {
+    vtext_rendered r;
+    vcore_str text;
+    vlm_status status = render(&r, source, variables->p, variables->n);
+    size_t wrong = 0;
+    if (!vcore_json_string(expected, &text)) {
+        wrong = status == VLM_OK;
+        if (wrong) print_error("not refused: %.*s\n", (int)source.n, source.p);
+        assert_true(wrong || strncmp(err.message, "t:", 2) == 0);
+    } else {
+        wrong = status < 0 || r.n != text.n || memcmp(r.text, text.p, text.n) != 0;
+        if (wrong)
+            print_error("%.*s\n  expected %s\n  got %s\n", (int)source.n, source.p, text.p,
+                        status < 0 ? err.message : r.text);
+        size_t at = 0;
+        for (size_t i = 0; i < r.n_spans; at += r.spans[i++].n) {
+            assert_ptr_equal(r.spans[i].p, r.text + at);
+            assert_true(i == 0 || r.spans[i].user != r.spans[i - 1].user);
+        }
+        assert_int_equal(at, r.n);
+    }
+    vtext_rendered_free(&r);
+    return wrong;
+}
+
+static void expressions_equal_jinja2(void **state) {
+    vcore_json_doc *doc = read_golden("tests/data/templates/expressions.json");
+    const vcore_json *root = vcore_json_root(doc), *cases = vcore_json_get(root, "cases");
+    vcore_buf variables = { 0 };
+    size_t wrong = 0;
+    int64_t now;
+    (void)state;
+    assert_true(vcore_json_int(vcore_json_get(root, "now"), &now));
+    vcore_buf_printf(&variables, "{\"_now\":%lld,", (long long)now);
+    vcore_buf rest = { 0 };
+    add_json(&rest, vcore_json_get(root, "variables"));
+    vcore_buf_add(&variables, rest.p + 1, rest.n - 1);
+    assert_true(vcore_json_count(cases) > 1000);
+    for (size_t i = 0; i < vcore_json_count(cases); i++) {
+        vcore_str source;
+        assert_true(vcore_json_string(vcore_json_at(vcore_json_at(cases, i), 0), &source));
+        wrong += check_render(source, &variables, vcore_json_at(vcore_json_at(cases, i), 1));
+    }
+    assert_int_equal(wrong, 0);
+    vcore_buf_free(&rest);
+    vcore_buf_free(&variables);
+    vcore_json_free(doc);
+}
+
+/* Members of a conversation and what every render gets, as one object's text. */
+static vcore_buf chat_variables(const vcore_json *conversation, bool prompt, int64_t now) {
+    vcore_buf all = { 0 }, b = { 0 };
+    add_json(&b, conversation);
+    vcore_buf_printf(&all, "{\"_now\":%lld,\"add_generation_prompt\":%s,\"bos_token\":\"<s>\","
+                     "\"eos_token\":\"</s>\",", (long long)now, prompt ? "true" : "false");
+    vcore_buf_add(&all, b.p + 1, b.n - 1);
+    vcore_buf_free(&b);
+    return all;
+}
+
+static void chats_equal_jinja2(void **state) {
+    vcore_json_doc *doc = read_golden("tests/data/templates/chats.json");
+    const vcore_json *root = vcore_json_root(doc), *renders = vcore_json_get(root, "renders");
+    size_t wrong = 0;
+    int64_t now = 0;
+    (void)state;
+    assert_true(vcore_json_int(vcore_json_get(root, "now"), &now));
+    assert_true(vcore_json_count(renders) >= 5 * 20 * 2);
+    for (size_t i = 0; i < vcore_json_count(renders); i++) {
+        const vcore_json *row = vcore_json_at(renders, i);
+        vcore_str template, name, source, message;
+        bool prompt = false;
+        assert_true(vcore_json_string(vcore_json_at(row, 0), &template));
+        assert_true(vcore_json_string(vcore_json_at(row, 1), &name));
+        assert_true(vcore_json_bool(vcore_json_at(row, 2), &prompt));
+        assert_true(vcore_json_string(
+            vcore_json_get(vcore_json_get(root, "templates"), template.p), &source));
+        vcore_buf variables = chat_variables(
+            vcore_json_get(vcore_json_get(root, "conversations"), name.p), prompt, now);
+        wrong += check_render(source, &variables, vcore_json_at(row, 3));
+        if (vcore_json_string(vcore_json_at(row, 4), &message))
+            assert_non_null(strstr(err.message, message.p)); /* raise_exception's own words */
+        vcore_buf_free(&variables);
+    }
+    assert_int_equal(wrong, 0);
+    vcore_json_free(doc);
+}
+
+/* ---- origin ------------------------------------------------------------------------------------------ */
+
+/* Renders with one user message; user bytes of the text come back between [ ]. */
+static void check_origin(const char *source, const char *content_json, const char *expected) {
+    vcore_buf variables = { 0 }, marked = { 0 };
+    vtext_rendered r;
+    vcore_buf_printf(&variables, "{\"messages\":[{\"role\":\"user\",\"content\":%s}],\"other\":\"o\"}",
+                     content_json);
+    if (render(&r, vcore_str_of(source), variables.p, variables.n) < 0)
+        fail_msg("%s: %s", source, err.message);
+    for (size_t i = 0; i < r.n_spans; i++) {
+        if (r.spans[i].user) vcore_buf_puts(&marked, "[");
+        vcore_buf_add(&marked, r.spans[i].p, r.spans[i].n);
+        if (r.spans[i].user) vcore_buf_puts(&marked, "]");
+    }
+    char *text = vcore_buf_take(&marked);
+    if (strcmp(text, expected) != 0) print_error("%s\n", source);
+    assert_string_equal(text, expected);
+    vcore_free(text);
+    vtext_rendered_free(&r);
+    vcore_buf_free(&variables);
+}
+
+static void origin_follows_every_operation(void **state) {
+    static const struct {
+        const char *expression, *expected;
+    } cases[] = {
+        { "c", "[a<|x|>b c]" },
+        { "messages[0].role ~ other", "usero" },
+        { "'<s>' + c + '</s>'", "<s>[a<|x|>b c]</s>" },
+        { "'<s>' ~ c ~ 1", "<s>[a<|x|>b c]1" },
+        { "c[1:6] ~ c[0] ~ c[::-1]", "[<|x|>ac b>|x|<a]" },
+        { "c | upper | trim ~ '!'", "[A<|X|>B C]!" },
+        { "c.title() ~ c | capitalize", "[A<|X|>B CA<|x|>b c]" },
+        { "c.split('<|x|>') | join('-')", "[a]-[b c]" },
+        { "c.split()[0].lstrip('a')", "[<|x|>b]" },
+        { "c | replace('<|x|>', '_')", "[a]_[b c]" },
+        { "'-x-' | replace('x', c)", "-[a<|x|>b c]-" },
+        { "c.partition('<|x|>') | join", "[a]<|x|>[b c]" },
+        { "c * 2", "[a<|x|>b ca<|x|>b c]" },
+        { "[c, 'k'] | string", "['[a<|x|>b c]', 'k']" },
+        { "{'k': c} | tojson", "{\"k\": \"[a<|x|>b c]\"}" },
+        { "{c: 1}", "{'[a<|x|>b c]': 1}" },
+        { "'%s=%5s' % ('k', c[0])", "k=    [a]" },
+        { "c % ()", "[a<|x|>b c]" },
+        { "'{}:{}'.format('k', c)", "k:[a<|x|>b c]" },
+        { "c | indent(2, true)", "  [a<|x|>b c]" },
+        { "c | list | last ~ c | first", "[ca]" },
+        { "c[:3] | urlencode ~ c[1:2] | escape", "[a%3C%7C&lt;]" },
+        { "c.center(11, '*')", "*[a<|x|>b c]*" },
+        { "[c, other] | map('upper') | join(',')", "[A<|X|>B C],O" },
+        { "messages | map(attribute='content') | list", "['[a<|x|>b c]']" },
+        { "messages | selectattr('role') | map(attribute='content') | first", "[a<|x|>b c]" },
+        { "messages | groupby('content') | map(attribute='grouper') | join", "[a<|x|>b c]" },
+        { "namespace(v=c).v ~ dict(v=c).v", "[a<|x|>b ca<|x|>b c]" },
+        { "(c if other else 'x') or 'y'", "[a<|x|>b c]" },
+        { "undefined_name | default(c)", "[a<|x|>b c]" },
+        { "[c, 'z'] | sort | min", "[a<|x|>b c]" },
+        { "c | truncate(4, true, '..', 0)", "[a<].." },
+        { "strftime_now(c[:1]) ~ c | length", "[a]9" },
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        vcore_buf b = { 0 };
+        vcore_buf_printf(&b, "{%% set c = messages[0].content %%}{{ %s }}", cases[i].expression);
+        check_origin(b.p, "\"a<|x|>b c\"", cases[i].expected);
+        vcore_buf_free(&b);
+    }
+}
+
+static void origin_passes_statements(void **state) {
+    const char *content = "\"u<|x|>\"";
+    (void)state;
+    check_origin("{% set x %}<b>{{ messages[0].content }}</b>{% endset %}{{ x | upper }}", content,
+                 "<B>[U<|X|>]</B>");
+    check_origin("{% macro m(a, b='d') %}<{{ a }}{{ b }}{{ varargs }}>{% endmacro %}"
+                 "{{ m(messages[0].content, 'k', messages[0].content) }}", content,
+                 "<[u<|x|>]k('[u<|x|>]',)>");
+    check_origin("{% macro m() %}({{ caller() }}){% endmacro %}"
+                 "{% call m() %}t{{ messages[0].content }}{% endcall %}", content, "(t[u<|x|>])");
+    check_origin("{% filter replace('t', 'T') %}t{{ messages[0].content }}{% endfilter %}", content,
+                 "T[u<|x|>]");
+    check_origin("{% for c in messages[0].content %}{{ c }},{% endfor %}", "\"ab\"", "[a],[b],");
+    check_origin("{% set ns = namespace(t='') %}{% for m in messages %}{% set ns.t = ns.t + '<' + m.content"
+                 " + '>' %}{% endfor %}{{ ns.t }}", content, "<[u<|x|>]>");
+    check_origin("{% generation %}{{ messages[0].content }}{% endgeneration %}", content, "[u<|x|>]");
+}
+
+/* What counts as a user's: content strings and the text of parts, nothing else of a message. */
+static void origin_of_content_parts(void **state) {
+    (void)state;
+    check_origin("{% for p in messages[0].content %}{{ p.type }}:{{ p.text }}{{ p.image }};{% endfor %}",
+                 "[{\"type\":\"image\",\"image\":\"f.png\"},{\"type\":\"text\",\"text\":\"<|x|>\"}]",
+                 "image:f.png;text:[<|x|>];");
+    check_origin("{{ messages[0].content[0] }}{{ messages[0].content[1].content }}",
+                 "[\"s\",{\"type\":\"tool\",\"content\":\"r\"}]", "[sr]");
+    check_origin("{{ messages[0].content.note }}", "{\"note\":\"n\"}", "n");
+    check_origin("{{ messages[0].content }}", "\"\"", "");
+}
+
+/* Content made of characters that no template has: exactly they must be marked, whatever the template. */
+static void origin_of_whole_chats(void **state) {
+    vcore_json_doc *doc = read_golden("tests/data/templates/chats.json");
+    const vcore_json *templates = vcore_json_get(vcore_json_root(doc), "templates");
+    const char *variables =
+        "{\"add_generation_prompt\":true,\"messages\":[{\"role\":\"system\",\"content\":\"\xEE\x80\x80\"},"
+        "{\"role\":\"user\",\"content\":\"\xEE\x80\x81 \xEE\x80\x82\"},{\"role\":\"assistant\",\"content\":"
+        "\"\xEE\x80\x83\"},{\"role\":\"user\",\"content\":\"\xEE\x80\x84\"}]}";
+    (void)state;
+    for (vcore_json_iter it = { 0 }; vcore_json_next(templates, &it);) {
+        vtext_rendered r;
+        vcore_str source;
+        size_t marks = 0;
+        assert_true(vcore_json_string(it.value, &source));
+        assert_int_equal(render(&r, source, variables, strlen(variables)), VLM_OK);
+        for (size_t i = 0; i < r.n_spans; i++)
+            for (size_t k = 0; k < r.spans[i].n; k++) {
+                bool mark = (unsigned char)r.spans[i].p[k] == 0xEE;
+                marks += mark;
+                assert_true(!mark || r.spans[i].user);
+                assert_true(!r.spans[i].user || (unsigned char)r.spans[i].p[k] >= 0x80
+                            || r.spans[i].p[k] == ' ');
+            }
+        assert_true(marks >= 4 || vcore_str_eq(it.key, vcore_str_of("tools")));
+        vtext_rendered_free(&r);
+    }
+    vcore_json_free(doc);
+}
+
+/* ---- errors and limits ------------------------------------------------------------------------------- */
+
+static void check_failure(const char *source, const char *variables, const vlm_limits *limits,
+                          vlm_status status, const char *message) {
+    vtext_template *t;
+    vtext_rendered r = { 0 };
+    err = (vlm_error)VLM_ERROR_INIT;
+    vlm_status got = vtext_template_parse(&t, source, strlen(source), "chat.jinja", &err);
+    assert_true((got < 0) == (t == NULL));
+    if (got >= 0) got = vtext_template_render(t, variables, strlen(variables), limits, &r, &err);
+    vtext_template_free(t);
+    if (got != status || !strstr(err.message, message))
+        print_error("%.80s: %d %s\n", source, (int)got, err.message);
+    assert_int_equal(got, status);
+    assert_non_null(strstr(err.message, message));
+    assert_null(r.text);
+    assert_null(strchr(err.message, '\n'));
+}
+
+static void errors_name_line_and_cause(void **state) {
+    static const struct {
+        const char *source, *message;
+    } cases[] = {
+        { "a\nb\n{{ x.y }}", "chat.jinja:3: 'x' is undefined" },
+        { "{% if 1 %}\n\n{{ 's' | nope }}{% endif %}", "chat.jinja:3: no filter named 'nope'" },
+        { "{{ 1 is nope }}", "chat.jinja:1: no test named 'nope'" },
+        { "\n{{ nope() }}", "chat.jinja:2: 'nope' is undefined" },
+        { "{{ raise_exception('first\nsecond') }}", "chat.jinja:1: first" },
+        { "{#-\n\n-#}\n{% for %}", "chat.jinja:4: unexpected '%}'" },
+        { "{% if 1 %}\n{% for x in y %}\n{% endif %}", "chat.jinja:3: unknown tag 'endif' ('for' is open)" },
+        { "{% if 1 %}\n", "the template ends where 'if' is open" },
+        { "{% include 'other' %}", "tag 'include' is not supported" },
+        { "{{ messages.append(1) }}", "access to attribute 'append' of 'list' object is unsafe" },
+        { "{{ 's'.__class__.x }}", "access to attribute '__class__' of 'str' object is unsafe" },
+        { "{{ 's'.encode() }}", "'str' has no attribute or item 'encode'" },
+        { "{{ 's' | trim(1) }}", "'trim': argument 1 must be str" },
+        { "{{ 's' | replace('a', 'b', nope=1) }}", "filter 'replace': unexpected keyword argument 'nope'" },
+        { "{{ range() }}", "function 'range' needs 1 argument(s)" },
+        { "{{ 'a' + 1 }}", "can only concatenate str (not \"int\") to str" },
+        { "{{ '\xff' }}", "the template is not UTF-8" },
+        { "{% macro f() %}\n{{ x() }}\n{% endmacro %}\n{{ f() }}", "chat.jinja:2: 'x' is undefined" },
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        check_failure(cases[i].source, "{\"messages\":[]}", NULL, VLM_ERR_TEMPLATE, cases[i].message);
+    check_failure("x", "[1]", NULL, VLM_ERR_ARGUMENT, "template variables: must be an object, is an array");
+    check_failure("x", "{", NULL, VLM_ERR_FORMAT, "template variables");
+    check_failure("x", "{\"_now\":\"today\"}", NULL, VLM_ERR_TEMPLATE, "_now: must be an integer");
+}
+
+static void bombs_are_refused(void **state) {
+    static const char *const cases[] = {
+        "{{ 'a' * 10 ** 9 }}",
+        "{{ [1] * 10 ** 9 }}",
+        "{{ 'x'.ljust(10 ** 12) | length }}",
+        "{{ '%999999999d' % 1 }}",
+        "{{ '{:>999999999}'.format(1) }}",
+        "{{ 'a' | indent(10 ** 9) }}",
+        "{{ 'a' | center(10 ** 9) }}",
+        "{{ range(10 ** 9) }}",
+        "{{ 10 ** 19 }}",
+        "{{ 9223372036854775807 + 1 }}",
+        "{{ -9223372036854775807 - 2 }}",
+        "{{ 4611686018427387904 * 2 }}",
+        "{{ (-9223372036854775807 - 1) // -1 }}",
+        "{{ (-9223372036854775807 - 1) | abs }}",
+        "{{ '99999999999999999999' | int }}",
+        "{% set ns = namespace(s='x') %}{% for i in range(60) %}{% set ns.s = ns.s + ns.s %}{% endfor %}",
+        "{% set ns = namespace(l=[1]) %}{% for i in range(60) %}{% set ns.l = ns.l + ns.l %}{% endfor %}",
+        "{% set ns = namespace(l=[]) %}{% for i in range(5000) %}{% set ns.l = [ns.l] %}{% endfor %}{{ ns.l }}",
+        "{% set ns = namespace(l=[]) %}{% for i in range(5000) %}{% set ns.l = [ns.l] %}{% endfor %}{{ ns.l | tojson }}",
+        "{% set ns = namespace(a=[], b=[]) %}{% for i in range(5000) %}{% set ns.a = [ns.a] %}{% set ns.b = [ns.b] %}"
+        "{% endfor %}{{ ns.a == ns.b }}",
+        "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}",
+        "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}",
+        "{% macro f() %}{{ caller() }}{% endmacro %}{% macro g(n) %}{% call f() %}{{ g(n) }}{% endcall %}{% endmacro %}{{ g(1) }}",
+        "{% for x in [[1]] recursive %}{{ loop([[1]]) }}{% endfor %}",
+        "{% for i in range(50000) %}{{ 'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa' }}"
+        "{% endfor %}",
+        "{% set x = 'a' * 1000000 %}{% for i in range(99999) %}{% set y = x.count('b') %}{% endfor %}",
+        "{% set x = 'a' * 1000000 %}{{ x.rfind(x[:500000] ~ 'ba') }}",
+        "{{ dict(a=1) | batch(10 ** 10, 'x') | list }}",
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        check_failure(cases[i], "{}", NULL, VLM_ERR_LIMIT, "chat.jinja:1: ");
+}
+
+static void limits_are_the_callers(void **state) {
+    vlm_limits limits = VLM_LIMITS_INIT;
+    (void)state;
+    limits.template_output = 10;
+    check_failure("{% for i in range(4) %}abc{% endfor %}", "{}", &limits, VLM_ERR_LIMIT,
+                  "gives more than 10 bytes");
+    limits.template_output = 0;
+    limits.template_steps = 100;
+    check_failure("{% for i in range(100) %}{% endfor %}", "{}", &limits, VLM_ERR_LIMIT,
+                  "takes more than 100 steps");
+}
+
+/* Depth in the source: brackets, operators, blocks. None may reach the C stack's end. */
+static void deep_nesting_is_refused(void **state) {
+    static const struct {
+        const char *open, *inside, *close;
+    } cases[] = {
+        { "(", "1", ")" }, { "[", "1", "]" }, { "{1:", "1", "}" }, { "not ", "1", "" }, { "-", "1", "" },
+        { "a[", "1", "]" }, { "a(", "1", ")" }, { "", "a", ".a" }, { "", "a", "()" }, { "", "a", "|a" },
+        { "1 if ", "1", "" }, { "", "1", " if 1 else 1" }, { "a|f(", "1", ")" }, { "a is f(", "1", ")" },
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        vcore_buf b = { 0 };
+        vcore_buf_puts(&b, "{{ ");
+        for (int k = 0; k < 20000; k++) vcore_buf_puts(&b, cases[i].open);
+        vcore_buf_puts(&b, cases[i].inside);
+        for (int k = 0; k < 20000; k++) vcore_buf_puts(&b, cases[i].close);
+        vcore_buf_puts(&b, " }}");
+        check_failure(b.p, "{}", NULL, VLM_ERR_TEMPLATE, "deeper than 128");
+        vcore_buf_free(&b);
+    }
+    static const char *const blocks[] = { "{% if 1 %}", "{% for x in y %}", "{% macro m() %}", "{% set x %}",
+                                          "{% filter f %}", "{% call f() %}", "{% with %}" };
+    for (size_t i = 0; i < sizeof blocks / sizeof *blocks; i++) {
+        vcore_buf b = { 0 };
+        for (int k = 0; k < 20000; k++) vcore_buf_puts(&b, blocks[i]);
+        check_failure(b.p, "{}", NULL, VLM_ERR_TEMPLATE, "deeper than 128");
+        vcore_buf_free(&b);
+    }
+}
+
+/* Length alone is no depth: chains of operators, tags, branches may be long. */
+static void long_templates_work(void **state) {
+    vcore_buf b = { 0 };
+    vtext_rendered r;
+    (void)state;
+    vcore_buf_puts(&b, "{{ 0");
+    for (int k = 0; k < 5000; k++) vcore_buf_puts(&b, " + 1 - 0 * 2");
+    vcore_buf_puts(&b, " }}{{ ''");
+    for (int k = 0; k < 5000; k++) vcore_buf_puts(&b, " ~ 'x'");
+    vcore_buf_puts(&b, " }}{% if 0 %}");
+    for (int k = 0; k < 5000; k++) vcore_buf_puts(&b, "{% elif 0 or 0 and 1 == 1 == 2 %}");
+    vcore_buf_puts(&b, "{% else %}end{% endif %}");
+    assert_int_equal(render(&r, (vcore_str) { b.p, b.n }, "{}", 2), VLM_OK);
+    assert_int_equal(r.n, 4 + 5000 + 3);
+    assert_memory_equal(r.text, "5000xxx", 7);
+    vtext_rendered_free(&r);
+    vcore_buf_free(&b);
+}
+
+/* Text that grows in a loop takes linear work: a long conversation is no bomb. */
+static void accumulation_is_linear(void **state) {
+    const char *source = "{% set ns = namespace(t='') %}{% for i in range(40000) %}"
+                         "{% set ns.t = ns.t + 'fifty bytes of text that a message may well be of ' %}{% endfor %}"
+                         "{{ ns.t | length }}";
+    vtext_rendered r;
+    (void)state;
+    assert_int_equal(render(&r, vcore_str_of(source), "{}", 2), VLM_OK);
+    assert_string_equal(r.text, "2000000");
+    vtext_rendered_free(&r);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(expressions_equal_jinja2),
+        cmocka_unit_test(chats_equal_jinja2),
+        cmocka_unit_test(origin_follows_every_operation),
+        cmocka_unit_test(origin_passes_statements),
+        cmocka_unit_test(origin_of_content_parts),
+        cmocka_unit_test(origin_of_whole_chats),
+        cmocka_unit_test(errors_name_line_and_cause),
+        cmocka_unit_test(bombs_are_refused),
+        cmocka_unit_test(limits_are_the_callers),
+        cmocka_unit_test(deep_nesting_is_refused),
+        cmocka_unit_test(long_templates_work),
+        cmocka_unit_test(accumulation_is_linear),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
