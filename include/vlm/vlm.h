@@ -262,6 +262,7 @@ VLM_API void vlm_session_reset(vlm_session *session);
 /** What happened so far. */
 typedef struct vlm_session_stats {
     size_t prompt_tokens, generated_tokens; /**< of the last turn */
+    size_t media_tokens;                    /**< of the prompt tokens, those that features took the place of */
     size_t length, capacity;                /**< tokens held, tokens that fit */
     double vision_ms, prefill_ms, decode_ms;
     uint64_t kv_bytes, scratch_bytes;

@@ -40,7 +40,7 @@ int cli_parse(int argc, char **argv, const char *usage, const cli_option *const 
 typedef struct cli_input {
     const char *model, *tokenizer, *prompt, *system, *messages, *raw, *input_file, *tools;
     const char *resize, *image_backend, *backend, *dtype, *video_dir, *revision;
-    cli_texts images, videos, variables;
+    cli_texts images, videos, containers, variables;
     uint64_t min_pixels, max_pixels;
     uint32_t max_frames, device, threads, context, prefill_step, kv_bits;
     float fps;

@@ -22,7 +22,6 @@ static double now_ms(void) {
 typedef struct run_result {
     vcore_buf text;
     vcore_buf tokens; /* as JSON list items */
-    size_t prompt_tokens, image_tokens;
     double load_ms, process_ms, first_ms;
     vlm_finish finish;
     vlm_session_stats stats;
@@ -46,7 +45,7 @@ static void print_json(const run_result *r) {
     vcore_buf_puts(&b, "{\"text\": ");
     vcore_json_quote(&b, r->text.p ? r->text.p : "", r->text.n);
     vcore_buf_printf(&b, ", \"tokens\": [%s], \"prompt_tokens\": %zu, \"image_tokens\": %zu, ",
-                     r->tokens.p ? r->tokens.p : "", r->prompt_tokens, r->image_tokens);
+                     r->tokens.p ? r->tokens.p : "", r->stats.prompt_tokens, r->stats.media_tokens);
     vcore_buf_printf(&b, "\"finish_reason\": \"%s\", ", finish_name(r->finish));
     vcore_buf_printf(&b,
                      "\"timing\": {\"load_ms\": %.3f, \"process_ms\": %.3f, \"vision_ms\": %.3f, "
@@ -65,7 +64,7 @@ static void print_stats(const run_result *r) {
     fprintf(stderr,
             "%zu prompt tokens (%zu of media), %zu generated; load %.0f ms, process %.0f ms, vision %.0f ms, "
             "prefill %.0f ms, decode %.1f tokens/s\n",
-            r->prompt_tokens, r->image_tokens, r->stats.generated_tokens, r->load_ms, r->process_ms,
+            r->stats.prompt_tokens, r->stats.media_tokens, r->stats.generated_tokens, r->load_ms, r->process_ms,
             r->stats.vision_ms, r->stats.prefill_ms, decode_rate(r));
 }
 
@@ -106,7 +105,6 @@ static vlm_status run(const cli_input *in, const generate_options *o, run_result
     if (status >= 0) {
         r->load_ms = loaded - start;
         r->process_ms = processed - loaded;
-        r->prompt_tokens = vlm_prepared_tokens(prepared, &r->image_tokens);
         r->info = *vlm_context_get_info(context);
         vlm_session_get_stats(session, &r->stats);
         if (o->json) print_json(r);

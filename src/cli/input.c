@@ -11,9 +11,11 @@ const cli_option *cli_input_options(cli_input *in) {
     static cli_option table[40];
     const cli_option rows[] = {
         { "--model", "-m", CLI_TEXT, &in->model, 0, 0, "DIR   checkpoint directory" },
+        { "--revision", NULL, CLI_TEXT, &in->revision, 0, 0, "R   of a hub id; not in this build" },
         { "--tokenizer", NULL, CLI_TEXT, &in->tokenizer, 0, 0, "DIR   tokenizer files from elsewhere" },
         { "--lenient", NULL, CLI_FLAG, &in->lenient, 0, 0, "unknown tensors are not an error" },
         { "--image", "-i", CLI_TEXTS, &in->images, 0, 0, "FILE   a picture; repeatable, in prompt order" },
+        { "--video", NULL, CLI_TEXTS, &in->containers, 0, 0, "FILE   a video; not in this build: see --video-frames" },
         { "--video-frames", NULL, CLI_TEXTS, &in->videos, 0, 0, "DIR   pictures in name order as one video" },
         { "--prompt", "-p", CLI_TEXT, &in->prompt, 0, 0, "TEXT   user message" },
         { "--system", NULL, CLI_TEXT, &in->system, 0, 0, "TEXT   system message" },
@@ -99,6 +101,11 @@ vlm_load_options cli_load_options(const cli_input *in) {
 vlm_status cli_load(vlm_context **out, const cli_input *in, vlm_error *err) {
     if (in->kv_bits && in->kv_bits != 16)
         return vcore_fail(err, VLM_ERR_UNSUPPORTED, "--kv-bits %u: only 16 is in this build", in->kv_bits);
+    if (in->containers.n)
+        return vcore_fail(err, VLM_ERR_UNSUPPORTED, "%s: video files are not in this build; give its frames with --video-frames",
+                          in->containers.at[0]);
+    if (in->revision)
+        return vcore_fail(err, VLM_ERR_UNSUPPORTED, "--revision: the hub is not in this build; give a directory");
     vlm_load_options options = cli_load_options(in);
     return vlm_context_load(out, in->model, &options, err);
 }

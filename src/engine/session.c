@@ -254,6 +254,8 @@ static vlm_status read_prompt(vlm_session *s, const vlm_prepared *prepared, size
     s->turn_over = false;
     s->generated = 0;
     if (r.run.n_features) s->media_end = past + last_media_token(&r.run);
+    s->stats.media_tokens = 0;
+    for (int i = 0; i < r.run.n_features; i++) s->stats.media_tokens += (size_t)r.run.features[i].rows.shape[0];
     s->stats.prompt_tokens = r.run.n;
     s->stats.decode_ms = 0;
     vtext_stream_reset(s->stream);
