@@ -323,7 +323,7 @@ def variants() -> list[Variant]:
         Variant(
             "qwen2_5_vl-untied",
             "qwen2_5_vl",
-            4,
+            8,
             untied,
             lambda folder: new_files(folder, untied, 300),
             DRAWS,
