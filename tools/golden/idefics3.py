@@ -349,7 +349,7 @@ def variants() -> list[Variant]:
         Variant(
             "idefics3-split",
             "idefics3",
-            3,
+            6,
             split,
             lambda folder: old_files(folder, split, 260, 4, 64, 256, 4, True),
             DRAWS,
