@@ -264,8 +264,8 @@ static void template_renders_the_references_text(void **state) {
 static void list_names_the_registries(void **state) {
     (void)state;
     static const char *const want[][4] = {
-        { "models", "idefics3", "smolvlm", "paligemma" },
-        { "processors", "Idefics3Processor", "SmolVLMProcessor", "PaliGemmaProcessor" },
+        { "models", "idefics3", "paligemma", "qwen2_5_vl" },
+        { "processors", "SmolVLMProcessor", "PaliGemmaProcessor", "Qwen2_5_VLProcessor" },
         { "checkpoints", "SmolVLM-256M-Instruct", "paligemma-3b-mix-448", "Qwen2.5-VL-3B-Instruct" },
     };
     for (size_t i = 0; i < 3; i++) {

@@ -13,6 +13,7 @@
 static const char *const families[] = {
     "tests/golden/idefics3-split",
     "tests/golden/paligemma2-gemma2",
+    "tests/golden/qwen2_5_vl-tied",
 };
 
 static vlm_session *session_of(const tparity *p, vlm_session_options options) {

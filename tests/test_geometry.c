@@ -77,7 +77,7 @@ static void sizes_are_taken_as_the_reference_takes_them(void **state) {
 
 int main(void) {
     static const char *const variants[] = { "idefics3-split", "idefics3-whole", "smolvlm-video", "paligemma-gemma",
-                                            "paligemma2-gemma2" };
+                                            "paligemma2-gemma2", "qwen2_5_vl-tied", "qwen2_5_vl-untied" };
     enum { N = sizeof variants / sizeof variants[0] };
     struct CMUnitTest tests[N];
     for (size_t i = 0; i < N; i++)

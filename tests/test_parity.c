@@ -109,7 +109,7 @@ static int by_name(const void *a, const void *b) {
 }
 
 /* The families that are built in: a golden directory begins with one of these names. */
-static const char *const families[] = { "idefics3", "smolvlm", "paligemma" };
+static const char *const families[] = { "idefics3", "smolvlm", "paligemma", "qwen2_5_vl" };
 
 static void find_dirs(void) {
     DIR *golden = opendir("tests/golden");
