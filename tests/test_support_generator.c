@@ -102,7 +102,7 @@ static void every_golden_directory(void **state) {
     int seen = 0;
     assert_non_null(dir);
     for (struct dirent *item; (item = readdir(dir));) {
-        if (item->d_name[0] == '.') continue;
+        if (strchr(item->d_name, '.')) continue; /* . and .. and files */
         char *golden = tcheckpoint_path(GOLDENS, item->d_name);
         check_golden(golden);
         for (int names = TCHECKPOINT_HF; names <= TCHECKPOINT_MLX; names++)

@@ -127,7 +127,7 @@ def inputs_of(case: dict, golden: dict[str, Tensor], folder: Path) -> list[str]:
         path.write_text(json.dumps(case["messages"]))
         out += ["--messages", str(path)]
     elif "<image>" in case["prompt"]:
-        out += ["--raw-prompt", case["text"]]  # media tokens typed into -p are plain text
+        out += ["--raw-prompt", case["prompt"]]  # media tokens typed into -p are plain text
     else:
         out += ["-p", case["prompt"]]
     for picture in case.get("pictures", []):
@@ -232,7 +232,7 @@ def main() -> int:
     args = parser.parse_args()
     build = args.build.resolve()
     table, wrong = HEAD, []
-    for golden_dir in sorted((ROOT / "tests" / "golden").iterdir()):
+    for golden_dir in sorted(path.parent for path in (ROOT / "tests" / "golden").glob("*/cases.json")):
         if args.only not in golden_dir.name:
             continue
         try:
