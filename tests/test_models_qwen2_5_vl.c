@@ -439,6 +439,57 @@ static void positions_end_somewhere(void **state) {
     vlm_prepared_free(p);
 }
 
+/* ---- turns ----------------------------------------------------------------------------------- */
+static vlm_prepared *turn(vlm_input *in, const char *role, const char *text) {
+    vlm_prepared *prepared;
+    vlm_error err = VLM_ERROR_INIT;
+    assert_int_equal(vlm_input_add_message(in, role, text, &err), VLM_OK);
+    if (vlm_prepare(&prepared, tiny.context, in, &err) < 0) fail_msg("%s", err.message);
+    return prepared;
+}
+
+static vlm_session *session_of(void) {
+    vlm_session *s;
+    vlm_session_options options = VLM_SESSION_OPTIONS_INIT;
+    options.max_tokens = 4;
+    options.context = 512;
+    options.ignore_eos = true;
+    assert_int_equal(vlm_session_new(&s, tiny.context, &options, NULL), VLM_OK);
+    return s;
+}
+
+/* The answer after a video whose times outrun the text stands behind the last time; quoted in the
+ * next prompt it stands behind the text. A session that is synced to that prompt notices. */
+static void synced_behind_a_long_video(void **state) {
+    (void)state;
+    vlm_input *in;
+    vlm_error err = VLM_ERROR_INIT;
+    uint32_t ids[4];
+    char *answer;
+    assert_int_equal(vlm_input_new(&in, &err), VLM_OK);
+    assert_int_equal(vlm_input_add_video_dir(in, "tests/data/pictures/frames-five", 0.02, &err),
+                     VLM_OK);
+    vlm_prepared *first = turn(in, "user", "What happens?");
+    vlm_session *kept = session_of(), *fresh = session_of();
+    assert_int_equal(vlm_session_feed(kept, first, &err), VLM_OK);
+    assert_int_equal(tparity_generate(kept, ids, 4), 4);
+    assert_int_equal(vlm_tokenizer_decode(&answer, tiny.context->tokenizer, ids, 4, 0, &err),
+                     VLM_OK);
+    vlm_prepared_free(turn(in, "assistant", answer));
+    vlm_prepared *second = turn(in, "user", "And then?");
+    assert_int_equal(vlm_session_sync(kept, second, &err), VLM_OK);
+    assert_int_equal(vlm_session_feed(fresh, second, &err), VLM_OK);
+    double error = tgolden_relative(vengine_session_logits(kept), vengine_session_logits(fresh),
+                                    vlm_context_get_info(tiny.context)->vocab_size);
+    if (!(error <= 1e-5)) fail_msg("relative error %.3g", error);
+    vlm_string_free(answer);
+    vlm_session_free(kept);
+    vlm_session_free(fresh);
+    vlm_prepared_free(first);
+    vlm_prepared_free(second);
+    vlm_input_free(in);
+}
+
 /* ---- configs --------------------------------------------------------------------------------- */
 /* The tiny checkpoint with one key of config.json (or of its vision_config) changed. */
 static vlm_status load_with(const char *part, const char *key, const char *value, vlm_error *err) {
@@ -530,6 +581,7 @@ int main(void) {
         cmocka_unit_test(tokens_must_be_those_of_the_grids),
         cmocka_unit_test(seconds_are_checked),
         cmocka_unit_test(positions_end_somewhere),
+        cmocka_unit_test(synced_behind_a_long_video),
         cmocka_unit_test(configs_are_checked),
     };
     return cmocka_run_group_tests(tests, make, unmake);

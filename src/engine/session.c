@@ -16,6 +16,7 @@ struct vlm_session {
     void *kv_memory;
     size_t capacity;      /* tokens the state holds */
     uint32_t *tokens;     /* [capacity + 1]: all tokens of the timeline, the pending one included */
+    int32_t *positions;   /* [capacity]: of the stored tokens, on the first axis */
     size_t length;        /* tokens whose state is stored */
     int64_t next;         /* position of the token that follows them */
     float *logits;        /* [vocab], of the last stored token */
@@ -78,6 +79,7 @@ void vlm_session_free(vlm_session *s) {
     if (s->kv_memory) vtensor_memory_free(s->context->backend, s->kv_memory);
     vcore_free(s->kv);
     vcore_free(s->tokens);
+    vcore_free(s->positions);
     vcore_free(s->logits);
     vtext_stream_free(s->stream);
     vengine_stops_free(&s->stops);
@@ -126,7 +128,8 @@ static vlm_status make_state(vlm_session *s, size_t capacity, vlm_error *err) {
     }
     s->kv_memory = vtensor_memory_new(c->backend, total);
     s->tokens = vcore_alloc_array(capacity + 1, sizeof *s->tokens);
-    if (!s->kv_memory || !s->tokens)
+    s->positions = vcore_alloc_array(capacity, sizeof *s->positions);
+    if (!s->kv_memory || !s->tokens || !s->positions)
         return vcore_fail(err, VLM_ERR_MEMORY, "context: %zu bytes for the state of %zu tokens", total,
                           capacity);
     char *at = s->kv_memory;
@@ -152,8 +155,10 @@ static vlm_status make_room(vlm_session *s, size_t n, vlm_error *err) {
         if (status < 0) {
             if (s->kv_memory) vtensor_memory_free(s->context->backend, s->kv_memory);
             vcore_free(s->tokens);
+            vcore_free(s->positions);
             s->kv_memory = NULL;
             s->tokens = NULL;
+            s->positions = NULL;
             return status;
         }
     }
@@ -205,11 +210,17 @@ static vlm_status run_prompt(vlm_session *s, reading *r, const vlm_prepared *pre
     return status < 0 ? status : ended;
 }
 
+/* Arrays of one number per token (types of tokens) say nothing about media that the ids do not. */
+static bool is_per_token(const vlm_array *a, size_t tokens) {
+    return a->dtype == VLM_DTYPE_I64 && a->rank == 2 && a->shape[0] == 1 && (size_t)a->shape[1] == tokens;
+}
+
 /* FNV-1a over words of eight bytes: tells two sets of pixels apart, not an adversary's. */
 static uint64_t hash_media(const vlm_prepared *prepared) {
     uint64_t h = 0xCBF29CE484222325u;
     for (size_t i = 0; i < vmodel_prepared_count(prepared); i++) {
         const vlm_array *a = vmodel_prepared_at(prepared, i);
+        if (is_per_token(a, vlm_prepared_tokens(prepared, NULL))) continue;
         size_t bytes = vtensor_dtype_size(a->dtype);
         for (int d = 0; d < a->rank; d++) {
             bytes *= (size_t)a->shape[d];
@@ -244,6 +255,7 @@ static vlm_status read_prompt(vlm_session *s, const vlm_prepared *prepared, size
     VTRY(vengine_positions(&positions, &next, s->context, prepared, past, err));
     r.run.positions = positions;
     vlm_status status = run_prompt(s, &r, prepared, err);
+    if (status >= 0) memcpy(s->positions + past, positions, r.run.n * sizeof *s->positions);
     vcore_free(positions);
     VTRY(status);
     memcpy(s->tokens + past, r.run.ids, r.run.n * sizeof *s->tokens);
@@ -278,15 +290,23 @@ vlm_status vlm_session_feed(vlm_session *s, const vlm_prepared *prepared, vlm_er
     return VLM_OK;
 }
 
-/* Tokens of a whole prompt that the session holds already, pictures included; the last one is read anew. */
-static size_t common_beginning(const vlm_session *s, const vlm_prepared *prepared, uint64_t hash) {
+/* Tokens of a whole prompt that the session holds already, at the same positions, pictures included; the last
+ * one is read anew. (What was generated behind a long video stands elsewhere than in a prompt that quotes it.) */
+static vlm_status common_beginning(size_t *out, const vlm_session *s, const vlm_prepared *prepared,
+                                   uint64_t hash, vlm_error *err) {
     size_t n, p = 0;
     const uint32_t *ids = vlm_prepared_ids(prepared, &n);
-    if (s->context->model_type->bidirectional_prompt) return 0;
-    while (p < n && p < s->length && ids[p] == s->tokens[p]) p++;
+    int32_t *positions;
+    int64_t next = 0;
+    *out = 0;
+    if (s->context->model_type->bidirectional_prompt) return VLM_OK;
+    VTRY(vengine_positions(&positions, &next, s->context, prepared, 0, err));
+    while (p < n && p < s->length && ids[p] == s->tokens[p] && positions[p] == s->positions[p]) p++;
+    vcore_free(positions);
     if (p == n) p--;
     bool same_media = s->media_end == 0 || (hash == s->media_hash && p >= s->media_end);
-    return same_media ? p : 0;
+    if (same_media) *out = p;
+    return VLM_OK;
 }
 
 vlm_status vlm_session_sync(vlm_session *s, const vlm_prepared *prepared, vlm_error *err) {
@@ -295,7 +315,8 @@ vlm_status vlm_session_sync(vlm_session *s, const vlm_prepared *prepared, vlm_er
     vlm_prepared_ids(prepared, &n);
     if (n == 0) return vcore_fail(err, VLM_ERR_PROCESSING, "the prompt is empty");
     uint64_t hash = hash_media(prepared);
-    size_t keep = common_beginning(s, prepared, hash);
+    size_t keep;
+    VTRY(common_beginning(&keep, s, prepared, hash, err));
     if (s->kv_memory && n > s->capacity)
         return vcore_fail(err, VLM_ERR_CONTEXT_FULL, "the prompt has %zu tokens, the context holds %zu", n,
                           s->capacity);
@@ -347,8 +368,7 @@ static vlm_status decode_pending(vlm_session *const *sessions, size_t n, vlm_err
     if (status < 0 || ended < 0) return status < 0 ? status : ended;
     for (size_t i = 0; i < n; i++) {
         vlm_session *s = sessions[i];
-        s->length++;
-        s->next++;
+        s->positions[s->length++] = (int32_t)s->next++;
         s->pending = false;
         s->have_logits = true;
     }
