@@ -228,8 +228,8 @@ def image_features(model: Any, batch: dict[str, torch.Tensor]) -> torch.Tensor |
 
 
 @torch.no_grad()
-def run(model: Any, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Every seam of one case: features, hidden states, logits, positions, and 32 greedy steps with their logits."""
+def run(model: Any, batch: dict[str, torch.Tensor], steps: int = STEPS, check: bool = True) -> dict[str, torch.Tensor]:
+    """Every seam of one case: features, hidden states, logits, positions, and greedy steps with their logits."""
     model.model.rope_deltas = None
     batch = {name: value for name, value in batch.items() if name != "labels"}
     seen: dict[str, torch.Tensor] = {}
@@ -242,14 +242,14 @@ def run(model: Any, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     if hasattr(model.model, "get_rope_index"):
         seen |= positions(model, batch)
     generated = model.generate(
-        **batch, max_new_tokens=STEPS, do_sample=False, output_logits=True, return_dict_in_generate=True, use_cache=True
+        **batch, max_new_tokens=steps, do_sample=False, output_logits=True, return_dict_in_generate=True, use_cache=True
     )
     length = batch["input_ids"].shape[1]
     seen["greedy.tokens"] = generated.sequences[0, length:]
     seen["greedy.logits"] = torch.stack([step[0] for step in generated.logits])
     top = seen["greedy.logits"].topk(2, dim=-1).values
     seen["greedy.margins"] = top[:, 0] - top[:, 1]
-    if not media_tokens(model) & set(seen["greedy.tokens"].tolist()):
+    if check and not media_tokens(model) & set(seen["greedy.tokens"].tolist()):
         check_cache(model, batch, seen)
     return seen
 
