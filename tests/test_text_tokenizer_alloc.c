@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* Out of memory at every allocation of loading, encoding and decoding: an error, nothing handed out, nothing
- * leaked (the address sanitizer watches). And a stream that has run a while allocates nothing. */
+/* Out of memory at every allocation of loading, encoding and decoding: an error, nothing handed
+ * out, nothing leaked (the address sanitizer watches). And a stream that has run a while allocates
+ * nothing. */
 #include "support/alloc.h"
 #include "support/cm.h"
 
@@ -8,11 +9,14 @@
 
 #include <stdio.h>
 
-static const char *const names[] = { "qwen2", "llama2", "metaspace-first", "roberta", "continuing" };
-static char text[] = "  <s>Caf\xC3\xA9 e\xCC\xA3\xCC\x81\xCC\xA7 \xF0\x9F\x98\x80 12 don't <image>\n\n\n word\xFF a\xCC\x81\xCC\xA3 "
+static const char *const names[] = { "qwen2", "llama2", "metaspace-first", "roberta",
+                                     "continuing" };
+static char text[] = "  <s>Caf\xC3\xA9 e\xCC\xA3\xCC\x81\xCC\xA7 \xF0\x9F\x98\x80 12 don't "
+                     "<image>\n\n\n word\xFF a\xCC\x81\xCC\xA3 "
                      "abcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyz <pad> x";
-static const char config[] = "{\"bos_token\": \"<bos>\", \"add_bos_token\": true, \"extra_special_tokens\": [\"<x>\"],"
-                             " \"added_tokens_decoder\": {\"900\": {\"content\": \"<late>\", \"special\": true}}}";
+static const char config[] =
+    "{\"bos_token\": \"<bos>\", \"add_bos_token\": true, \"extra_special_tokens\": [\"<x>\"],"
+    " \"added_tokens_decoder\": {\"900\": {\"content\": \"<late>\", \"special\": true}}}";
 
 static vio_bytes read_tokenizer(const char *name) {
     char path[100];
@@ -41,8 +45,10 @@ static void loading(void **state) {
             talloc_start(k);
             vlm_tokenizer *t = parse(json, &status);
             long made = talloc_stop();
-            if (status != VLM_OK) assert_int_equal(status, VLM_ERR_MEMORY);
-            else assert_true(made < k);
+            if (status != VLM_OK)
+                assert_int_equal(status, VLM_ERR_MEMORY);
+            else
+                assert_true(made < k);
             vtext_tokenizer_free(t);
         }
         vcore_free(json.p);
@@ -66,8 +72,10 @@ static void encoding_and_decoding(void **state) {
             status = vtext_encode(t, spans, 2, true, true, &ids, NULL);
             if (status == VLM_OK) status = vtext_decode(t, ids.id, ids.n, false, &decoded, NULL);
             long made = talloc_stop();
-            if (status != VLM_OK) assert_int_equal(status, VLM_ERR_MEMORY);
-            else assert_true(made < k);
+            if (status != VLM_OK)
+                assert_int_equal(status, VLM_ERR_MEMORY);
+            else
+                assert_true(made < k);
             if (status == VLM_OK) {
                 assert_true(ids.n > 20 && ids.n <= 200);
                 known_n = ids.n;
@@ -80,7 +88,8 @@ static void encoding_and_decoding(void **state) {
         vcore_str piece;
         for (int round = 0; round < 3; round++) {
             talloc_start(0);
-            for (size_t j = 0; j < known_n; j++) assert_int_equal(vtext_stream_push(s, known[j], &piece), VLM_OK);
+            for (size_t j = 0; j < known_n; j++)
+                assert_int_equal(vtext_stream_push(s, known[j], &piece), VLM_OK);
             vtext_stream_finish(s, &piece);
             vtext_stream_reset(s);
             long made = talloc_stop();
@@ -93,6 +102,7 @@ static void encoding_and_decoding(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(loading), cmocka_unit_test(encoding_and_decoding) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(loading),
+                                        cmocka_unit_test(encoding_and_decoding) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Inside of the tokenizer: what the tok_*.c files share. Nothing outside src/text/tok*.c includes it.
+/* Inside of the tokenizer: what the tok_*.c files share. Nothing outside src/text/tok*.c includes
+ * it.
  *
  * Encoding is a pipeline of pieces of text, each with its place in the caller's text:
  *   spans -> joined text -> added tokens | text (tok_added.c) -> normalised (tok_normalize.c)
@@ -11,24 +12,28 @@
 #include "text/text.h"
 
 enum {
-    VTEXT_MAX_ID = (1 << 22) - 1,  /* ids are array indices: a file cannot make the array huge */
-    VTEXT_MAX_STEPS = 32,          /* normalizers, pre-tokenizers or decoders in sequence */
-    VTEXT_MAX_AFFIX = 64,          /* bytes of continuing_subword_prefix, end_of_word_suffix */
-    VTEXT_MAX_ADDED_BYTES = 1024   /* bytes of an added token: bounds the matching per byte of text */
+    VTEXT_MAX_ID = (1 << 22) - 1, /* ids are array indices: a file cannot make the array huge */
+    VTEXT_MAX_STEPS = 32,         /* normalizers, pre-tokenizers or decoders in sequence */
+    VTEXT_MAX_AFFIX = 64,         /* bytes of continuing_subword_prefix, end_of_word_suffix */
+    VTEXT_MAX_ADDED_BYTES = 1024 /* bytes of an added token: bounds the matching per byte of text */
 };
 #define VTEXT_MAX_BYTES ((size_t)1 << 30) /* of a text, as given and as normalised */
 #define VTEXT_NONE UINT32_MAX
 
-/* ---- characters (tok_unicode.c) ---------------------------------------------------------------------- */
+/* ---- characters (tok_unicode.c)
+ * ---------------------------------------------------------------------- */
 typedef enum vtext_class { VTEXT_OTHER, VTEXT_LETTER, VTEXT_NUMBER, VTEXT_SPACE } vtext_class;
 vtext_class vtext_class_of(uint32_t cp); /* \p{L}, \p{N}, \s (White_Space) */
 bool vtext_is_space(uint32_t cp);
-bool vtext_is_mark(uint32_t cp);         /* \p{M} */
-bool vtext_is_word(uint32_t cp);         /* \w: letters, marks, decimal digits, connectors, joiners */
-enum { VTEXT_UPPER = 1, VTEXT_LOWER = 2 }; /* [\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}], [\p{Ll}\p{Lm}\p{Lo}\p{M}] */
-int vtext_letter_case(uint32_t cp);      /* of these two, 0 to both */
+bool vtext_is_mark(uint32_t cp); /* \p{M} */
+bool vtext_is_word(uint32_t cp); /* \w: letters, marks, decimal digits, connectors, joiners */
+enum {
+    VTEXT_UPPER = 1,
+    VTEXT_LOWER = 2
+};                                  /* [\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}], [\p{Ll}\p{Lm}\p{Lo}\p{M}] */
+int vtext_letter_case(uint32_t cp); /* of these two, 0 to both */
 uint8_t vtext_combining_class(uint32_t cp);
-bool vtext_is_boundary(uint32_t cp);     /* text may be cut before it and normalised apart */
+bool vtext_is_boundary(uint32_t cp); /* text may be cut before it and normalised apart */
 /* A boundary that normalises to itself when another boundary follows. */
 bool vtext_is_inert(uint32_t cp, bool compat, bool composed);
 enum { VTEXT_MAX_DECOMPOSED = 32 };
@@ -36,7 +41,8 @@ int vtext_decompose(uint32_t cp, bool compat, uint32_t out[VTEXT_MAX_DECOMPOSED]
 bool vtext_compose(uint32_t a, uint32_t b, uint32_t *out); /* canonical composition of two */
 uint32_t vtext_lower(uint32_t cp);
 
-/* ---- pieces ---------------------------------------------------------------------------------------------
+/* ---- pieces
+ * ---------------------------------------------------------------------------------------------
  * Text on its way through the pipeline. Bytes of one character share one place, the whole of the
  * character(s) they came from. b, e NULL: the text is the caller's own, byte i lies at base + i. */
 typedef struct vtext_piece {
@@ -46,8 +52,8 @@ typedef struct vtext_piece {
     size_t base;
 } vtext_piece;
 static inline vtext_piece vtext_part(vtext_piece s, size_t begin, size_t end) {
-    return (vtext_piece) { s.p + begin, end - begin, s.b ? s.b + begin : NULL, s.e ? s.e + begin : NULL,
-                           s.base + begin };
+    return (vtext_piece) { s.p + begin, end - begin, s.b ? s.b + begin : NULL,
+                           s.e ? s.e + begin : NULL, s.base + begin };
 }
 uint32_t vtext_piece_begin(vtext_piece s, size_t i); /* i < n */
 uint32_t vtext_piece_end(vtext_piece s, size_t i);   /* of byte i */
@@ -64,29 +70,32 @@ void vtext_text_copy(vtext_text *t, vtext_piece s); /* with the piece's own plac
 vtext_piece vtext_text_piece(const vtext_text *t);
 void vtext_text_free(vtext_text *t);
 
-/* ---- reading components (tok_load.c) -------------------------------------------------------------------
- * where: "<file>: <component>", for errors. Strings are copied to the arena. */
+/* ---- reading components (tok_load.c)
+ * ------------------------------------------------------------------- where: "<file>: <component>",
+ * for errors. Strings are copied to the arena. */
 vlm_status vtext_get_string(vcore_str *out, const vcore_json *v, const char *key, const char *where,
                             vcore_arena *arena, vlm_error *err);
 vlm_status vtext_get_bool(bool *out, const vcore_json *v, const char *key, bool fallback,
                           const char *where, vlm_error *err);
 vlm_status vtext_unknown_type(vcore_str type, const char *where, vlm_error *err);
 vlm_status vtext_too_many(const char *where, vlm_error *err);
-typedef vlm_status (*vtext_step_fn)(void *user, const vcore_json *v, vcore_str type, const char *where,
-                                    vlm_error *err);
-/* Calls fn for a component {"type": ..}, or for each of a Sequence's (nested ones flattened) in its member
- * list_key. Null: none. */
-vlm_status vtext_each_step(const vcore_json *v, const char *list_key, const char *key, const char *name,
-                           vtext_step_fn fn, void *user, vlm_error *err);
+typedef vlm_status (*vtext_step_fn)(void *user, const vcore_json *v, vcore_str type,
+                                    const char *where, vlm_error *err);
+/* Calls fn for a component {"type": ..}, or for each of a Sequence's (nested ones flattened) in its
+ * member list_key. Null: none. */
+vlm_status vtext_each_step(const vcore_json *v, const char *list_key, const char *key,
+                           const char *name, vtext_step_fn fn, void *user, vlm_error *err);
 
-/* ---- patterns (tok_pattern.c) ---------------------------------------------------------------------------
- * A literal, or one of the regular expressions of known tokenizers, matched by hand-written code that
- * looks at each character a bounded number of times. */
+/* ---- patterns (tok_pattern.c)
+ * --------------------------------------------------------------------------- A literal, or one of
+ * the regular expressions of known tokenizers, matched by hand-written code that looks at each
+ * character a bounded number of times. */
 typedef struct vtext_pattern {
-    vcore_str literal;                                         /* when match is NULL */
-    size_t (*match)(const char *p, size_t n, size_t at);       /* end of the match at `at`, 0: none */
+    vcore_str literal;                                   /* when match is NULL */
+    size_t (*match)(const char *p, size_t n, size_t at); /* end of the match at `at`, 0: none */
 } vtext_pattern;
-/* {"String": ..} or {"Regex": ..}. where: file and key, for errors. Text is borrowed from the arena. */
+/* {"String": ..} or {"Regex": ..}. where: file and key, for errors. Text is borrowed from the
+ * arena. */
 vlm_status vtext_pattern_parse(vtext_pattern *out, const vcore_json *v, const char *where,
                                vcore_arena *arena, vlm_error *err);
 /* GPT-2's, which the ByteLevel pre-tokenizer applies by itself. */
@@ -96,29 +105,32 @@ extern const vtext_pattern vtext_pattern_spaces; /* \s+ */
 bool vtext_pattern_next(const vtext_pattern *pattern, const char *p, size_t n, size_t from,
                         size_t *begin, size_t *end);
 
-/* ---- vocabulary (tok_vocab.c): text of tokens to ids and back --------------------------------------------- */
+/* ---- vocabulary (tok_vocab.c): text of tokens to ids and back
+ * --------------------------------------------- */
 typedef struct vtext_vocab {
     vcore_arena *arena;
-    vcore_str *text;             /* by entry; NUL-terminated */
-    uint32_t *id;                /* by entry */
+    vcore_str *text; /* by entry; NUL-terminated */
+    uint32_t *id;    /* by entry */
     size_t count, cap;
-    uint32_t *slot;              /* hash table: entry + 1 */
+    uint32_t *slot; /* hash table: entry + 1 */
     size_t mask;
     uint64_t seed;
-    uint32_t *by_id, ids;        /* id -> entry + 1; ids: largest + 1 */
+    uint32_t *by_id, ids; /* id -> entry + 1; ids: largest + 1 */
 } vtext_vocab;
 /* Room for n tokens with ids below `ids`. */
 vlm_status vtext_vocab_init(vtext_vocab *v, size_t n, uint32_t ids, vlm_error *err);
 bool vtext_vocab_add(vtext_vocab *v, vcore_str text, uint32_t id); /* text must be new to it */
 bool vtext_vocab_find(const vtext_vocab *v, vcore_str text, uint32_t *id);
-vcore_str vtext_vocab_text(const vtext_vocab *v, uint32_t id);     /* p NULL: no such id */
+vcore_str vtext_vocab_text(const vtext_vocab *v, uint32_t id); /* p NULL: no such id */
 void vtext_vocab_free(vtext_vocab *v);
 
-/* ---- byte level alphabet (tok_vocab.c): GPT-2's printable stand-ins for the 256 bytes ------------------- */
-uint32_t vtext_byte_char(uint8_t byte);   /* code point that stands for it */
-int vtext_char_byte(uint32_t cp);         /* -1: stands for none */
+/* ---- byte level alphabet (tok_vocab.c): GPT-2's printable stand-ins for the 256 bytes
+ * ------------------- */
+uint32_t vtext_byte_char(uint8_t byte); /* code point that stands for it */
+int vtext_char_byte(uint32_t cp);       /* -1: stands for none */
 
-/* ---- BPE (tok_bpe.c) -------------------------------------------------------------------------------------- */
+/* ---- BPE (tok_bpe.c)
+ * -------------------------------------------------------------------------------------- */
 typedef struct vtext_merge {
     uint64_t pair; /* left id << 32 | right id; UINT64_MAX: free slot */
     uint32_t rank, id;
@@ -130,8 +142,8 @@ typedef struct vtext_bpe {
     uint32_t byte_id[256];     /* of each byte's stand-in */
     uint32_t fallback_id[256]; /* of "<0x00>" ... */
     uint32_t ascii_id[128];
-    uint32_t unk;              /* VTEXT_NONE: there is none */
-    bool unk_missing;          /* one is named, but not in the vocabulary */
+    uint32_t unk;     /* VTEXT_NONE: there is none */
+    bool unk_missing; /* one is named, but not in the vocabulary */
     vcore_str prefix, suffix;
     bool fuse_unk, byte_fallback, ignore_merges;
 } vtext_bpe;
@@ -149,21 +161,30 @@ typedef struct vtext_bpe_scratch {
     size_t n, cap;
     vtext_candidate *heap;
     size_t heap_n, heap_cap;
+    bool dropped; /* a character of the word gave no symbol */
     bool unknown; /* met a character that needs the unknown token, which the vocabulary lacks */
 } vtext_bpe_scratch;
 /* Slot of a pair: its own or the free one where it would go. */
 vtext_merge *vtext_bpe_merge_slot(const vtext_bpe *bpe, uint64_t pair);
-vlm_status vtext_bpe_load(vtext_bpe *bpe, const vcore_json *model, const char *name, vlm_error *err);
+vlm_status vtext_bpe_load(vtext_bpe *bpe, const vcore_json *model, const char *name,
+                          vlm_error *err);
 void vtext_bpe_free(vtext_bpe *bpe);
-/* Tokens of one word: s->symbol[0..n), in order, lengths in bytes of the word. byte_level: each byte
- * stands for its character of the byte-level alphabet. False: no memory. O(n log n). */
+/* Tokens of one word: s->symbol[0..n), in order, lengths in bytes of the word. byte_level: each
+ * byte stands for its character of the byte-level alphabet. False: no memory. O(n log n). */
 bool vtext_bpe_word(const vtext_bpe *bpe, vtext_bpe_scratch *s, const char *p, size_t n,
                     bool byte_level);
 void vtext_bpe_scratch_free(vtext_bpe_scratch *s);
 
-/* ---- normalizers (tok_normalize.c) -------------------------------------------------------------------------- */
+/* ---- normalizers (tok_normalize.c)
+ * -------------------------------------------------------------------------- */
 typedef enum vtext_normalize_kind {
-    VTEXT_NFC, VTEXT_NFD, VTEXT_NFKC, VTEXT_NFKD, VTEXT_LOWERCASE, VTEXT_REPLACE, VTEXT_PREPEND,
+    VTEXT_NFC,
+    VTEXT_NFD,
+    VTEXT_NFKC,
+    VTEXT_NFKD,
+    VTEXT_LOWERCASE,
+    VTEXT_REPLACE,
+    VTEXT_PREPEND,
     VTEXT_STRIP
 } vtext_normalize_kind;
 typedef struct vtext_normalizer {
@@ -181,23 +202,35 @@ vlm_status vtext_normalizer_load(vtext_normalizer *z, const vcore_json *v, const
 vlm_status vtext_normalize(const vtext_normalizer *z, vtext_piece in, vtext_text buffer[2],
                            vtext_piece *out, vlm_error *err);
 
-/* ---- pre-tokenizers (tok_split.c) ----------------------------------------------------------------------------- */
+/* ---- pre-tokenizers (tok_split.c)
+ * ----------------------------------------------------------------------------- */
 typedef enum vtext_split_kind {
-    VTEXT_SPLIT, VTEXT_DIGITS, VTEXT_METASPACE, VTEXT_BYTE_LEVEL
+    VTEXT_SPLIT,
+    VTEXT_DIGITS,
+    VTEXT_METASPACE,
+    VTEXT_BYTE_LEVEL
 } vtext_split_kind;
 typedef enum vtext_behavior {
-    VTEXT_REMOVED, VTEXT_ISOLATED, VTEXT_MERGED_WITH_PREVIOUS, VTEXT_MERGED_WITH_NEXT, VTEXT_CONTIGUOUS
+    VTEXT_REMOVED,
+    VTEXT_ISOLATED,
+    VTEXT_MERGED_WITH_PREVIOUS,
+    VTEXT_MERGED_WITH_NEXT,
+    VTEXT_CONTIGUOUS
 } vtext_behavior;
-typedef enum vtext_prepend { VTEXT_PREPEND_ALWAYS, VTEXT_PREPEND_FIRST, VTEXT_PREPEND_NEVER } vtext_prepend;
+typedef enum vtext_prepend {
+    VTEXT_PREPEND_ALWAYS,
+    VTEXT_PREPEND_FIRST,
+    VTEXT_PREPEND_NEVER
+} vtext_prepend;
 typedef struct vtext_splitter {
     struct vtext_split_step {
         vtext_split_kind kind;
         vtext_pattern pattern;
         vtext_behavior behavior;
-        bool invert, splits;         /* splits: false for a Metaspace or ByteLevel that only rewrites */
-        bool prefix_space;           /* ByteLevel */
-        vtext_prepend prepend;       /* Metaspace */
-        vcore_str replacement;       /* Metaspace */
+        bool invert, splits;   /* splits: false for a Metaspace or ByteLevel that only rewrites */
+        bool prefix_space;     /* ByteLevel */
+        vtext_prepend prepend; /* Metaspace */
+        vcore_str replacement; /* Metaspace */
     } step[VTEXT_MAX_STEPS];
     int count;
     bool byte_level; /* the last step is ByteLevel: words are bytes */
@@ -209,18 +242,20 @@ typedef bool (*vtext_word_fn)(void *user, vtext_piece word); /* false stops: no 
 bool vtext_split(const vtext_splitter *s, vtext_piece piece, vtext_text *buffer, vtext_word_fn fn,
                  void *user);
 
-/* ---- added tokens (tok_added.c) --------------------------------------------------------------------------------- */
+/* ---- added tokens (tok_added.c)
+ * --------------------------------------------------------------------------------- */
 typedef struct vtext_added {
-    vcore_str content, normal; /* normal: what it looks like normalised (content unless `normalized`) */
+    vcore_str content,
+        normal; /* normal: what it looks like normalised (content unless `normalized`) */
     uint32_t id;
-    bool special;  /* skipped by a decode without special tokens */
-    bool control;  /* special, or a named token: matched in template text only */
+    bool special; /* skipped by a decode without special tokens */
+    bool control; /* special, or a named token: matched in template text only */
     bool lstrip, rstrip, single_word, normalized;
 } vtext_added;
 /* Finds the leftmost longest of a set of tokens, which lie sorted by text. */
 typedef struct vtext_finder {
     vcore_str *text;
-    uint32_t *index;     /* of the token in the list */
+    uint32_t *index; /* of the token in the list */
     size_t count;
     uint32_t first[257]; /* tokens [first[c], first[c + 1]) begin with byte c */
 } vtext_finder;
@@ -231,27 +266,38 @@ typedef struct vtext_added_list {
     vtext_finder raw, normal; /* the tokens matched before and after normalising */
     bool normal_control;      /* `normal` has a control token */
 } vtext_added_list;
-/* Adds a token as Hugging Face's add_tokens does: one of the same text takes the new flags; the id is that
- * of the same text in the vocabulary, else the next free one. Text is copied to the arena. */
-vlm_status vtext_added_add(vlm_tokenizer *t, const vtext_added *token, uint32_t *next_id, vlm_error *err);
+/* Adds a token as Hugging Face's add_tokens does: one of the same text takes the new flags; the id
+ * is that of the same text in the vocabulary, else the next free one. Text is copied to the arena.
+ */
+vlm_status vtext_added_add(vlm_tokenizer *t, const vtext_added *token, uint32_t *next_id,
+                           vlm_error *err);
 uint32_t vtext_added_next_id(const vlm_tokenizer *t);
 vtext_added *vtext_added_find(const vtext_added_list *a, vcore_str content);
 vlm_status vtext_added_finish(vlm_tokenizer *t, vlm_error *err); /* builds the finders */
 void vtext_added_free(vtext_added_list *a);
-/* Where user text lies in the caller's text: sorted [begin, end) pairs. Control tokens never touch it. */
+/* Where user text lies in the caller's text: sorted [begin, end) pairs. Control tokens never touch
+ * it. */
 typedef struct vtext_user {
     const uint32_t (*range)[2];
     size_t count;
 } vtext_user;
-/* Next token of a set in s at or behind *from, which moves behind it; NULL when there is none. floor: where
- * the one before ended, its white space included; [*begin, *end) includes this one's. */
-const vtext_added *vtext_added_next(const vtext_added_list *a, const vtext_finder *set, vtext_piece s,
-                                    vtext_user user, size_t *from, size_t floor, size_t *begin, size_t *end);
+/* Next token of a set in s at or behind *from, which moves behind it; NULL when there is none.
+ * floor: where the one before ended, its white space included; [*begin, *end) includes this one's.
+ */
+const vtext_added *vtext_added_next(const vtext_added_list *a, const vtext_finder *set,
+                                    vtext_piece s, vtext_user user, size_t *from, size_t floor,
+                                    size_t *begin, size_t *end);
 
-/* ---- decoders (tok_decode.c) --------------------------------------------------------------------------------------- */
+/* ---- decoders (tok_decode.c)
+ * --------------------------------------------------------------------------------------- */
 typedef enum vtext_decode_kind {
-    VTEXT_DECODE_BYTE_LEVEL, VTEXT_DECODE_BYTE_FALLBACK, VTEXT_DECODE_FUSE, VTEXT_DECODE_STRIP,
-    VTEXT_DECODE_REPLACE, VTEXT_DECODE_METASPACE, VTEXT_DECODE_JOIN
+    VTEXT_DECODE_BYTE_LEVEL,
+    VTEXT_DECODE_BYTE_FALLBACK,
+    VTEXT_DECODE_FUSE,
+    VTEXT_DECODE_STRIP,
+    VTEXT_DECODE_REPLACE,
+    VTEXT_DECODE_METASPACE,
+    VTEXT_DECODE_JOIN
 } vtext_decode_kind;
 typedef struct vtext_decoder {
     struct vtext_decode_step {
@@ -266,10 +312,11 @@ typedef struct vtext_decoder {
 vlm_status vtext_decoder_load(vtext_decoder *d, const vcore_json *v, const char *name,
                               vcore_arena *arena, vlm_error *err);
 
-/* ---- post-processor (tok_post.c) ------------------------------------------------------------------------------------ */
+/* ---- post-processor (tok_post.c)
+ * ------------------------------------------------------------------------------------ */
 typedef struct vtext_post {
     struct vtext_post_step {
-        bool trim;          /* ByteLevel: take white space out of the offsets; else a template */
+        bool trim; /* ByteLevel: take white space out of the offsets; else a template */
         bool prefix_space;
         uint32_t *before, *after;
         size_t n_before, n_after;
@@ -277,14 +324,12 @@ typedef struct vtext_post {
     int count;
 } vtext_post;
 vlm_status vtext_post_load(vlm_tokenizer *t, const vcore_json *v, vlm_error *err);
-/* As transformers does when tokenizer_config.json says add_bos_token or add_eos_token. */
-vlm_status vtext_post_from_config(vlm_tokenizer *t, const vcore_json *config, const char *config_name,
-                                  vlm_error *err);
 /* text: what the ids' places are in. */
 bool vtext_post_apply(const vlm_tokenizer *t, bool add_special, bool offsets, const char *text,
                       vtext_ids *ids);
 
-/* ---- the tokenizer (tok_load.c) ---------------------------------------------------------------------------------------- */
+/* ---- the tokenizer (tok_load.c)
+ * ---------------------------------------------------------------------------------------- */
 typedef struct vtext_named {
     vcore_str name, token;
 } vtext_named;
@@ -301,7 +346,7 @@ struct vlm_tokenizer {
     uint32_t vocab_size;
     vtext_named *named;
     size_t n_named;
-    bool needs_places;     /* something looks at where normalised text came from */
+    bool needs_places; /* something looks at where normalised text came from */
 };
 bool vtext_ids_push(vtext_ids *ids, uint32_t id, uint32_t begin, uint32_t end, bool offsets);
 

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: MIT */
-/* Added tokens: pieces of text that become one id whatever the model says, special ones among them. Owns
- * the list and the search for them; whose text it is (user's or template's) comes with each call. */
+/* Added tokens: pieces of text that become one id whatever the model says, special ones among them.
+ * Owns the list and the search for them; whose text it is (user's or template's) comes with each
+ * call. */
 #include "text/tok.h"
 
 #include <stdlib.h>
 
-/* ---- the list ------------------------------------------------------------------------------------------ */
+/* ---- the list
+ * ------------------------------------------------------------------------------------------ */
 vtext_added *vtext_added_find(const vtext_added_list *a, vcore_str content) {
     uint32_t i;
     return a->by_content && vcore_map_get(a->by_content, content, &i) ? &a->token[i] : NULL;
@@ -18,12 +20,14 @@ uint32_t vtext_added_next_id(const vlm_tokenizer *t) {
     return next;
 }
 
-static vlm_status append(vlm_tokenizer *t, const vtext_added *token, uint32_t *next_id, vlm_error *err) {
+static vlm_status append(vlm_tokenizer *t, const vtext_added *token, uint32_t *next_id,
+                         vlm_error *err) {
     vtext_added_list *a = &t->added;
     vtext_added copy = *token;
     if (!vtext_vocab_find(&t->bpe.vocab, token->content, &copy.id)) copy.id = (*next_id)++;
     if (copy.id > VTEXT_MAX_ID)
-        return vcore_fail(err, VLM_ERR_LIMIT, "%s: added_tokens: more than %d ids", t->name, VTEXT_MAX_ID);
+        return vcore_fail(err, VLM_ERR_LIMIT, "%s: added_tokens: more than %d ids", t->name,
+                          VTEXT_MAX_ID);
     if (a->count == a->cap) {
         size_t cap = a->cap ? a->cap * 2 : 64;
         vtext_added *more = vcore_realloc_array(a->token, cap, sizeof *more);
@@ -33,17 +37,20 @@ static vlm_status append(vlm_tokenizer *t, const vtext_added *token, uint32_t *n
     }
     copy.content.p = vcore_arena_strndup(t->arena, token->content.p, token->content.n);
     if (!a->by_content) a->by_content = vcore_map_new(64);
-    if (!copy.content.p || !a->by_content || !vcore_map_put(a->by_content, copy.content, (uint32_t)a->count))
+    if (!copy.content.p || !a->by_content
+        || !vcore_map_put(a->by_content, copy.content, (uint32_t)a->count))
         return vcore_no_memory(err, "added tokens");
     a->token[a->count++] = copy;
     return VLM_OK;
 }
 
-vlm_status vtext_added_add(vlm_tokenizer *t, const vtext_added *token, uint32_t *next_id, vlm_error *err) {
+vlm_status vtext_added_add(vlm_tokenizer *t, const vtext_added *token, uint32_t *next_id,
+                           vlm_error *err) {
     if (!token->content.n) return VLM_OK;
     if (token->content.n > VTEXT_MAX_ADDED_BYTES)
-        return vcore_fail(err, VLM_ERR_LIMIT, "%s: added_tokens: a token of %zu bytes, at most %d are taken",
-                          t->name, token->content.n, VTEXT_MAX_ADDED_BYTES);
+        return vcore_fail(err, VLM_ERR_LIMIT,
+                          "%s: added_tokens: a token of %zu bytes, at most %d are taken", t->name,
+                          token->content.n, VTEXT_MAX_ADDED_BYTES);
     vtext_added *old = vtext_added_find(&t->added, token->content);
     if (!old) return append(t, token, next_id, err);
     old->lstrip = token->lstrip;
@@ -55,7 +62,8 @@ vlm_status vtext_added_add(vlm_tokenizer *t, const vtext_added *token, uint32_t 
     return VLM_OK;
 }
 
-/* ---- the finders --------------------------------------------------------------------------------------------- */
+/* ---- the finders
+ * --------------------------------------------------------------------------------------------- */
 typedef struct entry {
     vcore_str text;
     uint32_t index;
@@ -103,8 +111,9 @@ static vlm_status normalize_all(vlm_tokenizer *t, vlm_error *err) {
         if (token->control) t->added.normal_control = true;
         status = vtext_normalize(&t->normalizer, s, buffer, &s, err);
         if (status == VLM_OK && s.n > 4 * VTEXT_MAX_ADDED_BYTES)
-            status = vcore_fail(err, VLM_ERR_LIMIT, "%s: added_tokens: '%.60s' normalises to %zu bytes", t->name,
-                                token->content.p, s.n);
+            status =
+                vcore_fail(err, VLM_ERR_LIMIT, "%s: added_tokens: '%.60s' normalises to %zu bytes",
+                           t->name, token->content.p, s.n);
         if (status != VLM_OK) break;
         token->normal = (vcore_str) { vcore_arena_strndup(t->arena, s.p, s.n), s.n };
         if (s.n && !token->normal.p) status = vcore_no_memory(err, "added tokens");
@@ -116,7 +125,8 @@ static vlm_status normalize_all(vlm_tokenizer *t, vlm_error *err) {
 
 vlm_status vtext_added_finish(vlm_tokenizer *t, vlm_error *err) {
     VTRY(normalize_all(t, err));
-    if (build(&t->added.raw, &t->added, false, t->arena) && build(&t->added.normal, &t->added, true, t->arena))
+    if (build(&t->added.raw, &t->added, false, t->arena)
+        && build(&t->added.normal, &t->added, true, t->arena))
         return VLM_OK;
     return vcore_no_memory(err, "added tokens");
 }
@@ -127,30 +137,38 @@ void vtext_added_free(vtext_added_list *a) {
     *a = (vtext_added_list) { 0 };
 }
 
-/* ---- searching -------------------------------------------------------------------------------------------------- */
+/* ---- searching
+ * --------------------------------------------------------------------------------------------------
+ */
 static bool touches_user(vtext_user user, uint32_t begin, uint32_t end) {
     size_t low = 0, high = user.count; /* first range that ends behind begin */
     while (low < high) {
         size_t middle = (low + high) / 2;
-        if (user.range[middle][1] > begin) high = middle;
-        else low = middle + 1;
+        if (user.range[middle][1] > begin)
+            high = middle;
+        else
+            low = middle + 1;
     }
     return low < user.count && user.range[low][0] < end;
 }
 
 /* First of the texts [low, high), all longer than `depth`, whose byte there is at least c. */
-static uint32_t lower_bound(const vtext_finder *f, uint32_t low, uint32_t high, size_t depth, int c) {
+static uint32_t lower_bound(const vtext_finder *f, uint32_t low, uint32_t high, size_t depth,
+                            int c) {
     while (low < high) {
         uint32_t middle = low + (high - low) / 2;
-        if ((uint8_t)f->text[middle].p[depth] < c) low = middle + 1;
-        else high = middle;
+        if ((uint8_t)f->text[middle].p[depth] < c)
+            low = middle + 1;
+        else
+            high = middle;
     }
     return low;
 }
 
-/* The longest token of the set at byte i of s: the sorted texts that agree so far are narrowed byte by byte. */
-static const vtext_added *longest_at(const vtext_added_list *a, const vtext_finder *f, vtext_piece s,
-                                     vtext_user user, size_t i, size_t *length) {
+/* The longest token of the set at byte i of s: the sorted texts that agree so far are narrowed byte
+ * by byte. */
+static const vtext_added *longest_at(const vtext_added_list *a, const vtext_finder *f,
+                                     vtext_piece s, vtext_user user, size_t i, size_t *length) {
     const vtext_added *best = NULL;
     uint8_t c = (uint8_t)s.p[i];
     uint32_t low = f->first[c], high = f->first[c + 1];
@@ -185,8 +203,9 @@ static bool inside_word(vtext_piece s, size_t begin, size_t end) {
     return (begin && vtext_is_word(before)) || (end < s.n && vtext_is_word(behind));
 }
 
-const vtext_added *vtext_added_next(const vtext_added_list *a, const vtext_finder *set, vtext_piece s,
-                                    vtext_user user, size_t *from, size_t floor, size_t *begin, size_t *end) {
+const vtext_added *vtext_added_next(const vtext_added_list *a, const vtext_finder *set,
+                                    vtext_piece s, vtext_user user, size_t *from, size_t floor,
+                                    size_t *begin, size_t *end) {
     size_t length = 0;
     uint32_t cp;
     for (size_t i = *from; set->count && i < s.n; i++) {

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT */
-/* The BPE model: a word becomes symbols (bytes or characters), and neighbours are merged, lowest rank
- * first and leftmost first among equals, until no pair of neighbours is in the merge table. Owns the
- * vocabulary and the table; what a word is was decided before. */
+/* The BPE model: a word becomes symbols (bytes or characters), and neighbours are merged, lowest
+ * rank first and leftmost first among equals, until no pair of neighbours is in the merge table.
+ * Owns the vocabulary and the table; what a word is was decided before. */
 #include "text/tok.h"
 
 enum { SHORT_WORD = 24 }; /* symbols up to which searching the minimum beats a heap */
 
-/* ---- merge table ---------------------------------------------------------------------------------------- */
+/* ---- merge table
+ * ---------------------------------------------------------------------------------------- */
 static size_t pair_hash(uint64_t pair) {
     uint64_t h = pair * 0x9E3779B97F4A7C15u; /* 2^64 over the golden ratio */
     return (size_t)(h ^ (h >> 29) ^ (h >> 47));
@@ -23,7 +24,8 @@ static const vtext_merge *find_merge(const vtext_bpe *bpe, uint32_t left, uint32
     return m->pair == UINT64_MAX ? NULL : m;
 }
 
-/* ---- a word's symbols ----------------------------------------------------------------------------------- */
+/* ---- a word's symbols
+ * ----------------------------------------------------------------------------------- */
 typedef struct unk_run {
     bool any;
     uint32_t len;
@@ -58,8 +60,8 @@ static bool unit_id(const vtext_bpe *bpe, vcore_str unit, bool first, bool last,
     return vtext_vocab_find(&bpe->vocab, (vcore_str) { text, n }, id);
 }
 
-/* "<0x..>" for each byte of a character that is not in the vocabulary (with its prefix and suffix, as the
- * reference has it); false unless all are there. */
+/* "<0x..>" for each byte of a character that is not in the vocabulary (with its prefix and suffix,
+ * as the reference has it); false unless all are there. */
 static bool push_fallback(const vtext_bpe *bpe, vtext_bpe_scratch *s, vcore_str unit, bool first,
                           bool last) {
     vcore_str part[3] = { first ? (vcore_str) { NULL, 0 } : bpe->prefix, unit,
@@ -83,6 +85,7 @@ static void push_unit(const vtext_bpe *bpe, vtext_bpe_scratch *s, vcore_str unit
     }
     if (bpe->byte_fallback && push_fallback(bpe, s, unit, first, last)) return;
     s->unknown |= bpe->unk_missing;
+    s->dropped |= bpe->unk == VTEXT_NONE;
     if (bpe->unk == VTEXT_NONE) return; /* the reference drops it, too */
     if (!bpe->fuse_unk) flush_unk(bpe, s, unk);
     *unk = (unk_run) { true, (unk->any ? unk->len : 0) + len };
@@ -117,8 +120,10 @@ static void push_word(const vtext_bpe *bpe, vtext_bpe_scratch *s, const char *p,
     if (s->n) s->symbol[s->n - 1].next = VTEXT_NONE;
 }
 
-/* ---- merging ---------------------------------------------------------------------------------------------- */
-/* Few symbols: the best pair is searched anew after each merge, over an array of each pair's merge. */
+/* ---- merging
+ * ---------------------------------------------------------------------------------------------- */
+/* Few symbols: the best pair is searched anew after each merge, over an array of each pair's merge.
+ */
 static void merge_short(const vtext_bpe *bpe, vtext_bpe_scratch *s) {
     const vtext_merge *pair[SHORT_WORD];
     vtext_symbol *y = s->symbol;
@@ -142,7 +147,8 @@ static void merge_short(const vtext_bpe *bpe, vtext_bpe_scratch *s) {
 
 static void heap_push(vtext_bpe_scratch *s, vtext_candidate c) {
     size_t i = s->heap_n++;
-    for (; i && c.order < s->heap[(i - 1) / 4].order; i = (i - 1) / 4) s->heap[i] = s->heap[(i - 1) / 4];
+    for (; i && c.order < s->heap[(i - 1) / 4].order; i = (i - 1) / 4)
+        s->heap[i] = s->heap[(i - 1) / 4];
     s->heap[i] = c;
 }
 
@@ -168,8 +174,8 @@ static void push_pair(const vtext_bpe *bpe, vtext_bpe_scratch *s, uint32_t left)
     if (m) heap_push(s, (vtext_candidate) { (uint64_t)m->rank << 32 | left, m->id });
 }
 
-/* Many symbols: a linked list and a heap of pairs. A merge makes entries of the heap stale; one is known by
- * its pair no longer giving its id. */
+/* Many symbols: a linked list and a heap of pairs. A merge makes entries of the heap stale; one is
+ * known by its pair no longer giving its id. */
 static void merge_long(const vtext_bpe *bpe, vtext_bpe_scratch *s) {
     vtext_symbol *y = s->symbol;
     s->heap_n = 0;
@@ -226,6 +232,7 @@ bool vtext_bpe_word(const vtext_bpe *bpe, vtext_bpe_scratch *s, const char *p, s
     uint32_t id;
     bool memory = true;
     s->n = 0;
+    s->dropped = false;
     if (!grow((void **)&s->symbol, &s->cap, symbols, sizeof *s->symbol)) return false;
     if (bpe->ignore_merges && whole_word(bpe, p, n, byte_level, &id, &memory)) {
         push_symbol(s, id, (uint32_t)n);

@@ -10,18 +10,21 @@ static vlm_status fail(vlm_error *err, const char *name, const char *key, const 
 
 static vlm_status load_vocab(vtext_bpe *bpe, const vcore_json *vocab, const char *name,
                              vlm_error *err) {
-    if (vcore_json_kind_of(vocab) != VCORE_JSON_OBJECT) return fail(err, name, "vocab", "must be an object");
+    if (vcore_json_kind_of(vocab) != VCORE_JSON_OBJECT)
+        return fail(err, name, "vocab", "must be an object");
     int64_t id, largest = -1;
     for (vcore_json_iter it = { 0 }; vcore_json_next(vocab, &it);) {
         if (!vcore_json_int(it.value, &id) || id < 0 || id > VTEXT_MAX_ID)
-            return vcore_fail(err, VLM_ERR_FORMAT, "%s: model.vocab: token '%.*s': must be an integer in [0, %d]",
-                              name, (int)(it.key.n < 80 ? it.key.n : 80), it.key.p, VTEXT_MAX_ID);
+            return vcore_fail(err, VLM_ERR_FORMAT,
+                              "%s: model.vocab: token '%.*s': must be an integer in [0, %d]", name,
+                              (int)(it.key.n < 80 ? it.key.n : 80), it.key.p, VTEXT_MAX_ID);
         if (id > largest) largest = id;
     }
     VTRY(vtext_vocab_init(&bpe->vocab, vcore_json_count(vocab), (uint32_t)(largest + 1), err));
     for (vcore_json_iter it = { 0 }; vcore_json_next(vocab, &it);) {
         vcore_json_int(it.value, &id);
-        if (!vtext_vocab_add(&bpe->vocab, it.key, (uint32_t)id)) return vcore_no_memory(err, "vocabulary");
+        if (!vtext_vocab_add(&bpe->vocab, it.key, (uint32_t)id))
+            return vcore_no_memory(err, "vocabulary");
     }
     return VLM_OK;
 }
@@ -52,8 +55,10 @@ static vlm_status load_merge(vtext_bpe *bpe, const vcore_json *entry, size_t i, 
                              const char *name, vlm_error *err) {
     vcore_str part[2];
     uint32_t left, right, id;
-    if (!split_merge(entry, part)) return fail_merge(err, name, i, "must be \"a b\" or [\"a\", \"b\"]");
-    if (!vtext_vocab_find(&bpe->vocab, part[0], &left) || !vtext_vocab_find(&bpe->vocab, part[1], &right))
+    if (!split_merge(entry, part))
+        return fail_merge(err, name, i, "must be \"a b\" or [\"a\", \"b\"]");
+    if (!vtext_vocab_find(&bpe->vocab, part[0], &left)
+        || !vtext_vocab_find(&bpe->vocab, part[1], &right))
         return fail_merge(err, name, i, "a token that is not in the vocabulary");
     if (part[1].n < bpe->prefix.n)
         return fail_merge(err, name, i, "shorter than continuing_subword_prefix");
@@ -69,7 +74,8 @@ static vlm_status load_merge(vtext_bpe *bpe, const vcore_json *entry, size_t i, 
 
 static vlm_status load_merges(vtext_bpe *bpe, const vcore_json *merges, const char *name,
                               vlm_error *err) {
-    if (vcore_json_kind_of(merges) != VCORE_JSON_ARRAY) return fail(err, name, "merges", "must be an array");
+    if (vcore_json_kind_of(merges) != VCORE_JSON_ARRAY)
+        return fail(err, name, "merges", "must be an array");
     size_t n = vcore_json_count(merges), slots = 16;
     while (slots < 2 * n) slots *= 2;
     bpe->merge = vcore_alloc_array(slots, sizeof *bpe->merge);
@@ -81,15 +87,16 @@ static vlm_status load_merges(vtext_bpe *bpe, const vcore_json *merges, const ch
     for (size_t i = 0, rank = 0; i < n && status == VLM_OK; i++) {
         vcore_str line;
         const vcore_json *entry = vcore_json_at(merges, i);
-        if (vcore_json_string(entry, &line) && line.n >= 8 && memcmp(line.p, "#version", 8) == 0) continue;
+        if (vcore_json_string(entry, &line) && line.n >= 8 && memcmp(line.p, "#version", 8) == 0)
+            continue;
         status = load_merge(bpe, entry, rank++, &joined, name, err);
     }
     vcore_buf_free(&joined);
     return status;
 }
 
-static vlm_status load_affix(vcore_str *out, const vcore_json *model, const char *key, vtext_bpe *bpe,
-                             const char *name, vlm_error *err) {
+static vlm_status load_affix(vcore_str *out, const vcore_json *model, const char *key,
+                             vtext_bpe *bpe, const char *name, vlm_error *err) {
     const vcore_json *v = vcore_json_get(model, key);
     vcore_str s;
     if (vcore_json_kind_of(v) == VCORE_JSON_NULL) return VLM_OK;
@@ -106,13 +113,15 @@ static vlm_status load_flag(bool *out, const vcore_json *model, const char *key,
     return fail(err, name, key, "must be true, false or null");
 }
 
-static vlm_status load_unk(vtext_bpe *bpe, const vcore_json *model, const char *name, vlm_error *err) {
+static vlm_status load_unk(vtext_bpe *bpe, const vcore_json *model, const char *name,
+                           vlm_error *err) {
     const vcore_json *v = vcore_json_get(model, "unk_token");
     vcore_str s;
     bpe->unk = VTEXT_NONE;
     if (vcore_json_kind_of(v) == VCORE_JSON_NULL) return VLM_OK;
     if (!vcore_json_string(v, &s)) return fail(err, name, "unk_token", "must be a string or null");
-    bpe->unk_missing = !vtext_vocab_find(&bpe->vocab, s, &bpe->unk); /* an error once it is needed */
+    bpe->unk_missing =
+        !vtext_vocab_find(&bpe->vocab, s, &bpe->unk); /* an error once it is needed */
     if (bpe->unk_missing) bpe->unk = VTEXT_NONE;
     return VLM_OK;
 }
@@ -132,13 +141,15 @@ static void find_single_ids(vtext_bpe *bpe) {
     }
 }
 
-vlm_status vtext_bpe_load(vtext_bpe *bpe, const vcore_json *model, const char *name, vlm_error *err) {
+vlm_status vtext_bpe_load(vtext_bpe *bpe, const vcore_json *model, const char *name,
+                          vlm_error *err) {
     double dropout = 0;
     const vcore_json *v = vcore_json_get(model, "dropout");
     if (vcore_json_kind_of(v) != VCORE_JSON_NULL && !vcore_json_real(v, &dropout))
         return fail(err, name, "dropout", "must be a number or null");
     if (dropout != 0)
-        return vcore_fail(err, VLM_ERR_UNSUPPORTED, "%s: model.dropout: merges at random are not supported", name);
+        return vcore_fail(err, VLM_ERR_UNSUPPORTED,
+                          "%s: model.dropout: merges at random are not supported", name);
     VTRY(load_vocab(bpe, vcore_json_get(model, "vocab"), name, err));
     VTRY(load_affix(&bpe->prefix, model, "continuing_subword_prefix", bpe, name, err));
     VTRY(load_affix(&bpe->suffix, model, "end_of_word_suffix", bpe, name, err));

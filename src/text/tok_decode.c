@@ -1,16 +1,17 @@
 /* SPDX-License-Identifier: MIT */
-/* Decoding: the text of tokens flows through a sequence of small machines, one per decoder of the file. A
- * machine keeps back only what later tokens can still change, so the same code decodes at once and as a
- * stream, and what a stream gives, joined, is the whole. Text moves in whole characters. */
+/* Decoding: the text of tokens flows through a sequence of small machines, one per decoder of the
+ * file. A machine keeps back only what later tokens can still change, so the same code decodes at
+ * once and as a stream, and what a stream gives, joined, is the whole. Text moves in whole
+ * characters. */
 #include "text/tok.h"
 
 typedef struct machine {
-    vcore_buf token;   /* ByteLevel, ByteFallback: the text of the token so far */
-    vcore_buf bytes;   /* ByteLevel: an unfinished character; ByteFallback: a run of byte tokens */
-    vcore_buf out;     /* what it hands on */
-    size_t matched;    /* Replace: bytes of the pattern matched so far */
+    vcore_buf token; /* ByteLevel, ByteFallback: the text of the token so far */
+    vcore_buf bytes; /* ByteLevel: an unfinished character; ByteFallback: a run of byte tokens */
+    vcore_buf out;   /* what it hands on */
+    size_t matched;  /* Replace: bytes of the pattern matched so far */
     uint64_t dropped, held; /* Strip: in front; at the back, perhaps to be dropped */
-    bool text;         /* Strip: past the front; Join, Metaspace: past the first token */
+    bool text;              /* Strip: past the front; Join, Metaspace: past the first token */
 } machine;
 
 struct vtext_stream {
@@ -31,7 +32,8 @@ static void hand_on(vtext_stream *s, int at) {
     if (n) feed(s, at + 1, m->out.p, n);
 }
 
-/* ---- ByteLevel: characters that stand for bytes, to text ------------------------------------------------ */
+/* ---- ByteLevel: characters that stand for bytes, to text
+ * ------------------------------------------------ */
 static void bytes_to_text(vtext_stream *s, int at, size_t n) {
     machine *m = &s->m[at];
     char utf8[4];
@@ -66,7 +68,8 @@ static void byte_level_token(vtext_stream *s, int at) {
     bytes_to_text(s, at, m->bytes.n - vcore_utf8_incomplete(m->bytes.p, m->bytes.n));
 }
 
-/* ---- ByteFallback: runs of <0x..> tokens, which are text only as a whole -------------------------------- */
+/* ---- ByteFallback: runs of <0x..> tokens, which are text only as a whole
+ * -------------------------------- */
 static int hex_digit(char c) {
     if (c >= '0' && c <= '9') return c - '0';
     c |= 0x20;
@@ -110,7 +113,8 @@ static void fallback_token(vtext_stream *s, int at) {
     end_token(s, at + 1);
 }
 
-/* ---- Replace: a literal, by Knuth, Morris and Pratt; only part of a match is kept back, as a number ----- */
+/* ---- Replace: a literal, by Knuth, Morris and Pratt; only part of a match is kept back, as a
+ * number ----- */
 static void replace_feed(vtext_stream *s, int at, const char *p, size_t n) {
     const struct vtext_decode_step *step = &s->t->decoder.step[at];
     machine *m = &s->m[at];
@@ -138,7 +142,8 @@ static void replace_end(vtext_stream *s, int at) {
     end_token(s, at + 1);
 }
 
-/* ---- Strip: up to `start` and `stop` copies of a character at the ends of each token -------------------- */
+/* ---- Strip: up to `start` and `stop` copies of a character at the ends of each token
+ * -------------------- */
 static void strip_feed(vtext_stream *s, int at, const char *p, size_t n) {
     const struct vtext_decode_step *step = &s->t->decoder.step[at];
     machine *m = &s->m[at];
@@ -162,20 +167,24 @@ static void strip_feed(vtext_stream *s, int at, const char *p, size_t n) {
     hand_on(s, at);
 }
 
-/* ---- Metaspace: marks to spaces, but for the first token's ------------------------------------------------ */
+/* ---- Metaspace: marks to spaces, but for the first token's
+ * ------------------------------------------------ */
 static void metaspace_feed(vtext_stream *s, int at, const char *p, size_t n) {
     const struct vtext_decode_step *step = &s->t->decoder.step[at];
     machine *m = &s->m[at];
     for (size_t i = 0, len; i < n; i += len) {
         uint32_t cp;
         len = vcore_utf8_decode(p + i, n - i, &cp);
-        if (len != step->content.n || memcmp(p + i, step->content.p, len)) vcore_buf_add(&m->out, p + i, len);
-        else if (m->text || !step->prepended) vcore_buf_add(&m->out, " ", 1);
+        if (len != step->content.n || memcmp(p + i, step->content.p, len))
+            vcore_buf_add(&m->out, p + i, len);
+        else if (m->text || !step->prepended)
+            vcore_buf_add(&m->out, " ", 1);
     }
     hand_on(s, at);
 }
 
-/* ---- the sequence -------------------------------------------------------------------------------------------- */
+/* ---- the sequence
+ * -------------------------------------------------------------------------------------------- */
 static void feed(vtext_stream *s, int at, const char *p, size_t n) {
     if (at == s->t->decoder.count) {
         vcore_buf_add(&s->out, p, n);
@@ -183,22 +192,12 @@ static void feed(vtext_stream *s, int at, const char *p, size_t n) {
     }
     switch (s->t->decoder.step[at].kind) {
     case VTEXT_DECODE_BYTE_LEVEL:
-    case VTEXT_DECODE_BYTE_FALLBACK:
-        vcore_buf_add(&s->m[at].token, p, n);
-        break;
+    case VTEXT_DECODE_BYTE_FALLBACK: vcore_buf_add(&s->m[at].token, p, n); break;
     case VTEXT_DECODE_FUSE:
-    case VTEXT_DECODE_JOIN:
-        feed(s, at + 1, p, n);
-        break;
-    case VTEXT_DECODE_STRIP:
-        strip_feed(s, at, p, n);
-        break;
-    case VTEXT_DECODE_REPLACE:
-        replace_feed(s, at, p, n);
-        break;
-    case VTEXT_DECODE_METASPACE:
-        metaspace_feed(s, at, p, n);
-        break;
+    case VTEXT_DECODE_JOIN: feed(s, at + 1, p, n); break;
+    case VTEXT_DECODE_STRIP: strip_feed(s, at, p, n); break;
+    case VTEXT_DECODE_REPLACE: replace_feed(s, at, p, n); break;
+    case VTEXT_DECODE_METASPACE: metaspace_feed(s, at, p, n); break;
     }
 }
 
@@ -206,18 +205,11 @@ static void end_token(vtext_stream *s, int at) {
     if (at == s->t->decoder.count) return;
     machine *m = &s->m[at];
     switch (s->t->decoder.step[at].kind) {
-    case VTEXT_DECODE_BYTE_LEVEL:
-        byte_level_token(s, at);
-        break;
-    case VTEXT_DECODE_BYTE_FALLBACK:
-        fallback_token(s, at);
-        break;
+    case VTEXT_DECODE_BYTE_LEVEL: byte_level_token(s, at); break;
+    case VTEXT_DECODE_BYTE_FALLBACK: fallback_token(s, at); break;
     case VTEXT_DECODE_FUSE:
-    case VTEXT_DECODE_JOIN:
-        break;
-    case VTEXT_DECODE_REPLACE:
-        replace_end(s, at);
-        break;
+    case VTEXT_DECODE_JOIN: break;
+    case VTEXT_DECODE_REPLACE: replace_end(s, at); break;
     case VTEXT_DECODE_STRIP:
         m->dropped = m->held = 0;
         m->text = false;
@@ -235,7 +227,8 @@ static void finish(vtext_stream *s) {
         vtext_decode_kind kind = s->t->decoder.step[at].kind;
         if (kind == VTEXT_DECODE_BYTE_LEVEL) bytes_to_text(s, at, s->m[at].bytes.n);
         if (kind == VTEXT_DECODE_BYTE_FALLBACK) flush_run(s, at);
-        if (kind == VTEXT_DECODE_BYTE_LEVEL || kind == VTEXT_DECODE_FUSE || kind == VTEXT_DECODE_JOIN)
+        if (kind == VTEXT_DECODE_BYTE_LEVEL || kind == VTEXT_DECODE_FUSE
+            || kind == VTEXT_DECODE_JOIN)
             end_token(s, at + 1);
     }
 }
@@ -275,7 +268,9 @@ static void free_buffers(vtext_stream *s) {
     vcore_buf_free(&s->out);
 }
 
-/* ---- whole --------------------------------------------------------------------------------------------------- */
+/* ---- whole
+ * ---------------------------------------------------------------------------------------------------
+ */
 vlm_status vtext_decode(const vlm_tokenizer *t, const uint32_t *ids, size_t n, bool skip_special,
                         vcore_buf *out, vlm_error *err) {
     vtext_stream s = { .t = t, .skip_special = skip_special, .out = *out };
@@ -288,7 +283,9 @@ vlm_status vtext_decode(const vlm_tokenizer *t, const uint32_t *ids, size_t n, b
     return bad ? vcore_no_memory(err, "text") : VLM_OK;
 }
 
-/* ---- stream -------------------------------------------------------------------------------------------------- */
+/* ---- stream
+ * --------------------------------------------------------------------------------------------------
+ */
 vtext_stream *vtext_stream_new(const vlm_tokenizer *t, bool skip_special) {
     vtext_stream *s = vcore_alloc(sizeof *s);
     if (!s) return NULL;
@@ -326,22 +323,26 @@ void vtext_stream_free(vtext_stream *s) {
     vcore_free(s);
 }
 
-/* ---- loading ------------------------------------------------------------------------------------------------- */
+/* ---- loading
+ * -------------------------------------------------------------------------------------------------
+ */
 typedef struct loading {
     vtext_decoder *d;
     vcore_arena *arena;
 } loading;
 
-static vlm_status load_replace(struct vtext_decode_step *step, const vcore_json *v, const char *where,
-                               vcore_arena *arena, vlm_error *err) {
+static vlm_status load_replace(struct vtext_decode_step *step, const vcore_json *v,
+                               const char *where, vcore_arena *arena, vlm_error *err) {
     vtext_pattern pattern;
     VTRY(vtext_pattern_parse(&pattern, vcore_json_get(v, "pattern"), where, arena, err));
     if (pattern.match)
-        return vcore_fail(err, VLM_ERR_UNSUPPORTED, "%s.pattern: only a literal can be replaced", where);
+        return vcore_fail(err, VLM_ERR_UNSUPPORTED, "%s.pattern: only a literal can be replaced",
+                          where);
     step->pattern = pattern.literal;
     step->fail = vcore_arena_array(arena, step->pattern.n + 1, sizeof *step->fail);
     if (!step->fail) return vcore_no_memory(err, where);
-    for (uint32_t i = 1, k = 0; i < step->pattern.n; i++) { /* fail[n]: longest border of the first n bytes */
+    for (uint32_t i = 1, k = 0; i < step->pattern.n;
+         i++) { /* fail[n]: longest border of the first n bytes */
         while (k && step->pattern.p[k] != step->pattern.p[i]) k = step->fail[k];
         k += step->pattern.p[k] == step->pattern.p[i];
         step->fail[i + 1] = k;
@@ -363,14 +364,15 @@ static vlm_status load_strip(struct vtext_decode_step *step, const vcore_json *v
     VTRY(load_char(&step->content, v, "content", where, arena, err));
     if (!vcore_json_int(vcore_json_get(v, "start"), &start) || start < 0
         || !vcore_json_int(vcore_json_get(v, "stop"), &stop) || stop < 0)
-        return vcore_fail(err, VLM_ERR_FORMAT, "%s: start and stop must be integers, 0 or more", where);
+        return vcore_fail(err, VLM_ERR_FORMAT, "%s: start and stop must be integers, 0 or more",
+                          where);
     step->start = (uint64_t)start;
     step->stop = (uint64_t)stop;
     return VLM_OK;
 }
 
-static vlm_status load_metaspace(struct vtext_decode_step *step, const vcore_json *v, const char *where,
-                                 vcore_arena *arena, vlm_error *err) {
+static vlm_status load_metaspace(struct vtext_decode_step *step, const vcore_json *v,
+                                 const char *where, vcore_arena *arena, vlm_error *err) {
     vcore_str scheme;
     VTRY(load_char(&step->content, v, "replacement", where, arena, err));
     VTRY(vtext_get_bool(&step->prepended, v, "add_prefix_space", true, where, err));
@@ -381,12 +383,13 @@ static vlm_status load_metaspace(struct vtext_decode_step *step, const vcore_jso
 
 static vlm_status load_step(void *user, const vcore_json *v, vcore_str type, const char *where,
                             vlm_error *err) {
-    static const char *const name[] = { "ByteLevel", "ByteFallback", "Fuse", "Strip", "Replace",
-                                        "Metaspace" };
+    static const char *const name[] = { "ByteLevel", "ByteFallback", "Fuse",
+                                        "Strip",     "Replace",      "Metaspace" };
     loading *l = user;
     struct vtext_decode_step *step = &l->d->step[l->d->count];
     size_t kind = 0;
-    while (kind < sizeof name / sizeof *name && !vcore_str_eq(type, vcore_str_of(name[kind]))) kind++;
+    while (kind < sizeof name / sizeof *name && !vcore_str_eq(type, vcore_str_of(name[kind])))
+        kind++;
     if (kind == sizeof name / sizeof *name) return vtext_unknown_type(type, where, err);
     if (l->d->count == VTEXT_MAX_STEPS) return vtext_too_many(where, err);
     step->kind = (vtext_decode_kind)kind;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Encoding: the spans of a prompt, joined, through the pipeline that tok.h draws. Owns the order of the
- * stages and the memory of one call; what each stage does lies in its own file. */
+/* Encoding: the spans of a prompt, joined, through the pipeline that tok.h draws. Owns the order of
+ * the stages and the memory of one call; what each stage does lies in its own file. */
 #include "text/tok.h"
 
 bool vtext_ids_push(vtext_ids *ids, uint32_t id, uint32_t begin, uint32_t end, bool offsets) {
@@ -36,27 +36,50 @@ typedef struct encoder {
     vtext_ids *out;
     bool offsets;
     vtext_user user;
-    uint32_t (*ranges)[2];              /* what user points to */
-    char *joined;                       /* when there are several spans */
-    vtext_text given, normal[2];        /* given: the text with invalid UTF-8 replaced */
-    vtext_text split[VTEXT_MAX_STEPS];  /* of the pre-tokenizers */
+    uint32_t (*ranges)[2];             /* what user points to */
+    char *joined;                      /* when there are several spans */
+    vtext_text given, normal[2];       /* given: the text with invalid UTF-8 replaced */
+    vtext_text split[VTEXT_MAX_STEPS]; /* of the pre-tokenizers */
     vtext_bpe_scratch bpe;
     vlm_error *err;
 } encoder;
 
-/* ---- from text to ids ------------------------------------------------------------------------------------- */
+/* ---- from text to ids
+ * ------------------------------------------------------------------------------------- */
+/* A place in a word of bytes, in bytes and in bytes of their stand-ins. */
+typedef struct cursor {
+    size_t byte, unit;
+} cursor;
+
+static size_t byte_of_unit(vtext_piece word, cursor *c, size_t unit) {
+    for (; c->byte + 1 < word.n; c->byte++) {
+        size_t width = vtext_byte_char((uint8_t)word.p[c->byte]) < 0x80 ? 1 : 2;
+        if (c->unit + width > unit) break;
+        c->unit += width;
+    }
+    return c->byte;
+}
+
+/* Places of tokens add up their lengths. When a byte that the vocabulary lacks was dropped, the
+ * places behind it come too early, by its stand-in's length: so the reference has it, too. */
 static bool push_word(void *user, vtext_piece word) {
     encoder *x = user;
-    if (!vtext_bpe_word(&x->t->bpe, &x->bpe, word.p, word.n, x->t->splitter.byte_level)) return false;
+    bool byte_level = x->t->splitter.byte_level;
+    if (!vtext_bpe_word(&x->t->bpe, &x->bpe, word.p, word.n, byte_level)) return false;
+    bool units = byte_level && x->bpe.dropped;
     size_t at = 0;
+    cursor c = { 0, 0 };
     for (size_t i = 0; i < x->bpe.n; i++) {
-        uint32_t begin = 0, end = 0;
-        size_t next = at + x->bpe.symbol[i].len;
+        uint32_t begin = 0, end = 0, id = x->bpe.symbol[i].id;
+        size_t next =
+            at + (units ? vtext_vocab_text(&x->t->bpe.vocab, id).n : x->bpe.symbol[i].len);
         if (x->offsets) {
-            begin = vtext_piece_begin(word, at < word.n ? at : word.n - 1);
-            end = vtext_piece_end(word, next <= word.n ? next - 1 : word.n - 1);
+            size_t first = units ? byte_of_unit(word, &c, at) : at;
+            size_t last = units ? byte_of_unit(word, &c, next - 1) : next - 1;
+            begin = vtext_piece_begin(word, first < word.n ? first : word.n - 1);
+            end = vtext_piece_end(word, last < word.n ? last : word.n - 1);
         }
-        if (!vtext_ids_push(x->out, x->bpe.symbol[i].id, begin, end, x->offsets)) return false;
+        if (!vtext_ids_push(x->out, id, begin, end, x->offsets)) return false;
         at = next;
     }
     return true;
@@ -70,8 +93,10 @@ static vlm_status cut_added(encoder *x, const vtext_finder *set, vtext_piece s,
     while ((token = vtext_added_next(&x->t->added, set, s, x->user, &from, floor, &begin, &end))) {
         if (floor < begin) VTRY(fn(x, vtext_part(s, floor, begin)));
         bool empty = begin == end;
-        uint32_t b = empty ? 0 : vtext_piece_begin(s, begin), e = empty ? 0 : vtext_piece_end(s, end - 1);
-        if (!vtext_ids_push(x->out, token->id, b, e, x->offsets)) return vcore_no_memory(x->err, "ids");
+        uint32_t b = empty ? 0 : vtext_piece_begin(s, begin),
+                 e = empty ? 0 : vtext_piece_end(s, end - 1);
+        if (!vtext_ids_push(x->out, token->id, b, e, x->offsets))
+            return vcore_no_memory(x->err, "ids");
         floor = end;
     }
     return floor < s.n ? fn(x, vtext_part(s, floor, s.n)) : VLM_OK;
@@ -87,7 +112,8 @@ static vlm_status encode_raw(encoder *x, vtext_piece s) {
     return cut_added(x, &x->t->added.normal, s, encode_normal);
 }
 
-/* ---- from spans to text ------------------------------------------------------------------------------------- */
+/* ---- from spans to text
+ * ------------------------------------------------------------------------------------- */
 /* Joins the spans and notes where user text lies. */
 static vlm_status join(encoder *x, const vtext_span *spans, size_t n_spans, vtext_piece *out) {
     size_t total = 0, users = 0;
@@ -97,7 +123,8 @@ static vlm_status join(encoder *x, const vtext_span *spans, size_t n_spans, vtex
         users += spans[i].user && spans[i].n;
     }
     *out = (vtext_piece) { n_spans == 1 ? spans[0].p : NULL, total, NULL, NULL, 0 };
-    if (n_spans > 1 && total && !(x->joined = vcore_alloc(total))) return vcore_no_memory(x->err, "text");
+    if (n_spans > 1 && total && !(x->joined = vcore_alloc(total)))
+        return vcore_no_memory(x->err, "text");
     if (users && !(x->ranges = vcore_alloc_array(users, sizeof *x->ranges)))
         return vcore_no_memory(x->err, "text");
     if (n_spans > 1) out->p = x->joined;
@@ -113,14 +140,16 @@ static vlm_status join(encoder *x, const vtext_span *spans, size_t n_spans, vtex
     return VLM_OK;
 }
 
-/* Bytes that are no UTF-8 become U+FFFD, as Python's "replace" has it, with the place of the bytes. */
+/* Bytes that are no UTF-8 become U+FFFD, as Python's "replace" has it, with the place of the bytes.
+ */
 static vlm_status repair(encoder *x, vtext_piece *s) {
     if (vcore_utf8_valid(s->p, s->n)) return VLM_OK;
     for (size_t i = 0, n; i < s->n; i += n) {
         char utf8[4];
         uint32_t cp;
         n = vcore_utf8_decode(s->p + i, s->n - i, &cp);
-        vtext_text_put(&x->given, utf8, vcore_utf8_encode(cp, utf8), (uint32_t)i, (uint32_t)(i + n));
+        vtext_text_put(&x->given, utf8, vcore_utf8_encode(cp, utf8), (uint32_t)i,
+                       (uint32_t)(i + n));
     }
     if (x->given.failed) return vcore_no_memory(x->err, "text");
     *s = vtext_text_piece(&x->given);
@@ -140,9 +169,13 @@ static vlm_status encode(encoder *x, const vtext_span *spans, size_t n_spans, bo
         VTRY(cut_added(x, &x->t->added.raw, s, encode_raw));
     }
     if (x->bpe.unknown)
-        return vcore_fail(x->err, VLM_ERR_FORMAT, "%s: model.unk_token: is not in the vocabulary, and the text "
-                          "has a character that is not either", x->t->name);
-    return vtext_post_apply(x->t, add_special, x->offsets, text, x->out) ? VLM_OK : vcore_no_memory(x->err, "ids");
+        return vcore_fail(x->err, VLM_ERR_FORMAT,
+                          "%s: model.unk_token: is not in the vocabulary, and the text "
+                          "has a character that is not either",
+                          x->t->name);
+    return vtext_post_apply(x->t, add_special, x->offsets, text, x->out)
+               ? VLM_OK
+               : vcore_no_memory(x->err, "ids");
 }
 
 vlm_status vtext_encode(const vlm_tokenizer *t, const vtext_span *spans, size_t n_spans,

@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: MIT */
-/* Loading a tokenizer: tokenizer.json's parts to the files that own them, then what tokenizer_config.json and
- * special_tokens_map.json say of added and named tokens, in the order in which transformers applies them. */
+/* Loading a tokenizer: tokenizer.json's parts to the files that own them, then what
+ * tokenizer_config.json and special_tokens_map.json say of added and named tokens, in the order in
+ * which transformers applies them (add_bos_token and add_eos_token do not count beside a
+ * tokenizer.json, as there). */
 #include "text/tok.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
-/* ---- reading components ------------------------------------------------------------------------------------ */
+/* ---- reading components
+ * ------------------------------------------------------------------------------------ */
 vlm_status vtext_get_string(vcore_str *out, const vcore_json *v, const char *key, const char *where,
                             vcore_arena *arena, vlm_error *err) {
     vcore_str s;
@@ -22,7 +25,8 @@ vlm_status vtext_get_bool(bool *out, const vcore_json *v, const char *key, bool 
                           const char *where, vlm_error *err) {
     const vcore_json *member = vcore_json_get(v, key);
     *out = fallback;
-    if (vcore_json_kind_of(member) == VCORE_JSON_NULL || vcore_json_bool(member, out)) return VLM_OK;
+    if (vcore_json_kind_of(member) == VCORE_JSON_NULL || vcore_json_bool(member, out))
+        return VLM_OK;
     return vcore_fail(err, VLM_ERR_FORMAT, "%s.%s: must be true or false, is %s", where, key,
                       vcore_json_kind_name(member));
 }
@@ -40,7 +44,8 @@ static vlm_status each_step(const vcore_json *v, const char *list_key, const cha
                             vtext_step_fn fn, void *user, int depth, vlm_error *err) {
     vcore_str type;
     if (!vcore_json_string(vcore_json_get(v, "type"), &type))
-        return vcore_fail(err, VLM_ERR_FORMAT, "%s: must be null or an object with a \"type\"", where);
+        return vcore_fail(err, VLM_ERR_FORMAT, "%s: must be null or an object with a \"type\"",
+                          where);
     if (!vcore_str_eq(type, vcore_str_of("Sequence"))) return fn(user, v, type, where, err);
     const vcore_json *list = vcore_json_get(v, list_key);
     if (depth == VTEXT_MAX_STEPS) return vtext_too_many(where, err);
@@ -54,21 +59,23 @@ static vlm_status each_step(const vcore_json *v, const char *list_key, const cha
     return VLM_OK;
 }
 
-vlm_status vtext_each_step(const vcore_json *v, const char *list_key, const char *key, const char *name,
-                           vtext_step_fn fn, void *user, vlm_error *err) {
+vlm_status vtext_each_step(const vcore_json *v, const char *list_key, const char *key,
+                           const char *name, vtext_step_fn fn, void *user, vlm_error *err) {
     char where[300];
     if (vcore_json_kind_of(v) == VCORE_JSON_NULL) return VLM_OK;
     snprintf(where, sizeof where, "%s: %s", name, key);
     return each_step(v, list_key, where, fn, user, 0, err);
 }
 
-/* ---- added tokens ---------------------------------------------------------------------------------------------- */
+/* ---- added tokens
+ * ---------------------------------------------------------------------------------------------- */
 /* {"content": .., flags}; special: what the flag is where the file does not say. */
 static vlm_status read_added(vtext_added *out, const vcore_json *v, bool special, const char *where,
                              vlm_error *err) {
     *out = (vtext_added) { 0 };
     if (!vcore_json_string(vcore_json_get(v, "content"), &out->content))
-        return vcore_fail(err, VLM_ERR_FORMAT, "%s: must be an object with a string \"content\"", where);
+        return vcore_fail(err, VLM_ERR_FORMAT, "%s: must be an object with a string \"content\"",
+                          where);
     VTRY(vtext_get_bool(&out->special, v, "special", special, where, err));
     VTRY(vtext_get_bool(&out->lstrip, v, "lstrip", false, where, err));
     VTRY(vtext_get_bool(&out->rstrip, v, "rstrip", false, where, err));
@@ -103,12 +110,13 @@ static int by_number(const void *x, const void *y) {
 }
 
 /* added_tokens_decoder: {"151643": {"content": .., flags}, ..}, in order of the numbers. */
-static vlm_status load_added_decoder(vlm_tokenizer *t, const vcore_json *map, const char *config_name,
-                                     uint32_t *next_id, vlm_error *err) {
+static vlm_status load_added_decoder(vlm_tokenizer *t, const vcore_json *map,
+                                     const char *config_name, uint32_t *next_id, vlm_error *err) {
     size_t n = vcore_json_count(map), at = 0;
     if (vcore_json_kind_of(map) == VCORE_JSON_NULL || !n) return VLM_OK;
     if (vcore_json_kind_of(map) != VCORE_JSON_OBJECT)
-        return vcore_fail(err, VLM_ERR_FORMAT, "%s: added_tokens_decoder: must be an object", config_name);
+        return vcore_fail(err, VLM_ERR_FORMAT, "%s: added_tokens_decoder: must be an object",
+                          config_name);
     numbered *list = vcore_alloc_array(n, sizeof *list);
     if (!list) return vcore_no_memory(err, "added tokens");
     vlm_status status = VLM_OK;
@@ -118,7 +126,8 @@ static vlm_status load_added_decoder(vlm_tokenizer *t, const vcore_json *map, co
     for (size_t i = 0; i < at && status == VLM_OK; i++) {
         char where[300];
         vtext_added token;
-        snprintf(where, sizeof where, "%s: added_tokens_decoder.%lld", config_name, (long long)list[i].id);
+        snprintf(where, sizeof where, "%s: added_tokens_decoder.%lld", config_name,
+                 (long long)list[i].id);
         status = read_added(&token, list[i].value, false, where, err);
         if (status == VLM_OK) status = vtext_added_add(t, &token, next_id, err);
     }
@@ -138,17 +147,20 @@ static bool read_special(vtext_added *out, const vcore_json *v) {
     return true;
 }
 
-/* Adds a special token unless it is an added token already; then it only becomes a control token. */
-static vlm_status add_special(vlm_tokenizer *t, const vtext_added *token, uint32_t *next_id, vlm_error *err) {
+/* Adds a special token unless it is an added token already; then it only becomes a control token.
+ */
+static vlm_status add_special(vlm_tokenizer *t, const vtext_added *token, uint32_t *next_id,
+                              vlm_error *err) {
     vtext_added *old = vtext_added_find(&t->added, token->content);
     if (!old) return vtext_added_add(t, token, next_id, err);
     old->control = true;
     return VLM_OK;
 }
 
-/* ---- named tokens ---------------------------------------------------------------------------------------------- */
-static vlm_status add_named(vlm_tokenizer *t, vcore_str name, const vcore_json *v, uint32_t *next_id,
-                            vlm_error *err) {
+/* ---- named tokens
+ * ---------------------------------------------------------------------------------------------- */
+static vlm_status add_named(vlm_tokenizer *t, vcore_str name, const vcore_json *v,
+                            uint32_t *next_id, vlm_error *err) {
     vtext_added token;
     if (!read_special(&token, v)) return VLM_OK;
     for (size_t i = 0; i < t->n_named; i++)
@@ -158,13 +170,15 @@ static vlm_status add_named(vlm_tokenizer *t, vcore_str name, const vcore_json *
     t->named = more;
     vtext_named *n = &t->named[t->n_named];
     n->name = (vcore_str) { vcore_arena_strndup(t->arena, name.p, name.n), name.n };
-    n->token = (vcore_str) { vcore_arena_strndup(t->arena, token.content.p, token.content.n), token.content.n };
+    n->token = (vcore_str) { vcore_arena_strndup(t->arena, token.content.p, token.content.n),
+                             token.content.n };
     if (!n->name.p || !n->token.p) return vcore_no_memory(err, "named tokens");
     t->n_named++;
     return add_special(t, &token, next_id, err);
 }
 
-/* Members whose key ends in "_token" (all, when any is set): the first file to name a token wins. */
+/* Members whose key ends in "_token" (all, when any is set): the first file to name a token wins.
+ */
 static vlm_status load_named(vlm_tokenizer *t, const vcore_json *v, bool any, uint32_t *next_id,
                              vlm_error *err) {
     if (vcore_json_kind_of(v) != VCORE_JSON_OBJECT) return VLM_OK;
@@ -175,19 +189,26 @@ static vlm_status load_named(vlm_tokenizer *t, const vcore_json *v, bool any, ui
     return VLM_OK;
 }
 
-static vlm_status load_extra(vlm_tokenizer *t, const vcore_json *config, uint32_t *next_id, vlm_error *err) {
+static vlm_status load_extra(vlm_tokenizer *t, const vcore_json *config, uint32_t *next_id,
+                             vlm_error *err) {
     const vcore_json *extra = vcore_json_get(config, "extra_special_tokens");
     VTRY(load_named(t, extra, true, next_id, err));
-    VTRY(load_named(t, vcore_json_get(config, "model_specific_special_tokens"), true, next_id, err));
-    if (vcore_json_kind_of(extra) == VCORE_JSON_NULL) extra = vcore_json_get(config, "additional_special_tokens");
-    for (size_t i = 0; vcore_json_kind_of(extra) == VCORE_JSON_ARRAY && i < vcore_json_count(extra); i++) {
+    VTRY(
+        load_named(t, vcore_json_get(config, "model_specific_special_tokens"), true, next_id, err));
+    if (vcore_json_kind_of(extra) == VCORE_JSON_NULL)
+        extra = vcore_json_get(config, "additional_special_tokens");
+    for (size_t i = 0; vcore_json_kind_of(extra) == VCORE_JSON_ARRAY && i < vcore_json_count(extra);
+         i++) {
         vtext_added token;
-        if (read_special(&token, vcore_json_at(extra, i))) VTRY(add_special(t, &token, next_id, err));
+        if (read_special(&token, vcore_json_at(extra, i)))
+            VTRY(add_special(t, &token, next_id, err));
     }
     return VLM_OK;
 }
 
-/* ---- the whole ------------------------------------------------------------------------------------------------------ */
+/* ---- the whole
+ * ------------------------------------------------------------------------------------------------------
+ */
 static vlm_status load_model(vlm_tokenizer *t, const vcore_json *model, vlm_error *err) {
     vcore_str type = { NULL, 0 };
     if (vcore_json_kind_of(model) != VCORE_JSON_OBJECT)
@@ -197,7 +218,8 @@ static vlm_status load_model(vlm_tokenizer *t, const vcore_json *model, vlm_erro
                             : vcore_json_get(model, "max_input_chars_per_word") ? "WordPiece"
                             : vcore_json_get(model, "unk_id")                   ? "Unigram"
                                                                                 : "WordLevel");
-    if (vcore_str_eq(type, vcore_str_of("BPE"))) return vtext_bpe_load(&t->bpe, model, t->name, err);
+    if (vcore_str_eq(type, vcore_str_of("BPE")))
+        return vtext_bpe_load(&t->bpe, model, t->name, err);
     return vcore_fail(err, VLM_ERR_UNSUPPORTED, "%s: model.type: '%.*s' is not supported", t->name,
                       (int)(type.n < 60 ? type.n : 60), type.p);
 }
@@ -208,7 +230,8 @@ static vlm_status index_added(vlm_tokenizer *t, vlm_error *err) {
         if (t->added.token[i].id >= t->vocab_size) t->vocab_size = t->added.token[i].id + 1;
     t->added_by_id = vcore_alloc_array((size_t)t->vocab_size + 1, sizeof *t->added_by_id);
     if (!t->added_by_id) return vcore_no_memory(err, "added tokens");
-    for (size_t i = 0; i < t->added.count; i++) t->added_by_id[t->added.token[i].id] = (uint32_t)i + 1;
+    for (size_t i = 0; i < t->added.count; i++)
+        t->added_by_id[t->added.token[i].id] = (uint32_t)i + 1;
     return VLM_OK;
 }
 
@@ -222,14 +245,16 @@ static vlm_status load(vlm_tokenizer *t, const sources *from, vlm_error *err) {
     if (vcore_json_kind_of(root) != VCORE_JSON_OBJECT)
         return vcore_fail(err, VLM_ERR_FORMAT, "%s: must be an object", t->name);
     VTRY(load_model(t, vcore_json_get(root, "model"), err));
-    VTRY(vtext_normalizer_load(&t->normalizer, vcore_json_get(root, "normalizer"), t->name, t->arena, err));
-    VTRY(vtext_splitter_load(&t->splitter, vcore_json_get(root, "pre_tokenizer"), t->name, t->arena, err));
+    VTRY(vtext_normalizer_load(&t->normalizer, vcore_json_get(root, "normalizer"), t->name,
+                               t->arena, err));
+    VTRY(vtext_splitter_load(&t->splitter, vcore_json_get(root, "pre_tokenizer"), t->name, t->arena,
+                             err));
     VTRY(vtext_decoder_load(&t->decoder, vcore_json_get(root, "decoder"), t->name, t->arena, err));
     VTRY(vtext_post_load(t, vcore_json_get(root, "post_processor"), err));
     VTRY(load_added(t, vcore_json_get(root, "added_tokens"), err));
     uint32_t next_id = vtext_added_next_id(t);
-    VTRY(load_added_decoder(t, vcore_json_get(from->config, "added_tokens_decoder"), from->config_name,
-                            &next_id, err));
+    VTRY(load_added_decoder(t, vcore_json_get(from->config, "added_tokens_decoder"),
+                            from->config_name, &next_id, err));
     VTRY(load_named(t, from->config, false, &next_id, err));
     VTRY(load_named(t, from->map, false, &next_id, err));
     VTRY(load_extra(t, from->config, &next_id, err));
@@ -237,9 +262,10 @@ static vlm_status load(vlm_tokenizer *t, const sources *from, vlm_error *err) {
     VTRY(vtext_added_finish(t, err));
     VTRY(index_added(t, err));
     for (int i = 0; i < t->splitter.count; i++)
-        if (t->splitter.step[i].kind == VTEXT_METASPACE && t->splitter.step[i].prepend == VTEXT_PREPEND_FIRST)
+        if (t->splitter.step[i].kind == VTEXT_METASPACE
+            && t->splitter.step[i].prepend == VTEXT_PREPEND_FIRST)
             t->needs_places = t->normalizer.count > 0 || t->splitter.count > 1;
-    return vtext_post_from_config(t, from->config, from->config_name, err);
+    return VLM_OK;
 }
 
 static vlm_status make(vlm_tokenizer **out, const char *name, const sources *from, vlm_error *err) {
@@ -248,9 +274,12 @@ static vlm_status make(vlm_tokenizer **out, const char *name, const sources *fro
     if (!t) return vcore_no_memory(err, "tokenizer");
     t->arena = vcore_arena_new();
     t->name = vcore_strdup(name);
-    vlm_status status = t->arena && t->name ? load(t, from, err) : vcore_no_memory(err, "tokenizer");
-    if (status < 0) vtext_tokenizer_free(t);
-    else *out = t;
+    vlm_status status =
+        t->arena && t->name ? load(t, from, err) : vcore_no_memory(err, "tokenizer");
+    if (status < 0)
+        vtext_tokenizer_free(t);
+    else
+        *out = t;
     return status;
 }
 
@@ -274,7 +303,8 @@ vlm_status vtext_tokenizer_parse(vlm_tokenizer **out, const char *json, size_t n
     return status;
 }
 
-/* ---- from a directory ------------------------------------------------------------------------------------------- */
+/* ---- from a directory
+ * ------------------------------------------------------------------------------------------- */
 typedef struct file {
     char *path;
     vcore_json_doc *doc; /* NULL: an optional file that is not there */
@@ -285,7 +315,8 @@ static vlm_status read_file(file *f, const char *dir, const char *name, bool opt
     vio_bytes text = { NULL, 0 };
     f->path = vio_join(dir, name);
     if (!f->path) return vcore_no_memory(err, name);
-    VTRY(optional ? vio_read_text_optional(&text, f->path, cap, err) : vio_read_text(&text, f->path, cap, err));
+    VTRY(optional ? vio_read_text_optional(&text, f->path, cap, err)
+                  : vio_read_text(&text, f->path, cap, err));
     vlm_status status = text.p ? vcore_json_parse(&f->doc, text.p, text.n, f->path, err) : VLM_OK;
     vcore_free(text.p);
     return status;
@@ -293,7 +324,8 @@ static vlm_status read_file(file *f, const char *dir, const char *name, bool opt
 
 vlm_status vtext_tokenizer_load(vlm_tokenizer **out, const char *dir, const vlm_limits *limits,
                                 vlm_error *err) {
-    static const char *const name[] = { "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json" };
+    static const char *const name[] = { "tokenizer.json", "tokenizer_config.json",
+                                        "special_tokens_map.json" };
     vlm_limits l = vcore_limits(limits);
     file f[3] = { { NULL, NULL }, { NULL, NULL }, { NULL, NULL } };
     vlm_status status = VLM_OK;

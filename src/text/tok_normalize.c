@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-/* Normalizers: text to text, each byte keeping the place of the character it came from. Also the growing text
- * that they and the pre-tokenizers write into. */
+/* Normalizers: text to text, each byte keeping the place of the character it came from. Also the
+ * growing text that they and the pre-tokenizers write into. */
 #include "text/tok.h"
 
-/* ---- pieces and texts ---------------------------------------------------------------------------------- */
+/* ---- pieces and texts
+ * ---------------------------------------------------------------------------------- */
 uint32_t vtext_piece_begin(vtext_piece s, size_t i) {
     if (s.b) return s.b[i];
     while (i && ((uint8_t)s.p[i] & 0xC0) == 0x80) i--;
@@ -64,15 +65,16 @@ void vtext_text_free(vtext_text *t) {
     *t = (vtext_text) { 0 };
 }
 
-/* ---- edits: characters that replace, join or follow characters of the source -------------------------- */
+/* ---- edits: characters that replace, join or follow characters of the source
+ * -------------------------- */
 typedef struct edit {
     vtext_piece in;
     size_t at; /* what the next replaced character is */
     vtext_text *out;
 } edit;
 
-/* Writes cp. change 0: instead of the next character of the source; -k: of the next 1 + k, and it keeps the
- * first one's place; 1: it follows what came before and shares its place. */
+/* Writes cp. change 0: instead of the next character of the source; -k: of the next 1 + k, and it
+ * keeps the first one's place; 1: it follows what came before and shares its place. */
 static void put(edit *x, uint32_t cp, int change) {
     char utf8[4];
     uint32_t begin = 0, end = 0, skipped;
@@ -86,7 +88,8 @@ static void put(edit *x, uint32_t cp, int change) {
         x->at += vcore_utf8_decode(x->in.p + x->at, x->in.n - x->at, &skipped);
 }
 
-/* ---- Unicode normal forms --------------------------------------------------------------------------------- */
+/* ---- Unicode normal forms
+ * --------------------------------------------------------------------------------- */
 enum { SEGMENT = 64 }; /* characters of a segment at first; combining marks may make it longer */
 
 typedef struct mark {
@@ -116,15 +119,17 @@ static bool decompose(segment *s, uint32_t cp, bool compat) {
     uint32_t part[VTEXT_MAX_DECOMPOSED];
     int n = vtext_decompose(cp, compat, part);
     for (int i = 0; i < n; i++)
-        if (!segment_push(s, (mark) { part[i], i > 0, vtext_combining_class(part[i]) })) return false;
+        if (!segment_push(s, (mark) { part[i], i > 0, vtext_combining_class(part[i]) }))
+            return false;
     return true;
 }
 
-/* Canonical order: marks between starters by combining class, stably. Counting by class keeps a long run
- * of marks linear. */
+/* Canonical order: marks between starters by combining class, stably. Counting by class keeps a
+ * long run of marks linear. */
 static bool reorder(segment *s) {
     for (size_t i = 0, end; i < s->n; i = end) {
-        for (end = i; end < s->n && s->item[end].class; end++) {}
+        for (end = i; end < s->n && s->item[end].class; end++) {
+        }
         bool sorted = true;
         for (size_t k = i + 1; k < end; k++) sorted &= s->item[k - 1].class <= s->item[k].class;
         if (!sorted) {
@@ -143,15 +148,16 @@ static bool reorder(segment *s) {
     return true;
 }
 
-/* Canonical composition in place. A mark is blocked by one of its own class or above since the starter. */
+/* Canonical composition in place. A mark is blocked by one of its own class or above since the
+ * starter. */
 static void compose(segment *s) {
     size_t starter = SIZE_MAX, kept = 0;
     int last = -1; /* class of the last character kept behind the starter; -1: none */
     for (size_t i = 0; i < s->n; i++) {
         mark m = s->item[i];
         uint32_t joined;
-        if (starter != SIZE_MAX && last < (int)m.class
-            && vtext_compose(s->item[starter].cp, m.cp, &joined)) {
+        if (starter != SIZE_MAX
+            && last < (int)m.class && vtext_compose(s->item[starter].cp, m.cp, &joined)) {
             s->item[starter].cp = joined;
             s->item[starter].change += m.change - 1;
             continue;
@@ -204,7 +210,8 @@ static bool normal_form(vtext_piece in, vtext_text *out, bool compat, bool compo
     return ok && !out->failed;
 }
 
-/* ---- the other steps ---------------------------------------------------------------------------------------- */
+/* ---- the other steps
+ * ---------------------------------------------------------------------------------------- */
 static void lowercase(vtext_piece in, vtext_text *out) {
     edit x = { in, 0, out };
     for (size_t i = 0; i < in.n;) {
@@ -239,34 +246,29 @@ static vtext_piece strip(const struct vtext_normalize_step *step, vtext_piece in
         if (!vtext_is_space(cp)) break;
     }
     for (; step->right && end > begin; end = last) {
-        for (last = end - 1; last > begin && ((uint8_t)in.p[last] & 0xC0) == 0x80; last--) {}
+        for (last = end - 1; last > begin && ((uint8_t)in.p[last] & 0xC0) == 0x80; last--) {
+        }
         vcore_utf8_decode(in.p + last, end - last, &cp);
         if (!vtext_is_space(cp)) break;
     }
     return vtext_part(in, begin, end);
 }
 
-static bool apply(const struct vtext_normalize_step *step, vtext_piece in, vtext_text *out, size_t limit) {
+static bool apply(const struct vtext_normalize_step *step, vtext_piece in, vtext_text *out,
+                  size_t limit) {
     switch (step->kind) {
     case VTEXT_NFC:
-    case VTEXT_NFKC:
-        return normal_form(in, out, step->kind == VTEXT_NFKC, true);
+    case VTEXT_NFKC: return normal_form(in, out, step->kind == VTEXT_NFKC, true);
     case VTEXT_NFD:
-    case VTEXT_NFKD:
-        return normal_form(in, out, step->kind == VTEXT_NFKD, false);
-    case VTEXT_LOWERCASE:
-        lowercase(in, out);
-        break;
-    case VTEXT_REPLACE:
-        replace(step, in, out, limit);
-        break;
+    case VTEXT_NFKD: return normal_form(in, out, step->kind == VTEXT_NFKD, false);
+    case VTEXT_LOWERCASE: lowercase(in, out); break;
+    case VTEXT_REPLACE: replace(step, in, out, limit); break;
     case VTEXT_PREPEND:
         vtext_text_put(out, step->content.p, step->content.n, vtext_piece_begin(in, 0),
                        vtext_piece_end(in, 0));
         vtext_text_copy(out, in);
         break;
-    case VTEXT_STRIP:
-        break;
+    case VTEXT_STRIP: break;
     }
     return !out->failed;
 }
@@ -282,10 +284,8 @@ static bool unchanged(const struct vtext_normalize_step *step, vtext_piece in) {
         for (size_t i = 0; i < in.n; i++)
             if ((uint8_t)in.p[i] >= 0x80) return false;
         return true;
-    case VTEXT_REPLACE:
-        return !vtext_pattern_next(&step->pattern, in.p, in.n, 0, &begin, &end);
-    default:
-        return false;
+    case VTEXT_REPLACE: return !vtext_pattern_next(&step->pattern, in.p, in.n, 0, &begin, &end);
+    default: return false;
     }
 }
 
@@ -304,14 +304,17 @@ vlm_status vtext_normalize(const vtext_normalizer *z, vtext_piece in, vtext_text
         to->n = 0;
         if (!apply(step, in, to, limit)) return vcore_no_memory(err, "normalizer");
         if (to->n > limit)
-            return vcore_fail(err, VLM_ERR_LIMIT, "normalizer: the text grows beyond %zu bytes", limit);
+            return vcore_fail(err, VLM_ERR_LIMIT, "normalizer: the text grows beyond %zu bytes",
+                              limit);
         in = vtext_text_piece(to);
     }
     *out = in;
     return VLM_OK;
 }
 
-/* ---- loading --------------------------------------------------------------------------------------------------- */
+/* ---- loading
+ * ---------------------------------------------------------------------------------------------------
+ */
 typedef struct loading {
     vtext_normalizer *z;
     vcore_arena *arena;
@@ -319,17 +322,19 @@ typedef struct loading {
 
 static vlm_status load_step(void *user, const vcore_json *v, vcore_str type, const char *where,
                             vlm_error *err) {
-    static const char *const name[] = { "NFC", "NFD", "NFKC", "NFKD", "Lowercase", "Replace", "Prepend",
-                                        "Strip" };
+    static const char *const name[] = { "NFC",       "NFD",     "NFKC",    "NFKD",
+                                        "Lowercase", "Replace", "Prepend", "Strip" };
     loading *l = user;
     struct vtext_normalize_step *step = &l->z->step[l->z->count];
     size_t kind = 0;
-    while (kind < sizeof name / sizeof *name && !vcore_str_eq(type, vcore_str_of(name[kind]))) kind++;
+    while (kind < sizeof name / sizeof *name && !vcore_str_eq(type, vcore_str_of(name[kind])))
+        kind++;
     if (kind == sizeof name / sizeof *name) return vtext_unknown_type(type, where, err);
     if (l->z->count == VTEXT_MAX_STEPS) return vtext_too_many(where, err);
     step->kind = (vtext_normalize_kind)kind;
     if (step->kind == VTEXT_REPLACE) {
-        VTRY(vtext_pattern_parse(&step->pattern, vcore_json_get(v, "pattern"), where, l->arena, err));
+        VTRY(vtext_pattern_parse(&step->pattern, vcore_json_get(v, "pattern"), where, l->arena,
+                                 err));
         VTRY(vtext_get_string(&step->content, v, "content", where, l->arena, err));
     } else if (step->kind == VTEXT_PREPEND) {
         VTRY(vtext_get_string(&step->content, v, "prepend", where, l->arena, err));

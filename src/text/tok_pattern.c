@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /* The patterns that pre-tokenizers, normalizers and decoders look for: literals and
- * the regular expressions of known tokenizers, recognised by their exact text. Each has a hand-written
- * matcher that visits a character a bounded number of times; no other expression is accepted. */
+ * the regular expressions of known tokenizers, recognised by their exact text. Each has a
+ * hand-written matcher that visits a character a bounded number of times; no other expression is
+ * accepted. */
 #include "text/tok.h"
 
-/* ---- what the matchers are made of ----------------------------------------------------------------------- */
+/* ---- what the matchers are made of
+ * ----------------------------------------------------------------------- */
 /* The character at i < n and its class; returns where the next one begins. */
 static inline size_t step(const char *p, size_t n, size_t i, uint32_t *cp, vtext_class *class) {
     uint8_t c = (uint8_t)p[i];
@@ -34,8 +36,8 @@ static size_t run_of(const char *p, size_t n, size_t i, vtext_class wanted) {
     return i;
 }
 
-/* \s*[\r\n]+|\s+(?!\S)|\s+ at white space (the first only if newlines): up to the last line end of the run;
- * else all but the last character if text follows; else all. */
+/* \s*[\r\n]+|\s+(?!\S)|\s+ at white space (the first only if newlines): up to the last line end of
+ * the run; else all but the last character if text follows; else all. */
 static size_t match_space(const char *p, size_t n, size_t at, bool newlines) {
     uint32_t cp;
     vtext_class class;
@@ -75,7 +77,9 @@ static size_t match_numbers(const char *p, size_t n, size_t at, int most) {
     return at;
 }
 
-/* ---- GPT-2 -------------------------------------------------------------------------------------------------- */
+/* ---- GPT-2
+ * --------------------------------------------------------------------------------------------------
+ */
 static size_t match_gpt2(const char *p, size_t n, size_t at) {
     size_t end = match_contraction(p, n, at, false), i = at + (p[at] == ' ');
     uint32_t cp;
@@ -90,7 +94,8 @@ static size_t match_gpt2(const char *p, size_t n, size_t at) {
 
 const vtext_pattern vtext_pattern_gpt2 = { { NULL, 0 }, match_gpt2 };
 
-/* ---- cl100k and its kin: Llama 3, Qwen 2 -------------------------------------------------------------------- */
+/* ---- cl100k and its kin: Llama 3, Qwen 2
+ * -------------------------------------------------------------------- */
 /* marks: combining marks count as letters, as in Qwen 3.5's. */
 static inline vtext_class letter_class(vtext_class class, uint32_t cp, bool marks) {
     return marks && class == VTEXT_OTHER && vtext_is_mark(cp) ? VTEXT_LETTER : class;
@@ -107,21 +112,24 @@ static inline size_t letter_run(const char *p, size_t n, size_t i, bool marks, v
     return i;
 }
 
-/* (?i:'s|..)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,digits}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+ */
+/* (?i:'s|..)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,digits}|
+ * ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+ */
 static inline size_t match_cl100k(const char *p, size_t n, size_t at, int digits, bool marks) {
     size_t end = match_contraction(p, n, at, true);
     if (end) return end;
     uint32_t cp, cp2;
     vtext_class class, class2 = VTEXT_SPACE;
     size_t next = step(p, n, at, &cp, &class), next2 = next;
-    bool mark = marks && class == VTEXT_OTHER && vtext_is_mark(cp); /* may be a prefix and a letter */
+    bool mark =
+        marks && class == VTEXT_OTHER && vtext_is_mark(cp); /* may be a prefix and a letter */
     if (class == VTEXT_LETTER) return letter_run(p, n, next, marks, VTEXT_LETTER);
     if (class == VTEXT_NUMBER) return match_numbers(p, n, at, digits);
     if (next < n) {
         next2 = step(p, n, next, &cp2, &class2);
         class2 = letter_class(class2, cp2, marks);
     }
-    if (class2 == VTEXT_LETTER && !is_newline(cp)) return letter_run(p, n, next2, marks, VTEXT_LETTER);
+    if (class2 == VTEXT_LETTER && !is_newline(cp))
+        return letter_run(p, n, next2, marks, VTEXT_LETTER);
     if (mark) return next;
     if (class == VTEXT_SPACE) {
         if (cp != ' ' || class2 != VTEXT_OTHER) return match_space(p, n, at, true);
@@ -144,7 +152,8 @@ static size_t match_qwen35(const char *p, size_t n, size_t at) {
     return match_cl100k(p, n, at, 1, true);
 }
 
-/* ---- o200k and Mistral's tekken ------------------------------------------------------------------------------- */
+/* ---- o200k and Mistral's tekken
+ * ------------------------------------------------------------------------------- */
 static size_t case_run(const char *p, size_t n, size_t i, int wanted, size_t *last_both) {
     uint32_t cp;
     while (i < n) {
@@ -157,8 +166,8 @@ static size_t case_run(const char *p, size_t n, size_t i, int wanted, size_t *la
     return i;
 }
 
-/* UPPER*LOWER+ at i, end or 0: when no LOWER follows the run of UPPER, its last character that is both is
- * given back. */
+/* UPPER*LOWER+ at i, end or 0: when no LOWER follows the run of UPPER, its last character that is
+ * both is given back. */
 static size_t match_camel(const char *p, size_t n, size_t i) {
     size_t both = 0, ignored, upper = case_run(p, n, i, VTEXT_UPPER, &both);
     size_t end = case_run(p, n, upper, VTEXT_LOWER, &ignored);
@@ -173,7 +182,8 @@ static size_t match_capital(const char *p, size_t n, size_t i) {
 
 /* X?CAMEL'?|X?CAPITAL'?|\p{N}{1,digits}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+
  * with X = [^\r\n\p{L}\p{N}] and ' a contraction, if they belong to it. */
-static inline size_t match_o200k_kin(const char *p, size_t n, size_t at, int digits, bool contractions) {
+static inline size_t match_o200k_kin(const char *p, size_t n, size_t at, int digits,
+                                     bool contractions) {
     uint32_t cp;
     vtext_class class;
     size_t next = step(p, n, at, &cp, &class), end = 0;
@@ -206,7 +216,8 @@ static size_t match_tekken(const char *p, size_t n, size_t at) {
     return match_o200k_kin(p, n, at, 1, false);
 }
 
-/* ---- single classes ------------------------------------------------------------------------------------------- */
+/* ---- single classes
+ * ------------------------------------------------------------------------------------------- */
 static size_t match_spaces(const char *p, size_t n, size_t at) {
     size_t end = run_of(p, n, at, VTEXT_SPACE);
     return end > at ? end : 0;
@@ -224,7 +235,9 @@ static size_t match_number3(const char *p, size_t n, size_t at) {
     return end > at ? end : 0;
 }
 
-/* ---- recognising ------------------------------------------------------------------------------------------------ */
+/* ---- recognising
+ * ------------------------------------------------------------------------------------------------
+ */
 #define GPT2_TAIL " ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+"
 #define SPACE_TAIL "|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
 #define SUFFIXES "'s|'t|'re|'ve|'m|'ll|'d"
@@ -242,20 +255,22 @@ static const struct {
       match_qwen2 },
     { "(?i:" SUFFIXES ")|" PREFIX "\\p{L}+|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*" SPACE_TAIL,
       match_llama3 },
-    { "(?i:" SUFFIXES ")|" PREFIX "[\\p{L}\\p{M}]+|\\p{N}| ?[^\\s\\p{L}\\p{M}\\p{N}]+[\\r\\n]*" SPACE_TAIL,
+    { "(?i:" SUFFIXES ")|" PREFIX
+      "[\\p{L}\\p{M}]+|\\p{N}| ?[^\\s\\p{L}\\p{M}\\p{N}]+[\\r\\n]*" SPACE_TAIL,
       match_qwen35 },
     { PREFIX UPPERS "*" LOWERS "+(?i:" SUFFIXES ")?|" PREFIX UPPERS "+" LOWERS "*(?i:" SUFFIXES ")?"
-      "|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*" SPACE_TAIL,
+                    "|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*" SPACE_TAIL,
       match_o200k },
     { PREFIX UPPERS "*" LOWERS "+|" PREFIX UPPERS "+" LOWERS "*"
-      "|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*" SPACE_TAIL,
+                    "|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*" SPACE_TAIL,
       match_tekken },
     { "\\s+", match_spaces },
     { "\\p{N}", match_number },
     { "\\p{N}{1,3}", match_number3 },
 };
 
-/* A regular expression that is only a literal, punctuation perhaps escaped: the text it stands for. */
+/* A regular expression that is only a literal, punctuation perhaps escaped: the text it stands for.
+ */
 static bool unescape_literal(vcore_str regex, char *out, size_t *n) {
     for (size_t i = 0; i < regex.n; i++) {
         char c = regex.p[i];
@@ -276,7 +291,8 @@ vlm_status vtext_pattern_parse(vtext_pattern *out, const vcore_json *v, const ch
     vcore_str text;
     bool regex = vcore_json_string(vcore_json_get(v, "Regex"), &text);
     if (!regex && !vcore_json_string(vcore_json_get(v, "String"), &text))
-        return vcore_fail(err, VLM_ERR_FORMAT, "%s.pattern: must be {\"String\": ..} or {\"Regex\": ..}", where);
+        return vcore_fail(err, VLM_ERR_FORMAT,
+                          "%s.pattern: must be {\"String\": ..} or {\"Regex\": ..}", where);
     if (!text.n) return vcore_fail(err, VLM_ERR_UNSUPPORTED, "%s.pattern: is empty", where);
     char *literal = vcore_arena_strndup(arena, text.p, text.n);
     if (!literal) return vcore_no_memory(err, "pattern");
@@ -289,14 +305,16 @@ vlm_status vtext_pattern_parse(vtext_pattern *out, const vcore_json *v, const ch
     }
     out->literal.n = 0;
     if (unescape_literal(text, literal, &out->literal.n)) return VLM_OK;
-    return vcore_fail(err, VLM_ERR_UNSUPPORTED, "%s.pattern: no matcher for the regular expression %.*s",
-                      where, (int)(text.n < 300 ? text.n : 300), text.p);
+    return vcore_fail(err, VLM_ERR_UNSUPPORTED,
+                      "%s.pattern: no matcher for the regular expression %.*s", where,
+                      (int)(text.n < 300 ? text.n : 300), text.p);
 }
 
 bool vtext_pattern_next(const vtext_pattern *pattern, const char *p, size_t n, size_t from,
                         size_t *begin, size_t *end) {
     if (!pattern->match) {
-        const char *at = from < n ? memmem(p + from, n - from, pattern->literal.p, pattern->literal.n) : NULL;
+        const char *at =
+            from < n ? memmem(p + from, n - from, pattern->literal.p, pattern->literal.n) : NULL;
         if (!at) return false;
         *begin = (size_t)(at - p);
         *end = *begin + pattern->literal.n;

@@ -2,7 +2,8 @@
 /* Post-processors: the special tokens around a text, and ByteLevel's trimmed offsets. */
 #include "text/tok.h"
 
-/* ---- loading --------------------------------------------------------------------------------------------- */
+/* ---- loading
+ * --------------------------------------------------------------------------------------------- */
 typedef struct ids {
     uint32_t id[64];
     size_t n;
@@ -10,7 +11,8 @@ typedef struct ids {
 
 static vlm_status add_id(ids *list, int64_t id, const char *where, vlm_error *err) {
     if (id < 0 || id > VTEXT_MAX_ID)
-        return vcore_fail(err, VLM_ERR_FORMAT, "%s.special_tokens: an id must be in [0, %d]", where, VTEXT_MAX_ID);
+        return vcore_fail(err, VLM_ERR_FORMAT, "%s.special_tokens: an id must be in [0, %d]", where,
+                          VTEXT_MAX_ID);
     if (list->n == sizeof list->id / sizeof *list->id)
         return vcore_fail(err, VLM_ERR_LIMIT, "%s.single: more than %zu special tokens", where,
                           sizeof list->id / sizeof *list->id);
@@ -18,8 +20,8 @@ static vlm_status add_id(ids *list, int64_t id, const char *where, vlm_error *er
     return VLM_OK;
 }
 
-static vlm_status add_special(ids *list, const vcore_json *template, vcore_str name, const char *where,
-                              vlm_error *err) {
+static vlm_status add_special(ids *list, const vcore_json *template, vcore_str name,
+                              const char *where, vlm_error *err) {
     vcore_json_iter it = { 0 };
     const vcore_json *specials = vcore_json_get(template, "special_tokens"), *found = NULL;
     while (vcore_json_next(specials, &it))
@@ -43,13 +45,15 @@ static uint32_t *copy_ids(vcore_arena *arena, const ids *list) {
 
 static vlm_status set_template(struct vtext_post_step *step, vcore_arena *arena, const ids list[2],
                                vlm_error *err) {
-    *step = (struct vtext_post_step) { .before = copy_ids(arena, &list[0]), .n_before = list[0].n,
-                                       .after = copy_ids(arena, &list[1]), .n_after = list[1].n };
+    *step = (struct vtext_post_step) { .before = copy_ids(arena, &list[0]),
+                                       .n_before = list[0].n,
+                                       .after = copy_ids(arena, &list[1]),
+                                       .n_after = list[1].n };
     return step->before && step->after ? VLM_OK : vcore_no_memory(err, "post_processor");
 }
 
-static vlm_status load_template(struct vtext_post_step *step, const vcore_json *v, const char *where,
-                                vcore_arena *arena, vlm_error *err) {
+static vlm_status load_template(struct vtext_post_step *step, const vcore_json *v,
+                                const char *where, vcore_arena *arena, vlm_error *err) {
     const vcore_json *single = vcore_json_get(v, "single");
     ids list[2] = { { { 0 }, 0 }, { { 0 }, 0 } };
     int texts = 0;
@@ -62,11 +66,13 @@ static vlm_status load_template(struct vtext_post_step *step, const vcore_json *
         } else if (vcore_json_string(vcore_json_path(piece, "SpecialToken.id"), &name)) {
             VTRY(add_special(&list[texts > 0], v, name, where, err));
         } else {
-            return vcore_fail(err, VLM_ERR_FORMAT, "%s.single: must be an array of Sequence and SpecialToken", where);
+            return vcore_fail(err, VLM_ERR_FORMAT,
+                              "%s.single: must be an array of Sequence and SpecialToken", where);
         }
     }
     if (texts != 1)
-        return vcore_fail(err, VLM_ERR_UNSUPPORTED, "%s.single: must have the sequence A once", where);
+        return vcore_fail(err, VLM_ERR_UNSUPPORTED, "%s.single: must have the sequence A once",
+                          where);
     return set_template(step, arena, list, err);
 }
 
@@ -92,31 +98,9 @@ vlm_status vtext_post_load(vlm_tokenizer *t, const vcore_json *v, vlm_error *err
     return vtext_each_step(v, "processors", "post_processor", t->name, load_step, t, err);
 }
 
-static vlm_status config_token(vlm_tokenizer *t, ids *list, const vcore_json *config, const char *flag,
-                               const char *token_name, const char *config_name, vlm_error *err) {
-    const vcore_json *v = vcore_json_get(config, flag);
-    bool wanted = false;
-    vcore_str token;
-    uint32_t id;
-    if (vcore_json_kind_of(v) != VCORE_JSON_NULL && !vcore_json_bool(v, &wanted))
-        return vcore_fail(err, VLM_ERR_CONFIG, "%s: %s: must be true or false, is %s", config_name, flag,
-                          vcore_json_kind_name(v));
-    if (!wanted || !vtext_named_token(t, token_name, &token) || !vtext_token_to_id(t, token, &id))
-        return VLM_OK;
-    return add_id(list, id, config_name, err);
-}
-
-vlm_status vtext_post_from_config(vlm_tokenizer *t, const vcore_json *config, const char *config_name,
-                                  vlm_error *err) {
-    ids list[2] = { { { 0 }, 0 }, { { 0 }, 0 } };
-    if (!vcore_json_get(config, "add_bos_token") && !vcore_json_get(config, "add_eos_token")) return VLM_OK;
-    VTRY(config_token(t, &list[0], config, "add_bos_token", "bos_token", config_name, err));
-    VTRY(config_token(t, &list[1], config, "add_eos_token", "eos_token", config_name, err));
-    t->post.count = 1;
-    return set_template(&t->post.step[0], t->arena, list, err);
-}
-
-/* ---- applying ------------------------------------------------------------------------------------------------ */
+/* ---- applying
+ * ------------------------------------------------------------------------------------------------
+ */
 static bool insert(vtext_ids *out, size_t at, const uint32_t *id, size_t n, bool offsets) {
     size_t tail = out->n - at;
     for (size_t i = 0; i < n; i++)
@@ -132,7 +116,8 @@ static bool insert(vtext_ids *out, size_t at, const uint32_t *id, size_t n, bool
     return true;
 }
 
-/* Number of white space characters at the front (or back) of a token, of the byte-level alphabet or plain. */
+/* Number of white space characters at the front (or back) of a token, of the byte-level alphabet or
+ * plain. */
 static size_t count_spaces(vcore_str s, bool back) {
     for (size_t found = 0;; found++) {
         uint32_t cp = 0;
@@ -145,9 +130,10 @@ static size_t count_spaces(vcore_str s, bool back) {
     }
 }
 
-/* Takes a token's white space out of its place, a character of the text for each: a space of our own in front
- * counts as the character it stands before. */
-static void trim_offsets(const vlm_tokenizer *t, bool prefix_space, const char *text, vtext_ids *out) {
+/* Takes a token's white space out of its place, a character of the text for each: a space of our
+ * own in front counts as the character it stands before. */
+static void trim_offsets(const vlm_tokenizer *t, bool prefix_space, const char *text,
+                         vtext_ids *out) {
     for (size_t i = 0; i < out->n; i++) {
         uint32_t begin = out->begin[i], end = out->end[i], id = out->id[i], cp;
         vcore_str token = vtext_vocab_text(&t->bpe.vocab, id);
@@ -157,8 +143,8 @@ static void trim_offsets(const vlm_tokenizer *t, bool prefix_space, const char *
         if (front == 1 && prefix_space && (i == 0 || begin == 0)) front = 0; /* our own */
         for (; front && begin < end; front--)
             begin += (uint32_t)vcore_utf8_decode(text + begin, end - begin, &cp);
-        for (; back && end > begin; back--)
-            do end--;
+        for (; back && end > begin; back--) do
+                end--;
             while (end > begin && ((uint8_t)text[end] & 0xC0) == 0x80);
         out->begin[i] = begin;
         out->end[i] = end;

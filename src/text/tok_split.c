@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* Pre-tokenizers: a piece of normalised text is cut into words, through a sequence of steps that each cut
- * (and sometimes rewrite) what the one before gave. Words flow through one at a time; no list is kept. */
+/* Pre-tokenizers: a piece of normalised text is cut into words, through a sequence of steps that
+ * each cut (and sometimes rewrite) what the one before gave. Words flow through one at a time; no
+ * list is kept. */
 #include "text/tok.h"
 
 typedef struct run {
@@ -17,8 +18,9 @@ static bool emit(const run *r, int at, vtext_piece piece, size_t begin, size_t e
     return begin >= end || split_from(r, at + 1, vtext_part(piece, begin, end));
 }
 
-/* ---- cutting by matches: the five behaviours ---------------------------------------------------------------
- * Matches and the gaps between them arrive in order. One range may be pending, to grow with the next. */
+/* ---- cutting by matches: the five behaviours
+ * --------------------------------------------------------------- Matches and the gaps between them
+ * arrive in order. One range may be pending, to grow with the next. */
 typedef struct cutter {
     const run *r;
     int at;
@@ -38,19 +40,11 @@ static bool cut(cutter *c, size_t begin, size_t end, bool match) {
     bool grows = false, was_match = c->last_match;
     if (begin == end) return true;
     switch (c->behavior) {
-    case VTEXT_REMOVED:
-        return match || emit(c->r, c->at, c->piece, begin, end);
-    case VTEXT_ISOLATED:
-        return emit(c->r, c->at, c->piece, begin, end);
-    case VTEXT_CONTIGUOUS:
-        grows = match == was_match;
-        break;
-    case VTEXT_MERGED_WITH_PREVIOUS:
-        grows = match && !was_match;
-        break;
-    case VTEXT_MERGED_WITH_NEXT:
-        grows = !match && was_match;
-        break;
+    case VTEXT_REMOVED: return match || emit(c->r, c->at, c->piece, begin, end);
+    case VTEXT_ISOLATED: return emit(c->r, c->at, c->piece, begin, end);
+    case VTEXT_CONTIGUOUS: grows = match == was_match; break;
+    case VTEXT_MERGED_WITH_PREVIOUS: grows = match && !was_match; break;
+    case VTEXT_MERGED_WITH_NEXT: grows = !match && was_match; break;
     }
     c->last_match = match;
     if (grows && c->pending) {
@@ -73,7 +67,9 @@ static bool split_by(const run *r, int at, vtext_piece piece, const vtext_patter
     return cut(&c, from, piece.n, invert) && flush(&c);
 }
 
-/* ---- the steps ------------------------------------------------------------------------------------------------ */
+/* ---- the steps
+ * ------------------------------------------------------------------------------------------------
+ */
 /* Runs of digits, or each digit by itself; the rest between them. */
 static bool split_digits(const run *r, int at, vtext_piece piece, bool individual) {
     cutter c = { r, at, piece, individual ? VTEXT_ISOLATED : VTEXT_CONTIGUOUS, false, false, 0, 0 };
@@ -116,7 +112,8 @@ static bool split_metaspace(const run *r, int at, vtext_piece piece) {
     }
     if (t->failed) return false;
     vtext_pattern mark = { step->replacement, NULL };
-    if (step->splits) return split_by(r, at, vtext_text_piece(t), &mark, VTEXT_MERGED_WITH_NEXT, false);
+    if (step->splits)
+        return split_by(r, at, vtext_text_piece(t), &mark, VTEXT_MERGED_WITH_NEXT, false);
     return emit(r, at, vtext_text_piece(t), 0, t->n);
 }
 
@@ -139,14 +136,10 @@ static bool split_from(const run *r, int at, vtext_piece piece) {
     if (at == r->s->count) return r->fn(r->user, piece);
     const struct vtext_split_step *step = &r->s->step[at];
     switch (step->kind) {
-    case VTEXT_SPLIT:
-        return split_by(r, at, piece, &step->pattern, step->behavior, step->invert);
-    case VTEXT_DIGITS:
-        return split_digits(r, at, piece, step->splits);
-    case VTEXT_METASPACE:
-        return split_metaspace(r, at, piece);
-    default:
-        return split_byte_level(r, at, piece);
+    case VTEXT_SPLIT: return split_by(r, at, piece, &step->pattern, step->behavior, step->invert);
+    case VTEXT_DIGITS: return split_digits(r, at, piece, step->splits);
+    case VTEXT_METASPACE: return split_metaspace(r, at, piece);
+    default: return split_byte_level(r, at, piece);
     }
 }
 
@@ -156,27 +149,30 @@ bool vtext_split(const vtext_splitter *s, vtext_piece piece, vtext_text *buffer,
     return !piece.n || split_from(&r, 0, piece);
 }
 
-/* ---- loading ------------------------------------------------------------------------------------------------------ */
+/* ---- loading
+ * ------------------------------------------------------------------------------------------------------
+ */
 typedef struct loading {
     vtext_splitter *s;
     vcore_arena *arena;
 } loading;
 
 /* Index of a member's text among names; VTEXT_NONE with an error when it is none of them. */
-static vlm_status get_name(unsigned *out, const vcore_json *v, const char *key, const char *const *names,
-                           unsigned count, const char *where, vlm_error *err) {
+static vlm_status get_name(unsigned *out, const vcore_json *v, const char *key,
+                           const char *const *names, unsigned count, const char *where,
+                           vlm_error *err) {
     vcore_str s;
     if (vcore_json_string(vcore_json_get(v, key), &s))
         for (*out = 0; *out < count; ++*out)
             if (vcore_str_eq(s, vcore_str_of(names[*out]))) return VLM_OK;
-    return vcore_fail(err, VLM_ERR_FORMAT, "%s.%s: must be \"%s\", \"%s\" .. or \"%s\"", where, key, names[0],
-                      names[1], names[count - 1]);
+    return vcore_fail(err, VLM_ERR_FORMAT, "%s.%s: must be \"%s\", \"%s\" .. or \"%s\"", where, key,
+                      names[0], names[1], names[count - 1]);
 }
 
 static vlm_status load_split(struct vtext_split_step *step, const vcore_json *v, const char *where,
                              vcore_arena *arena, vlm_error *err) {
-    static const char *const behaviors[] = { "Removed", "Isolated", "MergedWithPrevious", "MergedWithNext",
-                                             "Contiguous" };
+    static const char *const behaviors[] = { "Removed", "Isolated", "MergedWithPrevious",
+                                             "MergedWithNext", "Contiguous" };
     unsigned behavior;
     VTRY(vtext_pattern_parse(&step->pattern, vcore_json_get(v, "pattern"), where, arena, err));
     VTRY(get_name(&behavior, v, "behavior", behaviors, 5, where, err));
@@ -184,8 +180,8 @@ static vlm_status load_split(struct vtext_split_step *step, const vcore_json *v,
     return vtext_get_bool(&step->invert, v, "invert", false, where, err);
 }
 
-static vlm_status load_metaspace(struct vtext_split_step *step, const vcore_json *v, const char *where,
-                                 vcore_arena *arena, vlm_error *err) {
+static vlm_status load_metaspace(struct vtext_split_step *step, const vcore_json *v,
+                                 const char *where, vcore_arena *arena, vlm_error *err) {
     static const char *const schemes[] = { "always", "first", "never" };
     unsigned scheme = VTEXT_PREPEND_ALWAYS;
     bool prefix;
@@ -198,7 +194,8 @@ static vlm_status load_metaspace(struct vtext_split_step *step, const vcore_json
         VTRY(get_name(&scheme, v, "prepend_scheme", schemes, 3, where, err));
     VTRY(vtext_get_bool(&prefix, v, "add_prefix_space", true, where, err));
     if (!prefix && vcore_json_get(v, "prepend_scheme") && scheme != VTEXT_PREPEND_NEVER)
-        return vcore_fail(err, VLM_ERR_FORMAT, "%s.add_prefix_space: contradicts prepend_scheme", where);
+        return vcore_fail(err, VLM_ERR_FORMAT, "%s.add_prefix_space: contradicts prepend_scheme",
+                          where);
     step->prepend = prefix ? (vtext_prepend)scheme : VTEXT_PREPEND_NEVER;
     return vtext_get_bool(&step->splits, v, "split", true, where, err);
 }
@@ -210,7 +207,8 @@ static vlm_status load_step(void *user, const vcore_json *v, vcore_str type, con
     struct vtext_split_step *step = &s->step[s->count];
     if (s->count == VTEXT_MAX_STEPS) return vtext_too_many(where, err);
     if (s->byte_level)
-        return vcore_fail(err, VLM_ERR_UNSUPPORTED, "%s: nothing is supported behind ByteLevel", where);
+        return vcore_fail(err, VLM_ERR_UNSUPPORTED, "%s: nothing is supported behind ByteLevel",
+                          where);
     if (vcore_str_eq(type, vcore_str_of("Split"))) {
         step->kind = VTEXT_SPLIT;
         VTRY(load_split(step, v, where, l->arena, err));

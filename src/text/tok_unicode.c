@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: MIT */
-/* What the tokenizer asks of Unicode: classes for patterns, combining classes and decompositions for normal
- * forms. The tables are utf8proc's. */
+/* What the tokenizer asks of Unicode: classes for patterns, combining classes and decompositions
+ * for normal forms. The tables are utf8proc's. */
 #include "text/tok.h"
 
 #include <utf8proc.h>
 
-/* ---- classes ------------------------------------------------------------------------------------------- */
+/* ---- classes
+ * ------------------------------------------------------------------------------------------- */
 bool vtext_is_space(uint32_t cp) {
     if (cp < 0x80) return cp == ' ' || (cp >= 9 && cp <= 13);
-    return cp == 0x85 || cp == 0xA0 || cp == 0x1680 || (cp >= 0x2000 && cp <= 0x200A) || cp == 0x2028
-           || cp == 0x2029 || cp == 0x202F || cp == 0x205F || cp == 0x3000;
+    return cp == 0x85 || cp == 0xA0 || cp == 0x1680 || (cp >= 0x2000 && cp <= 0x200A)
+           || cp == 0x2028 || cp == 0x2029 || cp == 0x202F || cp == 0x205F || cp == 0x3000;
 }
 
 vtext_class vtext_class_of(uint32_t cp) {
@@ -23,14 +24,11 @@ vtext_class vtext_class_of(uint32_t cp) {
     case UTF8PROC_CATEGORY_LL:
     case UTF8PROC_CATEGORY_LT:
     case UTF8PROC_CATEGORY_LM:
-    case UTF8PROC_CATEGORY_LO:
-        return VTEXT_LETTER;
+    case UTF8PROC_CATEGORY_LO: return VTEXT_LETTER;
     case UTF8PROC_CATEGORY_ND:
     case UTF8PROC_CATEGORY_NL:
-    case UTF8PROC_CATEGORY_NO:
-        return VTEXT_NUMBER;
-    default:
-        return vtext_is_space(cp) ? VTEXT_SPACE : VTEXT_OTHER;
+    case UTF8PROC_CATEGORY_NO: return VTEXT_NUMBER;
+    default: return vtext_is_space(cp) ? VTEXT_SPACE : VTEXT_OTHER;
     }
 }
 
@@ -44,69 +42,72 @@ bool vtext_is_word(uint32_t cp) {
     switch (utf8proc_category((utf8proc_int32_t)cp)) {
     case UTF8PROC_CATEGORY_ND:
     case UTF8PROC_CATEGORY_NL:
-    case UTF8PROC_CATEGORY_PC:
-        return true;
+    case UTF8PROC_CATEGORY_PC: return true;
     case UTF8PROC_CATEGORY_SO: /* circled and squared letters are alphabetic */
         return (cp >= 0x24B6 && cp <= 0x24E9) || (cp >= 0x1F130 && cp <= 0x1F149)
                || (cp >= 0x1F150 && cp <= 0x1F169) || (cp >= 0x1F170 && cp <= 0x1F189);
     default:
-        return vtext_class_of(cp) == VTEXT_LETTER || vtext_is_mark(cp) || cp == 0x200C || cp == 0x200D;
+        return vtext_class_of(cp) == VTEXT_LETTER || vtext_is_mark(cp) || cp == 0x200C
+               || cp == 0x200D;
     }
 }
 
 int vtext_letter_case(uint32_t cp) {
-    if (cp < 0x80) return cp >= 'a' && cp <= 'z' ? VTEXT_LOWER : cp >= 'A' && cp <= 'Z' ? VTEXT_UPPER : 0;
+    if (cp < 0x80)
+        return cp >= 'a' && cp <= 'z' ? VTEXT_LOWER : cp >= 'A' && cp <= 'Z' ? VTEXT_UPPER : 0;
     switch (utf8proc_category((utf8proc_int32_t)cp)) {
     case UTF8PROC_CATEGORY_LU:
-    case UTF8PROC_CATEGORY_LT:
-        return VTEXT_UPPER;
-    case UTF8PROC_CATEGORY_LL:
-        return VTEXT_LOWER;
+    case UTF8PROC_CATEGORY_LT: return VTEXT_UPPER;
+    case UTF8PROC_CATEGORY_LL: return VTEXT_LOWER;
     case UTF8PROC_CATEGORY_LM:
     case UTF8PROC_CATEGORY_LO:
     case UTF8PROC_CATEGORY_MN:
     case UTF8PROC_CATEGORY_MC:
-    case UTF8PROC_CATEGORY_ME:
-        return VTEXT_UPPER | VTEXT_LOWER;
-    default:
-        return 0;
+    case UTF8PROC_CATEGORY_ME: return VTEXT_UPPER | VTEXT_LOWER;
+    default: return 0;
     }
 }
 
-/* ---- normal forms --------------------------------------------------------------------------------------- */
-/* Combining marks and decompositions that came with Unicode 10 and later. The reference's normaliser has
- * the tables of Unicode 9, to which these are plain characters, and its ids are the ones models know. */
+/* ---- normal forms
+ * --------------------------------------------------------------------------------------- */
+/* Combining marks and decompositions that came with Unicode 10 and later. The reference's
+ * normaliser has the tables of Unicode 9, to which these are plain characters, and its ids are the
+ * ones models know. */
 static const uint32_t newer[][2] = {
-    { 0x7FD, 0x7FD }, { 0x898, 0x89F }, { 0x8CA, 0x8D3 }, { 0x9FE, 0x9FE }, { 0xC3C, 0xC3C },
-    { 0xD3B, 0xD3C }, { 0xEBA, 0xEBA }, { 0x1715, 0x1715 }, { 0x1ABF, 0x1ACE }, { 0x1DF6, 0x1DFA },
-    { 0x32FF, 0x32FF }, { 0xA7F2, 0xA7F4 }, { 0xA82C, 0xA82C }, { 0xAB69, 0xAB69 },
-    { 0x10781, 0x10785 }, { 0x10787, 0x107B0 }, { 0x107B2, 0x107BA }, { 0x10D24, 0x10D27 },
-    { 0x10EAB, 0x10EAC }, { 0x10EFD, 0x10EFF }, { 0x10F46, 0x10F50 }, { 0x10F82, 0x10F85 },
-    { 0x11070, 0x11070 }, { 0x1133B, 0x1133B }, { 0x1145E, 0x1145E }, { 0x11839, 0x1183A },
-    { 0x11938, 0x11938 }, { 0x1193D, 0x1193E }, { 0x11943, 0x11943 }, { 0x119E0, 0x119E0 },
-    { 0x11A34, 0x11A34 }, { 0x11A47, 0x11A47 }, { 0x11A99, 0x11A99 }, { 0x11D42, 0x11D42 },
-    { 0x11D44, 0x11D45 }, { 0x11D97, 0x11D97 }, { 0x11F41, 0x11F42 }, { 0x16FF0, 0x16FF1 },
-    { 0x1E030, 0x1E06D }, { 0x1E08F, 0x1E08F }, { 0x1E130, 0x1E136 }, { 0x1E2AE, 0x1E2AE },
-    { 0x1E2EC, 0x1E2EF }, { 0x1E4EC, 0x1E4EF }, { 0x1F16C, 0x1F16C }, { 0x1FBF0, 0x1FBF9 },
+    { 0x7FD, 0x7FD },     { 0x898, 0x89F },     { 0x8CA, 0x8D3 },     { 0x9FE, 0x9FE },
+    { 0xC3C, 0xC3C },     { 0xD3B, 0xD3C },     { 0xEBA, 0xEBA },     { 0x1715, 0x1715 },
+    { 0x1ABF, 0x1ACE },   { 0x1DF6, 0x1DFA },   { 0x32FF, 0x32FF },   { 0xA7F2, 0xA7F4 },
+    { 0xA82C, 0xA82C },   { 0xAB69, 0xAB69 },   { 0x10781, 0x10785 }, { 0x10787, 0x107B0 },
+    { 0x107B2, 0x107BA }, { 0x10D24, 0x10D27 }, { 0x10EAB, 0x10EAC }, { 0x10EFD, 0x10EFF },
+    { 0x10F46, 0x10F50 }, { 0x10F82, 0x10F85 }, { 0x11070, 0x11070 }, { 0x1133B, 0x1133B },
+    { 0x1145E, 0x1145E }, { 0x11839, 0x1183A }, { 0x11938, 0x11938 }, { 0x1193D, 0x1193E },
+    { 0x11943, 0x11943 }, { 0x119E0, 0x119E0 }, { 0x11A34, 0x11A34 }, { 0x11A47, 0x11A47 },
+    { 0x11A99, 0x11A99 }, { 0x11D42, 0x11D42 }, { 0x11D44, 0x11D45 }, { 0x11D97, 0x11D97 },
+    { 0x11F41, 0x11F42 }, { 0x16FF0, 0x16FF1 }, { 0x1E030, 0x1E06D }, { 0x1E08F, 0x1E08F },
+    { 0x1E130, 0x1E136 }, { 0x1E2AE, 0x1E2AE }, { 0x1E2EC, 0x1E2EF }, { 0x1E4EC, 0x1E4EF },
+    { 0x1F16C, 0x1F16C }, { 0x1FBF0, 0x1FBF9 },
 };
 
 static bool is_newer(uint32_t cp) {
     size_t low = 0, high = sizeof newer / sizeof *newer;
     while (low < high) {
         size_t middle = (low + high) / 2;
-        if (newer[middle][1] < cp) low = middle + 1;
-        else high = middle;
+        if (newer[middle][1] < cp)
+            low = middle + 1;
+        else
+            high = middle;
     }
     return low < sizeof newer / sizeof *newer && newer[low][0] <= cp;
 }
 
 uint8_t vtext_combining_class(uint32_t cp) {
-    uint8_t class = cp < 0x300 ? 0 : (uint8_t)utf8proc_get_property((utf8proc_int32_t)cp)->combining_class;
+    uint8_t class =
+        cp < 0x300 ? 0 : (uint8_t)utf8proc_get_property((utf8proc_int32_t)cp)->combining_class;
     return class && is_newer(cp) ? 0 : class;
 }
 
-/* No normalisation reaches across the place before a boundary. Marks never are, nor vowels and finals of
- * Hangul, nor the halfwidth sound marks, whose compatibility form is a mark. */
+/* No normalisation reaches across the place before a boundary. Marks never are, nor vowels and
+ * finals of Hangul, nor the halfwidth sound marks, whose compatibility form is a mark. */
 bool vtext_is_boundary(uint32_t cp) {
     if (cp < 0x300) return true;
     if (cp >= 0x1100 && cp <= 0x11FF) return cp < 0x1160;

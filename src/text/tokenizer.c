@@ -5,7 +5,8 @@
 vlm_status vlm_tokenizer_load(vlm_tokenizer **out, const char *dir, const vlm_limits *limits,
                               vlm_error *err) {
     if (out) *out = NULL;
-    if (!out || !dir) return vcore_fail(err, VLM_ERR_ARGUMENT, "vlm_tokenizer_load: out and dir are required");
+    if (!out || !dir)
+        return vcore_fail(err, VLM_ERR_ARGUMENT, "vlm_tokenizer_load: out and dir are required");
     return vtext_tokenizer_load(out, dir, limits, err);
 }
 
@@ -17,14 +18,18 @@ vlm_status vlm_tokenizer_encode(vlm_tokens *out, const vlm_tokenizer *tokenizer,
                                 size_t bytes, unsigned flags, vlm_error *err) {
     if (out) *out = (vlm_tokens) { 0 };
     if (!out || !tokenizer || (!text && bytes))
-        return vcore_fail(err, VLM_ERR_ARGUMENT, "vlm_tokenizer_encode: out, tokenizer and text are required");
+        return vcore_fail(err, VLM_ERR_ARGUMENT,
+                          "vlm_tokenizer_encode: out, tokenizer and text are required");
     if (flags & ~(unsigned)(VLM_ENCODE_ADD_SPECIAL | VLM_ENCODE_PLAIN))
         return vcore_fail(err, VLM_ERR_ARGUMENT, "vlm_tokenizer_encode: unknown flags 0x%x", flags);
     vtext_ids ids = { 0 };
     vtext_span span = { text, bytes, (flags & VLM_ENCODE_PLAIN) != 0 };
-    vlm_status status = vtext_encode(tokenizer, &span, 1, flags & VLM_ENCODE_ADD_SPECIAL, true, &ids, err);
-    if (status < 0) vtext_ids_free(&ids);
-    else *out = (vlm_tokens) { ids.id, ids.begin, ids.end, ids.n };
+    vlm_status status =
+        vtext_encode(tokenizer, &span, 1, flags & VLM_ENCODE_ADD_SPECIAL, true, &ids, err);
+    if (status < 0)
+        vtext_ids_free(&ids);
+    else
+        *out = (vlm_tokens) { ids.id, ids.begin, ids.end, ids.n };
     return status;
 }
 
@@ -40,7 +45,8 @@ vlm_status vlm_tokenizer_decode(char **out, const vlm_tokenizer *tokenizer, cons
                                 size_t count, int skip_special, vlm_error *err) {
     if (out) *out = NULL;
     if (!out || !tokenizer || (!ids && count))
-        return vcore_fail(err, VLM_ERR_ARGUMENT, "vlm_tokenizer_decode: out, tokenizer and ids are required");
+        return vcore_fail(err, VLM_ERR_ARGUMENT,
+                          "vlm_tokenizer_decode: out, tokenizer and ids are required");
     vcore_buf text = { 0 };
     vlm_status status = vtext_decode(tokenizer, ids, count, skip_special != 0, &text, err);
     if (status < 0) {
@@ -56,7 +62,8 @@ const char *vlm_tokenizer_token(const vlm_tokenizer *tokenizer, uint32_t id) {
     return tokenizer && vtext_id_to_token(tokenizer, id, &text) ? text.p : NULL;
 }
 
-/* ---- look-ups ---------------------------------------------------------------------------------------------- */
+/* ---- look-ups
+ * ---------------------------------------------------------------------------------------------- */
 static const vtext_added *added(const vlm_tokenizer *t, uint32_t id) {
     uint32_t i = id < t->vocab_size ? t->added_by_id[id] : 0;
     return i ? &t->added.token[i - 1] : NULL;
