@@ -157,8 +157,7 @@ static void as_hugging_face(void **state) {
     vcore_json_free(lines);
 }
 
-/* ---- whose text it is
- * ---------------------------------------------------------------------------------- */
+/* ---- whose text it is ----------------------------------------------------------------------- */
 static uint32_t id_of(const vlm_tokenizer *t, const char *token) {
     uint32_t id;
     assert_true(vtext_token_to_id(t, vcore_str_of(token), &id));
@@ -268,8 +267,7 @@ static void invalid_utf8_is_replaced(void **state) {
     vtext_tokenizer_free(t);
 }
 
-/* ---- companions of tokenizer.json
- * --------------------------------------------------------------------------- */
+/* ---- companions of tokenizer.json ----------------------------------------------------------- */
 static void configs_add_and_name_tokens(void **state) {
     (void)state;
     vlm_tokenizer *t =
@@ -330,8 +328,7 @@ static void directories(void **state) {
     assert_int_equal(system(command), 0);
 }
 
-/* ---- what is refused
- * ------------------------------------------------------------------------------------------ */
+/* ---- what is refused ------------------------------------------------------------------------ */
 static vlm_tokenizer *parse(const char *json) {
     vlm_tokenizer *t;
     err = (vlm_error)VLM_ERROR_INIT;
@@ -497,8 +494,7 @@ static void a_needed_unknown_token_must_exist(void **state) {
     vtext_tokenizer_free(t);
 }
 
-/* ---- long text: each of these would take minutes if some step were quadratic
- * ----------------------------------- */
+/* ---- long text: each of these would take minutes if some step were quadratic ---------------- */
 static void long_runs(void **state) {
     (void)state;
     static const struct {
@@ -574,9 +570,7 @@ static void powers_of_two(void **state) {
     vtext_tokenizer_free(t);
 }
 
-/* ---- streams
- * ------------------------------------------------------------------------------------------------------
- */
+/* ---- streams -------------------------------------------------------------------------------- */
 static void streams_hold_back_characters(void **state) {
     (void)state;
     vlm_tokenizer *t = load_file("llama2", NULL);

@@ -17,17 +17,23 @@ extern "C" {
 /** Tokenizer of a checkpoint. Immutable, thread-safe. */
 typedef struct vlm_tokenizer vlm_tokenizer;
 
-/** Ids with the bytes of the input that each came from. Owned by the caller. */
+/**
+ * Ids with the bytes of the input that each came from: whole characters, so that the tokens of one
+ * character share its place, and as Hugging Face's offsets (which count characters) otherwise.
+ * Special tokens of the post-processor are at 0..0. Owned by the caller.
+ */
 typedef struct vlm_tokens {
     uint32_t *ids;    /**< [count] */
-    uint32_t *begins; /**< [count] byte offset of each token's first byte in the text */
-    uint32_t *ends;   /**< [count] byte offset behind each token's last byte */
+    uint32_t *begins; /**< [count] byte offset of the first character in the text */
+    uint32_t *ends;   /**< [count] byte offset behind the last character */
     size_t count;
 } vlm_tokens;
 
 /**
  * Loads the tokenizer of a checkpoint directory (tokenizer.json, tokenizer_config.json,
- * special_tokens_map.json). @param out owned by the caller. @param limits NULL for defaults.
+ * special_tokens_map.json). What it cannot do is refused with the file and the key in err:
+ * VLM_ERR_UNSUPPORTED, VLM_ERR_FORMAT, VLM_ERR_LIMIT.
+ * @param out owned by the caller. @param limits NULL for defaults.
  */
 VLM_API vlm_status vlm_tokenizer_load(vlm_tokenizer **out, const char *dir,
                                       const vlm_limits *limits, vlm_error *err);
@@ -37,11 +43,14 @@ VLM_API void vlm_tokenizer_free(vlm_tokenizer *tokenizer);
 /** Flags of vlm_tokenizer_encode(). */
 typedef enum vlm_encode_flag {
     VLM_ENCODE_ADD_SPECIAL = 1,  /**< apply the post-processor (BOS, EOS) as Hugging Face's call does */
-    VLM_ENCODE_PLAIN = 2         /**< the text is a user's: no special token is matched in it */
+    VLM_ENCODE_PLAIN = 2         /**< the text is a user's: no special token is matched in it; added
+                                      tokens that are not special are vocabulary, and are */
 } vlm_encode_flag;
 
 /**
- * Encodes UTF-8 text. Ids equal Hugging Face tokenizers'.
+ * Encodes UTF-8 text. Ids equal Hugging Face tokenizers'. Bytes that are no UTF-8 are taken as
+ * U+FFFD, as Python's "replace" has it. Errors: VLM_ERR_LIMIT for text above 1 GiB, VLM_ERR_FORMAT when the
+ * tokenizer needs an unknown token that it lacks.
  * @param out filled; free with vlm_tokens_free(). @param bytes length of text.
  */
 VLM_API vlm_status vlm_tokenizer_encode(vlm_tokens *out, const vlm_tokenizer *tokenizer,
@@ -51,7 +60,8 @@ VLM_API vlm_status vlm_tokenizer_encode(vlm_tokens *out, const vlm_tokenizer *to
 VLM_API void vlm_tokens_free(vlm_tokens *tokens);
 
 /**
- * Decodes ids to UTF-8. @param out owned, NUL-terminated; free with vlm_string_free().
+ * Decodes ids to UTF-8; ids that do not exist give no text.
+ * @param out owned, NUL-terminated; free with vlm_string_free().
  * @param skip_special nonzero: special tokens give no text.
  */
 VLM_API vlm_status vlm_tokenizer_decode(char **out, const vlm_tokenizer *tokenizer,

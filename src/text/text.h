@@ -31,7 +31,9 @@ typedef struct vtext_ids {
 } vtext_ids;
 void vtext_ids_free(vtext_ids *ids);
 /* Encodes spans as one text: the text between special tokens is joined before it is normalised and
- * pre-tokenised, so ids are Hugging Face's. Added tokens are matched in template spans only.
+ * pre-tokenised, so ids are Hugging Face's. Special tokens (flagged so, or named in a config) are
+ * matched in template spans only; other added tokens (Gemma's runs of line ends, HTML tags) are
+ * vocabulary and are matched anywhere. out: zeroed or used before; what it held is replaced.
  * add_special: apply the post-processor (BOS, EOS) as tokenizer(text) does. */
 vlm_status vtext_encode(const vlm_tokenizer *t, const vtext_span *spans, size_t n_spans,
                         bool add_special, bool offsets, vtext_ids *out, vlm_error *err);
@@ -43,7 +45,7 @@ typedef struct vtext_stream vtext_stream;
 vtext_stream *vtext_stream_new(const vlm_tokenizer *t, bool skip_special);
 /* *piece is borrowed until the next call; may be empty. No allocation after the first few tokens. */
 vlm_status vtext_stream_push(vtext_stream *s, uint32_t id, vcore_str *piece);
-void vtext_stream_finish(vtext_stream *s, vcore_str *piece); /* what was held back */
+void vtext_stream_finish(vtext_stream *s, vcore_str *piece); /* what was held back; then reset */
 void vtext_stream_reset(vtext_stream *s);
 void vtext_stream_free(vtext_stream *s);
 

@@ -20,8 +20,7 @@ enum {
 #define VTEXT_MAX_BYTES ((size_t)1 << 30) /* of a text, as given and as normalised */
 #define VTEXT_NONE UINT32_MAX
 
-/* ---- characters (tok_unicode.c)
- * ---------------------------------------------------------------------- */
+/* ---- characters (tok_unicode.c) ------------------------------------------------------------- */
 typedef enum vtext_class { VTEXT_OTHER, VTEXT_LETTER, VTEXT_NUMBER, VTEXT_SPACE } vtext_class;
 vtext_class vtext_class_of(uint32_t cp); /* \p{L}, \p{N}, \s (White_Space) */
 bool vtext_is_space(uint32_t cp);
@@ -41,8 +40,7 @@ int vtext_decompose(uint32_t cp, bool compat, uint32_t out[VTEXT_MAX_DECOMPOSED]
 bool vtext_compose(uint32_t a, uint32_t b, uint32_t *out); /* canonical composition of two */
 uint32_t vtext_lower(uint32_t cp);
 
-/* ---- pieces
- * ---------------------------------------------------------------------------------------------
+/* ---- pieces ------------------------------------------------------------------------------------
  * Text on its way through the pipeline. Bytes of one character share one place, the whole of the
  * character(s) they came from. b, e NULL: the text is the caller's own, byte i lies at base + i. */
 typedef struct vtext_piece {
@@ -70,9 +68,8 @@ void vtext_text_copy(vtext_text *t, vtext_piece s); /* with the piece's own plac
 vtext_piece vtext_text_piece(const vtext_text *t);
 void vtext_text_free(vtext_text *t);
 
-/* ---- reading components (tok_load.c)
- * ------------------------------------------------------------------- where: "<file>: <component>",
- * for errors. Strings are copied to the arena. */
+/* ---- reading components (tok_load.c) -----------------------------------------------------------
+ * where: "<file>: <component>", for errors. Strings are copied to the arena. */
 vlm_status vtext_get_string(vcore_str *out, const vcore_json *v, const char *key, const char *where,
                             vcore_arena *arena, vlm_error *err);
 vlm_status vtext_get_bool(bool *out, const vcore_json *v, const char *key, bool fallback,
@@ -86,10 +83,9 @@ typedef vlm_status (*vtext_step_fn)(void *user, const vcore_json *v, vcore_str t
 vlm_status vtext_each_step(const vcore_json *v, const char *list_key, const char *key,
                            const char *name, vtext_step_fn fn, void *user, vlm_error *err);
 
-/* ---- patterns (tok_pattern.c)
- * --------------------------------------------------------------------------- A literal, or one of
- * the regular expressions of known tokenizers, matched by hand-written code that looks at each
- * character a bounded number of times. */
+/* ---- patterns (tok_pattern.c) ------------------------------------------------------------------
+ * A literal, or one of the regular expressions of known tokenizers, matched by hand-written code
+ * that looks at each character a bounded number of times. */
 typedef struct vtext_pattern {
     vcore_str literal;                                   /* when match is NULL */
     size_t (*match)(const char *p, size_t n, size_t at); /* end of the match at `at`, 0: none */
@@ -105,8 +101,7 @@ extern const vtext_pattern vtext_pattern_spaces; /* \s+ */
 bool vtext_pattern_next(const vtext_pattern *pattern, const char *p, size_t n, size_t from,
                         size_t *begin, size_t *end);
 
-/* ---- vocabulary (tok_vocab.c): text of tokens to ids and back
- * --------------------------------------------- */
+/* ---- vocabulary (tok_vocab.c): text of tokens to ids and back ------------------------------- */
 typedef struct vtext_vocab {
     vcore_arena *arena;
     vcore_str *text; /* by entry; NUL-terminated */
@@ -124,13 +119,11 @@ bool vtext_vocab_find(const vtext_vocab *v, vcore_str text, uint32_t *id);
 vcore_str vtext_vocab_text(const vtext_vocab *v, uint32_t id); /* p NULL: no such id */
 void vtext_vocab_free(vtext_vocab *v);
 
-/* ---- byte level alphabet (tok_vocab.c): GPT-2's printable stand-ins for the 256 bytes
- * ------------------- */
+/* ---- byte level alphabet (tok_vocab.c): GPT-2's printable stand-ins for the 256 bytes ------- */
 uint32_t vtext_byte_char(uint8_t byte); /* code point that stands for it */
 int vtext_char_byte(uint32_t cp);       /* -1: stands for none */
 
-/* ---- BPE (tok_bpe.c)
- * -------------------------------------------------------------------------------------- */
+/* ---- BPE (tok_bpe.c) ------------------------------------------------------------------------ */
 typedef struct vtext_merge {
     uint64_t pair; /* left id << 32 | right id; UINT64_MAX: free slot */
     uint32_t rank, id;
@@ -175,8 +168,7 @@ bool vtext_bpe_word(const vtext_bpe *bpe, vtext_bpe_scratch *s, const char *p, s
                     bool byte_level);
 void vtext_bpe_scratch_free(vtext_bpe_scratch *s);
 
-/* ---- normalizers (tok_normalize.c)
- * -------------------------------------------------------------------------- */
+/* ---- normalizers (tok_normalize.c) ---------------------------------------------------------- */
 typedef enum vtext_normalize_kind {
     VTEXT_NFC,
     VTEXT_NFD,
@@ -202,8 +194,7 @@ vlm_status vtext_normalizer_load(vtext_normalizer *z, const vcore_json *v, const
 vlm_status vtext_normalize(const vtext_normalizer *z, vtext_piece in, vtext_text buffer[2],
                            vtext_piece *out, vlm_error *err);
 
-/* ---- pre-tokenizers (tok_split.c)
- * ----------------------------------------------------------------------------- */
+/* ---- pre-tokenizers (tok_split.c) ----------------------------------------------------------- */
 typedef enum vtext_split_kind {
     VTEXT_SPLIT,
     VTEXT_DIGITS,
@@ -242,8 +233,7 @@ typedef bool (*vtext_word_fn)(void *user, vtext_piece word); /* false stops: no 
 bool vtext_split(const vtext_splitter *s, vtext_piece piece, vtext_text *buffer, vtext_word_fn fn,
                  void *user);
 
-/* ---- added tokens (tok_added.c)
- * --------------------------------------------------------------------------------- */
+/* ---- added tokens (tok_added.c) ------------------------------------------------------------- */
 typedef struct vtext_added {
     vcore_str content,
         normal; /* normal: what it looks like normalised (content unless `normalized`) */
@@ -288,8 +278,7 @@ const vtext_added *vtext_added_next(const vtext_added_list *a, const vtext_finde
                                     vtext_piece s, vtext_user user, size_t *from, size_t floor,
                                     size_t *begin, size_t *end);
 
-/* ---- decoders (tok_decode.c)
- * --------------------------------------------------------------------------------------- */
+/* ---- decoders (tok_decode.c) ---------------------------------------------------------------- */
 typedef enum vtext_decode_kind {
     VTEXT_DECODE_BYTE_LEVEL,
     VTEXT_DECODE_BYTE_FALLBACK,
@@ -312,8 +301,7 @@ typedef struct vtext_decoder {
 vlm_status vtext_decoder_load(vtext_decoder *d, const vcore_json *v, const char *name,
                               vcore_arena *arena, vlm_error *err);
 
-/* ---- post-processor (tok_post.c)
- * ------------------------------------------------------------------------------------ */
+/* ---- post-processor (tok_post.c) ------------------------------------------------------------ */
 typedef struct vtext_post {
     struct vtext_post_step {
         bool trim; /* ByteLevel: take white space out of the offsets; else a template */
@@ -328,8 +316,7 @@ vlm_status vtext_post_load(vlm_tokenizer *t, const vcore_json *v, vlm_error *err
 bool vtext_post_apply(const vlm_tokenizer *t, bool add_special, bool offsets, const char *text,
                       vtext_ids *ids);
 
-/* ---- the tokenizer (tok_load.c)
- * ---------------------------------------------------------------------------------------- */
+/* ---- the tokenizer (tok_load.c) ------------------------------------------------------------- */
 typedef struct vtext_named {
     vcore_str name, token;
 } vtext_named;

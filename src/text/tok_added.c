@@ -6,8 +6,7 @@
 
 #include <stdlib.h>
 
-/* ---- the list
- * ------------------------------------------------------------------------------------------ */
+/* ---- the list ------------------------------------------------------------------------------- */
 vtext_added *vtext_added_find(const vtext_added_list *a, vcore_str content) {
     uint32_t i;
     return a->by_content && vcore_map_get(a->by_content, content, &i) ? &a->token[i] : NULL;
@@ -62,8 +61,7 @@ vlm_status vtext_added_add(vlm_tokenizer *t, const vtext_added *token, uint32_t 
     return VLM_OK;
 }
 
-/* ---- the finders
- * --------------------------------------------------------------------------------------------- */
+/* ---- the finders ---------------------------------------------------------------------------- */
 typedef struct entry {
     vcore_str text;
     uint32_t index;
@@ -137,9 +135,7 @@ void vtext_added_free(vtext_added_list *a) {
     *a = (vtext_added_list) { 0 };
 }
 
-/* ---- searching
- * --------------------------------------------------------------------------------------------------
- */
+/* ---- searching ------------------------------------------------------------------------------ */
 static bool touches_user(vtext_user user, uint32_t begin, uint32_t end) {
     size_t low = 0, high = user.count; /* first range that ends behind begin */
     while (low < high) {

@@ -6,8 +6,7 @@
 
 enum { SHORT_WORD = 24 }; /* symbols up to which searching the minimum beats a heap */
 
-/* ---- merge table
- * ---------------------------------------------------------------------------------------- */
+/* ---- merge table ---------------------------------------------------------------------------- */
 static size_t pair_hash(uint64_t pair) {
     uint64_t h = pair * 0x9E3779B97F4A7C15u; /* 2^64 over the golden ratio */
     return (size_t)(h ^ (h >> 29) ^ (h >> 47));
@@ -24,8 +23,7 @@ static const vtext_merge *find_merge(const vtext_bpe *bpe, uint32_t left, uint32
     return m->pair == UINT64_MAX ? NULL : m;
 }
 
-/* ---- a word's symbols
- * ----------------------------------------------------------------------------------- */
+/* ---- a word's symbols ----------------------------------------------------------------------- */
 typedef struct unk_run {
     bool any;
     uint32_t len;
@@ -120,8 +118,7 @@ static void push_word(const vtext_bpe *bpe, vtext_bpe_scratch *s, const char *p,
     if (s->n) s->symbol[s->n - 1].next = VTEXT_NONE;
 }
 
-/* ---- merging
- * ---------------------------------------------------------------------------------------------- */
+/* ---- merging -------------------------------------------------------------------------------- */
 /* Few symbols: the best pair is searched anew after each merge, over an array of each pair's merge.
  */
 static void merge_short(const vtext_bpe *bpe, vtext_bpe_scratch *s) {

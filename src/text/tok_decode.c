@@ -32,8 +32,7 @@ static void hand_on(vtext_stream *s, int at) {
     if (n) feed(s, at + 1, m->out.p, n);
 }
 
-/* ---- ByteLevel: characters that stand for bytes, to text
- * ------------------------------------------------ */
+/* ---- ByteLevel: characters that stand for bytes, to text ------------------------------------ */
 static void bytes_to_text(vtext_stream *s, int at, size_t n) {
     machine *m = &s->m[at];
     char utf8[4];
@@ -68,8 +67,7 @@ static void byte_level_token(vtext_stream *s, int at) {
     bytes_to_text(s, at, m->bytes.n - vcore_utf8_incomplete(m->bytes.p, m->bytes.n));
 }
 
-/* ---- ByteFallback: runs of <0x..> tokens, which are text only as a whole
- * -------------------------------- */
+/* ---- ByteFallback: runs of <0x..> tokens, which are text only as a whole -------------------- */
 static int hex_digit(char c) {
     if (c >= '0' && c <= '9') return c - '0';
     c |= 0x20;
@@ -114,7 +112,7 @@ static void fallback_token(vtext_stream *s, int at) {
 }
 
 /* ---- Replace: a literal, by Knuth, Morris and Pratt; only part of a match is kept back, as a
- * number ----- */
+ * number */
 static void replace_feed(vtext_stream *s, int at, const char *p, size_t n) {
     const struct vtext_decode_step *step = &s->t->decoder.step[at];
     machine *m = &s->m[at];
@@ -142,8 +140,7 @@ static void replace_end(vtext_stream *s, int at) {
     end_token(s, at + 1);
 }
 
-/* ---- Strip: up to `start` and `stop` copies of a character at the ends of each token
- * -------------------- */
+/* ---- Strip: up to `start` and `stop` copies of a character at the ends of each token -------- */
 static void strip_feed(vtext_stream *s, int at, const char *p, size_t n) {
     const struct vtext_decode_step *step = &s->t->decoder.step[at];
     machine *m = &s->m[at];
@@ -167,8 +164,7 @@ static void strip_feed(vtext_stream *s, int at, const char *p, size_t n) {
     hand_on(s, at);
 }
 
-/* ---- Metaspace: marks to spaces, but for the first token's
- * ------------------------------------------------ */
+/* ---- Metaspace: marks to spaces, but for the first token's ---------------------------------- */
 static void metaspace_feed(vtext_stream *s, int at, const char *p, size_t n) {
     const struct vtext_decode_step *step = &s->t->decoder.step[at];
     machine *m = &s->m[at];
@@ -183,8 +179,7 @@ static void metaspace_feed(vtext_stream *s, int at, const char *p, size_t n) {
     hand_on(s, at);
 }
 
-/* ---- the sequence
- * -------------------------------------------------------------------------------------------- */
+/* ---- the sequence --------------------------------------------------------------------------- */
 static void feed(vtext_stream *s, int at, const char *p, size_t n) {
     if (at == s->t->decoder.count) {
         vcore_buf_add(&s->out, p, n);
@@ -268,9 +263,7 @@ static void free_buffers(vtext_stream *s) {
     vcore_buf_free(&s->out);
 }
 
-/* ---- whole
- * ---------------------------------------------------------------------------------------------------
- */
+/* ---- whole ---------------------------------------------------------------------------------- */
 vlm_status vtext_decode(const vlm_tokenizer *t, const uint32_t *ids, size_t n, bool skip_special,
                         vcore_buf *out, vlm_error *err) {
     vtext_stream s = { .t = t, .skip_special = skip_special, .out = *out };
@@ -283,9 +276,7 @@ vlm_status vtext_decode(const vlm_tokenizer *t, const uint32_t *ids, size_t n, b
     return bad ? vcore_no_memory(err, "text") : VLM_OK;
 }
 
-/* ---- stream
- * --------------------------------------------------------------------------------------------------
- */
+/* ---- stream --------------------------------------------------------------------------------- */
 vtext_stream *vtext_stream_new(const vlm_tokenizer *t, bool skip_special) {
     vtext_stream *s = vcore_alloc(sizeof *s);
     if (!s) return NULL;
@@ -323,9 +314,7 @@ void vtext_stream_free(vtext_stream *s) {
     vcore_free(s);
 }
 
-/* ---- loading
- * -------------------------------------------------------------------------------------------------
- */
+/* ---- loading -------------------------------------------------------------------------------- */
 typedef struct loading {
     vtext_decoder *d;
     vcore_arena *arena;

@@ -44,8 +44,7 @@ typedef struct encoder {
     vlm_error *err;
 } encoder;
 
-/* ---- from text to ids
- * ------------------------------------------------------------------------------------- */
+/* ---- from text to ids ----------------------------------------------------------------------- */
 /* A place in a word of bytes, in bytes and in bytes of their stand-ins. */
 typedef struct cursor {
     size_t byte, unit;
@@ -112,8 +111,7 @@ static vlm_status encode_raw(encoder *x, vtext_piece s) {
     return cut_added(x, &x->t->added.normal, s, encode_normal);
 }
 
-/* ---- from spans to text
- * ------------------------------------------------------------------------------------- */
+/* ---- from spans to text --------------------------------------------------------------------- */
 /* Joins the spans and notes where user text lies. */
 static vlm_status join(encoder *x, const vtext_span *spans, size_t n_spans, vtext_piece *out) {
     size_t total = 0, users = 0;

@@ -8,8 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* ---- reading components
- * ------------------------------------------------------------------------------------ */
+/* ---- reading components --------------------------------------------------------------------- */
 vlm_status vtext_get_string(vcore_str *out, const vcore_json *v, const char *key, const char *where,
                             vcore_arena *arena, vlm_error *err) {
     vcore_str s;
@@ -67,8 +66,7 @@ vlm_status vtext_each_step(const vcore_json *v, const char *list_key, const char
     return each_step(v, list_key, where, fn, user, 0, err);
 }
 
-/* ---- added tokens
- * ---------------------------------------------------------------------------------------------- */
+/* ---- added tokens --------------------------------------------------------------------------- */
 /* {"content": .., flags}; special: what the flag is where the file does not say. */
 static vlm_status read_added(vtext_added *out, const vcore_json *v, bool special, const char *where,
                              vlm_error *err) {
@@ -157,8 +155,7 @@ static vlm_status add_special(vlm_tokenizer *t, const vtext_added *token, uint32
     return VLM_OK;
 }
 
-/* ---- named tokens
- * ---------------------------------------------------------------------------------------------- */
+/* ---- named tokens --------------------------------------------------------------------------- */
 static vlm_status add_named(vlm_tokenizer *t, vcore_str name, const vcore_json *v,
                             uint32_t *next_id, vlm_error *err) {
     vtext_added token;
@@ -206,9 +203,7 @@ static vlm_status load_extra(vlm_tokenizer *t, const vcore_json *config, uint32_
     return VLM_OK;
 }
 
-/* ---- the whole
- * ------------------------------------------------------------------------------------------------------
- */
+/* ---- the whole ------------------------------------------------------------------------------ */
 static vlm_status load_model(vlm_tokenizer *t, const vcore_json *model, vlm_error *err) {
     vcore_str type = { NULL, 0 };
     if (vcore_json_kind_of(model) != VCORE_JSON_OBJECT)
@@ -303,8 +298,7 @@ vlm_status vtext_tokenizer_parse(vlm_tokenizer **out, const char *json, size_t n
     return status;
 }
 
-/* ---- from a directory
- * ------------------------------------------------------------------------------------------- */
+/* ---- from a directory ----------------------------------------------------------------------- */
 typedef struct file {
     char *path;
     vcore_json_doc *doc; /* NULL: an optional file that is not there */

@@ -3,8 +3,7 @@
  * growing text that they and the pre-tokenizers write into. */
 #include "text/tok.h"
 
-/* ---- pieces and texts
- * ---------------------------------------------------------------------------------- */
+/* ---- pieces and texts ----------------------------------------------------------------------- */
 uint32_t vtext_piece_begin(vtext_piece s, size_t i) {
     if (s.b) return s.b[i];
     while (i && ((uint8_t)s.p[i] & 0xC0) == 0x80) i--;
@@ -65,8 +64,7 @@ void vtext_text_free(vtext_text *t) {
     *t = (vtext_text) { 0 };
 }
 
-/* ---- edits: characters that replace, join or follow characters of the source
- * -------------------------- */
+/* ---- edits: characters that replace, join or follow characters of the source ---------------- */
 typedef struct edit {
     vtext_piece in;
     size_t at; /* what the next replaced character is */
@@ -88,8 +86,7 @@ static void put(edit *x, uint32_t cp, int change) {
         x->at += vcore_utf8_decode(x->in.p + x->at, x->in.n - x->at, &skipped);
 }
 
-/* ---- Unicode normal forms
- * --------------------------------------------------------------------------------- */
+/* ---- Unicode normal forms ------------------------------------------------------------------- */
 enum { SEGMENT = 64 }; /* characters of a segment at first; combining marks may make it longer */
 
 typedef struct mark {
@@ -210,8 +207,7 @@ static bool normal_form(vtext_piece in, vtext_text *out, bool compat, bool compo
     return ok && !out->failed;
 }
 
-/* ---- the other steps
- * ---------------------------------------------------------------------------------------- */
+/* ---- the other steps ------------------------------------------------------------------------ */
 static void lowercase(vtext_piece in, vtext_text *out) {
     edit x = { in, 0, out };
     for (size_t i = 0; i < in.n;) {
@@ -312,9 +308,7 @@ vlm_status vtext_normalize(const vtext_normalizer *z, vtext_piece in, vtext_text
     return VLM_OK;
 }
 
-/* ---- loading
- * ---------------------------------------------------------------------------------------------------
- */
+/* ---- loading -------------------------------------------------------------------------------- */
 typedef struct loading {
     vtext_normalizer *z;
     vcore_arena *arena;

@@ -5,8 +5,7 @@
  * accepted. */
 #include "text/tok.h"
 
-/* ---- what the matchers are made of
- * ----------------------------------------------------------------------- */
+/* ---- what the matchers are made of ---------------------------------------------------------- */
 /* The character at i < n and its class; returns where the next one begins. */
 static inline size_t step(const char *p, size_t n, size_t i, uint32_t *cp, vtext_class *class) {
     uint8_t c = (uint8_t)p[i];
@@ -77,9 +76,7 @@ static size_t match_numbers(const char *p, size_t n, size_t at, int most) {
     return at;
 }
 
-/* ---- GPT-2
- * --------------------------------------------------------------------------------------------------
- */
+/* ---- GPT-2 ---------------------------------------------------------------------------------- */
 static size_t match_gpt2(const char *p, size_t n, size_t at) {
     size_t end = match_contraction(p, n, at, false), i = at + (p[at] == ' ');
     uint32_t cp;
@@ -94,8 +91,7 @@ static size_t match_gpt2(const char *p, size_t n, size_t at) {
 
 const vtext_pattern vtext_pattern_gpt2 = { { NULL, 0 }, match_gpt2 };
 
-/* ---- cl100k and its kin: Llama 3, Qwen 2
- * -------------------------------------------------------------------- */
+/* ---- cl100k and its kin: Llama 3, Qwen 2 ---------------------------------------------------- */
 /* marks: combining marks count as letters, as in Qwen 3.5's. */
 static inline vtext_class letter_class(vtext_class class, uint32_t cp, bool marks) {
     return marks && class == VTEXT_OTHER && vtext_is_mark(cp) ? VTEXT_LETTER : class;
@@ -152,8 +148,7 @@ static size_t match_qwen35(const char *p, size_t n, size_t at) {
     return match_cl100k(p, n, at, 1, true);
 }
 
-/* ---- o200k and Mistral's tekken
- * ------------------------------------------------------------------------------- */
+/* ---- o200k and Mistral's tekken ------------------------------------------------------------- */
 static size_t case_run(const char *p, size_t n, size_t i, int wanted, size_t *last_both) {
     uint32_t cp;
     while (i < n) {
@@ -216,8 +211,7 @@ static size_t match_tekken(const char *p, size_t n, size_t at) {
     return match_o200k_kin(p, n, at, 1, false);
 }
 
-/* ---- single classes
- * ------------------------------------------------------------------------------------------- */
+/* ---- single classes ------------------------------------------------------------------------- */
 static size_t match_spaces(const char *p, size_t n, size_t at) {
     size_t end = run_of(p, n, at, VTEXT_SPACE);
     return end > at ? end : 0;
@@ -235,9 +229,7 @@ static size_t match_number3(const char *p, size_t n, size_t at) {
     return end > at ? end : 0;
 }
 
-/* ---- recognising
- * ------------------------------------------------------------------------------------------------
- */
+/* ---- recognising ---------------------------------------------------------------------------- */
 #define GPT2_TAIL " ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+"
 #define SPACE_TAIL "|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
 #define SUFFIXES "'s|'t|'re|'ve|'m|'ll|'d"

@@ -2,8 +2,7 @@
 /* Post-processors: the special tokens around a text, and ByteLevel's trimmed offsets. */
 #include "text/tok.h"
 
-/* ---- loading
- * --------------------------------------------------------------------------------------------- */
+/* ---- loading -------------------------------------------------------------------------------- */
 typedef struct ids {
     uint32_t id[64];
     size_t n;
@@ -98,9 +97,7 @@ vlm_status vtext_post_load(vlm_tokenizer *t, const vcore_json *v, vlm_error *err
     return vtext_each_step(v, "processors", "post_processor", t->name, load_step, t, err);
 }
 
-/* ---- applying
- * ------------------------------------------------------------------------------------------------
- */
+/* ---- applying ------------------------------------------------------------------------------- */
 static bool insert(vtext_ids *out, size_t at, const uint32_t *id, size_t n, bool offsets) {
     size_t tail = out->n - at;
     for (size_t i = 0; i < n; i++)

@@ -18,9 +18,9 @@ static bool emit(const run *r, int at, vtext_piece piece, size_t begin, size_t e
     return begin >= end || split_from(r, at + 1, vtext_part(piece, begin, end));
 }
 
-/* ---- cutting by matches: the five behaviours
- * --------------------------------------------------------------- Matches and the gaps between them
- * arrive in order. One range may be pending, to grow with the next. */
+/* ---- cutting by matches: the five behaviours ---------------------------------------------------
+ * Matches and the gaps between them arrive in order. One range may be pending, to grow with the
+ * next. */
 typedef struct cutter {
     const run *r;
     int at;
@@ -67,9 +67,7 @@ static bool split_by(const run *r, int at, vtext_piece piece, const vtext_patter
     return cut(&c, from, piece.n, invert) && flush(&c);
 }
 
-/* ---- the steps
- * ------------------------------------------------------------------------------------------------
- */
+/* ---- the steps ------------------------------------------------------------------------------ */
 /* Runs of digits, or each digit by itself; the rest between them. */
 static bool split_digits(const run *r, int at, vtext_piece piece, bool individual) {
     cutter c = { r, at, piece, individual ? VTEXT_ISOLATED : VTEXT_CONTIGUOUS, false, false, 0, 0 };
@@ -149,9 +147,7 @@ bool vtext_split(const vtext_splitter *s, vtext_piece piece, vtext_text *buffer,
     return !piece.n || split_from(&r, 0, piece);
 }
 
-/* ---- loading
- * ------------------------------------------------------------------------------------------------------
- */
+/* ---- loading -------------------------------------------------------------------------------- */
 typedef struct loading {
     vtext_splitter *s;
     vcore_arena *arena;

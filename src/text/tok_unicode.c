@@ -5,8 +5,7 @@
 
 #include <utf8proc.h>
 
-/* ---- classes
- * ------------------------------------------------------------------------------------------- */
+/* ---- classes -------------------------------------------------------------------------------- */
 bool vtext_is_space(uint32_t cp) {
     if (cp < 0x80) return cp == ' ' || (cp >= 9 && cp <= 13);
     return cp == 0x85 || cp == 0xA0 || cp == 0x1680 || (cp >= 0x2000 && cp <= 0x200A)
@@ -68,8 +67,7 @@ int vtext_letter_case(uint32_t cp) {
     }
 }
 
-/* ---- normal forms
- * --------------------------------------------------------------------------------------- */
+/* ---- normal forms --------------------------------------------------------------------------- */
 /* Combining marks and decompositions that came with Unicode 10 and later. The reference's
  * normaliser has the tables of Unicode 9, to which these are plain characters, and its ids are the
  * ones models know. */

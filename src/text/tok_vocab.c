@@ -53,10 +53,9 @@ void vtext_vocab_free(vtext_vocab *v) {
     *v = (vtext_vocab) { 0 };
 }
 
-/* ---- byte level alphabet
- * ------------------------------------------------------------------------------ Printable bytes of
- * Latin-1 stand for themselves; the rest, in order, are U+0100 and on: 00..20 from U+0100, 7F..A0
- * from U+0121, AD is U+0143. */
+/* ---- byte level alphabet -----------------------------------------------------------------------
+ * Printable bytes of Latin-1 stand for themselves; the rest, in order, are U+0100 and on: 00..20
+ * from U+0100, 7F..A0 from U+0121, AD is U+0143. */
 uint32_t vtext_byte_char(uint8_t byte) {
     if (byte <= 0x20) return 0x100u + byte;
     if (byte >= 0x7F && byte <= 0xA0) return 0x121u + (byte - 0x7Fu);

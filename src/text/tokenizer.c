@@ -62,8 +62,7 @@ const char *vlm_tokenizer_token(const vlm_tokenizer *tokenizer, uint32_t id) {
     return tokenizer && vtext_id_to_token(tokenizer, id, &text) ? text.p : NULL;
 }
 
-/* ---- look-ups
- * ---------------------------------------------------------------------------------------------- */
+/* ---- look-ups ------------------------------------------------------------------------------- */
 static const vtext_added *added(const vlm_tokenizer *t, uint32_t id) {
     uint32_t i = id < t->vocab_size ? t->added_by_id[id] : 0;
     return i ? &t->added.token[i - 1] : NULL;
