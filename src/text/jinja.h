@@ -18,6 +18,7 @@
 #define J_MAX_FRAMES 1000   /* nodes under evaluation at one time: bounds the C stack */
 #define J_MAX_RANGE 100000  /* items of a range(), as in jinja2's sandbox */
 #define J_MEMORY (256u << 20) /* bytes a render may allocate */
+#define J_PER_CHARACTER 8     /* work of looking at a character, in that of copying a byte */
 #define J_MAX_PARAMS 8      /* parameters of a built-in */
 
 /* ---- values ------------------------------------------------------------------------------------------ */

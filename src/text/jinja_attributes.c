@@ -32,7 +32,7 @@ static bool str_is(j_run *r, const j_call *c, j_value *out) {
     j_string s = c->self.u.s;
     bool of_empty = strcmp(c->name, "isascii") == 0 || strcmp(c->name, "isprintable") == 0;
     bool yes = s.n > 0 || of_empty;
-    if (!vtext_j_work(r, s.n)) return false;
+    if (!vtext_j_work(r, J_PER_CHARACTER * s.n)) return false;
     for (size_t pos = 0; pos < s.n && yes;) {
         uint32_t cp;
         vtext_j_next_char(s, &pos, &cp);
@@ -111,6 +111,7 @@ static const j_builtin list_methods[] = {
 static bool dict_get(j_run *r, const j_call *c, j_value *out) {
     if (!vtext_j_hashable(c->arg[0]))
         return vtext_j_fail(r, "unhashable type: '%s'", vtext_j_type(c->arg[0]));
+    if (c->arg[0].kind == J_STRING && !vtext_j_work(r, c->arg[0].u.s.n)) return false;
     if (vtext_j_dict_get(c->self.u.dict, c->arg[0], out)) return true;
     *out = c->arg[1].kind == J_MISSING ? vtext_j_none() : c->arg[1];
     return true;
@@ -276,7 +277,7 @@ static bool own_attribute(j_run *r, j_value obj, j_string name, j_value *out, bo
 bool vtext_j_attribute(j_run *r, j_value obj, j_string name, j_value *out) {
     bool found;
     if (obj.kind == J_UNDEFINED) return vtext_j_use_undefined(r, obj);
-    if (!own_attribute(r, obj, name, out, &found)) return false;
+    if (!vtext_j_work(r, name.n) || !own_attribute(r, obj, name, out, &found)) return false;
     if (found || (obj.kind == J_DICT && vtext_j_get(obj.u.dict, name, out))) return true;
     return vtext_j_undefined(r, NULL, name, vtext_j_type(obj), out);
 }
@@ -295,7 +296,7 @@ static bool own_item(j_run *r, j_value obj, j_value key, j_value *out, bool *fou
     *found = false;
     if (obj.kind == J_DICT) {
         *found = vtext_j_dict_get(obj.u.dict, key, out);
-        return true;
+        return vtext_j_work(r, key.kind == J_STRING ? key.u.s.n : 0);
     }
     if (!vtext_j_is_integer(key)) return true;
     int64_t i = vtext_j_integer(key), n = 0;

@@ -167,7 +167,7 @@ bool vtext_j_contains(j_run *r, j_value container, j_value item, bool *out) {
         if (!vtext_j_hashable(item))
             return vtext_j_fail(r, "unhashable type: '%s'", vtext_j_type(item));
         *out = vtext_j_dict_get(container.u.dict, item, &v);
-        return true;
+        return vtext_j_work(r, item.kind == J_STRING ? item.u.s.n : 0);
     }
     if (!vtext_j_iterable(container))
         return vtext_j_fail(r, "argument of type '%s' is not iterable", vtext_j_type(container));
@@ -219,7 +219,7 @@ static bool eval_compare(j_run *r, j_scope *scope, const j_node *n, j_value *out
 
 static bool eval_name(j_run *r, const j_scope *scope, j_string name, j_value *out) {
     for (; scope; scope = scope->parent) {
-        if (!vtext_j_work(r, 0)) return false;
+        if (!vtext_j_work(r, name.n)) return false;
         if (vtext_j_get(&scope->vars, name, out)) return true;
     }
     const j_builtin *f = vtext_j_find_builtin(vtext_j_functions, name);
@@ -315,6 +315,7 @@ static bool eval_item(j_run *r, j_scope *scope, const j_node *n, j_value *out) {
 
 static bool push_named(j_run *r, j_args *args, size_t cap, j_string name, j_value v) {
     if (args->n_named == cap) return vtext_j_fail(r, "too many keyword arguments");
+    if (!vtext_j_work(r, args->n_named * 16)) return false;
     for (size_t i = 0; i < args->n_named; i++)
         if (vtext_j_same(args->name[i], name))
             return vtext_j_fail(r, "keyword argument '%.*s' is given twice", (int)name.n, name.p);
@@ -339,8 +340,7 @@ static bool spread_named(j_run *r, j_args *args, size_t *cap, j_value v) {
     for (size_t i = 0; i < v.u.dict->n; i++) {
         const j_entry *e = &v.u.dict->entry[i];
         if (e->key.kind != J_STRING) return vtext_j_fail(r, "keywords must be strings");
-        if (!vtext_j_work(r, args->n_named * 64) || !push_named(r, args, n, e->key.u.s, e->value))
-            return false;
+        if (!push_named(r, args, n, e->key.u.s, e->value)) return false;
     }
     return true;
 }

@@ -235,6 +235,7 @@ static flow exec_macro(j_run *r, j_scope *scope, const j_node *n) {
     return ok(m && set_name(r, scope, n->name, (j_value) { J_MACRO, { .macro = m } }));
 }
 
+/* Takes a keyword argument out of args, as far as it is there. */
 static bool take_named(j_args *args, j_string name, j_value *out) {
     for (size_t i = 0; i < args->n_named; i++)
         if (args->named[i].kind != J_MISSING && vtext_j_same(args->name[i], name)) {
@@ -253,6 +254,7 @@ static bool bind(j_run *r, j_scope *scope, const j_macro *m, j_args *args) {
     for (const j_node *param = n->items; param; param = param->next, i++) {
         j_value v;
         has_caller |= vtext_j_is(param->name, "caller");
+        if (!vtext_j_work(r, args->n_named * 16)) return false;
         if (i < args->n) {
             v = args->item[i];
         } else if (!take_named(args, param->name, &v)) {

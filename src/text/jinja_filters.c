@@ -29,7 +29,8 @@ static bool filter_trim(j_run *r, const j_call *c, j_value *out) {
     j_string s, chars = { 0 };
     bool given = c->arg[0].kind == J_STRING;
     if (!vtext_j_str(r, c->self, &s) || !vtext_j_arg_string(r, c, 0, &chars)) return false;
-    if (!vtext_j_work(r, s.n) || (chars.n > 64 && !vtext_j_work(r, s.n * (chars.n / 64)))) return false;
+    if (!vtext_j_work(r, J_PER_CHARACTER * s.n)) return false;
+    if (chars.n > 64 && !vtext_j_work(r, s.n * (chars.n / 64))) return false;
     return give_string(vtext_j_strip(s, given ? &chars : NULL, 3), out);
 }
 
@@ -169,7 +170,7 @@ static bool filter_wordcount(j_run *r, const j_call *c, j_value *out) {
     j_string s;
     int64_t n = 0;
     bool inside = false;
-    if (!vtext_j_str(r, c->self, &s) || !vtext_j_work(r, s.n)) return false;
+    if (!vtext_j_str(r, c->self, &s) || !vtext_j_work(r, J_PER_CHARACTER * s.n)) return false;
     for (size_t pos = 0; pos < s.n;) {
         uint32_t cp;
         vtext_j_next_char(s, &pos, &cp);

@@ -316,6 +316,7 @@ static bool find_field(j_run *r, j_string field, const j_args *args, int64_t *au
         number &= field.p[i] >= '0' && field.p[i] <= '9';
         if (number && index < 1000000) index = index * 10 + (field.p[i] - '0');
     }
+    if (!vtext_j_work(r, args->n_named * 16)) return false;
     if (n == 0) index = (*automatic)++;
     if (number) {
         if ((size_t)index >= args->n)

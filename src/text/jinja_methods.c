@@ -24,7 +24,8 @@ static bool str_case(j_run *r, const j_call *c, j_value *out) {
 static bool str_strip(j_run *r, const j_call *c, j_value *out) {
     j_string chars = { 0 };
     bool given = c->arg[0].kind == J_STRING;
-    if (!vtext_j_arg_string(r, c, 0, &chars) || !vtext_j_work(r, c->self.u.s.n)) return false;
+    if (!vtext_j_arg_string(r, c, 0, &chars) || !vtext_j_work(r, J_PER_CHARACTER * c->self.u.s.n))
+        return false;
     if (chars.n > 64 && !vtext_j_work(r, c->self.u.s.n * (chars.n / 64))) return false;
     int ends = c->name[0] == 'l' ? 1 : c->name[0] == 'r' ? 2 : 3;
     return give_string(vtext_j_strip(c->self.u.s, given ? &chars : NULL, ends), out);
@@ -99,7 +100,7 @@ static bool str_split(j_run *r, const j_call *c, j_value *out) {
     int64_t limit = -1;
     bool given = c->arg[0].kind == J_STRING, right = c->name[0] == 'r';
     if (!vtext_j_arg_string(r, c, 0, &sep) || !vtext_j_arg_int(r, c, 1, &limit)
-        || !vtext_j_work(r, s.n) || !vtext_j_new_list(r, J_LIST, out))
+        || !vtext_j_work(r, J_PER_CHARACTER * s.n) || !vtext_j_new_list(r, J_LIST, out))
         return false;
     if (given && sep.n == 0) return vtext_j_fail(r, "empty separator");
     if (!given)
@@ -109,7 +110,7 @@ static bool str_split(j_run *r, const j_call *c, j_value *out) {
 
 bool vtext_j_split_lines(j_run *r, j_string s, bool keep_ends, j_list *out) {
     size_t begin = 0, pos = 0;
-    if (!vtext_j_work(r, s.n)) return false;
+    if (!vtext_j_work(r, J_PER_CHARACTER * s.n)) return false;
     while (pos < s.n) {
         uint32_t cp;
         size_t end = pos;

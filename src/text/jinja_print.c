@@ -74,7 +74,8 @@ static bool put_int(j_run *r, j_text *t, int64_t i) {
 static bool repr_string(j_run *r, j_string s, j_text *out) {
     bool has_single = s.n && memchr(s.p, '\'', s.n), has_double = s.n && memchr(s.p, '"', s.n);
     char quote = has_single && !has_double ? '"' : '\'';
-    if (!vtext_j_work(r, s.n) || !vtext_j_add_bytes(r, out, &quote, 1, false)) return false;
+    if (!vtext_j_work(r, J_PER_CHARACTER * s.n) || !vtext_j_add_bytes(r, out, &quote, 1, false))
+        return false;
     size_t plain = 0; /* from here on nothing needed an escape */
     for (size_t pos = 0; pos < s.n;) {
         uint32_t cp;
@@ -179,7 +180,7 @@ bool vtext_j_str(j_run *r, j_value v, j_string *out) {
 
 static bool json_string(j_run *r, j_string s, const j_json_style *style, j_text *out) {
     static const char from[] = "\"\\\n\r\t\f\b", to[] = "\"\\nrtfb";
-    if (!vtext_j_work(r, s.n) || !puts_template(r, out, "\"")) return false;
+    if (!vtext_j_work(r, J_PER_CHARACTER * s.n) || !puts_template(r, out, "\"")) return false;
     size_t plain = 0; /* from here on nothing needed an escape */
     for (size_t pos = 0; pos < s.n;) {
         uint32_t cp;

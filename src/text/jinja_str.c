@@ -224,7 +224,7 @@ static bool is_final_sigma(j_string s, size_t begin, size_t end) {
 bool vtext_j_recase(j_run *r, j_string s, j_case how, j_string *out) {
     j_text t = { 0 };
     bool word_start = true, after_cased = false;
-    if (!vtext_j_work(r, s.n)) return false;
+    if (!vtext_j_work(r, J_PER_CHARACTER * s.n)) return false;
     for (size_t pos = 0; pos < s.n;) {
         uint32_t cp;
         size_t begin = pos;

@@ -107,7 +107,7 @@ static bool test_modulo(j_run *r, const j_call *c, j_value *out) {
 static bool test_case(j_run *r, const j_call *c, j_value *out) {
     j_string s;
     bool cased = false, yes = true, upper = c->name[0] == 'u';
-    if (!vtext_j_str(r, c->self, &s) || !vtext_j_work(r, s.n)) return false;
+    if (!vtext_j_str(r, c->self, &s) || !vtext_j_work(r, J_PER_CHARACTER * s.n)) return false;
     for (size_t pos = 0; pos < s.n && yes;) {
         uint32_t cp;
         vtext_j_next_char(s, &pos, &cp);
