@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Chat templates: a template, a zero byte, and its variables as JSON. What comes out is UTF-8, lies in its
- * spans, and repeats; what fails says why in one line. */
+/* Chat templates: a template, a zero byte, and its variables as JSON. What comes out is UTF-8, lies
+ * in its spans, and repeats; what fails says why in one line. */
 #include "text/text.h"
 
 static void check(const vtext_rendered *r) {

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Chat templates of checkpoint directories: which file wins, named templates, special tokens, limits. */
+/* Chat templates of checkpoint directories: which file wins, named templates, special tokens,
+ * limits. */
 #include "support/cm.h"
 
 #include <stdio.h>
@@ -11,8 +12,9 @@
 static vlm_error err;
 static char dir[64];
 
-static const char *const files[] = { "processor_config.json", "chat_template.json", "chat_template.jinja",
-                                     "tokenizer_config.json", "special_tokens_map.json" };
+static const char *const files[] = { "processor_config.json", "chat_template.json",
+                                     "chat_template.jinja", "tokenizer_config.json",
+                                     "special_tokens_map.json" };
 enum { PROCESSOR, LEGACY, JINJA, TOKENIZER, SPECIAL };
 
 static void path_of(char *out, size_t n, int file) {
@@ -91,12 +93,15 @@ static void named_templates(void **state) {
 
 static void variables_and_tokens(void **state) {
     (void)state;
-    write_file(JINJA, "{{ bos_token }}|{{ eos_token }}|{{ pad_token is defined }}|{{ tools is none }}|"
-                      "{{ documents is none }}|{{ add_generation_prompt }}|{{ x }}|"
-                      "{% for m in messages %}{{ m.role }}:{{ m.content }};{% endfor %}\n");
-    write_file(TOKENIZER, "{\"bos_token\":{\"content\":\"<s>\",\"special\":true},\"pad_token\":null}");
+    write_file(JINJA,
+               "{{ bos_token }}|{{ eos_token }}|{{ pad_token is defined }}|{{ tools is none }}|"
+               "{{ documents is none }}|{{ add_generation_prompt }}|{{ x }}|"
+               "{% for m in messages %}{{ m.role }}:{{ m.content }};{% endfor %}\n");
+    write_file(TOKENIZER,
+               "{\"bos_token\":{\"content\":\"<s>\",\"special\":true},\"pad_token\":null}");
     write_file(SPECIAL, "{\"eos_token\":\"</s>\",\"bos_token\":\"<old>\"}");
-    check("[{\"role\":\"user\",\"content\":\"hi\"}]", NULL, "<s>|</s>|False|True|True|False||user:hi;");
+    check("[{\"role\":\"user\",\"content\":\"hi\"}]", NULL,
+          "<s>|</s>|False|True|True|False||user:hi;");
     check("[]", "{\"x\":[1],\"eos_token\":\"E\",\"add_generation_prompt\":true,\"tools\":[]}",
           "<s>|E|False|False|True|True|[1]|");
     check("[]", "{\"_now\":86400}", "<s>|</s>|False|True|True|False||");
@@ -114,7 +119,8 @@ static void bad_input(void **state) {
     char *text;
     (void)state;
     write_file(JINJA, "line\n{{ messages.x.y }}");
-    check_failure("[]", NULL, VLM_ERR_TEMPLATE, "/chat_template.jinja:2: 'list' has no attribute or item 'x'");
+    check_failure("[]", NULL, VLM_ERR_TEMPLATE,
+                  "/chat_template.jinja:2: 'list' has no attribute or item 'x'");
     check_failure("{}", NULL, VLM_ERR_ARGUMENT, "messages: must be a JSON array");
     check_failure("[", NULL, VLM_ERR_FORMAT, "messages");
     check_failure("[],\"x\":[]", NULL, VLM_ERR_FORMAT, "messages");
@@ -127,7 +133,8 @@ static void bad_input(void **state) {
     check_failure("[]", NULL, VLM_ERR_FORMAT, "chat_template.json");
     assert_int_equal(vlm_template_render(&text, NULL, "[]", NULL, NULL, &err), VLM_ERR_ARGUMENT);
     assert_int_equal(vlm_template_render(&text, dir, NULL, NULL, NULL, &err), VLM_ERR_ARGUMENT);
-    assert_int_equal(vlm_template_render(&text, "/nonexistent", "[]", NULL, NULL, &err), VLM_ERR_NOT_FOUND);
+    assert_int_equal(vlm_template_render(&text, "/nonexistent", "[]", NULL, NULL, &err),
+                     VLM_ERR_NOT_FOUND);
     assert_null(text);
 }
 
@@ -146,7 +153,8 @@ static void size_is_limited(void **state) {
     write_file(JINJA, "");
     assert_int_equal(unlink(strcat(strcpy((char[128]) { 0 }, dir), "/chat_template.jinja")), 0);
     assert_int_equal(vlm_template_render(&text, dir, "[]", NULL, &limits, &err), VLM_ERR_LIMIT);
-    assert_non_null(strstr(err.message, "tokenizer_config.json: chat_template: larger than 4 bytes"));
+    assert_non_null(
+        strstr(err.message, "tokenizer_config.json: chat_template: larger than 4 bytes"));
 }
 
 int main(void) {

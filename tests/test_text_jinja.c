@@ -9,7 +9,7 @@
 
 static vlm_error err;
 
-/* ---- goldens ----------------------------------------------------------------------------------------- */
+/* ---- goldens --------------------------------------------------------------------------------- */
 
 static vcore_json_doc *read_golden(const char *path) {
     vcore_json_doc *doc;
@@ -36,7 +36,8 @@ static void add_json(vcore_buf *b, const vcore_json *v) {
     case VCORE_JSON_REAL:
         vcore_json_real(v, &real);
         vcore_buf_printf(b, "%.17g", real);
-        if (!memchr(b->p + b->n - 3, '.', 3) && !strpbrk(b->p + b->n - 5, ".e")) vcore_buf_puts(b, ".0");
+        if (!memchr(b->p + b->n - 3, '.', 3) && !strpbrk(b->p + b->n - 5, ".e"))
+            vcore_buf_puts(b, ".0");
         break;
     case VCORE_JSON_STRING:
         vcore_json_string(v, &s);
@@ -76,8 +77,10 @@ static vlm_status render(vtext_rendered *out, vcore_str source, const char *vari
     return status;
 }
 
-/* The text equals what jinja2 gave; NULL: jinja2 refused, and so must we. Spans make up the text. */
-static size_t check_render(vcore_str source, const vcore_buf *variables, const vcore_json *expected) {
+/* The text equals what jinja2 gave; NULL: jinja2 refused, and so must we. Spans make up the text.
+ */
+static size_t check_render(vcore_str source, const vcore_buf *variables,
+                           const vcore_json *expected) {
     vtext_rendered r;
     vcore_str text;
     vlm_status status = render(&r, source, variables->p, variables->n);
@@ -130,8 +133,10 @@ static void expressions_equal_jinja2(void **state) {
 static vcore_buf chat_variables(const vcore_json *conversation, bool prompt, int64_t now) {
     vcore_buf all = { 0 }, b = { 0 };
     add_json(&b, conversation);
-    vcore_buf_printf(&all, "{\"_now\":%lld,\"add_generation_prompt\":%s,\"bos_token\":\"<s>\","
-                     "\"eos_token\":\"</s>\",", (long long)now, prompt ? "true" : "false");
+    vcore_buf_printf(&all,
+                     "{\"_now\":%lld,\"add_generation_prompt\":%s,\"bos_token\":\"<s>\","
+                     "\"eos_token\":\"</s>\",",
+                     (long long)now, prompt ? "true" : "false");
     vcore_buf_add(&all, b.p + 1, b.n - 1);
     vcore_buf_free(&b);
     return all;
@@ -152,8 +157,8 @@ static void chats_equal_jinja2(void **state) {
         assert_true(vcore_json_string(vcore_json_at(row, 0), &template));
         assert_true(vcore_json_string(vcore_json_at(row, 1), &name));
         assert_true(vcore_json_bool(vcore_json_at(row, 2), &prompt));
-        assert_true(vcore_json_string(
-            vcore_json_get(vcore_json_get(root, "templates"), template.p), &source));
+        assert_true(vcore_json_string(vcore_json_get(vcore_json_get(root, "templates"), template.p),
+                                      &source));
         vcore_buf variables = chat_variables(
             vcore_json_get(vcore_json_get(root, "conversations"), name.p), prompt, now);
         wrong += check_render(source, &variables, vcore_json_at(row, 3));
@@ -165,13 +170,14 @@ static void chats_equal_jinja2(void **state) {
     vcore_json_free(doc);
 }
 
-/* ---- origin ------------------------------------------------------------------------------------------ */
+/* ---- origin ---------------------------------------------------------------------------------- */
 
 /* Renders with one user message; user bytes of the text come back between [ ]. */
 static void check_origin(const char *source, const char *content_json, const char *expected) {
     vcore_buf variables = { 0 }, marked = { 0 };
     vtext_rendered r;
-    vcore_buf_printf(&variables, "{\"messages\":[{\"role\":\"user\",\"content\":%s}],\"other\":\"o\"}",
+    vcore_buf_printf(&variables,
+                     "{\"messages\":[{\"role\":\"user\",\"content\":%s}],\"other\":\"o\"}",
                      content_json);
     if (render(&r, vcore_str_of(source), variables.p, variables.n) < 0)
         fail_msg("%s: %s", source, err.message);
@@ -241,38 +247,45 @@ static void origin_passes_statements(void **state) {
     check_origin("{% set x %}<b>{{ messages[0].content }}</b>{% endset %}{{ x | upper }}", content,
                  "<B>[U<|X|>]</B>");
     check_origin("{% macro m(a, b='d') %}<{{ a }}{{ b }}{{ varargs }}>{% endmacro %}"
-                 "{{ m(messages[0].content, 'k', messages[0].content) }}", content,
-                 "<[u<|x|>]k('[u<|x|>]',)>");
+                 "{{ m(messages[0].content, 'k', messages[0].content) }}",
+                 content, "<[u<|x|>]k('[u<|x|>]',)>");
     check_origin("{% macro m() %}({{ caller() }}){% endmacro %}"
-                 "{% call m() %}t{{ messages[0].content }}{% endcall %}", content, "(t[u<|x|>])");
+                 "{% call m() %}t{{ messages[0].content }}{% endcall %}",
+                 content, "(t[u<|x|>])");
     check_origin("{% filter replace('t', 'T') %}t{{ messages[0].content }}{% endfilter %}", content,
                  "T[u<|x|>]");
     check_origin("{% for c in messages[0].content %}{{ c }},{% endfor %}", "\"ab\"", "[a],[b],");
-    check_origin("{% set ns = namespace(t='') %}{% for m in messages %}{% set ns.t = ns.t + '<' + m.content"
-                 " + '>' %}{% endfor %}{{ ns.t }}", content, "<[u<|x|>]>");
-    check_origin("{% generation %}{{ messages[0].content }}{% endgeneration %}", content, "[u<|x|>]");
+    check_origin(
+        "{% set ns = namespace(t='') %}{% for m in messages %}{% set ns.t = ns.t + '<' + m.content"
+        " + '>' %}{% endfor %}{{ ns.t }}",
+        content, "<[u<|x|>]>");
+    check_origin("{% generation %}{{ messages[0].content }}{% endgeneration %}", content,
+                 "[u<|x|>]");
 }
 
 /* What counts as a user's: content strings and the text of parts, nothing else of a message. */
 static void origin_of_content_parts(void **state) {
     (void)state;
-    check_origin("{% for p in messages[0].content %}{{ p.type }}:{{ p.text }}{{ p.image }};{% endfor %}",
-                 "[{\"type\":\"image\",\"image\":\"f.png\"},{\"type\":\"text\",\"text\":\"<|x|>\"}]",
-                 "image:f.png;text:[<|x|>];");
+    check_origin(
+        "{% for p in messages[0].content %}{{ p.type }}:{{ p.text }}{{ p.image }};{% endfor %}",
+        "[{\"type\":\"image\",\"image\":\"f.png\"},{\"type\":\"text\",\"text\":\"<|x|>\"}]",
+        "image:f.png;text:[<|x|>];");
     check_origin("{{ messages[0].content[0] }}{{ messages[0].content[1].content }}",
                  "[\"s\",{\"type\":\"tool\",\"content\":\"r\"}]", "[sr]");
     check_origin("{{ messages[0].content.note }}", "{\"note\":\"n\"}", "n");
     check_origin("{{ messages[0].content }}", "\"\"", "");
 }
 
-/* Content made of characters that no template has: exactly they must be marked, whatever the template. */
+/* Content made of characters that no template has: exactly they must be marked, whatever the
+ * template. */
 static void origin_of_whole_chats(void **state) {
     vcore_json_doc *doc = read_golden("tests/data/templates/chats.json");
     const vcore_json *templates = vcore_json_get(vcore_json_root(doc), "templates");
-    const char *variables =
-        "{\"add_generation_prompt\":true,\"messages\":[{\"role\":\"system\",\"content\":\"\xEE\x80\x80\"},"
-        "{\"role\":\"user\",\"content\":\"\xEE\x80\x81 \xEE\x80\x82\"},{\"role\":\"assistant\",\"content\":"
-        "\"\xEE\x80\x83\"},{\"role\":\"user\",\"content\":\"\xEE\x80\x84\"}]}";
+    const char *variables = "{\"add_generation_prompt\":true,\"messages\":[{\"role\":\"system\","
+                            "\"content\":\"\xEE\x80\x80\"},"
+                            "{\"role\":\"user\",\"content\":\"\xEE\x80\x81 "
+                            "\xEE\x80\x82\"},{\"role\":\"assistant\",\"content\":"
+                            "\"\xEE\x80\x83\"},{\"role\":\"user\",\"content\":\"\xEE\x80\x84\"}]}";
     (void)state;
     for (vcore_json_iter it = { 0 }; vcore_json_next(templates, &it);) {
         vtext_rendered r;
@@ -294,7 +307,7 @@ static void origin_of_whole_chats(void **state) {
     vcore_json_free(doc);
 }
 
-/* ---- errors and limits ------------------------------------------------------------------------------- */
+/* ---- errors and limits ----------------------------------------------------------------------- */
 
 static void check_failure(const char *source, const char *variables, const vlm_limits *limits,
                           vlm_status status, const char *message) {
@@ -323,23 +336,28 @@ static void errors_name_line_and_cause(void **state) {
         { "\n{{ nope() }}", "chat.jinja:2: 'nope' is undefined" },
         { "{{ raise_exception('first\nsecond') }}", "chat.jinja:1: first" },
         { "{#-\n\n-#}\n{% for %}", "chat.jinja:4: unexpected '%}'" },
-        { "{% if 1 %}\n{% for x in y %}\n{% endif %}", "chat.jinja:3: unknown tag 'endif' ('for' is open)" },
+        { "{% if 1 %}\n{% for x in y %}\n{% endif %}",
+          "chat.jinja:3: unknown tag 'endif' ('for' is open)" },
         { "{% if 1 %}\n", "the template ends where 'if' is open" },
         { "{% include 'other' %}", "tag 'include' is not supported" },
         { "{{ messages.append(1) }}", "access to attribute 'append' of 'list' object is unsafe" },
         { "{{ 's'.__class__.x }}", "access to attribute '__class__' of 'str' object is unsafe" },
         { "{{ 's'.encode() }}", "'str' has no attribute or item 'encode'" },
         { "{{ 's' | trim(1) }}", "'trim': argument 1 must be str" },
-        { "{{ 's' | replace('a', 'b', nope=1) }}", "filter 'replace': unexpected keyword argument 'nope'" },
+        { "{{ 's' | replace('a', 'b', nope=1) }}",
+          "filter 'replace': unexpected keyword argument 'nope'" },
         { "{{ range() }}", "function 'range' needs 1 argument(s)" },
         { "{{ 'a' + 1 }}", "can only concatenate str (not \"int\") to str" },
         { "{{ '\xff' }}", "the template is not UTF-8" },
-        { "{% macro f() %}\n{{ x() }}\n{% endmacro %}\n{{ f() }}", "chat.jinja:2: 'x' is undefined" },
+        { "{% macro f() %}\n{{ x() }}\n{% endmacro %}\n{{ f() }}",
+          "chat.jinja:2: 'x' is undefined" },
     };
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
-        check_failure(cases[i].source, "{\"messages\":[]}", NULL, VLM_ERR_TEMPLATE, cases[i].message);
-    check_failure("x", "[1]", NULL, VLM_ERR_ARGUMENT, "template variables: must be an object, is an array");
+        check_failure(cases[i].source, "{\"messages\":[]}", NULL, VLM_ERR_TEMPLATE,
+                      cases[i].message);
+    check_failure("x", "[1]", NULL, VLM_ERR_ARGUMENT,
+                  "template variables: must be an object, is an array");
     check_failure("x", "{", NULL, VLM_ERR_FORMAT, "template variables");
     check_failure("x", "{\"_now\":\"today\"}", NULL, VLM_ERR_TEMPLATE, "_now: must be an integer");
 }
@@ -361,19 +379,28 @@ static void bombs_are_refused(void **state) {
         "{{ (-9223372036854775807 - 1) // -1 }}",
         "{{ (-9223372036854775807 - 1) | abs }}",
         "{{ '99999999999999999999' | int }}",
-        "{% set ns = namespace(s='x') %}{% for i in range(60) %}{% set ns.s = ns.s + ns.s %}{% endfor %}",
-        "{% set ns = namespace(l=[1]) %}{% for i in range(60) %}{% set ns.l = ns.l + ns.l %}{% endfor %}",
-        "{% set ns = namespace(l=[]) %}{% for i in range(5000) %}{% set ns.l = [ns.l] %}{% endfor %}{{ ns.l }}",
-        "{% set ns = namespace(l=[]) %}{% for i in range(5000) %}{% set ns.l = [ns.l] %}{% endfor %}{{ ns.l | tojson }}",
-        "{% set ns = namespace(a=[], b=[]) %}{% for i in range(5000) %}{% set ns.a = [ns.a] %}{% set ns.b = [ns.b] %}"
+        "{% set ns = namespace(s='x') %}{% for i in range(60) %}{% set ns.s = ns.s + ns.s %}{% "
+        "endfor %}",
+        "{% set ns = namespace(l=[1]) %}{% for i in range(60) %}{% set ns.l = ns.l + ns.l %}{% "
+        "endfor %}",
+        "{% set ns = namespace(l=[]) %}{% for i in range(5000) %}{% set ns.l = [ns.l] %}{% endfor "
+        "%}{{ ns.l }}",
+        "{% set ns = namespace(l=[]) %}{% for i in range(5000) %}{% set ns.l = [ns.l] %}{% endfor "
+        "%}{{ ns.l | tojson }}",
+        "{% set ns = namespace(a=[], b=[]) %}{% for i in range(5000) %}{% set ns.a = [ns.a] %}{% "
+        "set ns.b = [ns.b] %}"
         "{% endfor %}{{ ns.a == ns.b }}",
         "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}",
         "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}",
-        "{% macro f() %}{{ caller() }}{% endmacro %}{% macro g(n) %}{% call f() %}{{ g(n) }}{% endcall %}{% endmacro %}{{ g(1) }}",
+        "{% macro f() %}{{ caller() }}{% endmacro %}{% macro g(n) %}{% call f() %}{{ g(n) }}{% "
+        "endcall %}{% endmacro %}{{ g(1) }}",
         "{% for x in [[1]] recursive %}{{ loop([[1]]) }}{% endfor %}",
-        "{% for i in range(50000) %}{{ 'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa' }}"
+        "{% for i in range(50000) %}{{ "
+        "'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+        "aaa' }}"
         "{% endfor %}",
-        "{% set x = 'a' * 1000000 %}{% for i in range(99999) %}{% set y = x.count('b') %}{% endfor %}",
+        "{% set x = 'a' * 1000000 %}{% for i in range(99999) %}{% set y = x.count('b') %}{% endfor "
+        "%}",
         "{% set x = 'a' * 1000000 %}{{ x.rfind(x[:500000] ~ 'ba') }}",
         "{{ dict(a=1) | batch(10 ** 10, 'x') | list }}",
     };
@@ -399,9 +426,11 @@ static void deep_nesting_is_refused(void **state) {
     static const struct {
         const char *open, *inside, *close;
     } cases[] = {
-        { "(", "1", ")" }, { "[", "1", "]" }, { "{1:", "1", "}" }, { "not ", "1", "" }, { "-", "1", "" },
-        { "a[", "1", "]" }, { "a(", "1", ")" }, { "", "a", ".a" }, { "", "a", "()" }, { "", "a", "|a" },
-        { "1 if ", "1", "" }, { "", "1", " if 1 else 1" }, { "a|f(", "1", ")" }, { "a is f(", "1", ")" },
+        { "(", "1", ")" },    { "[", "1", "]" },       { "{1:", "1", "}" },
+        { "not ", "1", "" },  { "-", "1", "" },        { "a[", "1", "]" },
+        { "a(", "1", ")" },   { "", "a", ".a" },       { "", "a", "()" },
+        { "", "a", "|a" },    { "1 if ", "1", "" },    { "", "1", " if 1 else 1" },
+        { "a|f(", "1", ")" }, { "a is f(", "1", ")" },
     };
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -414,8 +443,9 @@ static void deep_nesting_is_refused(void **state) {
         check_failure(b.p, "{}", NULL, VLM_ERR_TEMPLATE, "deeper than 128");
         vcore_buf_free(&b);
     }
-    static const char *const blocks[] = { "{% if 1 %}", "{% for x in y %}", "{% macro m() %}", "{% set x %}",
-                                          "{% filter f %}", "{% call f() %}", "{% with %}" };
+    static const char *const blocks[] = { "{% if 1 %}",  "{% for x in y %}", "{% macro m() %}",
+                                          "{% set x %}", "{% filter f %}",   "{% call f() %}",
+                                          "{% with %}" };
     for (size_t i = 0; i < sizeof blocks / sizeof *blocks; i++) {
         vcore_buf b = { 0 };
         for (int k = 0; k < 20000; k++) vcore_buf_puts(&b, blocks[i]);
@@ -445,9 +475,10 @@ static void long_templates_work(void **state) {
 
 /* Text that grows in a loop takes linear work: a long conversation is no bomb. */
 static void accumulation_is_linear(void **state) {
-    const char *source = "{% set ns = namespace(t='') %}{% for i in range(40000) %}"
-                         "{% set ns.t = ns.t + 'fifty bytes of text that a message may well be of ' %}{% endfor %}"
-                         "{{ ns.t | length }}";
+    const char *source =
+        "{% set ns = namespace(t='') %}{% for i in range(40000) %}"
+        "{% set ns.t = ns.t + 'fifty bytes of text that a message may well be of ' %}{% endfor %}"
+        "{{ ns.t | length }}";
     vtext_rendered r;
     (void)state;
     assert_int_equal(render(&r, vcore_str_of(source), "{}", 2), VLM_OK);

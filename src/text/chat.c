@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT */
-/* Chat templates as the rest of the library uses them: where a checkpoint keeps its template, the variables
- * a render gets and whose text they are, and the spans of what comes out. The language is jinja_*.c's. */
+/* Chat templates as the rest of the library uses them: where a checkpoint keeps its template, the
+ * variables a render gets and whose text they are, and the spans of what comes out. The language is
+ * jinja_*.c's. */
 #include "text/jinja_ast.h"
 
 #include <time.h>
 
-/* ---- template ---------------------------------------------------------------------------------------- */
+/* ---- template -------------------------------------------------------------------------------- */
 
 static vlm_status parse(vtext_template *t, const char *source, size_t n, vlm_error *err) {
     j_parser p = { .arena = t->arena, .name = t->name, .err = err };
@@ -14,8 +15,8 @@ static vlm_status parse(vtext_template *t, const char *source, size_t n, vlm_err
     return done ? VLM_OK : p.status;
 }
 
-vlm_status vtext_template_parse(vtext_template **out, const char *source, size_t n, const char *name,
-                                vlm_error *err) {
+vlm_status vtext_template_parse(vtext_template **out, const char *source, size_t n,
+                                const char *name, vlm_error *err) {
     *out = NULL;
     if (!vcore_utf8_valid(source, n))
         return vcore_fail(err, VLM_ERR_TEMPLATE, "%s: the template is not UTF-8", name);
@@ -23,10 +24,12 @@ vlm_status vtext_template_parse(vtext_template **out, const char *source, size_t
     if (!t) return vcore_no_memory(err, "a chat template");
     t->name = vcore_strdup(name);
     t->arena = vcore_arena_new();
-    vlm_status status = t->name && t->arena ? parse(t, source, n, err)
-                                            : vcore_no_memory(err, "a chat template");
-    if (status < 0) vtext_template_free(t);
-    else *out = t;
+    vlm_status status =
+        t->name && t->arena ? parse(t, source, n, err) : vcore_no_memory(err, "a chat template");
+    if (status < 0)
+        vtext_template_free(t);
+    else
+        *out = t;
     return status;
 }
 
@@ -37,10 +40,10 @@ void vtext_template_free(vtext_template *t) {
     vcore_free(t);
 }
 
-/* ---- where it lies ----------------------------------------------------------------------------------- */
+/* ---- where it lies --------------------------------------------------------------------------- */
 
-/* Parses a template that a JSON file holds: a string, or a list of named ones of which "default" counts.
- * No template there is fine. */
+/* Parses a template that a JSON file holds: a string, or a list of named ones of which "default"
+ * counts. No template there is fine. */
 static vlm_status parse_member(vtext_template **out, const vcore_json *v, const char *path,
                                const vlm_limits *limits, vlm_error *err) {
     vcore_str source;
@@ -57,8 +60,9 @@ static vlm_status parse_member(vtext_template **out, const vcore_json *v, const 
     }
     if (vcore_json_kind_of(v) == VCORE_JSON_NULL) return VLM_OK;
     if (!vcore_json_string(v, &source))
-        return vcore_fail(err, VLM_ERR_FORMAT, "%s: chat_template: must be a string or a list, is %s",
-                          path, vcore_json_kind_name(v));
+        return vcore_fail(err, VLM_ERR_FORMAT,
+                          "%s: chat_template: must be a string or a list, is %s", path,
+                          vcore_json_kind_name(v));
     if (source.n > limits->template_bytes)
         return vcore_fail(err, VLM_ERR_LIMIT, "%s: chat_template: larger than %llu bytes", path,
                           (unsigned long long)limits->template_bytes);
@@ -73,8 +77,8 @@ static vlm_status load_json(vtext_template **out, const char *path, uint64_t cap
     if (!text.p) return VLM_OK;
     vlm_status status = vcore_json_parse(&doc, text.p, text.n, path, err);
     if (status >= 0)
-        status = parse_member(out, vcore_json_get(vcore_json_root(doc), "chat_template"), path, limits,
-                              err);
+        status = parse_member(out, vcore_json_get(vcore_json_root(doc), "chat_template"), path,
+                              limits, err);
     vcore_json_free(doc);
     vcore_free(text.p);
     return status;
@@ -96,7 +100,8 @@ vlm_status vtext_template_load(vtext_template **out, const char *dir, const vlm_
     vlm_limits l = vcore_limits(limits);
     const struct {
         const char *file;
-        vlm_status (*load)(vtext_template **, const char *, uint64_t, const vlm_limits *, vlm_error *);
+        vlm_status (*load)(vtext_template **, const char *, uint64_t, const vlm_limits *,
+                           vlm_error *);
         uint64_t cap;
     } places[] = { { "processor_config.json", load_json, l.config_bytes },
                    { "chat_template.json", load_json, 2 * l.template_bytes },
@@ -113,10 +118,10 @@ vlm_status vtext_template_load(vtext_template **out, const char *dir, const vlm_
     return VLM_OK;
 }
 
-/* ---- variables --------------------------------------------------------------------------------------- */
+/* ---- variables ------------------------------------------------------------------------------- */
 
-/* Whose text the strings of a JSON value are: in `messages`, what a message or one of its content parts
- * says is the user's; names, roles and all else are the template's. */
+/* Whose text the strings of a JSON value are: in `messages`, what a message or one of its content
+ * parts says is the user's; names, roles and all else are the template's. */
 typedef enum origin { FROM_TEMPLATE, IN_MESSAGES, IN_CONTENT } origin;
 
 static origin origin_of_member(origin object, vcore_str key) {
@@ -193,7 +198,7 @@ static bool define_defaults(j_run *r, j_scope *scope) {
                                vtext_j_bool(false));
 }
 
-/* ---- render ------------------------------------------------------------------------------------------ */
+/* ---- render ---------------------------------------------------------------------------------- */
 
 static size_t count_spans(const j_text *t) {
     size_t n = t->n > 0;
@@ -220,8 +225,9 @@ static vlm_status give(const j_text *t, vtext_rendered *out, vlm_error *err) {
     return VLM_OK;
 }
 
-static vlm_status render(const vtext_template *t, const vcore_json *const *objects, size_t n_objects,
-                         const vlm_limits *limits, vtext_rendered *out, vlm_error *err) {
+static vlm_status render(const vtext_template *t, const vcore_json *const *objects,
+                         size_t n_objects, const vlm_limits *limits, vtext_rendered *out,
+                         vlm_error *err) {
     vlm_limits l = vcore_limits(limits);
     j_run r = { .name = t->name, .err = err, .memory = J_MEMORY, .now = (int64_t)time(NULL) };
     j_scope scope = { 0 };
@@ -246,8 +252,10 @@ vlm_status vtext_template_render(const vtext_template *t, const char *variables_
     const vcore_json *root = vcore_json_root(doc);
     vlm_status status = vcore_json_kind_of(root) == VCORE_JSON_OBJECT
                             ? render(t, &root, 1, limits, out, err)
-                            : vcore_fail(err, VLM_ERR_ARGUMENT, "template variables: must be an object, "
-                                         "is %s", vcore_json_kind_name(root));
+                            : vcore_fail(err, VLM_ERR_ARGUMENT,
+                                         "template variables: must be an object, "
+                                         "is %s",
+                                         vcore_json_kind_name(root));
     vcore_json_free(doc);
     return status;
 }
@@ -259,17 +267,19 @@ void vtext_rendered_free(vtext_rendered *r) {
     *r = (vtext_rendered) { 0 };
 }
 
-/* ---- the public function ----------------------------------------------------------------------------- */
+/* ---- the public function --------------------------------------------------------------------- */
 
 static const char *const token_names[] = { "bos_token", "eos_token", "unk_token", "sep_token",
                                            "pad_token", "cls_token", "mask_token" };
 
-/* Named special tokens of a checkpoint as members of a JSON object: text, or an object with its content. */
+/* Named special tokens of a checkpoint as members of a JSON object: text, or an object with its
+ * content. */
 static void add_tokens(vcore_buf *b, const vcore_json *config) {
     for (size_t i = 0; i < sizeof token_names / sizeof *token_names; i++) {
         const vcore_json *v = vcore_json_get(config, token_names[i]);
         vcore_str s;
-        if (!vcore_json_string(v, &s) && !vcore_json_string(vcore_json_get(v, "content"), &s)) continue;
+        if (!vcore_json_string(v, &s) && !vcore_json_string(vcore_json_get(v, "content"), &s))
+            continue;
         vcore_buf_printf(b, "%s\"%s\":", b->n > 1 ? "," : "", token_names[i]);
         vcore_json_quote(b, s.p, s.n);
     }
@@ -340,13 +350,15 @@ static vlm_status render_dir(vtext_rendered *out, const vtext_template *t, const
 }
 
 vlm_status vlm_template_render(char **out, const char *dir, const char *messages_json,
-                               const char *variables_json, const vlm_limits *limits, vlm_error *err) {
+                               const char *variables_json, const vlm_limits *limits,
+                               vlm_error *err) {
     vtext_template *t;
     vtext_rendered rendered = { 0 };
     vlm_limits l = vcore_limits(limits);
     *out = NULL;
     if (!dir || !messages_json)
-        return vcore_fail(err, VLM_ERR_ARGUMENT, "vlm_template_render: dir or messages_json is NULL");
+        return vcore_fail(err, VLM_ERR_ARGUMENT,
+                          "vlm_template_render: dir or messages_json is NULL");
     if (!vio_is_dir(dir)) return vcore_fail(err, VLM_ERR_NOT_FOUND, "%s: no such directory", dir);
     VTRY(vtext_template_load(&t, dir, &l, err));
     if (!t) return vcore_fail(err, VLM_ERR_TEMPLATE, "%s: it has no chat template", dir);

@@ -1,13 +1,19 @@
 /* SPDX-License-Identifier: MIT */
-/* The inside of the chat template interpreter: a Jinja as transformers sets it up. Shared by jinja_*.c
- * and chat.c only; the rest of the library sees vtext_template_* of text.h.
+/* The inside of the chat template interpreter: a Jinja as transformers sets it up. Shared by
+ * jinja_*.c and chat.c only; the rest of the library sees vtext_template_* of text.h.
  *
  * source -> tokens (jinja_lex.c) -> nodes (jinja_parse.c, jinja_expr.c) -> text (jinja_exec.c for
  * statements, jinja_eval.c for expressions; values in jinja_value.c, strings in jinja_str.c).
  *
- * A string carries, byte by byte, whether a user typed it; whatever builds a string from others copies
- * that along with the bytes. All memory of a render comes from one arena with a budget, so nothing here
- * frees, and a failure (false, the error set) simply travels up. */
+ * A string carries, byte by byte, whether a user typed it; whatever builds a string from others
+ * copies that along with the bytes. All memory of a render comes from one arena with a budget, so
+ * nothing here frees, and a failure (false, the error set) simply travels up.
+ *
+ * Where jinja2 does otherwise: integers have 64 bits, and beyond that a render fails; `safe` and
+ * `escape` give plain strings, where Markup would escape what + adds to it; what a generator yields
+ * is computed at once; a name that a scope only sets is looked up outside until then; filters and
+ * tests are looked up when they run; other templates (include, import, extends, block), str.encode,
+ * random, pprint, xmlattr, urlize, striptags, wordwrap and lipsum do not exist. */
 #ifndef VTEXT_JINJA_H
 #define VTEXT_JINJA_H
 
@@ -21,7 +27,7 @@
 #define J_PER_CHARACTER 8     /* work of looking at a character, in that of copying a byte */
 #define J_MAX_PARAMS 8      /* parameters of a built-in */
 
-/* ---- values ------------------------------------------------------------------------------------------ */
+/* ---- values ---------------------------------------------------------------------------------- */
 /* Immutable text; user[i] is nonzero where byte i was typed by a user, NULL: nowhere. */
 typedef struct j_string {
     const char *p;
@@ -56,7 +62,7 @@ typedef struct j_list j_list;
 typedef struct j_dict j_dict;
 typedef struct j_loop j_loop;
 typedef struct j_macro j_macro;
-typedef struct j_builtin j_builtin;
+typedef struct j_builtin j_builtin; /* jinja_call.h */
 
 /* What a value is undefined for; the message is made when somebody uses it. */
 typedef struct j_undefined {
@@ -77,8 +83,7 @@ typedef struct j_value {
         j_dict *dict; /* J_DICT, J_NAMESPACE */
         struct j_view *view;
         struct j_range *range;
-        struct j_iterator *iterator;
-        struct j_cycler *cycler; /* J_CYCLER, J_JOINER */
+        struct j_cursor *cursor; /* J_ITERATOR, J_CYCLER, J_JOINER */
         j_loop *loop;
         j_macro *macro;
         const j_builtin *function;
@@ -109,12 +114,8 @@ struct j_range {
     int64_t start, stop, step;
     size_t n;
 };
-struct j_iterator {
+struct j_cursor { /* of an iterator or a cycler; a joiner's only item is its separator */
     j_list items;
-    size_t pos;
-};
-struct j_cycler {
-    j_list items; /* a joiner: its separator */
     size_t pos;
 };
 struct j_method {
@@ -137,7 +138,7 @@ typedef enum j_operator {
     OP_EQ, OP_NE, OP_LT, OP_LE, OP_GT, OP_GE, OP_IN, OP_NOT_IN
 } j_operator;
 
-/* ---- a render ---------------------------------------------------------------------------------------- */
+/* ---- a render -------------------------------------------------------------------------------- */
 typedef struct j_scope {
     struct j_scope *parent;
     j_dict vars;
@@ -180,6 +181,7 @@ struct j_macro {
     j_scope *scope;     /* where it was defined */
 };
 
+/* Both return false: "<template>:<line>: <what>". */
 bool vtext_j_fail(j_run *r, const char *fmt, ...) VLM_PRINTF(2, 3);
 bool vtext_j_fail_status(j_run *r, vlm_status status, const char *fmt, ...) VLM_PRINTF(3, 4);
 void *vtext_j_alloc(j_run *r, size_t n, size_t size); /* NULL: failed; n = 0 gives a pointer too */
@@ -198,7 +200,7 @@ bool vtext_j_loop_length(j_run *r, j_loop *loop, size_t *n);
 bool vtext_j_binary(j_run *r, j_operator op, j_value a, j_value b, j_value *out);
 bool vtext_j_contains(j_run *r, j_value container, j_value item, bool *out);
 
-/* ---- strings (jinja_str.c) --------------------------------------------------------------------------- */
+/* ---- strings (jinja_str.c) ------------------------------------------------------------------- */
 #define J_LITERAL(text) ((j_string) { text, sizeof(text) - 1, NULL })
 static inline j_string vtext_j_sub(j_string s, size_t from, size_t to) {
     return (j_string) { s.p + from, to - from, s.user ? s.user + from : NULL };
@@ -227,11 +229,13 @@ bool vtext_j_is_printable(uint32_t cp);
 bool vtext_j_is_line_end(uint32_t cp);
 /* chars NULL: white space; ends: 1 left, 2 right, 3 both */
 j_string vtext_j_strip(j_string s, const j_string *chars, int ends);
-typedef enum j_case { J_UPPER, J_LOWER, J_TITLE, J_CAPITALIZE, J_SWAPCASE, J_FOLD, J_JINJA_TITLE } j_case;
+typedef enum j_case {
+    J_UPPER, J_LOWER, J_TITLE, J_CAPITALIZE, J_SWAPCASE, J_FOLD, J_JINJA_TITLE
+} j_case;
 bool vtext_j_recase(j_run *r, j_string s, j_case how, j_string *out);
 bool vtext_j_parse_float(const char *text, double *out); /* the whole text; "C" locale always */
 
-/* ---- values (jinja_value.c) -------------------------------------------------------------------------- */
+/* ---- values (jinja_value.c) ------------------------------------------------------------------ */
 static inline j_value vtext_j_bool(bool b) {
     return (j_value) { J_BOOL, { .b = b } };
 }
@@ -281,7 +285,7 @@ bool vtext_j_less(j_run *r, j_value a, j_value b, const char *op, bool *out); /*
 /* Sorts stably by the keys, which are permuted along. */
 bool vtext_j_sort(j_run *r, j_value *items, j_value *keys, size_t n, bool reverse);
 
-/* ---- printing (jinja_print.c) ------------------------------------------------------------------------ */
+/* ---- printing (jinja_print.c) ---------------------------------------------------------------- */
 bool vtext_j_str(j_run *r, j_value v, j_string *out);            /* Python's str() */
 bool vtext_j_repr(j_run *r, j_value v, j_text *out);             /* Python's repr() */
 size_t vtext_j_float_repr(double f, char out[40]);

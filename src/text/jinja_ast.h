@@ -5,15 +5,15 @@
 
 #include "text/jinja.h"
 
-/* ---- nodes ------------------------------------------------------------------------------------------- */
+/* ---- nodes ----------------------------------------------------------------------------------- */
 typedef enum j_node_kind {
     /* expressions */
     N_CONST, N_NAME, N_LIST, N_TUPLE, N_DICT, N_CHAIN, N_AND, N_OR, N_NOT, N_COMPARE, N_CONCAT,
     N_NEGATE, N_PLUS, N_CONDITION, N_ATTRIBUTE, N_ITEM, N_SLICE, N_CALL, N_FILTER, N_TEST,
     N_OPERAND, N_CALL_ARGUMENT, N_ATTRIBUTE_TARGET,
     /* statements */
-    N_TEXT, N_PRINT, N_IF, N_BRANCH, N_FOR, N_SET, N_SET_BLOCK, N_MACRO, N_CALL_BLOCK, N_FILTER_BLOCK, N_WITH,
-    N_GENERATION, N_BREAK, N_CONTINUE
+    N_TEXT, N_PRINT, N_IF, N_BRANCH, N_FOR, N_SET, N_SET_BLOCK, N_MACRO, N_CALL_BLOCK,
+    N_FILTER_BLOCK, N_WITH, N_GENERATION, N_BREAK, N_CONTINUE
 } j_node_kind;
 
 /* One node of a template. Siblings (items, arguments, statements of a body) hang together by `next`.
@@ -47,7 +47,7 @@ struct vtext_template {
     j_node *body;
 };
 
-/* ---- lexer and parser -------------------------------------------------------------------------------- */
+/* ---- lexer and parser ------------------------------------------------------------------------ */
 typedef enum j_token_kind {
     T_EOF, T_DATA, T_PRINT_BEGIN, T_PRINT_END, T_BLOCK_BEGIN, T_BLOCK_END, T_NAME, T_STRING, T_INT,
     T_FLOAT, T_ADD, T_SUB, T_MUL, T_DIV, T_FLOORDIV, T_MOD, T_POW, T_TILDE, T_EQ, T_NE, T_LT, T_LE,

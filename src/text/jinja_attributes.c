@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: MIT */
-/* obj.name and obj[key]: which attributes, items and methods values have for a template, as jinja2's
- * immutable sandbox decides it. Methods that would change their object are undefined and say why. */
+/* obj.name and obj[key]: which attributes, items and methods values have for a template, as
+ * jinja2's immutable sandbox decides it. Methods that would change their object are undefined and
+ * say why. */
 #include "text/jinja_ast.h"
 #include "text/jinja_call.h"
 
 #include <stdio.h>
 #include <utf8proc.h>
 
-/* ---- str.is... --------------------------------------------------------------------------------------- */
+/* ---- str.is... ------------------------------------------------------------------------------- */
 
 static bool is_letter(utf8proc_category_t k) {
     return k >= UTF8PROC_CATEGORY_LU && k <= UTF8PROC_CATEGORY_LO;
@@ -15,7 +16,8 @@ static bool is_letter(utf8proc_category_t k) {
 
 static bool has_property(const char *name, uint32_t cp) {
     utf8proc_category_t k = utf8proc_category((utf8proc_int32_t)cp);
-    bool number = k == UTF8PROC_CATEGORY_ND || k == UTF8PROC_CATEGORY_NL || k == UTF8PROC_CATEGORY_NO;
+    bool number =
+        k == UTF8PROC_CATEGORY_ND || k == UTF8PROC_CATEGORY_NL || k == UTF8PROC_CATEGORY_NO;
     if (strcmp(name, "isspace") == 0) return vtext_j_is_space(cp);
     if (strcmp(name, "isalpha") == 0) return is_letter(k);
     if (strcmp(name, "isalnum") == 0) return is_letter(k) || number;
@@ -24,8 +26,8 @@ static bool has_property(const char *name, uint32_t cp) {
     if (strcmp(name, "isprintable") == 0) return vtext_j_is_printable(cp);
     if (k == UTF8PROC_CATEGORY_ND) return true; /* isdecimal; isdigit takes superscripts too */
     return strcmp(name, "isdigit") == 0
-           && (cp == 0xB2 || cp == 0xB3 || cp == 0xB9 || cp == 0x2070 || (cp >= 0x2074 && cp <= 0x2079)
-               || (cp >= 0x2080 && cp <= 0x2089));
+           && (cp == 0xB2 || cp == 0xB3 || cp == 0xB9 || cp == 0x2070
+               || (cp >= 0x2074 && cp <= 0x2079) || (cp >= 0x2080 && cp <= 0x2089));
 }
 
 static bool str_is(j_run *r, const j_call *c, j_value *out) {
@@ -67,16 +69,21 @@ static bool str_format_map(j_run *r, const j_call *c, j_value *out) {
 }
 
 const j_builtin vtext_j_text_methods[] = {
-    { "isspace", str_is, "", 0 },     { "isalpha", str_is, "", 0 },
-    { "isalnum", str_is, "", 0 },     { "isnumeric", str_is, "", 0 },
-    { "isascii", str_is, "", 0 },     { "isprintable", str_is, "", 0 },
-    { "isdecimal", str_is, "", 0 },   { "isdigit", str_is, "", 0 },
-    { "isupper", str_is_case, "", 0 }, { "islower", str_is_case, "", 0 },
+    { "isspace", str_is, "", 0 },
+    { "isalpha", str_is, "", 0 },
+    { "isalnum", str_is, "", 0 },
+    { "isnumeric", str_is, "", 0 },
+    { "isascii", str_is, "", 0 },
+    { "isprintable", str_is, "", 0 },
+    { "isdecimal", str_is, "", 0 },
+    { "isdigit", str_is, "", 0 },
+    { "isupper", str_is_case, "", 0 },
+    { "islower", str_is_case, "", 0 },
     { "format_map", str_format_map, "mapping", 1 },
     { NULL, NULL, NULL, 0 },
 };
 
-/* ---- list, tuple, dict, loop, cycler ----------------------------------------------------------------- */
+/* ---- list, tuple, dict, loop, cycler --------------------------------------------------------- */
 
 static bool list_index(j_run *r, const j_call *c, j_value *out) {
     j_list items;
@@ -127,12 +134,9 @@ static bool dict_view(j_run *r, const j_call *c, j_value *out) {
 }
 
 static const j_builtin dict_methods[] = {
-    { "get", dict_get, "key default", 1 },
-    { "items", dict_view, "", 0 },
-    { "keys", dict_view, "", 0 },
-    { "values", dict_view, "", 0 },
-    { "copy", list_copy, "", 0 },
-    { NULL, NULL, NULL, 0 },
+    { "get", dict_get, "key default", 1 }, { "items", dict_view, "", 0 },
+    { "keys", dict_view, "", 0 },          { "values", dict_view, "", 0 },
+    { "copy", list_copy, "", 0 },          { NULL, NULL, NULL, 0 },
 };
 
 static bool loop_cycle(j_run *r, const j_call *c, j_value *out) {
@@ -162,7 +166,7 @@ static const j_builtin loop_methods[] = {
 };
 
 static bool cycler_next(j_run *r, const j_call *c, j_value *out) {
-    struct j_cycler *cycler = c->self.u.cycler;
+    struct j_cursor *cycler = c->self.u.cursor;
     (void)r;
     *out = cycler->items.item[cycler->pos];
     cycler->pos = (cycler->pos + 1) % cycler->items.n;
@@ -171,7 +175,7 @@ static bool cycler_next(j_run *r, const j_call *c, j_value *out) {
 
 static bool cycler_reset(j_run *r, const j_call *c, j_value *out) {
     (void)r;
-    c->self.u.cycler->pos = 0;
+    c->self.u.cursor->pos = 0;
     *out = vtext_j_none();
     return true;
 }
@@ -184,37 +188,46 @@ static const j_builtin cycler_methods[] = {
 
 static bool loop_attribute(j_run *r, j_loop *loop, j_string name, j_value *out, bool *found) {
     size_t n = 0;
-    if (vtext_j_is(name, "index")) *out = vtext_j_int(loop->index0 + 1);
-    else if (vtext_j_is(name, "index0")) *out = vtext_j_int(loop->index0);
-    else if (vtext_j_is(name, "first")) *out = vtext_j_bool(loop->index0 == 0);
-    else if (vtext_j_is(name, "depth")) *out = vtext_j_int(loop->depth0 + 1);
-    else if (vtext_j_is(name, "depth0")) *out = vtext_j_int(loop->depth0);
+    if (vtext_j_is(name, "index"))
+        *out = vtext_j_int(loop->index0 + 1);
+    else if (vtext_j_is(name, "index0"))
+        *out = vtext_j_int(loop->index0);
+    else if (vtext_j_is(name, "first"))
+        *out = vtext_j_bool(loop->index0 == 0);
+    else if (vtext_j_is(name, "depth"))
+        *out = vtext_j_int(loop->depth0 + 1);
+    else if (vtext_j_is(name, "depth0"))
+        *out = vtext_j_int(loop->depth0);
     else if (vtext_j_is(name, "last") || vtext_j_is(name, "nextitem")) {
         if (!vtext_j_loop_peek(r, loop)) return false;
-        if (name.p[0] == 'l') *out = vtext_j_bool(!loop->has_after);
-        else if (loop->has_after) *out = loop->after;
-        else if (!vtext_j_undefined(r, "there is no next item", name, NULL, out)) return false;
+        if (name.p[0] == 'l')
+            *out = vtext_j_bool(!loop->has_after);
+        else if (loop->has_after)
+            *out = loop->after;
+        else if (!vtext_j_undefined(r, "there is no next item", name, NULL, out))
+            return false;
     } else if (vtext_j_is(name, "previtem")) {
         *out = loop->previous;
-        if (loop->index0 == 0 && !vtext_j_undefined(r, "there is no previous item", name, NULL, out))
+        if (loop->index0 == 0
+            && !vtext_j_undefined(r, "there is no previous item", name, NULL, out))
             return false;
     } else if (vtext_j_is(name, "length") || vtext_j_is(name, "revindex")
                || vtext_j_is(name, "revindex0")) {
         if (!vtext_j_loop_length(r, loop, &n)) return false;
-        *out = vtext_j_int(name.p[0] == 'l' ? (int64_t)n
-                                            : (int64_t)n - loop->index0 - (name.n > 8));
+        *out =
+            vtext_j_int(name.p[0] == 'l' ? (int64_t)n : (int64_t)n - loop->index0 - (name.n > 8));
     } else {
         *found = false;
     }
     return true;
 }
 
-/* ---- lookup ------------------------------------------------------------------------------------------ */
+/* ---- lookup ---------------------------------------------------------------------------------- */
 
 /* Names that Python has and the sandbox refuses: they change the object, or reach inside it. */
 static bool is_unsafe(j_value obj, j_string name) {
-    static const char *const list[] = { "append", "clear", "pop", "reverse", "insert", "sort",
-                                        "extend", "remove", NULL };
+    static const char *const list[] = { "append", "clear",  "pop",    "reverse", "insert",
+                                        "sort",   "extend", "remove", NULL };
     static const char *const dict[] = { "clear", "pop", "popitem", "setdefault", "update", NULL };
     const char *const *names = obj.kind == J_LIST ? list : obj.kind == J_DICT ? dict : list + 8;
     if (name.n > 1 && name.p[0] == '_' && name.p[1] == '_') return true;
@@ -263,7 +276,7 @@ static bool own_attribute(j_run *r, j_value obj, j_string name, j_value *out, bo
     } else if (obj.kind == J_MACRO && vtext_j_is(name, "name")) {
         *out = vtext_j_string(obj.u.macro->node->name);
     } else if (obj.kind == J_CYCLER && vtext_j_is(name, "current")) {
-        *out = obj.u.cycler->items.item[obj.u.cycler->pos];
+        *out = obj.u.cursor->items.item[obj.u.cursor->pos];
     } else if (obj.kind == J_TUPLE && obj.u.list->group && vtext_j_is(name, "grouper")) {
         *out = obj.u.list->item[0];
     } else if (obj.kind == J_TUPLE && obj.u.list->group && vtext_j_is(name, "list")) {

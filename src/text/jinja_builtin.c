@@ -5,7 +5,7 @@
 #include <locale.h>
 #include <time.h>
 
-/* ---- calling ----------------------------------------------------------------------------------------- */
+/* ---- calling --------------------------------------------------------------------------------- */
 
 const j_builtin *vtext_j_find_builtin(const j_builtin *table, j_string name) {
     for (; table->name; table++)
@@ -104,7 +104,7 @@ bool vtext_j_arg_bool(const j_call *c, int i) {
     return vtext_j_truth(c->arg[i]);
 }
 
-/* ---- global functions -------------------------------------------------------------------------------- */
+/* ---- global functions ------------------------------------------------------------------------ */
 
 static bool fn_range(j_run *r, const j_call *c, j_value *out) {
     int64_t a = 0, b = 0, step = 1;
@@ -157,21 +157,21 @@ static bool fn_namespace(j_run *r, const j_call *c, j_value *out) {
 }
 
 static bool new_cycler(j_run *r, j_kind kind, j_value *out) {
-    *out = (j_value) { kind, { .cycler = vtext_j_alloc(r, 1, sizeof(struct j_cycler)) } };
-    return out->u.cycler != NULL;
+    *out = (j_value) { kind, { .cursor = vtext_j_alloc(r, 1, sizeof(struct j_cursor)) } };
+    return out->u.cursor != NULL;
 }
 
 static bool fn_cycler(j_run *r, const j_call *c, j_value *out) {
     if (c->args->n == 0) return vtext_j_fail(r, "cycler() needs at least one item");
     if (!new_cycler(r, J_CYCLER, out)) return false;
     for (size_t i = 0; i < c->args->n; i++)
-        if (!vtext_j_push(r, &out->u.cycler->items, c->args->item[i])) return false;
+        if (!vtext_j_push(r, &out->u.cursor->items, c->args->item[i])) return false;
     return true;
 }
 
 static bool fn_joiner(j_run *r, const j_call *c, j_value *out) {
     j_value sep = c->arg[0].kind == J_MISSING ? vtext_j_string(J_LITERAL(", ")) : c->arg[0];
-    return new_cycler(r, J_JOINER, out) && vtext_j_push(r, &out->u.cycler->items, sep);
+    return new_cycler(r, J_JOINER, out) && vtext_j_push(r, &out->u.cursor->items, sep);
 }
 
 static bool fn_raise(j_run *r, const j_call *c, j_value *out) {

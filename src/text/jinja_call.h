@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT */
-/* Filters, tests, functions and methods of the chat template interpreter: how they are declared, found and
- * called, and what they share. */
+/* Filters, tests, functions and methods of the chat template interpreter: how they are declared,
+ * found and called (jinja_builtin.c), and what they share. The tables are in jinja_filters.c,
+ * jinja_lists.c, jinja_tests.c, jinja_methods.c and jinja_attributes.c. */
 #ifndef VTEXT_JINJA_CALL_H
 #define VTEXT_JINJA_CALL_H
 
 #include "text/jinja.h"
 
-/* ---- built-ins (jinja_builtin.c; the tables in jinja_filters.c, _lists.c, _tests.c, _methods.c) -------- */
-/* One built-in filter, test, function or method. Arguments are bound to `params` (names in order, blank
- * between) before fn sees them: arg[i] is J_MISSING where none was given. params "*": any; see args. */
+/* What a built-in gets. Arguments are bound to its `params` (names in order, a blank between) before
+ * fn sees them: arg[i] is J_MISSING where none was given. params "*": any; they are in args. */
 typedef struct j_call {
     j_value self; /* the filtered or tested value, the object of a method */
     j_value arg[J_MAX_PARAMS];

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
-/* Expressions: operators with Python's meaning, names, attributes and items as jinja2's sandbox gives them,
- * calls, filters and tests. */
+/* Expressions: operators with Python's meaning, names, attributes and items as jinja2's sandbox
+ * gives them, calls, filters and tests. */
 #include "text/jinja_ast.h"
 #include "text/jinja_call.h"
 
 #include <math.h>
 
-/* ---- arithmetic -------------------------------------------------------------------------------------- */
+/* ---- arithmetic ------------------------------------------------------------------------------ */
 
 static bool bad_operands(j_run *r, const char *op, j_value a, j_value b) {
     return vtext_j_fail(r, "unsupported operand types for %s: '%s' and '%s'", op, vtext_j_type(a),
@@ -41,8 +41,10 @@ static bool integers(j_run *r, j_operator op, int64_t a, int64_t b, j_value *out
             *out = vtext_j_float((double)a / (double)b);
             return true;
         }
-        if (b == -1) overflow = op == OP_FLOORDIV && __builtin_sub_overflow((int64_t)0, a, &result);
-        else result = op == OP_FLOORDIV ? floor_div(a, b) : a - floor_div(a, b) * b;
+        if (b == -1)
+            overflow = op == OP_FLOORDIV && __builtin_sub_overflow((int64_t)0, a, &result);
+        else
+            result = op == OP_FLOORDIV ? floor_div(a, b) : a - floor_div(a, b) * b;
     } else if (op == OP_POW) {
         if (b < 0) {
             if (a == 0) return vtext_j_fail(r, "0.0 cannot be raised to a negative power");
@@ -76,8 +78,10 @@ static bool floats(j_run *r, j_operator op, double a, double b, j_value *out) {
         break;
     default: { /* Python: the remainder has the sign of the divisor */
         double rest = fmod(a, b);
-        if (rest != 0 && (b < 0) != (rest < 0)) rest += b;
-        else if (rest == 0) rest = copysign(0.0, b);
+        if (rest != 0 && (b < 0) != (rest < 0))
+            rest += b;
+        else if (rest == 0)
+            rest = copysign(0.0, b);
         f = op == OP_MOD ? rest : floor((a - rest) / b + 0.5);
         break;
     }
@@ -141,15 +145,17 @@ static bool eval_sign(j_run *r, j_node_kind kind, j_value v, j_value *out) {
     if (!vtext_j_is_number(v))
         return vtext_j_fail(r, "bad operand type for unary sign: '%s'", vtext_j_type(v));
     if (kind == N_NEGATE) {
-        if (v.kind == J_FLOAT) *out = vtext_j_float(-v.u.f);
-        else return integers(r, OP_SUB, 0, vtext_j_integer(v), out);
+        if (v.kind == J_FLOAT)
+            *out = vtext_j_float(-v.u.f);
+        else
+            return integers(r, OP_SUB, 0, vtext_j_integer(v), out);
     } else {
         *out = v.kind == J_BOOL ? vtext_j_int(v.u.b) : v;
     }
     return true;
 }
 
-/* ---- comparison -------------------------------------------------------------------------------------- */
+/* ---- comparison ------------------------------------------------------------------------------ */
 
 bool vtext_j_contains(j_run *r, j_value container, j_value item, bool *out) {
     j_list items;
@@ -215,7 +221,7 @@ static bool eval_compare(j_run *r, j_scope *scope, const j_node *n, j_value *out
     return true;
 }
 
-/* ---- names, attributes, items ------------------------------------------------------------------------ */
+/* ---- names, attributes, items ---------------------------------------------------------------- */
 
 static bool eval_name(j_run *r, const j_scope *scope, j_string name, j_value *out) {
     for (; scope; scope = scope->parent) {
@@ -287,8 +293,7 @@ static bool eval_slice(j_run *r, j_scope *scope, j_value v, const j_node *n, j_v
     if (v.kind == J_UNDEFINED) return vtext_j_use_undefined(r, v);
     if (!is_sequence(v) && v.kind != J_RANGE)
         return vtext_j_fail(r, "'%s' object cannot be sliced", vtext_j_type(v));
-    if (!vtext_j_length(r, v, &length)
-        || !slice_indices(r, scope, n, length, &start, &stop, &step))
+    if (!vtext_j_length(r, v, &length) || !slice_indices(r, scope, n, length, &start, &stop, &step))
         return false;
     if (v.kind == J_STRING) return slice_string(r, v.u.s, start, stop, step, out);
     j_list items;
@@ -311,7 +316,7 @@ static bool eval_item(j_run *r, j_scope *scope, const j_node *n, j_value *out) {
     return vtext_j_item(r, obj, key, out);
 }
 
-/* ---- calls, filters, tests --------------------------------------------------------------------------- */
+/* ---- calls, filters, tests ------------------------------------------------------------------- */
 
 static bool push_named(j_run *r, j_args *args, size_t cap, j_string name, j_value v) {
     if (args->n_named == cap) return vtext_j_fail(r, "too many keyword arguments");
@@ -394,8 +399,8 @@ bool vtext_j_call(j_run *r, j_value callee, const j_args *args, j_value *out) {
         done = vtext_j_call_loop(r, callee.u.loop, args->item[0], out);
         break;
     case J_JOINER: /* nothing at first, then the separator */
-        *out = callee.u.cycler->pos++ ? callee.u.cycler->items.item[0]
-                                      : vtext_j_string(J_LITERAL(""));
+        *out =
+            callee.u.cursor->pos++ ? callee.u.cursor->items.item[0] : vtext_j_string(J_LITERAL(""));
         return true;
     default: return vtext_j_fail(r, "'%s' object is not callable", vtext_j_type(callee));
     }
@@ -442,7 +447,7 @@ static bool eval_test(j_run *r, j_scope *scope, const j_node *n, j_value *out) {
     return true;
 }
 
-/* ---- the rest ---------------------------------------------------------------------------------------- */
+/* ---- the rest -------------------------------------------------------------------------------- */
 
 static bool eval_list(j_run *r, j_scope *scope, const j_node *n, j_value *out) {
     if (!vtext_j_new_list(r, n->kind == N_LIST ? J_LIST : J_TUPLE, out)) return false;
@@ -501,8 +506,10 @@ static bool eval_condition(j_run *r, j_scope *scope, const j_node *n, j_value *o
     if (!vtext_j_eval(r, scope, n->b, &test)) return false;
     if (vtext_j_truth(test)) return vtext_j_eval(r, scope, n->a, out);
     if (n->c) return vtext_j_eval(r, scope, n->c, out);
-    return vtext_j_undefined(r, "the inline if-expression evaluated to false and no else section was "
-                             "defined", (j_string) { 0 }, NULL, out);
+    return vtext_j_undefined(r,
+                             "the inline if-expression evaluated to false and no else section was "
+                             "defined",
+                             (j_string) { 0 }, NULL, out);
 }
 
 static bool eval_node(j_run *r, j_scope *scope, const j_node *n, j_value *out) {
@@ -523,8 +530,7 @@ static bool eval_node(j_run *r, j_scope *scope, const j_node *n, j_value *out) {
         *out = vtext_j_bool(!vtext_j_truth(v));
         return true;
     case N_NEGATE:
-    case N_PLUS:
-        return vtext_j_eval(r, scope, n->a, &v) && eval_sign(r, n->kind, v, out);
+    case N_PLUS: return vtext_j_eval(r, scope, n->a, &v) && eval_sign(r, n->kind, v, out);
     case N_CONDITION: return eval_condition(r, scope, n, out);
     case N_ATTRIBUTE:
         if (!vtext_j_eval(r, scope, n->a, &v)) return false;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Statements: output, branches, loops, assignments, macros and blocks that collect their text. Scopes are
- * jinja2's: a loop's iteration, a macro and a block have their own, an `if` has none. */
+/* Statements: output, branches, loops, assignments, macros and blocks that collect their text.
+ * Scopes are jinja2's: a loop's iteration, a macro and a block have their own, an `if` has none. */
 #include "text/jinja_ast.h"
 #include "text/jinja_call.h"
 
@@ -45,7 +45,7 @@ static flow exec_if(j_run *r, j_scope *scope, const j_node *n, j_text *out) {
     return FLOW_NORMAL;
 }
 
-/* ---- assignment -------------------------------------------------------------------------------------- */
+/* ---- assignment ------------------------------------------------------------------------------ */
 
 static bool set_name(j_run *r, j_scope *scope, j_string name, j_value v) {
     return vtext_j_dict_put(r, &scope->vars, vtext_j_string(name), v);
@@ -102,7 +102,8 @@ static flow exec_filter_block(j_run *r, j_scope *scope, const j_node *n, j_text 
     j_string s;
     flow f = collect(r, scope, n->body, &v);
     if (f != FLOW_NORMAL) return f;
-    return ok(vtext_j_filter_chain(r, scope, n->b, v, &v) && vtext_j_str(r, v, &s) && put(r, out, s));
+    return ok(vtext_j_filter_chain(r, scope, n->b, v, &v) && vtext_j_str(r, v, &s)
+              && put(r, out, s));
 }
 
 static flow exec_with(j_run *r, j_scope *scope, const j_node *n, j_text *out) {
@@ -110,14 +111,16 @@ static flow exec_with(j_run *r, j_scope *scope, const j_node *n, j_text *out) {
     if (!inner) return FLOW_FAILED;
     for (const j_node *pair = n->items; pair; pair = pair->next) {
         j_value v; /* values see the outer names only */
-        if (!vtext_j_eval(r, scope, pair->b, &v) || !assign(r, inner, pair->a, v)) return FLOW_FAILED;
+        if (!vtext_j_eval(r, scope, pair->b, &v) || !assign(r, inner, pair->a, v))
+            return FLOW_FAILED;
     }
     return exec_body(r, inner, n->body, out);
 }
 
-/* ---- loops ------------------------------------------------------------------------------------------- */
+/* ---- loops ----------------------------------------------------------------------------------- */
 
-/* The next item that passes the loop's test; found false at the end. Tests run as late as jinja2's. */
+/* The next item that passes the loop's test; found false at the end. Tests run as late as jinja2's.
+ */
 static bool next_item(j_run *r, j_loop *loop, j_value *out, bool *found) {
     const j_node *n = loop->node;
     *found = false;
@@ -222,7 +225,7 @@ bool vtext_j_call_loop(j_run *r, j_loop *loop, j_value items, j_value *out) {
     return true;
 }
 
-/* ---- macros ------------------------------------------------------------------------------------------ */
+/* ---- macros ---------------------------------------------------------------------------------- */
 
 static j_macro *new_macro(j_run *r, const j_node *n, j_scope *scope) {
     j_macro *m = vtext_j_alloc(r, 1, sizeof *m);
@@ -302,7 +305,8 @@ bool vtext_j_call_macro(j_run *r, j_macro *m, const j_args *args, j_value *out) 
         memcpy(copy.named, args->named, args->n_named * sizeof *copy.named);
     }
     if (++r->macros > J_MAX_MACROS)
-        return vtext_j_fail_status(r, VLM_ERR_LIMIT, "macro calls nest deeper than %d", J_MAX_MACROS);
+        return vtext_j_fail_status(r, VLM_ERR_LIMIT, "macro calls nest deeper than %d",
+                                   J_MAX_MACROS);
     if (!bind(r, scope, m, &copy)) return false;
     if (exec_body(r, scope, m->node->body, &t) == FLOW_FAILED) return false;
     r->macros--;
@@ -334,7 +338,7 @@ static flow exec_call_block(j_run *r, j_scope *scope, const j_node *n, j_text *o
     return ok(vtext_j_call(r, callee, &args, &v) && vtext_j_str(r, v, &s) && put(r, out, s));
 }
 
-/* ---- dispatch ---------------------------------------------------------------------------------------- */
+/* ---- dispatch -------------------------------------------------------------------------------- */
 
 static flow exec_generation(j_run *r, j_scope *scope, const j_node *n, j_text *out) {
     j_scope *inner = new_scope(r, scope);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* Tokens to expression nodes, with jinja2's precedences: condition, or, and, not, comparison, + -, ~,
- * * / // %, **, sign, then postfix operators, filters and tests. Chains of one precedence become one node
- * with many operands, so that their length costs no depth. */
+/* Tokens to expression nodes, with jinja2's precedences: condition, or, and, not, comparison, sum,
+ * concatenation, product, power, sign, then postfix operators, filters and tests. Chains of one
+ * precedence become one node with many operands, so that their length costs no depth. */
 #include "text/jinja_ast.h"
 
 static j_token *now(j_parser *p) {
@@ -40,8 +40,8 @@ static bool parse_arguments(j_parser *p, j_node **out) {
         int least = stage;
         if (vtext_j_skip(p, T_MUL)) {
             op = OP_MUL;
-            if (stage < 2) stage = least = 2;
-            else least = -1;
+            least = stage < 2 ? 2 : -1;
+            stage = stage < 2 ? 2 : stage;
         } else if (vtext_j_skip(p, T_POW)) {
             op = OP_POW;
             least = stage < 3 ? 3 : -1;
@@ -55,8 +55,7 @@ static bool parse_arguments(j_parser *p, j_node **out) {
         } else if (stage != 0) {
             least = -1;
         }
-        if (least < 0)
-            return vtext_j_parse_error(p, now(p)->line, "invalid arguments of a call");
+        if (least < 0) return vtext_j_parse_error(p, now(p)->line, "invalid arguments of a call");
         if (!vtext_j_parse_expression(p, true, tail)) return false;
         if (op || name.p) { /* a wrapper, since the expression may be any node */
             j_node *wrapper = vtext_j_node(p, N_CALL_ARGUMENT, (*tail)->line);
@@ -109,7 +108,8 @@ bool vtext_j_parse_filters(j_parser *p, j_node *input, bool bare, j_node **out) 
 static bool parse_slice_part(j_parser *p, j_node **out) {
     j_token_kind k = now(p)->kind;
     *out = NULL;
-    return k == T_COLON || k == T_RBRACKET || k == T_COMMA || vtext_j_parse_expression(p, true, out);
+    return k == T_COLON || k == T_RBRACKET || k == T_COMMA
+           || vtext_j_parse_expression(p, true, out);
 }
 
 static bool parse_subscribed(j_parser *p, j_node **out) {
@@ -230,8 +230,10 @@ static bool parse_primary(j_parser *p, j_node **out) {
     if (t->kind == T_LBRACE) return parse_dict(p, out);
     if (t->kind == T_LPAREN) {
         advance(p);
-        if (now(p)->kind == T_RPAREN) *out = vtext_j_node(p, N_TUPLE, t->line);
-        else if (!vtext_j_parse_tuple(p, true, NULL, out)) return false;
+        if (now(p)->kind == T_RPAREN)
+            *out = vtext_j_node(p, N_TUPLE, t->line);
+        else if (!vtext_j_parse_tuple(p, true, NULL, out))
+            return false;
         return *out && vtext_j_expect(p, T_RPAREN, ")");
     }
     if (t->kind != T_NAME && t->kind != T_STRING && t->kind != T_INT && t->kind != T_FLOAT)
@@ -387,9 +389,11 @@ static bool parse_power(j_parser *p, j_node **out) {
 }
 
 static bool parse_product(j_parser *p, j_node **out) {
-    static const level l = { N_CHAIN, parse_power,
-                             { { T_MUL, OP_MUL }, { T_DIV, OP_DIV }, { T_FLOORDIV, OP_FLOORDIV },
-                               { T_MOD, OP_MOD } } };
+    static const level l = {
+        N_CHAIN,
+        parse_power,
+        { { T_MUL, OP_MUL }, { T_DIV, OP_DIV }, { T_FLOORDIV, OP_FLOORDIV }, { T_MOD, OP_MOD } }
+    };
     return parse_level(p, &l, out);
 }
 
@@ -404,9 +408,14 @@ static bool parse_sum(j_parser *p, j_node **out) {
 }
 
 static bool parse_comparison(j_parser *p, j_node **out) {
-    static const level l = { N_COMPARE, parse_sum,
-                             { { T_EQ, OP_EQ }, { T_NE, OP_NE }, { T_LT, OP_LT }, { T_LE, OP_LE },
-                               { T_GT, OP_GT }, { T_GE, OP_GE } } };
+    static const level l = { N_COMPARE,
+                             parse_sum,
+                             { { T_EQ, OP_EQ },
+                               { T_NE, OP_NE },
+                               { T_LT, OP_LT },
+                               { T_LE, OP_LE },
+                               { T_GT, OP_GT },
+                               { T_GE, OP_GE } } };
     return parse_level(p, &l, out);
 }
 

@@ -131,11 +131,12 @@ static bool filter_escape(j_run *r, const j_call *c, j_value *out) {
 static bool quote_url(j_run *r, j_string s, bool slash, j_text *t) {
     for (size_t i = 0; i < s.n; i++) {
         unsigned char b = (unsigned char)s.p[i];
-        bool user = s.user && s.user[i], safe = (b >= '0' && b <= '9')
-                                                || ((b | 32) >= 'a' && (b | 32) <= 'z');
+        bool user = s.user && s.user[i],
+             safe = (b >= '0' && b <= '9') || ((b | 32) >= 'a' && (b | 32) <= 'z');
         char text[4];
         safe |= b && (strchr("_.-~", b) || (slash && b == '/'));
-        int n = safe ? snprintf(text, sizeof text, "%c", b) : snprintf(text, sizeof text, "%%%02X", b);
+        int n =
+            safe ? snprintf(text, sizeof text, "%c", b) : snprintf(text, sizeof text, "%%%02X", b);
         if (!slash && b == ' ') n = snprintf(text, sizeof text, "+");
         if (!vtext_j_add_bytes(r, t, text, (size_t)n, user)) return false;
     }
@@ -212,7 +213,7 @@ static bool filter_tojson(j_run *r, const j_call *c, j_value *out) {
     return vtext_j_json(r, c->self, &style, &t) && give_string(vtext_j_done(&t), out);
 }
 
-/* ---- numbers ----------------------------------------------------------------------------------------- */
+/* ---- numbers --------------------------------------------------------------------------------- */
 
 /* Text of a number as Python reads one: blanks around, underscores between digits. */
 static bool clean_number(j_string s, char *out, size_t cap) {
@@ -253,10 +254,12 @@ static bool text_to_float(const char *s, double *out) {
 }
 
 static bool float_to_int(j_run *r, double f, j_value otherwise, j_value *out) {
-    if (isnan(f) || isinf(f)) *out = otherwise;
+    if (isnan(f) || isinf(f))
+        *out = otherwise;
     else if (!(fabs(f) < 9.2e18))
         return vtext_j_fail_status(r, VLM_ERR_LIMIT, "an integer does not fit 64 bits");
-    else *out = vtext_j_int((int64_t)f);
+    else
+        *out = vtext_j_int((int64_t)f);
     return true;
 }
 
@@ -268,14 +271,20 @@ static bool filter_int(j_run *r, const j_call *c, j_value *out) {
     bool overflow = false;
     if (!vtext_j_arg_int(r, c, 1, &base)) return false;
     if (c->self.kind == J_UNDEFINED) return vtext_j_use_undefined(r, c->self);
-    if (vtext_j_is_integer(c->self)) *out = vtext_j_int(vtext_j_integer(c->self));
-    else if (c->self.kind == J_FLOAT) return float_to_int(r, c->self.u.f, otherwise, out);
-    else if (c->self.kind != J_STRING || !clean_number(c->self.u.s, text, sizeof text)) *out = otherwise;
+    if (vtext_j_is_integer(c->self))
+        *out = vtext_j_int(vtext_j_integer(c->self));
+    else if (c->self.kind == J_FLOAT)
+        return float_to_int(r, c->self.u.f, otherwise, out);
+    else if (c->self.kind != J_STRING || !clean_number(c->self.u.s, text, sizeof text))
+        *out = otherwise;
     else if (parse_int(text, base, &value, &overflow)) {
-        if (overflow) return vtext_j_fail_status(r, VLM_ERR_LIMIT, "an integer does not fit 64 bits");
+        if (overflow)
+            return vtext_j_fail_status(r, VLM_ERR_LIMIT, "an integer does not fit 64 bits");
         *out = vtext_j_int(value);
-    } else if (text_to_float(text, &f)) return float_to_int(r, f, otherwise, out);
-    else *out = otherwise;
+    } else if (text_to_float(text, &f))
+        return float_to_int(r, f, otherwise, out);
+    else
+        *out = otherwise;
     return true;
 }
 
@@ -283,11 +292,13 @@ static bool filter_float(j_run *r, const j_call *c, j_value *out) {
     char text[400];
     double f;
     if (c->self.kind == J_UNDEFINED) return vtext_j_use_undefined(r, c->self);
-    if (vtext_j_is_number(c->self)) *out = vtext_j_float(vtext_j_number(c->self));
+    if (vtext_j_is_number(c->self))
+        *out = vtext_j_float(vtext_j_number(c->self));
     else if (c->self.kind == J_STRING && clean_number(c->self.u.s, text, sizeof text)
              && text_to_float(text, &f))
         *out = vtext_j_float(f);
-    else *out = c->arg[0].kind == J_MISSING ? vtext_j_float(0) : c->arg[0];
+    else
+        *out = c->arg[0].kind == J_MISSING ? vtext_j_float(0) : c->arg[0];
     return true;
 }
 
@@ -295,14 +306,17 @@ static bool filter_abs(j_run *r, const j_call *c, j_value *out) {
     if (c->self.kind == J_UNDEFINED) return vtext_j_use_undefined(r, c->self);
     if (!vtext_j_is_number(c->self))
         return vtext_j_fail(r, "bad operand type for abs(): '%s'", vtext_j_type(c->self));
-    if (c->self.kind == J_FLOAT) *out = vtext_j_float(fabs(c->self.u.f));
+    if (c->self.kind == J_FLOAT)
+        *out = vtext_j_float(fabs(c->self.u.f));
     else if (vtext_j_integer(c->self) < 0)
         return vtext_j_binary(r, OP_SUB, vtext_j_int(0), c->self, out);
-    else *out = vtext_j_int(vtext_j_integer(c->self));
+    else
+        *out = vtext_j_int(vtext_j_integer(c->self));
     return true;
 }
 
-/* Rounds decimally, ties as the exact binary value and then to even, as Python does: by printing. */
+/* Rounds decimally, ties as the exact binary value and then to even, as Python does: by printing.
+ */
 static double round_common(double x, int64_t precision) {
     char text[700];
     double out;
@@ -320,16 +334,19 @@ static double round_common(double x, int64_t precision) {
 static bool filter_round(j_run *r, const j_call *c, j_value *out) {
     int64_t precision = 0;
     j_string method = J_LITERAL("common");
-    if (!vtext_j_arg_int(r, c, 0, &precision) || !vtext_j_arg_string(r, c, 1, &method)) return false;
+    if (!vtext_j_arg_int(r, c, 0, &precision) || !vtext_j_arg_string(r, c, 1, &method))
+        return false;
     if (c->self.kind == J_UNDEFINED) return vtext_j_use_undefined(r, c->self);
     if (!vtext_j_is_number(c->self))
         return vtext_j_fail(r, "filter 'round' needs a number, not %s", vtext_j_type(c->self));
     double x = vtext_j_number(c->self), scale = pow(10, (double)precision);
     if (vtext_j_is(method, "common")) {
-        if (vtext_j_is_integer(c->self) && precision >= 0) *out = vtext_j_int(vtext_j_integer(c->self));
-        else if (vtext_j_is_integer(c->self)) return float_to_int(r, round_common(x, precision),
-                                                                  vtext_j_int(0), out);
-        else *out = vtext_j_float(round_common(x, precision));
+        if (vtext_j_is_integer(c->self) && precision >= 0)
+            *out = vtext_j_int(vtext_j_integer(c->self));
+        else if (vtext_j_is_integer(c->self))
+            return float_to_int(r, round_common(x, precision), vtext_j_int(0), out);
+        else
+            *out = vtext_j_float(round_common(x, precision));
     } else if (vtext_j_is(method, "ceil")) {
         *out = vtext_j_float(ceil(x * scale) / scale);
     } else if (vtext_j_is(method, "floor")) {
@@ -348,18 +365,22 @@ static bool filter_filesizeformat(j_run *r, const j_call *c, j_value *out) {
     j_value v = vtext_j_float(0);
     j_text t = { 0 };
     size_t i = 0;
-    if (!filter_float(r, &(j_call) { .self = c->self, .arg = { vtext_j_none() } }, &v)) return false;
+    if (!filter_float(r, &(j_call) { .self = c->self, .arg = { vtext_j_none() } }, &v))
+        return false;
     if (v.kind != J_FLOAT) return vtext_j_fail(r, "filter 'filesizeformat' needs a number");
     bytes = v.u.f;
-    if (bytes == 1) snprintf(text, sizeof text, "1 Byte");
-    else if (bytes < base) snprintf(text, sizeof text, "%.0f Bytes", trunc(bytes));
+    if (bytes == 1)
+        snprintf(text, sizeof text, "1 Byte");
+    else if (bytes < base)
+        snprintf(text, sizeof text, "%.0f Bytes", trunc(bytes));
     else {
         while (i < 7 && bytes >= unit * base) unit *= base, i++;
         int n = snprintf(text, sizeof text - 8, "%.1f", bytes / unit);
         text[n - 2] = '.';
         snprintf(text + n, 8, " %c%sB", binary && i == 0 ? 'K' : units[i], binary ? "i" : "");
     }
-    return vtext_j_add_bytes(r, &t, text, strlen(text), false) && give_string(vtext_j_done(&t), out);
+    return vtext_j_add_bytes(r, &t, text, strlen(text), false)
+           && give_string(vtext_j_done(&t), out);
 }
 
 const j_builtin vtext_j_string_filters[] = {

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* Python's two ways to fill in a format: "..." % values and "...".format(values). What is printed of a
- * value keeps the value's origin, the text around it the format's; padding belongs to the template. */
+/* Python's two ways to fill in a format: "..." % values and "...".format(values). What is printed
+ * of a value keeps the value's origin, the text around it the format's; padding belongs to the
+ * template. */
 #include "text/jinja_call.h"
 
 #include <math.h>
@@ -27,7 +28,8 @@ static bool align_text(j_run *r, j_text *t, j_string s, const spec *f, char alig
         left = pad;
     }
     return vtext_j_add(r, t, vtext_j_sub(s, 0, sign)) && vtext_j_pad(r, t, f->fill, left)
-           && vtext_j_add(r, t, vtext_j_sub(s, sign, s.n)) && vtext_j_pad(r, t, f->fill, pad - left);
+           && vtext_j_add(r, t, vtext_j_sub(s, sign, s.n))
+           && vtext_j_pad(r, t, f->fill, pad - left);
 }
 
 /* Digits of an integer in a base, grouped by commas when asked, into out; the length. */
@@ -47,19 +49,27 @@ static size_t digits(uint64_t value, unsigned base, bool upper, bool comma, char
 static bool put_integer(j_run *r, j_text *t, int64_t i, const spec *f) {
     char text[128];
     size_t n = 0;
-    unsigned base = f->type == 'x' || f->type == 'X' ? 16 : f->type == 'o' ? 8 : f->type == 'b' ? 2 : 10;
-    if (i < 0) text[n++] = '-';
-    else if (f->sign) text[n++] = f->sign;
+    unsigned base = f->type == 'x' || f->type == 'X' ? 16
+                    : f->type == 'o'                 ? 8
+                    : f->type == 'b'                 ? 2
+                                                     : 10;
+    if (i < 0)
+        text[n++] = '-';
+    else if (f->sign)
+        text[n++] = f->sign;
     if (f->alternate && base != 10) {
         text[n++] = '0';
         text[n++] = f->type;
     }
     n += digits(i < 0 ? 0 - (uint64_t)i : (uint64_t)i, base, f->type == 'X', f->comma, text + n);
     return align_text(r, t, (j_string) { text, n, NULL }, f,
-                      f->align ? f->align : f->zero ? '=' : '>');
+                      f->align  ? f->align
+                      : f->zero ? '='
+                                : '>');
 }
 
-/* snprintf's point may be a comma in the caller's locale: whatever stands between digits is a point. */
+/* snprintf's point may be a comma in the caller's locale: whatever stands between digits is a
+ * point. */
 static void fix_point(char *s) {
     for (; *s; s++)
         if (!(*s >= '0' && *s <= '9') && !strchr("+-eEinfaINFA ", *s)) *s = '.';
@@ -98,7 +108,9 @@ static bool put_float(j_run *r, j_text *t, double x, const spec *f) {
     }
     if (f->comma) group_thousands(text, sizeof text);
     return align_text(r, t, (j_string) { text, strlen(text), NULL }, f,
-                      f->align ? f->align : f->zero ? '=' : '>');
+                      f->align  ? f->align
+                      : f->zero ? '='
+                                : '>');
 }
 
 static bool put_string(j_run *r, j_text *t, j_string s, const spec *f, char align) {
@@ -106,7 +118,7 @@ static bool put_string(j_run *r, j_text *t, j_string s, const spec *f, char alig
     return align_text(r, t, s, f, f->align && f->align != '=' ? f->align : align);
 }
 
-/* ---- % ----------------------------------------------------------------------------------------------- */
+/* ---- % --------------------------------------------------------------------------------------- */
 
 typedef struct percent {
     j_string s;
@@ -120,7 +132,8 @@ static bool next_value(j_run *r, percent *p, const j_string *key, j_value *out) 
     if (key) {
         if (!p->named) return vtext_j_fail(r, "format requires a mapping");
         if (vtext_j_get(p->named, *key, out)) return true;
-        return vtext_j_fail(r, "no key '%.*s' for a format", (int)(key->n < 60 ? key->n : 60), key->p);
+        return vtext_j_fail(r, "no key '%.*s' for a format", (int)(key->n < 60 ? key->n : 60),
+                            key->p);
     }
     if (p->used == p->n) return vtext_j_fail(r, "not enough arguments for format string");
     *out = p->item[p->used++];
@@ -165,7 +178,8 @@ static bool put_percent_value(j_run *r, j_text *t, j_value v, spec *f) {
         return put_integer(r, t, v.kind == J_FLOAT ? (int64_t)x : vtext_j_integer(v), f);
     }
     if (strchr("xXo", f->type)) {
-        if (v.kind == J_FLOAT) return vtext_j_fail(r, "%%%c format: an integer is required", f->type);
+        if (v.kind == J_FLOAT)
+            return vtext_j_fail(r, "%%%c format: an integer is required", f->type);
         return put_integer(r, t, vtext_j_integer(v), f);
     }
     return put_float(r, t, vtext_j_number(v), f);
@@ -185,10 +199,14 @@ static bool put_percent(j_run *r, percent *p, j_text *t) {
     }
     for (; p->pos < p->s.n && p->s.p[p->pos] && strchr("-+ #0", p->s.p[p->pos]); p->pos++) {
         char c = p->s.p[p->pos];
-        if (c == '-') f.align = '<';
-        else if (c == '#') f.alternate = true;
-        else if (c == '0') f.zero = true;
-        else if (f.sign != '+') f.sign = c;
+        if (c == '-')
+            f.align = '<';
+        else if (c == '#')
+            f.alternate = true;
+        else if (c == '0')
+            f.zero = true;
+        else if (f.sign != '+')
+            f.sign = c;
     }
     if (!star_or_number(r, p, &f.width)) return false;
     if (f.width < 0) f.align = '<', f.width = -f.width;
@@ -202,8 +220,10 @@ static bool put_percent(j_run *r, percent *p, j_text *t) {
     if (!strchr("sracdiuxXoeEfFgG", f.type) || !f.type)
         return vtext_j_fail(r, "unsupported format character '%c'", f.type);
     if (!next_value(r, p, key.p ? &key : NULL, &v)) return false;
-    if (f.zero && !f.align && !strchr("sra", f.type)) f.fill = J_LITERAL("0");
-    else f.zero = false;
+    if (f.zero && !f.align && !strchr("sra", f.type))
+        f.fill = J_LITERAL("0");
+    else
+        f.zero = false;
     return put_percent_value(r, t, v, &f);
 }
 
@@ -242,12 +262,13 @@ bool vtext_j_percent_args(j_run *r, j_string format, const j_args *args, j_value
         return vtext_j_fail(r, "format: positional and keyword arguments at the same time");
     if (!vtext_j_new_dict(r, &d)) return false;
     for (size_t i = 0; i < args->n_named; i++)
-        if (!vtext_j_dict_put(r, d.u.dict, vtext_j_string(args->name[i]), args->named[i])) return false;
+        if (!vtext_j_dict_put(r, d.u.dict, vtext_j_string(args->name[i]), args->named[i]))
+            return false;
     if (args->n_named) p.named = d.u.dict;
     return run_percent(r, &p, true, out);
 }
 
-/* ---- str.format -------------------------------------------------------------------------------------- */
+/* ---- str.format ------------------------------------------------------------------------------ */
 
 /* [[fill]align][sign][#][0][width][,][.precision][type] */
 static bool parse_spec(j_run *r, j_string s, spec *f) {
@@ -307,7 +328,8 @@ static bool put_formatted(j_run *r, j_text *t, j_value v, j_string text) {
 }
 
 /* "0.name[key]" or "name.a": the argument, then attributes and items of it. */
-static bool find_field(j_run *r, j_string field, const j_args *args, int64_t *automatic, j_value *out) {
+static bool find_field(j_run *r, j_string field, const j_args *args, int64_t *automatic,
+                       j_value *out) {
     size_t n = 0;
     int64_t index = 0;
     bool number = true, found = false;
@@ -332,7 +354,8 @@ static bool find_field(j_run *r, j_string field, const j_args *args, int64_t *au
     while (n < field.n) {
         bool item = field.p[n++] == '[';
         size_t begin = n;
-        while (n < field.n && (item ? field.p[n] != ']' : field.p[n] != '.' && field.p[n] != '[')) n++;
+        while (n < field.n && (item ? field.p[n] != ']' : field.p[n] != '.' && field.p[n] != '['))
+            n++;
         j_string name = vtext_j_sub(field, begin, n);
         int64_t key = 0;
         bool numeric = name.n > 0;
@@ -361,9 +384,10 @@ static bool put_field(j_run *r, j_string field, const j_args *args, int64_t *aut
     if (convert == name) return put_formatted(r, t, v, text);
     j_text printed = { 0 };
     j_string s;
-    if (field.p[name + 1] == 's' ? !vtext_j_str(r, v, &s) : !vtext_j_repr(r, v, &printed)) return false;
-    return put_formatted(r, t, vtext_j_string(field.p[name + 1] == 's' ? s : vtext_j_done(&printed)),
-                         text);
+    if (field.p[name + 1] == 's' ? !vtext_j_str(r, v, &s) : !vtext_j_repr(r, v, &printed))
+        return false;
+    return put_formatted(
+        r, t, vtext_j_string(field.p[name + 1] == 's' ? s : vtext_j_done(&printed)), text);
 }
 
 bool vtext_j_format(j_run *r, j_string format, const j_args *args, j_value *out) {
@@ -385,7 +409,8 @@ bool vtext_j_format(j_run *r, j_string format, const j_args *args, j_value *out)
             continue;
         }
         size_t next = pos + 1;
-        while (next < format.n && c != '{' && c != '}' && format.p[next] != '{' && format.p[next] != '}')
+        while (next < format.n && c != '{' && c != '}' && format.p[next] != '{'
+               && format.p[next] != '}')
             next++;
         if (!vtext_j_add(r, &t, vtext_j_sub(format, pos, next))) return false;
         pos = next + (c == '{' || c == '}');

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Template source to tokens: what is text and what is code, and the white space around tags as jinja2
- * trims it with trim_blocks and lstrip_blocks. Owns no grammar. */
+/* Template source to tokens: what is text and what is code, and the white space around tags as
+ * jinja2 trims it with trim_blocks and lstrip_blocks. Owns no grammar. */
 #include "text/jinja_ast.h"
 
 #include <stdio.h>
@@ -12,7 +12,7 @@ typedef struct lexer {
     size_t n, pos;
     uint32_t line;
     size_t cap;
-    bool at_line_start; /* the last tag ended with a line end */
+    bool at_line_start;          /* the last tag ended with a line end */
     char closing[J_MAX_NESTING]; /* brackets that are open */
     int open;
 } lexer;
@@ -52,7 +52,8 @@ static bool at(const lexer *x, size_t pos, const char *word) {
     return x->n - pos >= n && memcmp(x->s + pos, word, n) == 0;
 }
 
-/* The end of a tag at pos: "-%}" with the space behind it, "%}" with one line end when trim is set, and
+/* The end of a tag at pos: "-%}" with the space behind it, "%}" with one line end when trim is set,
+ * and
  * "+%}" with nothing more where the tag knows it. 0: not there. */
 static size_t tag_end(const lexer *x, size_t pos, const char *end, bool plus, bool trim) {
     if (x->s[pos] == '-' && at(x, pos + 1, end)) return skip_space(x, pos + 3);
@@ -127,11 +128,13 @@ static const struct {
     char text[3];
     j_token_kind kind;
 } operators[] = {
-    { "**", T_POW }, { "//", T_FLOORDIV }, { "==", T_EQ }, { "!=", T_NE }, { ">=", T_GE },
-    { "<=", T_LE }, { "+", T_ADD }, { "-", T_SUB }, { "/", T_DIV }, { "*", T_MUL }, { "%", T_MOD },
-    { "~", T_TILDE }, { "[", T_LBRACKET }, { "]", T_RBRACKET }, { "(", T_LPAREN }, { ")", T_RPAREN },
-    { "{", T_LBRACE }, { "}", T_RBRACE }, { ">", T_GT }, { "<", T_LT }, { "=", T_ASSIGN },
-    { ".", T_DOT }, { ":", T_COLON }, { "|", T_PIPE }, { ",", T_COMMA }, { ";", T_SEMICOLON },
+    { "**", T_POW },     { "//", T_FLOORDIV }, { "==", T_EQ },    { "!=", T_NE },
+    { ">=", T_GE },      { "<=", T_LE },       { "+", T_ADD },    { "-", T_SUB },
+    { "/", T_DIV },      { "*", T_MUL },       { "%", T_MOD },    { "~", T_TILDE },
+    { "[", T_LBRACKET }, { "]", T_RBRACKET },  { "(", T_LPAREN }, { ")", T_RPAREN },
+    { "{", T_LBRACE },   { "}", T_RBRACE },    { ">", T_GT },     { "<", T_LT },
+    { "=", T_ASSIGN },   { ".", T_DOT },       { ":", T_COLON },  { "|", T_PIPE },
+    { ",", T_COMMA },    { ";", T_SEMICOLON },
 };
 
 const char *vtext_j_token_name(const j_token *t, char *buf, size_t n) {
@@ -145,8 +148,8 @@ const char *vtext_j_token_name(const j_token *t, char *buf, size_t n) {
     case T_STRING: return "a string";
     case T_INT:
     case T_FLOAT: return "a number";
-    case T_NAME: snprintf(buf, n, "%.*s", (int)(t->value.u.s.n < 60 ? t->value.u.s.n : 60),
-                          t->value.u.s.p);
+    case T_NAME:
+        snprintf(buf, n, "%.*s", (int)(t->value.u.s.n < 60 ? t->value.u.s.n : 60), t->value.u.s.p);
         return buf;
     default: break;
     }
@@ -168,7 +171,8 @@ static bool operator_token(lexer *x) {
     char c = operators[i].text[0];
     if (c == '(' || c == '[' || c == '{') {
         if (x->open == J_MAX_NESTING)
-            return vtext_j_parse_error(x->p, x->line, "brackets nest deeper than %d", J_MAX_NESTING);
+            return vtext_j_parse_error(x->p, x->line, "brackets nest deeper than %d",
+                                       J_MAX_NESTING);
         x->closing[x->open++] = c == '(' ? ')' : c == '[' ? ']' : '}';
     } else if (c == ')' || c == ']' || c == '}') {
         if (x->open == 0) return vtext_j_parse_error(x->p, x->line, "unexpected '%c'", c);
@@ -181,17 +185,21 @@ static bool operator_token(lexer *x) {
 }
 
 static bool is_digit(int c, int base) {
-    int d = c >= '0' && c <= '9' ? c - '0' : (c | 32) >= 'a' && (c | 32) <= 'f' ? (c | 32) - 'a' + 10
-                                                                              : 99;
+    int d = c >= '0' && c <= '9'                 ? c - '0'
+            : (c | 32) >= 'a' && (c | 32) <= 'f' ? (c | 32) - 'a' + 10
+                                                 : 99;
     return d < base;
 }
 
 /* Digits with single underscores between them; the position behind. */
 static size_t digits(const lexer *x, size_t pos, int base) {
     while (pos < x->n) {
-        if (is_digit(x->s[pos], base)) pos++;
-        else if (x->s[pos] == '_' && pos + 1 < x->n && is_digit(x->s[pos + 1], base)) pos++;
-        else break;
+        if (is_digit(x->s[pos], base))
+            pos++;
+        else if (x->s[pos] == '_' && pos + 1 < x->n && is_digit(x->s[pos + 1], base))
+            pos++;
+        else
+            break;
     }
     return pos;
 }
@@ -222,8 +230,8 @@ static size_t int_end(const lexer *x, int *base) {
         }
     }
     do pos++; /* a decimal zero: zeros only, 01 is 0 and then 1 */
-    while (pos < x->n && (x->s[pos] == '0'
-                          || (x->s[pos] == '_' && pos + 1 < x->n && x->s[pos + 1] == '0')));
+    while (pos < x->n
+           && (x->s[pos] == '0' || (x->s[pos] == '_' && pos + 1 < x->n && x->s[pos + 1] == '0')));
     return pos;
 }
 
@@ -256,7 +264,8 @@ static bool number_token(lexer *x) {
     return push(x, T_INT, x->line, vtext_j_int(value));
 }
 
-/* One escape behind a backslash at *i, as Python reads it; the code point, or -1 for none, -2 error. */
+/* One escape behind a backslash at *i, as Python reads it; the code point, or -1 for none, -2
+ * error. */
 static int64_t escape(const char *s, size_t n, size_t *i) {
     static const char from[] = "\\'\"abfnrtv", to[] = "\\'\"\a\b\f\n\r\t\v";
     char c = s[*i];
@@ -304,8 +313,10 @@ static bool string_token(lexer *x) {
         }
         int64_t cp = escape(x->s, end, &i);
         if (cp == -2) return vtext_j_parse_error(x->p, x->line, "bad escape in a string");
-        if (cp == -1) copy[n++] = '\\';
-        else n += vcore_utf8_encode((uint32_t)cp, copy + n);
+        if (cp == -1)
+            copy[n++] = '\\';
+        else
+            n += vcore_utf8_encode((uint32_t)cp, copy + n);
     }
     if (!push(x, T_STRING, x->line, vtext_j_string((j_string) { copy, n, NULL }))) return false;
     count_lines(x, begin, end);
@@ -321,8 +332,9 @@ static bool name_char(uint32_t cp, bool first) {
     utf8proc_category_t c = utf8proc_category((utf8proc_int32_t)cp);
     bool letter = c >= UTF8PROC_CATEGORY_LU && c <= UTF8PROC_CATEGORY_LO;
     return letter || c == UTF8PROC_CATEGORY_NL
-           || (!first && (c == UTF8PROC_CATEGORY_MN || c == UTF8PROC_CATEGORY_MC
-                          || c == UTF8PROC_CATEGORY_ND || c == UTF8PROC_CATEGORY_PC));
+           || (!first
+               && (c == UTF8PROC_CATEGORY_MN || c == UTF8PROC_CATEGORY_MC
+                   || c == UTF8PROC_CATEGORY_ND || c == UTF8PROC_CATEGORY_PC));
 }
 
 static bool name_token(lexer *x, bool *is_name) {
@@ -359,10 +371,14 @@ static bool code(lexer *x, bool is_print) {
         }
         char c = x->s[x->pos];
         bool done = true, is_name = false;
-        if (c >= '0' && c <= '9') done = number_token(x);
-        else if (c == '\'' || c == '"') done = string_token(x);
-        else if (!name_token(x, &is_name)) done = false;
-        else if (!is_name) done = operator_token(x);
+        if (c >= '0' && c <= '9')
+            done = number_token(x);
+        else if (c == '\'' || c == '"')
+            done = string_token(x);
+        else if (!name_token(x, &is_name))
+            done = false;
+        else if (!is_name)
+            done = operator_token(x);
         if (!done) return false;
     }
 }

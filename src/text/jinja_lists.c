@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* Filters over sequences and mappings. What is a generator in jinja2 is an iterator here: always true,
- * without length, read once; only its items are computed at once. */
+/* Filters over sequences and mappings. What is a generator in jinja2 is an iterator here: always
+ * true, without length, read once; only its items are computed at once. */
 #include "text/jinja_call.h"
 
-/* ---- attributes of items ----------------------------------------------------------------------------- */
+/* ---- attributes of items --------------------------------------------------------------------- */
 
 /* item.a.0.b as jinja2's filters look it up: by item, numbers as indices. */
 static bool look_up(j_run *r, j_value item, j_value path, j_value otherwise, j_value *out) {
@@ -30,13 +30,15 @@ static bool look_up(j_run *r, j_value item, j_value path, j_value otherwise, j_v
 }
 
 /* The same as a key to compare: strings in lower case unless case counts. */
-static bool key_of(j_run *r, j_value item, j_value path, j_value otherwise, bool cased, j_value *out) {
+static bool key_of(j_run *r, j_value item, j_value path, j_value otherwise, bool cased,
+                   j_value *out) {
     if (!look_up(r, item, path, otherwise, out)) return false;
     if (cased || out->kind != J_STRING) return true;
     return vtext_j_recase(r, out->u.s, J_LOWER, &out->u.s);
 }
 
-/* The list of keys to sort by, one per attribute of "a,b": equal ones are then never asked for order. */
+/* The list of keys to sort by, one per attribute of "a,b": equal ones are then never asked for
+ * order. */
 static bool keys_of(j_run *r, j_value item, j_value paths, bool cased, j_value *out) {
     const j_value none = { J_MISSING, { 0 } };
     j_value key;
@@ -54,11 +56,11 @@ static bool keys_of(j_run *r, j_value item, j_value paths, bool cased, j_value *
     return true;
 }
 
-/* ---- making lists ------------------------------------------------------------------------------------ */
+/* ---- making lists ---------------------------------------------------------------------------- */
 
 static bool new_iterator(j_run *r, const j_list *items, j_value *out) {
     if (!vtext_j_new_list(r, J_ITERATOR, out)) return false;
-    out->u.iterator->items = *items;
+    out->u.cursor->items = *items;
     return true;
 }
 
@@ -85,7 +87,7 @@ static bool filter_length(j_run *r, const j_call *c, j_value *out) {
 static bool filter_first(j_run *r, const j_call *c, j_value *out) {
     j_list items;
     if (c->self.kind == J_ITERATOR) { /* takes one item only */
-        struct j_iterator *it = c->self.u.iterator;
+        struct j_cursor *it = c->self.u.cursor;
         if (it->pos < it->items.n) {
             *out = it->items.item[it->pos++];
             return true;
@@ -93,7 +95,8 @@ static bool filter_first(j_run *r, const j_call *c, j_value *out) {
     }
     if (!vtext_j_items(r, c->self, &items)) return false;
     if (items.n == 0)
-        return vtext_j_undefined(r, "No first item, sequence was empty.", (j_string) { 0 }, NULL, out);
+        return vtext_j_undefined(r, "No first item, sequence was empty.", (j_string) { 0 }, NULL,
+                                 out);
     *out = items.item[0];
     return true;
 }
@@ -103,7 +106,8 @@ static bool filter_last(j_run *r, const j_call *c, j_value *out) {
     if (c->self.kind == J_ITERATOR) return vtext_j_fail(r, "'generator' object is not reversible");
     if (!vtext_j_items(r, c->self, &items)) return false;
     if (items.n == 0)
-        return vtext_j_undefined(r, "No last item, sequence was empty.", (j_string) { 0 }, NULL, out);
+        return vtext_j_undefined(r, "No last item, sequence was empty.", (j_string) { 0 }, NULL,
+                                 out);
     *out = items.item[items.n - 1];
     return true;
 }
@@ -131,9 +135,7 @@ static bool filter_join(j_run *r, const j_call *c, j_value *out) {
 static bool filter_default(j_run *r, const j_call *c, j_value *out) {
     (void)r;
     bool use = c->self.kind == J_UNDEFINED || (vtext_j_arg_bool(c, 1) && !vtext_j_truth(c->self));
-    *out = !use                             ? c->self
-           : c->arg[0].kind == J_MISSING ? vtext_j_string(J_LITERAL(""))
-                                         : c->arg[0];
+    *out = !use ? c->self : c->arg[0].kind == J_MISSING ? vtext_j_string(J_LITERAL("")) : c->arg[0];
     return true;
 }
 
@@ -146,7 +148,7 @@ static bool filter_attr(j_run *r, const j_call *c, j_value *out) {
            && (out->kind != J_METHOD || vtext_j_attribute(r, c->self, name, out));
 }
 
-/* ---- choosing ---------------------------------------------------------------------------------------- */
+/* ---- choosing -------------------------------------------------------------------------------- */
 
 /* select, reject, selectattr, rejectattr */
 static bool filter_select(j_run *r, const j_call *c, j_value *out) {
@@ -156,7 +158,8 @@ static bool filter_select(j_run *r, const j_call *c, j_value *out) {
     j_value path = { J_MISSING, { 0 } };
     const j_value none = path;
     if (by_attribute) {
-        if (rest.n == 0) return vtext_j_fail(r, "filter '%s' needs the name of an attribute", c->name);
+        if (rest.n == 0)
+            return vtext_j_fail(r, "filter '%s' needs the name of an attribute", c->name);
         path = rest.item[0];
         rest.item++, rest.n--;
     }
@@ -199,8 +202,9 @@ static bool filter_map(j_run *r, const j_call *c, j_value *out) {
     if (!by_attribute) rest.item++, rest.n--;
     if (!vtext_j_items(r, c->self, &items)) return false;
     for (size_t i = 0; i < items.n; i++) {
-        bool done = by_attribute ? look_up(r, items.item[i], path, otherwise, &v)
-                                 : vtext_j_call_filter(r, c->args->item[0].u.s, items.item[i], &rest, &v);
+        bool done = by_attribute
+                        ? look_up(r, items.item[i], path, otherwise, &v)
+                        : vtext_j_call_filter(r, c->args->item[0].u.s, items.item[i], &rest, &v);
         if (!done || !vtext_j_push(r, &mapped, v)) return false;
     }
     return new_iterator(r, &mapped, out);
@@ -220,7 +224,7 @@ static bool filter_unique(j_run *r, const j_call *c, j_value *out) {
     return new_iterator(r, &kept, out);
 }
 
-/* ---- order and sums ---------------------------------------------------------------------------------- */
+/* ---- order and sums -------------------------------------------------------------------------- */
 
 static bool filter_sort(j_run *r, const j_call *c, j_value *out) {
     if (!filter_list(r, c, out)) return false;
@@ -263,12 +267,13 @@ static bool filter_extreme(j_run *r, const j_call *c, j_value *out) {
     bool cased = vtext_j_arg_bool(c, 0), better, max = c->name[1] == 'a';
     if (!vtext_j_items(r, c->self, &items)) return false;
     if (items.n == 0)
-        return vtext_j_undefined(r, "No aggregated item, sequence was empty.", (j_string) { 0 }, NULL,
-                                 out);
+        return vtext_j_undefined(r, "No aggregated item, sequence was empty.", (j_string) { 0 },
+                                 NULL, out);
     for (size_t i = 0; i < items.n; i++) {
         if (!key_of(r, items.item[i], c->arg[1], none, cased, &key)) return false;
-        if (i && !(max ? vtext_j_less(r, best, key, ">", &better)
-                       : vtext_j_less(r, key, best, "<", &better)))
+        if (i
+            && !(max ? vtext_j_less(r, best, key, ">", &better)
+                     : vtext_j_less(r, key, best, "<", &better)))
             return false;
         if (i && !better) continue;
         best = key;
@@ -281,7 +286,8 @@ static bool filter_sum(j_run *r, const j_call *c, j_value *out) {
     j_list items;
     const j_value none = { J_MISSING, { 0 } };
     j_value sum = c->arg[1].kind == J_MISSING ? vtext_j_int(0) : c->arg[1], v;
-    if (sum.kind == J_STRING) return vtext_j_fail(r, "sum() can't sum strings [use ''.join(seq) instead]");
+    if (sum.kind == J_STRING)
+        return vtext_j_fail(r, "sum() can't sum strings [use ''.join(seq) instead]");
     if (!vtext_j_items(r, c->self, &items)) return false;
     for (size_t i = 0; i < items.n; i++)
         if (!look_up(r, items.item[i], c->arg[0], none, &v)
@@ -291,7 +297,7 @@ static bool filter_sum(j_run *r, const j_call *c, j_value *out) {
     return true;
 }
 
-/* ---- grouping ---------------------------------------------------------------------------------------- */
+/* ---- grouping -------------------------------------------------------------------------------- */
 
 static bool filter_items(j_run *r, const j_call *c, j_value *out) {
     j_list none = { 0 }, items;
@@ -310,7 +316,8 @@ static bool filter_batch(j_run *r, const j_call *c, j_value *out) {
     if (!vtext_j_arg_int(r, c, 0, &size) || !vtext_j_items(r, c->self, &items)) return false;
     for (size_t i = 0; i < items.n; i++) {
         if (batch.kind == J_MISSING || (int64_t)batch.u.list->n == size) {
-            if (!vtext_j_new_list(r, J_LIST, &batch) || !vtext_j_push(r, &batches, batch)) return false;
+            if (!vtext_j_new_list(r, J_LIST, &batch) || !vtext_j_push(r, &batches, batch))
+                return false;
         }
         if (!vtext_j_push(r, batch.u.list, items.item[i])) return false;
     }
@@ -355,8 +362,8 @@ static bool filter_groupby(j_run *r, const j_call *c, j_value *out) {
         if (i == 0 || !same) {
             j_value shown; /* as the first of the group has it */
             if (!look_up(r, items.item[i], c->arg[0], c->arg[1], &shown)
-                || !vtext_j_new_list(r, J_LIST, &members) || !vtext_j_pair(r, shown, members, &group)
-                || !vtext_j_push(r, out->u.list, group))
+                || !vtext_j_new_list(r, J_LIST, &members)
+                || !vtext_j_pair(r, shown, members, &group) || !vtext_j_push(r, out->u.list, group))
                 return false;
             group.u.list->group = true;
         }

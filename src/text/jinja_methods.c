@@ -2,7 +2,7 @@
 /* Methods of str, as Python has them. Positions and lengths that a template sees are characters. */
 #include "text/jinja_call.h"
 
-/* ---- str --------------------------------------------------------------------------------------------- */
+/* ---- str ------------------------------------------------------------------------------------- */
 
 static bool give_string(j_string s, j_value *out) {
     *out = vtext_j_string(s);
@@ -13,8 +13,10 @@ static bool str_case(j_run *r, const j_call *c, j_value *out) {
     static const struct {
         const char *name;
         j_case how;
-    } cases[] = { { "upper", J_UPPER }, { "lower", J_LOWER }, { "casefold", J_FOLD },
-                  { "title", J_TITLE }, { "capitalize", J_CAPITALIZE }, { "swapcase", J_SWAPCASE } };
+    } cases[] = {
+        { "upper", J_UPPER }, { "lower", J_LOWER },           { "casefold", J_FOLD },
+        { "title", J_TITLE }, { "capitalize", J_CAPITALIZE }, { "swapcase", J_SWAPCASE }
+    };
     size_t i = 0;
     while (strcmp(c->name, cases[i].name) != 0) i++;
     out->kind = J_STRING;
@@ -104,8 +106,10 @@ static bool str_split(j_run *r, const j_call *c, j_value *out) {
         return false;
     if (given && sep.n == 0) return vtext_j_fail(r, "empty separator");
     if (!given)
-        return right ? rsplit_words(r, s, limit, out->u.list) : split_words(r, s, limit, out->u.list);
-    return right ? rsplit_at(r, s, sep, limit, out->u.list) : split_at(r, s, sep, limit, out->u.list);
+        return right ? rsplit_words(r, s, limit, out->u.list)
+                     : split_words(r, s, limit, out->u.list);
+    return right ? rsplit_at(r, s, sep, limit, out->u.list)
+                 : split_at(r, s, sep, limit, out->u.list);
 }
 
 bool vtext_j_split_lines(j_run *r, j_string s, bool keep_ends, j_list *out) {
@@ -130,7 +134,8 @@ static bool str_splitlines(j_run *r, const j_call *c, j_value *out) {
            && vtext_j_split_lines(r, c->self.u.s, vtext_j_arg_bool(c, 0), out->u.list);
 }
 
-/* self[start:end] of methods that search; *at is where it begins in characters. False: it is void. */
+/* self[start:end] of methods that search; *at is where it begins in characters. False: it is void.
+ */
 static bool window(j_run *r, const j_call *c, int first, j_string *s, int64_t *at, bool *valid) {
     int64_t n = (int64_t)vtext_j_chars(c->self.u.s), start = 0, end = n;
     if (!vtext_j_work(r, c->self.u.s.n) || !vtext_j_arg_int(r, c, first, &start)
@@ -218,7 +223,8 @@ bool vtext_j_replace(j_run *r, j_string s, j_string old, j_string with, int64_t 
         return give_string(vtext_j_done(&t), out);
     }
     for (; count != 0 && vtext_j_find(s, old, from, &at); count--) {
-        if (!vtext_j_add(r, &t, vtext_j_sub(s, from, at)) || !vtext_j_add(r, &t, with)) return false;
+        if (!vtext_j_add(r, &t, vtext_j_sub(s, from, at)) || !vtext_j_add(r, &t, with))
+            return false;
         from = at + old.n;
     }
     if (from == 0) return give_string(s, out);
@@ -258,8 +264,10 @@ static bool str_partition(j_run *r, const j_call *c, j_value *out) {
     bool found, right = c->name[0] == 'r';
     if (!vtext_j_arg_string(r, c, 0, &sep) || !vtext_j_work(r, s.n)) return false;
     if (sep.n == 0) return vtext_j_fail(r, "empty separator");
-    if (!right) found = vtext_j_find(s, sep, 0, &at);
-    else if (!vtext_j_rfind(r, s, sep, &at, &found)) return false;
+    if (!right)
+        found = vtext_j_find(s, sep, 0, &at);
+    else if (!vtext_j_rfind(r, s, sep, &at, &found))
+        return false;
     part[0] = found ? vtext_j_sub(s, 0, at) : right ? empty : s;
     part[1] = found ? sep : empty;
     part[2] = found ? vtext_j_sub(s, at + sep.n, s.n) : right ? s : empty;
@@ -291,8 +299,10 @@ static bool str_pad(j_run *r, const j_call *c, j_value *out) {
         return vtext_j_fail(r, "The fill character must be exactly one character long");
     int64_t pad = width > n ? width - n : 0, left = 0;
     if (zero) fill = J_LITERAL("0");
-    if (c->name[0] == 'r' || zero) left = pad;
-    else if (c->name[0] == 'c') left = pad / 2 + (pad & width & 1);
+    if (c->name[0] == 'r' || zero)
+        left = pad;
+    else if (c->name[0] == 'c')
+        left = pad / 2 + (pad & width & 1);
     if (zero && pad && s.n && (s.p[0] == '-' || s.p[0] == '+')) {
         if (!vtext_j_add(r, &t, vtext_j_sub(s, 0, 1))) return false;
         s = vtext_j_sub(s, 1, s.n);

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-/* Tokens to statement nodes. Tags that would read other templates (include, import, extends, block) are
- * refused by name: a chat template is one text. */
+/* Tokens to statement nodes. Tags that would read other templates (include, import, extends, block)
+ * are refused by name: a chat template is one text. */
 #include "text/jinja_ast.h"
 
 #include <stdio.h>
 
-/* ---- what expressions and statements share ----------------------------------------------------------- */
+/* ---- what expressions and statements share --------------------------------------------------- */
 
 bool vtext_j_parse_error(j_parser *p, uint32_t line, const char *fmt, ...) {
     char what[400];
@@ -57,11 +57,12 @@ bool vtext_j_expect(j_parser *p, j_token_kind kind, const char *what) {
                                vtext_j_token_name(t, buf, sizeof buf));
 }
 
-/* ---- statements -------------------------------------------------------------------------------------- */
+/* ---- statements ------------------------------------------------------------------------------ */
 
 static bool parse_body(j_parser *p, const char *const *ends, const char *opened, j_node **out);
 
-/* Behind a tag's words: its end, then everything up to one of the ends (whose word is then current). */
+/* Behind a tag's words: its end, then everything up to one of the ends (whose word is then
+ * current). */
 static bool parse_block(j_parser *p, const char *const *ends, const char *opened, j_node **out) {
     vtext_j_skip(p, T_COLON);
     return vtext_j_expect(p, T_BLOCK_END, "%}") && parse_body(p, ends, opened, out);
@@ -127,7 +128,8 @@ static bool parse_parameters(j_parser *p, j_node *n) {
             if (!vtext_j_parse_expression(p, true, &param->a)) return false;
             defaults = true;
         } else if (defaults) {
-            return vtext_j_parse_error(p, param->line, "a parameter without default follows one with");
+            return vtext_j_parse_error(p, param->line,
+                                       "a parameter without default follows one with");
         }
     }
     return true;
@@ -172,8 +174,7 @@ static bool parse_with(j_parser *p, j_node *n) {
         if (n->items && !vtext_j_expect(p, T_COMMA, ",")) return false;
         j_node *pair = *tail = vtext_j_node(p, N_SET, p->token[p->pos].line);
         if (!pair || !vtext_j_parse_target(p, NULL, false, &pair->a)
-            || !vtext_j_expect(p, T_ASSIGN, "=")
-            || !vtext_j_parse_expression(p, true, &pair->b))
+            || !vtext_j_expect(p, T_ASSIGN, "=") || !vtext_j_parse_expression(p, true, &pair->b))
             return false;
     }
     return parse_block_to(p, "endwith", &n->body);
@@ -202,11 +203,17 @@ static const struct {
     j_node_kind kind;
     bool (*parse)(j_parser *p, j_node *n);
 } statements[] = {
-    { "if", N_IF, parse_if }, { "for", N_FOR, parse_for }, { "set", N_SET, parse_set },
-    { "macro", N_MACRO, parse_macro }, { "call", N_CALL_BLOCK, parse_call_block },
-    { "filter", N_FILTER_BLOCK, parse_filter_block }, { "with", N_WITH, parse_with },
-    { "print", N_PRINT, parse_print }, { "generation", N_GENERATION, parse_generation },
-    { "break", N_BREAK, parse_jump }, { "continue", N_CONTINUE, parse_jump },
+    { "if", N_IF, parse_if },
+    { "for", N_FOR, parse_for },
+    { "set", N_SET, parse_set },
+    { "macro", N_MACRO, parse_macro },
+    { "call", N_CALL_BLOCK, parse_call_block },
+    { "filter", N_FILTER_BLOCK, parse_filter_block },
+    { "with", N_WITH, parse_with },
+    { "print", N_PRINT, parse_print },
+    { "generation", N_GENERATION, parse_generation },
+    { "break", N_BREAK, parse_jump },
+    { "continue", N_CONTINUE, parse_jump },
 };
 
 static bool parse_statement(j_parser *p, const char *opened, j_node **out) {
@@ -221,8 +228,8 @@ static bool parse_statement(j_parser *p, const char *opened, j_node **out) {
         p->nesting--;
         return done && vtext_j_expect(p, T_BLOCK_END, "%}");
     }
-    static const char *const refused[] = { "include", "import", "from", "extends", "block",
-                                           "autoescape" };
+    static const char *const refused[] = { "include", "import", "from",
+                                           "extends", "block",  "autoescape" };
     for (size_t i = 0; i < sizeof refused / sizeof *refused; i++)
         if (vtext_j_is(t->value.u.s, refused[i]))
             return vtext_j_parse_error(p, t->line, "tag '%s' is not supported in a chat template",

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Values as text: Python's str() and repr(), and json.dumps as transformers' tojson filter calls it. */
+/* Values as text: Python's str() and repr(), and json.dumps as transformers' tojson filter calls
+ * it. */
 #include "text/jinja.h"
 
 #include <math.h>
@@ -10,8 +11,8 @@ static bool puts_template(j_run *r, j_text *t, const char *s) {
     return vtext_j_add_bytes(r, t, s, strlen(s), false);
 }
 
-/* Shortest digits that read back as f; the decimal point stands behind the first of them, times 10^*exp.
- * snprintf and strtod may both use a comma here; digits are all that is kept. */
+/* Shortest digits that read back as f; the decimal point stands behind the first of them, times
+ * 10^*exp. snprintf and strtod may both use a comma here; digits are all that is kept. */
 static int shortest_digits(double f, char digits[20], int *exp) {
     char text[40];
     int n = 0;
@@ -83,13 +84,20 @@ static bool repr_string(j_run *r, j_string s, j_text *out) {
         char escaped[24];
         j_string c = vtext_j_next_char(s, &pos, &cp);
         int n = 0;
-        if (cp == (uint32_t)quote || cp == '\\') n = snprintf(escaped, sizeof escaped, "\\%c", (int)cp);
-        else if (cp == '\n') n = snprintf(escaped, sizeof escaped, "\\n");
-        else if (cp == '\r') n = snprintf(escaped, sizeof escaped, "\\r");
-        else if (cp == '\t') n = snprintf(escaped, sizeof escaped, "\\t");
+        if (cp == (uint32_t)quote || cp == '\\')
+            n = snprintf(escaped, sizeof escaped, "\\%c", (int)cp);
+        else if (cp == '\n')
+            n = snprintf(escaped, sizeof escaped, "\\n");
+        else if (cp == '\r')
+            n = snprintf(escaped, sizeof escaped, "\\r");
+        else if (cp == '\t')
+            n = snprintf(escaped, sizeof escaped, "\\t");
         else if (!vtext_j_is_printable(cp))
             n = snprintf(escaped, sizeof escaped,
-                         cp < 0x100 ? "\\x%02x" : cp < 0x10000 ? "\\u%04x" : "\\U%08x", (unsigned)cp);
+                         cp < 0x100     ? "\\x%02x"
+                         : cp < 0x10000 ? "\\u%04x"
+                                        : "\\U%08x",
+                         (unsigned)cp);
         if (n == 0) continue;
         if (!vtext_j_add(r, out, vtext_j_sub(s, plain, begin))
             || !vtext_j_add_bytes(r, out, escaped, (size_t)n, c.user && c.user[0]))
@@ -100,7 +108,8 @@ static bool repr_string(j_run *r, j_string s, j_text *out) {
            && vtext_j_add_bytes(r, out, &quote, 1, false);
 }
 
-static bool repr_list(j_run *r, const j_list *list, const char *open, const char *close, j_text *out) {
+static bool repr_list(j_run *r, const j_list *list, const char *open, const char *close,
+                      j_text *out) {
     if (!puts_template(r, out, open)) return false;
     for (size_t i = 0; i < list->n; i++) {
         if (i && !puts_template(r, out, ", ")) return false;
@@ -121,8 +130,8 @@ static bool repr_dict(j_run *r, const j_dict *d, j_text *out) {
 }
 
 static bool repr_range(j_run *r, const struct j_range *g, j_text *out) {
-    return puts_template(r, out, "range(") && put_int(r, out, g->start) && puts_template(r, out, ", ")
-           && put_int(r, out, g->stop)
+    return puts_template(r, out, "range(") && put_int(r, out, g->start)
+           && puts_template(r, out, ", ") && put_int(r, out, g->stop)
            && (g->step == 1 || (puts_template(r, out, ", ") && put_int(r, out, g->step)))
            && puts_template(r, out, ")");
 }
@@ -176,7 +185,7 @@ bool vtext_j_str(j_run *r, j_value v, j_string *out) {
     return true;
 }
 
-/* ---- JSON -------------------------------------------------------------------------------------------- */
+/* ---- JSON ------------------------------------------------------------------------------------ */
 
 static bool json_string(j_run *r, j_string s, const j_json_style *style, j_text *out) {
     static const char from[] = "\"\\\n\r\t\f\b", to[] = "\"\\nrtfb";
@@ -241,9 +250,11 @@ static bool json_key(j_run *r, j_value key, const j_json_style *style, j_text *o
     return json_value(r, key, style, 0, &t) && json_string(r, vtext_j_done(&t), style, out);
 }
 
-static bool json_dict(j_run *r, const j_dict *d, const j_json_style *style, int depth, j_text *out) {
+static bool json_dict(j_run *r, const j_dict *d, const j_json_style *style, int depth,
+                      j_text *out) {
     if (d->n == 0) return puts_template(r, out, "{}");
-    j_value *keys = vtext_j_alloc(r, d->n, sizeof *keys), *index = vtext_j_alloc(r, d->n, sizeof *keys);
+    j_value *keys = vtext_j_alloc(r, d->n, sizeof *keys),
+            *index = vtext_j_alloc(r, d->n, sizeof *keys);
     if (!keys || !index || !puts_template(r, out, "{")) return false;
     for (size_t i = 0; i < d->n; i++) {
         keys[i] = d->entry[i].key;
@@ -272,8 +283,7 @@ static bool json_value(j_run *r, j_value v, const j_json_style *style, int depth
     case J_LIST:
     case J_TUPLE:
     case J_DICT: break;
-    default:
-        return vtext_j_fail(r, "Object of type %s is not JSON serializable", vtext_j_type(v));
+    default: return vtext_j_fail(r, "Object of type %s is not JSON serializable", vtext_j_type(v));
     }
     if (++r->frames > J_MAX_FRAMES)
         return vtext_j_fail_status(r, VLM_ERR_LIMIT, "values nest too deep to print");

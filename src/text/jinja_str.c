@@ -1,17 +1,19 @@
 /* SPDX-License-Identifier: MIT */
-/* Strings of the interpreter: building them with the origin of every byte, and what Python's str does with
- * characters. Bytes are UTF-8; positions in the interface are bytes unless they say characters. */
+/* Strings of the interpreter: building them with the origin of every byte, and what Python's str
+ * does with characters. Bytes are UTF-8; positions in the interface are bytes unless they say
+ * characters. */
 #include "text/jinja.h"
 
 #include <locale.h>
 #include <stdlib.h>
 #include <utf8proc.h>
 
-/* ---- building ---------------------------------------------------------------------------------------- */
+/* ---- building -------------------------------------------------------------------------------- */
 
 static bool reserve(j_run *r, j_text *t, size_t more, bool user) {
     size_t need;
-    if (!vcore_add(t->n, more, &need)) return vtext_j_fail_status(r, VLM_ERR_LIMIT, "a string is too long");
+    if (!vcore_add(t->n, more, &need))
+        return vtext_j_fail_status(r, VLM_ERR_LIMIT, "a string is too long");
     if (need > t->cap) {
         size_t cap = t->cap * 2 > need ? t->cap * 2 : need + 16;
         char *p = vtext_j_alloc(r, cap, 1);
@@ -55,8 +57,8 @@ bool vtext_j_pad(j_run *r, j_text *t, j_string fill, int64_t times) {
     return true;
 }
 
-/* A string that was just made by concatenation can grow in place: nobody else sees the bytes behind it.
- * So "set all = all + piece" in a loop takes linear time and memory. */
+/* A string that was just made by concatenation can grow in place: nobody else sees the bytes behind
+ * it. So "set all = all + piece" in a loop takes linear time and memory. */
 bool vtext_j_concat(j_run *r, j_string a, j_string b, j_string *out) {
     if (a.n == 0 || b.n == 0) {
         *out = a.n ? a : b;
@@ -73,7 +75,7 @@ bool vtext_j_concat(j_run *r, j_string a, j_string b, j_string *out) {
     return true;
 }
 
-/* ---- characters -------------------------------------------------------------------------------------- */
+/* ---- characters ------------------------------------------------------------------------------ */
 
 size_t vtext_j_chars(j_string s) {
     size_t n = 0;
@@ -170,17 +172,20 @@ j_string vtext_j_strip(j_string s, const j_string *chars, int ends) {
     return vtext_j_sub(s, begin, end);
 }
 
-/* ---- case -------------------------------------------------------------------------------------------- */
+/* ---- case ------------------------------------------------------------------------------------ */
 
-/* Characters whose upper case is several characters (the common ones of Unicode's SpecialCasing). */
+/* Characters whose upper case is several characters (the common ones of Unicode's SpecialCasing).
+ */
 static const struct {
     uint32_t cp;
     const char *upper, *title;
 } special[] = {
-    { 0xDF, "SS", "Ss" },      { 0x149, "\xCA\xBCN", "\xCA\xBCN" }, { 0x587, "ԵՒ", "Եւ" },
-    { 0x1F0, "J\xCC\x8C", "J\xCC\x8C" },                            { 0xFB00, "FF", "Ff" },
-    { 0xFB01, "FI", "Fi" },    { 0xFB02, "FL", "Fl" },              { 0xFB03, "FFI", "Ffi" },
-    { 0xFB04, "FFL", "Ffl" },  { 0xFB05, "ST", "St" },              { 0xFB06, "ST", "St" },
+    { 0xDF, "SS", "Ss" },     { 0x149, "\xCA\xBCN", "\xCA\xBCN" },
+    { 0x587, "ԵՒ", "Եւ" },    { 0x1F0, "J\xCC\x8C", "J\xCC\x8C" },
+    { 0xFB00, "FF", "Ff" },   { 0xFB01, "FI", "Fi" },
+    { 0xFB02, "FL", "Fl" },   { 0xFB03, "FFI", "Ffi" },
+    { 0xFB04, "FFL", "Ffl" }, { 0xFB05, "ST", "St" },
+    { 0xFB06, "ST", "St" },
 };
 
 static bool is_cased(uint32_t cp) {
@@ -190,7 +195,8 @@ static bool is_cased(uint32_t cp) {
 
 static bool add_folded(j_run *r, j_text *t, uint32_t cp, bool user) {
     utf8proc_int32_t folded[8];
-    utf8proc_ssize_t n = utf8proc_decompose_char((utf8proc_int32_t)cp, folded, 8, UTF8PROC_CASEFOLD, NULL);
+    utf8proc_ssize_t n =
+        utf8proc_decompose_char((utf8proc_int32_t)cp, folded, 8, UTF8PROC_CASEFOLD, NULL);
     for (utf8proc_ssize_t i = 0; i < n && i < 8; i++)
         if (!vtext_j_add_char(r, t, (uint32_t)folded[i], user)) return false;
     return n > 0 || vtext_j_add_char(r, t, cp, user);
@@ -215,7 +221,8 @@ static bool add_cased(j_run *r, j_text *t, uint32_t cp, char how, bool user) {
 static bool is_final_sigma(j_string s, size_t begin, size_t end) {
     uint32_t before = 0, behind = 0;
     size_t last = begin;
-    while (last > 0 && ((unsigned char)s.p[--last] & 0xC0) == 0x80) {}
+    while (last > 0 && ((unsigned char)s.p[--last] & 0xC0) == 0x80) {
+    }
     if (last < begin) vtext_j_next_char(s, &last, &before);
     if (end < s.n) vtext_j_next_char(s, &end, &behind);
     return is_cased(before) && !is_cased(behind);
@@ -249,7 +256,7 @@ bool vtext_j_recase(j_run *r, j_string s, j_case how, j_string *out) {
     return true;
 }
 
-/* ---- numbers ----------------------------------------------------------------------------------------- */
+/* ---- numbers --------------------------------------------------------------------------------- */
 
 bool vtext_j_parse_float(const char *text, double *out) {
     locale_t c = newlocale(LC_ALL_MASK, "C", (locale_t)0);

@@ -70,8 +70,9 @@ static bool test_mapping(j_run *r, const j_call *c, j_value *out) {
 static bool test_sequence(j_run *r, const j_call *c, j_value *out) {
     j_kind k = c->self.kind;
     (void)r;
-    return is_kind(c, out, k == J_STRING || k == J_LIST || k == J_TUPLE || k == J_DICT
-                               || k == J_RANGE || k == J_UNDEFINED);
+    return is_kind(c, out,
+                   k == J_STRING || k == J_LIST || k == J_TUPLE || k == J_DICT || k == J_RANGE
+                       || k == J_UNDEFINED);
 }
 
 static bool test_iterable(j_run *r, const j_call *c, j_value *out) {
@@ -82,8 +83,9 @@ static bool test_iterable(j_run *r, const j_call *c, j_value *out) {
 static bool test_callable(j_run *r, const j_call *c, j_value *out) {
     j_kind k = c->self.kind;
     (void)r;
-    return is_kind(c, out, k == J_MACRO || k == J_FUNCTION || k == J_METHOD || k == J_JOINER
-                               || k == J_LOOP || k == J_UNDEFINED);
+    return is_kind(c, out,
+                   k == J_MACRO || k == J_FUNCTION || k == J_METHOD || k == J_JOINER || k == J_LOOP
+                       || k == J_UNDEFINED);
 }
 
 static bool test_escaped(j_run *r, const j_call *c, j_value *out) {

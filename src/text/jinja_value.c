@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
-/* Values of the interpreter: the run they live in, containers, truth, equality, order and iteration as
- * Python has them. */
+/* Values of the interpreter: the run they live in, containers, truth, equality, order and iteration
+ * as Python has them. */
 #include "text/jinja.h"
 
 #include <math.h>
 #include <stdio.h>
 
-/* ---- the run ----------------------------------------------------------------------------------------- */
+/* ---- the run --------------------------------------------------------------------------------- */
 
 static bool fail(j_run *r, vlm_status status, const char *fmt, va_list args) {
     char what[400];
@@ -51,7 +51,7 @@ bool vtext_j_work(j_run *r, size_t bytes) {
                                (unsigned long long)r->max_steps);
 }
 
-/* ---- making values ----------------------------------------------------------------------------------- */
+/* ---- making values --------------------------------------------------------------------------- */
 
 const char *vtext_j_type(j_value v) {
     switch (v.kind) {
@@ -94,14 +94,15 @@ bool vtext_j_use_undefined(j_run *r, j_value v) {
     const j_undefined *u = v.u.undefined;
     int n = (int)(u->name.n < 100 ? u->name.n : 100);
     if (u->hint) return vtext_j_fail(r, "%s", u->hint);
-    if (u->owner) return vtext_j_fail(r, "'%s' has no attribute or item '%.*s'", u->owner, n, u->name.p);
+    if (u->owner)
+        return vtext_j_fail(r, "'%s' has no attribute or item '%.*s'", u->owner, n, u->name.p);
     return vtext_j_fail(r, "'%.*s' is undefined", n, u->name.p);
 }
 
 bool vtext_j_new_list(j_run *r, j_kind kind, j_value *out) {
     if (kind == J_ITERATOR) {
-        *out = (j_value) { kind, { .iterator = vtext_j_alloc(r, 1, sizeof(struct j_iterator)) } };
-        return out->u.iterator != NULL;
+        *out = (j_value) { kind, { .cursor = vtext_j_alloc(r, 1, sizeof(struct j_cursor)) } };
+        return out->u.cursor != NULL;
     }
     *out = (j_value) { kind, { .list = vtext_j_alloc(r, 1, sizeof(j_list)) } };
     return out->u.list != NULL;
@@ -131,7 +132,7 @@ bool vtext_j_new_dict(j_run *r, j_value *out) {
     return out->u.dict != NULL;
 }
 
-/* ---- dicts ------------------------------------------------------------------------------------------- */
+/* ---- dicts ----------------------------------------------------------------------------------- */
 
 bool vtext_j_hashable(j_value v) {
     if (v.kind == J_TUPLE) {
@@ -189,7 +190,8 @@ static j_entry *find(const j_dict *d, j_value key, uint64_t h) {
     return NULL;
 }
 
-/* Enters an entry into the table. Collisions count as work, so that keys made to collide do not hang. */
+/* Enters an entry into the table. Collisions count as work, so that keys made to collide do not
+ * hang. */
 static bool place(j_run *r, j_dict *d, size_t i) {
     size_t s = d->entry[i].hash & (d->n_slots - 1), probes = 0;
     for (; d->slot[s]; s = (s + 1) & (d->n_slots - 1)) probes++;
@@ -238,7 +240,7 @@ bool vtext_j_get(const j_dict *d, j_string key, j_value *out) {
     return vtext_j_dict_get(d, vtext_j_string(key), out);
 }
 
-/* ---- truth, length, items ---------------------------------------------------------------------------- */
+/* ---- truth, length, items -------------------------------------------------------------------- */
 
 bool vtext_j_truth(j_value v) {
     switch (v.kind) {
@@ -317,12 +319,11 @@ bool vtext_j_items(j_run *r, j_value v, j_list *out) {
     case J_VIEW: return dict_items(r, v.u.view->dict, v.u.view->what, out);
     case J_RANGE:
         for (size_t i = 0; i < v.u.range->n; i++)
-            if (!vtext_j_push(r, out,
-                              vtext_j_int(v.u.range->start + (int64_t)i * v.u.range->step)))
+            if (!vtext_j_push(r, out, vtext_j_int(v.u.range->start + (int64_t)i * v.u.range->step)))
                 return false;
         return true;
     case J_ITERATOR: {
-        struct j_iterator *it = v.u.iterator;
+        struct j_cursor *it = v.u.cursor;
         out->n = out->cap = it->items.n - it->pos;
         out->item = it->items.n ? it->items.item + it->pos : NULL;
         it->pos = it->items.n;
@@ -332,7 +333,7 @@ bool vtext_j_items(j_run *r, j_value v, j_list *out) {
     }
 }
 
-/* ---- equality and order ------------------------------------------------------------------------------ */
+/* ---- equality and order ---------------------------------------------------------------------- */
 
 static bool equal_lists(j_run *r, const j_list *a, const j_list *b, bool *out) {
     *out = a->n == b->n;
@@ -425,8 +426,8 @@ bool vtext_j_less(j_run *r, j_value a, j_value b, const char *op, bool *out) {
 }
 
 /* Merges the sorted runs [begin, middle) and [middle, end) of from into to. */
-static bool merge(j_run *r, const j_value *items, const j_value *keys, j_value *to, j_value *to_keys,
-                  size_t begin, size_t middle, size_t end, bool reverse) {
+static bool merge(j_run *r, const j_value *items, const j_value *keys, j_value *to,
+                  j_value *to_keys, size_t begin, size_t middle, size_t end, bool reverse) {
     size_t a = begin, b = middle;
     for (size_t i = begin; i < end; i++) {
         bool take_b = a >= middle;
@@ -445,13 +446,15 @@ static bool merge(j_run *r, const j_value *items, const j_value *keys, j_value *
 }
 
 bool vtext_j_sort(j_run *r, j_value *items, j_value *keys, size_t n, bool reverse) {
-    j_value *spare = vtext_j_alloc(r, n, sizeof *spare), *spare_keys = vtext_j_alloc(r, n, sizeof *spare);
+    j_value *spare = vtext_j_alloc(r, n, sizeof *spare),
+            *spare_keys = vtext_j_alloc(r, n, sizeof *spare);
     if (!spare || !spare_keys) return false;
     for (size_t width = 1; width < n; width *= 2) {
         for (size_t begin = 0; begin < n; begin += 2 * width) {
             size_t middle = begin + width < n ? begin + width : n;
             size_t end = middle + width < n ? middle + width : n;
-            if (!merge(r, items, keys, spare, spare_keys, begin, middle, end, reverse)) return false;
+            if (!merge(r, items, keys, spare, spare_keys, begin, middle, end, reverse))
+                return false;
         }
         memcpy(items, spare, n * sizeof *items);
         memcpy(keys, spare_keys, n * sizeof *keys);
