@@ -13,7 +13,7 @@ enum { MIX_STREAM = 8 };
 /* Reading and describing are the hardest to learn: they come more often. */
 static const scenes_task mix[] = {
     SCENES_DESCRIBE, SCENES_DESCRIBE, SCENES_COUNT,  SCENES_COLOUR, SCENES_WHERE,
-    SCENES_WHERE,    SCENES_YES_NO,   SCENES_YES_NO, SCENES_READ,
+    SCENES_WHERE,    SCENES_YES_NO,   SCENES_YES_NO, SCENES_READ,   SCENES_WHICH,
 };
 
 static void put(char *text, const scenes_question *q) {
@@ -34,8 +34,8 @@ int scenes_batch(int split, uint32_t seed, uint64_t first, int count, int questi
 
         if (!scenes_example(&scene, &q, (scenes_split)split, seed, index, task, look)) return -1;
         scenes_draw(&scene, SCENES_SIDE, SCENES_SIDE, rgb);
-        if (scene.style.jpeg > 0 &&
-            !scenes_jpeg_round_trip(rgb, SCENES_SIDE, SCENES_SIDE, scene.style.jpeg)) {
+        if (scene.style.jpeg > 0
+            && !scenes_jpeg_round_trip(rgb, SCENES_SIDE, SCENES_SIDE, scene.style.jpeg)) {
             return -1;
         }
         r = scenes_stream(scene.id, MIX_STREAM);

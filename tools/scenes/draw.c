@@ -86,20 +86,13 @@ static float shape_distance(scenes_shape shape, float x, float y) {
     float ax = x < 0 ? -x : x, ay = y < 0 ? -y : y;
 
     switch (shape) {
-    case SCENES_CIRCLE:
-        return circle_distance(x, y, 0, 0, 1);
-    case SCENES_SQUARE:
-        return maximum(ax, ay) - 0.88f;
-    case SCENES_TRIANGLE:
-        return polygon_distance(x, y, triangle_points, 3);
-    case SCENES_DIAMOND:
-        return (ax * 1.1f + ay * 0.78f - 0.86f) * 0.742f;
-    case SCENES_STAR:
-        return polygon_distance(x, y, star_points, 10);
-    case SCENES_CROSS:
-        return polygon_distance(x, y, cross_points, 12);
-    case SCENES_HEART:
-        return heart_distance(x, y);
+    case SCENES_CIRCLE: return circle_distance(x, y, 0, 0, 1);
+    case SCENES_SQUARE: return maximum(ax, ay) - 0.88f;
+    case SCENES_TRIANGLE: return polygon_distance(x, y, triangle_points, 3);
+    case SCENES_DIAMOND: return (ax * 1.1f + ay * 0.78f - 0.86f) * 0.742f;
+    case SCENES_STAR: return polygon_distance(x, y, star_points, 10);
+    case SCENES_CROSS: return polygon_distance(x, y, cross_points, 12);
+    case SCENES_HEART: return heart_distance(x, y);
     case SCENES_RING: {
         float d = circle_distance(x, y, 0, 0, 0.76f);
         return (d < 0 ? -d : d) - 0.24f;
@@ -121,7 +114,7 @@ static scenes_rgb mix_rgb(scenes_rgb a, scenes_rgb b, int share) {
     uint8_t p[3] = { a.r, a.g, a.b };
 
     blend(p, b, share);
-    return (scenes_rgb){ p[0], p[1], p[2] };
+    return (scenes_rgb) { p[0], p[1], p[2] };
 }
 
 /* 0..256: how much of a pixel lies inside an edge at this distance (in pixels). */
@@ -145,8 +138,8 @@ static window window_of(const canvas *c, float x, float y, float half_width, flo
     float x0 = (x - half_width) * c->scale_x - 2, x1 = (x + half_width) * c->scale_x + 3;
     float y0 = (y - half_height) * c->scale_y - 2, y1 = (y + half_height) * c->scale_y + 3;
 
-    return (window){ (int)clamp(x0, 0, (float)c->width), (int)clamp(y0, 0, (float)c->height),
-                     (int)clamp(x1, 0, (float)c->width), (int)clamp(y1, 0, (float)c->height) };
+    return (window) { (int)clamp(x0, 0, (float)c->width), (int)clamp(y0, 0, (float)c->height),
+                      (int)clamp(x1, 0, (float)c->width), (int)clamp(y1, 0, (float)c->height) };
 }
 
 static void paint_object(const canvas *c, const scenes_object *o, const scenes_style *style,
@@ -298,18 +291,15 @@ static int ground_share(const scenes_scene *scene, int16_t lattice[LATTICE][LATT
         float cx = x - scene->width / 2, cy = y - scene->height / 2;
         return (int)(clamp(0.5f + (cx * s->angle_x + cy * s->angle_y) / SCENES_SIDE, 0, 1) * 256);
     }
-    case SCENES_STRIPES:
-        return phase(along, rate) < 0.5f ? 256 : 0;
+    case SCENES_STRIPES: return phase(along, rate) < 0.5f ? 256 : 0;
     case SCENES_CHECKS:
         return (phase(along, rate) < 0.5f) != (phase(across, rate) < 0.5f) ? 256 : 0;
     case SCENES_DOTS: {
         float u = phase(along, rate) - 0.5f, v = phase(across, rate) - 0.5f;
         return u * u + v * v < 0.08f ? 256 : 0;
     }
-    case SCENES_CLOUDS:
-        return (int)cloud(lattice, x * rate, y * rate);
-    default:
-        return 0;
+    case SCENES_CLOUDS: return (int)cloud(lattice, x * rate, y * rate);
+    default: return 0;
     }
 }
 

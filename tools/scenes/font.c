@@ -67,9 +67,9 @@ static int cut_corners(point *p, int n) {
     out[m++] = p[0];
     for (int i = 1; i + 1 < n; i++) {
         out[m++] =
-            (point){ 0.75f * p[i].x + 0.25f * p[i - 1].x, 0.75f * p[i].y + 0.25f * p[i - 1].y };
+            (point) { 0.75f * p[i].x + 0.25f * p[i - 1].x, 0.75f * p[i].y + 0.25f * p[i - 1].y };
         out[m++] =
-            (point){ 0.75f * p[i].x + 0.25f * p[i + 1].x, 0.75f * p[i].y + 0.25f * p[i + 1].y };
+            (point) { 0.75f * p[i].x + 0.25f * p[i + 1].x, 0.75f * p[i].y + 0.25f * p[i + 1].y };
     }
     out[m++] = p[n - 1];
     for (int i = 0; i < m; i++) p[i] = out[i];
@@ -92,7 +92,7 @@ int scenes_glyph(char c, int rounding, float segment[SCENES_MAX_SEGMENTS][4]) {
         bool curved = *s == '~';
 
         for (s += curved; *s && *s != ' '; s += 2) {
-            p[n++] = (point){ (float)(s[0] - '0'), (float)(s[1] - '0') };
+            p[n++] = (point) { (float)(s[0] - '0'), (float)(s[1] - '0') };
         }
         while (*s == ' ') s++;
         for (int k = 0; curved && k < rounding; k++) n = cut_corners(p, n);

@@ -39,13 +39,13 @@ static bool parse_number(const char *text, uint64_t least, uint64_t most, uint64
 
     errno = 0;
     *out = strtoull(text, &end, 10);
-    return text[0] >= '0' && text[0] <= '9' && *end == 0 && errno == 0 && *out >= least &&
-           *out <= most;
+    return text[0] >= '0' && text[0] <= '9' && *end == 0 && errno == 0 && *out >= least
+           && *out <= most;
 }
 
 static bool parse_size(const char *text, options *o) {
-    return sscanf(text, "%dx%d", &o->width, &o->height) == 2 && o->width >= 32 && o->height >= 32 &&
-           o->width <= 4096 && o->height <= 4096;
+    return sscanf(text, "%dx%d", &o->width, &o->height) == 2 && o->width >= 32 && o->height >= 32
+           && o->width <= 4096 && o->height <= 4096;
 }
 
 static bool parse(int argc, char **argv, options *o) {
@@ -62,9 +62,7 @@ static bool parse(int argc, char **argv, options *o) {
 
     while (ok && (c = getopt_long(argc, argv, "", names, NULL)) != -1) {
         switch (c) {
-        case 'o':
-            o->out = optarg;
-            break;
+        case 'o': o->out = optarg; break;
         case 's':
             ok = strcmp(optarg, "train") == 0 || strcmp(optarg, "held-out") == 0;
             o->split = optarg[0] == 't' ? SCENES_TRAIN : SCENES_HELD_OUT;
@@ -73,9 +71,7 @@ static bool parse(int argc, char **argv, options *o) {
             ok = parse_number(optarg, 0, 65535, &n);
             o->seed = (uint32_t)n;
             break;
-        case 'f':
-            ok = parse_number(optarg, 0, 1ull << 39, &o->first);
-            break;
+        case 'f': ok = parse_number(optarg, 0, 1ull << 39, &o->first); break;
         case 'c':
             ok = parse_number(optarg, 1, 1000000, &n);
             o->count = (int)n;
@@ -84,17 +80,10 @@ static bool parse(int argc, char **argv, options *o) {
             ok = parse_number(optarg, 1, 64, &n);
             o->questions = (int)n;
             break;
-        case 'z':
-            ok = parse_size(optarg, o);
-            break;
-        case 'n':
-            o->neat = true;
-            break;
-        case 'g':
-            o->grey = true;
-            break;
-        default:
-            ok = false;
+        case 'z': ok = parse_size(optarg, o); break;
+        case 'n': o->neat = true; break;
+        case 'g': o->grey = true; break;
+        default: ok = false;
         }
     }
     return ok && optind == argc && o->out != NULL;
@@ -141,8 +130,8 @@ static bool write_all(const options *o) {
     uint8_t *rgb = malloc(3 * (size_t)o->width * (size_t)o->height);
     char path[4096];
     FILE *table = NULL;
-    bool ok = rgb != NULL && (mkdir(o->out, 0777) == 0 || errno == EEXIST) &&
-              snprintf(path, sizeof path, "%s/questions.tsv", o->out) < (int)sizeof path;
+    bool ok = rgb != NULL && (mkdir(o->out, 0777) == 0 || errno == EEXIST)
+              && snprintf(path, sizeof path, "%s/questions.tsv", o->out) < (int)sizeof path;
 
     if (ok) table = fopen(path, "w");
     ok = table != NULL;

@@ -17,18 +17,28 @@ enum { BY_SIZE = 1, BY_COLOUR = 2, BY_SHAPE = 4 };
 #define NAME 64
 
 static const char *const task_names[SCENES_TASKS] = {
-    "describe", "count", "colour", "where", "yes/no", "read",
+    "describe", "count", "colour", "where", "yes/no", "read", "which",
 };
 
 const char *scenes_task_name(scenes_task task) {
     return task_names[task];
 }
 
+#define PHRASE(r, list) ((list)[scenes_below(r, (int)(sizeof(list) / sizeof((list)[0])))])
+
 /* ---- naming things ---- */
 
-/* "large red circle", with the attributes in `by` only; "shape" stands for an unnamed one. */
-static void name_thing(char out[NAME], const scenes_object *o, int by, bool plural) {
-    const char *shape = by & BY_SHAPE ? scenes_shape_name(o->shape) : "shape";
+static const char *general_noun(scenes_random *r) {
+    static const char *const nouns[] = { "shape", "shape", "object", "thing" };
+
+    return PHRASE(r, nouns);
+}
+
+/* "large red circle", with the attributes in `by` only; a general noun stands for an unnamed shape.
+ */
+static void name_thing(scenes_random *r, char out[NAME], const scenes_object *o, int by,
+                       bool plural) {
+    const char *shape = by & BY_SHAPE ? scenes_shape_name(o->shape) : general_noun(r);
     const char *ending = !plural ? "" : by & BY_SHAPE && o->shape == SCENES_CROSS ? "es" : "s";
 
     snprintf(out, NAME, "%s%s%s%s%s", by & BY_SIZE ? (o->large ? "large " : "small ") : "",
@@ -41,9 +51,9 @@ static const char *article(const char *noun) {
 }
 
 static bool alike(const scenes_object *a, const scenes_object *b, int by) {
-    return (!(by & BY_SIZE) || a->large == b->large) &&
-           (!(by & BY_COLOUR) || a->colour == b->colour) &&
-           (!(by & BY_SHAPE) || a->shape == b->shape);
+    return (!(by & BY_SIZE) || a->large == b->large)
+           && (!(by & BY_COLOUR) || a->colour == b->colour)
+           && (!(by & BY_SHAPE) || a->shape == b->shape);
 }
 
 static int count_alike(const scenes_scene *scene, const scenes_object *o, int by) {
@@ -79,7 +89,7 @@ static int pick_thing(scenes_random *r, const scenes_scene *scene, int allowed, 
     }
     by = single_out(r, scene, &scene->object[i], allowed);
     if (by < 0) return -1;
-    name_thing(name, &scene->object[i], by, false);
+    name_thing(r, name, &scene->object[i], by, false);
     snprintf(out, NAME, "the %.*s", NAME - 5, name);
     return i;
 }
@@ -111,16 +121,23 @@ __attribute__((format(printf, 2, 3))) static void reply(scenes_question *q, cons
     va_end(args);
 }
 
-#define PHRASE(r, list) ((list)[scenes_below(r, (int)(sizeof(list) / sizeof((list)[0])))])
-
-/* ---- the six tasks: each returns false when it found nothing to ask ---- */
+/* ---- the tasks: each returns false when it found nothing to ask ---- */
 
 static bool ask_describe(scenes_random *r, const scenes_scene *scene, scenes_question *q) {
     static const char *const phrases[] = {
-        "Describe the picture.",       "Describe this image.",
-        "What is in the picture?",     "What do you see?",
-        "What does the picture show?", "Describe the picture from left to right.",
-        "List what you see.",          "What is in this image?",
+        "Describe the picture.",
+        "Describe this image.",
+        "Describe the image.",
+        "Describe what you see.",
+        "What is in the picture?",
+        "What is in this image?",
+        "What's in the picture?",
+        "What do you see?",
+        "What can you see in the picture?",
+        "What does the picture show?",
+        "Describe the picture from left to right.",
+        "List what you see.",
+        "Tell me what you see.",
     };
     int things = scene->objects + (scene->text.string[0] != 0), done = 0;
     bool text_done = scene->text.string[0] == 0;
@@ -139,7 +156,7 @@ static bool ask_describe(scenes_random *r, const scenes_scene *scene, scenes_que
                                  join, scenes_colour_name(scene->text.colour), scene->text.string);
             text_done = true;
         } else {
-            name_thing(name, &scene->object[i++], BY_SIZE | BY_COLOUR | BY_SHAPE, false);
+            name_thing(r, name, &scene->object[i++], BY_SIZE | BY_COLOUR | BY_SHAPE, false);
             used +=
                 (size_t)snprintf(q->answer + used, sizeof q->answer - used, "%sa %s", join, name);
         }
@@ -147,19 +164,28 @@ static bool ask_describe(scenes_random *r, const scenes_scene *scene, scenes_que
     return true;
 }
 
+/* Any shape, colour and size, in the scene or not. */
+static scenes_object anything(scenes_random *r) {
+    scenes_object o = { .shape = (scenes_shape)scenes_below(r, SCENES_SHAPES) };
+
+    o.colour = (scenes_colour)scenes_below(r, SCENES_COLOURS);
+    o.large = scenes_chance(r, 50);
+    return o;
+}
+
 static bool ask_count(scenes_random *r, const scenes_scene *scene, int number, scenes_question *q) {
     static const char *const phrases[] = {
-        "How many %s are there?", "How many %s are in the picture?", "How many %s can you see?",
-        "Count the %s.",          "What is the number of %s?",
+        "How many %s are there?",         "How many %s are in the picture?",
+        "How many %s are in this image?", "How many %s can you see?",
+        "How many %s do you see?",        "Count the %s.",
+        "What is the number of %s?",      "How many %s?",
     };
     /* Every count is wanted equally often: by index, whichever scene then turns out to have it. */
     int wanted = (int)(scenes_mix(scene->id / SCENES_ATTEMPTS * 64 + (uint64_t)number) % 5);
 
     if (scene->id % SCENES_ATTEMPTS >= SCENES_ATTEMPTS / 2) wanted = 1; /* do not look for ever */
     for (int attempt = 0; attempt < 16; attempt++) {
-        scenes_object like = { .shape = (scenes_shape)scenes_below(r, SCENES_SHAPES),
-                               .colour = (scenes_colour)scenes_below(r, SCENES_COLOURS),
-                               .large = scenes_chance(r, 50) };
+        scenes_object like = anything(r);
         int by = scenes_chance(r, 75) ? 1 << scenes_below(r, 3) : scenes_below(r, 8);
         char name[NAME];
 
@@ -171,7 +197,7 @@ static bool ask_count(scenes_random *r, const scenes_scene *scene, int number, s
             like.large = o->large;
         }
         if (count_alike(scene, &like, by) != wanted) continue;
-        name_thing(name, &like, by, true);
+        name_thing(r, name, &like, by, true);
         ask(q, PHRASE(r, phrases), name);
         reply(q, "%d", wanted);
         return true;
@@ -181,8 +207,13 @@ static bool ask_count(scenes_random *r, const scenes_scene *scene, int number, s
 
 /* The thing furthest to one side, when it clearly is: "the leftmost shape". */
 static int pick_extreme(scenes_random *r, const scenes_scene *scene, char out[NAME]) {
-    static const char *const sides[] = { "leftmost", "rightmost", "topmost", "bottommost" };
-    int side = scenes_below(r, 4), best = -1;
+    static const char *const sides[4][2] = {
+        { "the leftmost %s", "the %s on the far left" },
+        { "the rightmost %s", "the %s on the far right" },
+        { "the topmost %s", "the %s at the very top" },
+        { "the bottommost %s", "the %s at the very bottom" },
+    };
+    int side = scenes_below(r, 4), best = -1, form;
     float first = -9, second = -9;
 
     for (int i = 0; i < scene->objects; i++) {
@@ -198,14 +229,16 @@ static int pick_extreme(scenes_random *r, const scenes_scene *scene, char out[NA
         }
     }
     if (scene->objects < 2 || first - second < 0.08f) return -1;
-    snprintf(out, NAME, "the %s shape", sides[side]);
+    form = scenes_below(r, 2);
+    snprintf(out, NAME, sides[side][form], general_noun(r));
     return best;
 }
 
 static bool ask_colour(scenes_random *r, const scenes_scene *scene, scenes_question *q) {
     static const char *const phrases[] = {
-        "What colour is %s?",     "What color is %s?",         "Which colour does %s have?",
-        "Name the colour of %s.", "What is the colour of %s?",
+        "What colour is %s?",         "What color is %s?",        "Which colour is %s?",
+        "Which colour does %s have?", "What color does %s have?", "Name the colour of %s.",
+        "What is the colour of %s?",  "What is the color of %s?",
     };
     char name[NAME];
     int i = -1;
@@ -235,6 +268,8 @@ static bool ask_place(scenes_random *r, const scenes_scene *scene, scenes_questi
         "Where is %s?",
         "Where in the picture is %s?",
         "In which part of the picture is %s?",
+        "Where can you see %s?",
+        "Where do you see %s?",
     };
     static const char *const places[3][3] = {
         { "top left", "top", "top right" },
@@ -250,6 +285,25 @@ static bool ask_place(scenes_random *r, const scenes_scene *scene, scenes_questi
     if (row < 0 || column < 0) return false;
     ask(q, PHRASE(r, phrases), name);
     reply(q, "%s", places[row][column]);
+    return true;
+}
+
+static bool ask_which(scenes_random *r, const scenes_scene *scene, scenes_question *q) {
+    static const char *const phrases[] = {
+        "What is %s?",           "What shape is %s?",
+        "Which shape is %s?",    "What shape does %s have?",
+        "Name the shape of %s.",
+    };
+    char name[NAME];
+    int i = -1;
+
+    for (int attempt = 0; i < 0 && attempt < 4; attempt++) {
+        i = scenes_chance(r, 35) ? pick_extreme(r, scene, name)
+                                 : pick_thing(r, scene, BY_SIZE | BY_COLOUR, false, name);
+    }
+    if (i < 0) return false;
+    ask(q, PHRASE(r, phrases), name);
+    reply(q, "%s", scenes_shape_name(scene->object[i].shape));
     return true;
 }
 
@@ -280,15 +334,9 @@ static bool ask_relation(scenes_random *r, const scenes_scene *scene, scenes_que
         return false;
     }
     switch (scenes_below(r, 3)) {
-    case 0:
-        ask(q, "Where is %s relative to %s?", a, b);
-        break;
-    case 1:
-        ask(q, "Where is %s seen from %s?", a, b);
-        break;
-    default:
-        ask(q, "On which side of %s is %s?", b, a);
-        break;
+    case 0: ask(q, "Where is %s relative to %s?", a, b); break;
+    case 1: ask(q, "Where is %s seen from %s?", a, b); break;
+    default: ask(q, "On which side of %s is %s?", b, a); break;
     }
     return true;
 }
@@ -302,14 +350,30 @@ static bool ask_where(scenes_random *r, const scenes_scene *scene, scenes_questi
 
 /* ---- yes or no: the truth is drawn first, then a question that has it ---- */
 
+/* Things that no scene ever has. */
+static void ask_stranger(scenes_random *r, const scenes_scene *scene, const char *phrase,
+                         scenes_question *q) {
+    static const char *const strangers[] = {
+        "cat",  "dog",  "house", "tree",  "car",  "person", "bird",  "flower",
+        "face", "boat", "horse", "apple", "book", "fish",   "table", "ball",
+    };
+    const char *noun = PHRASE(r, strangers);
+    char name[NAME];
+
+    if (scene->objects > 0 && scenes_chance(r, 30)) {
+        snprintf(name, NAME, "%s %s", scenes_colour_name(scene->object[0].colour), noun);
+    } else {
+        snprintf(name, NAME, "%s", noun);
+    }
+    ask(q, phrase, article(name), name);
+}
+
 /* A thing like one that is there, with one or two attributes borrowed from elsewhere. */
 static bool ask_exists(scenes_random *r, const scenes_scene *scene, scenes_question *q,
                        bool truth) {
     static const char *const phrases[] = {
-        "Is there %s %s?",
-        "Is there %s %s in the picture?",
-        "Can you see %s %s?",
-        "Does the picture show %s %s?",
+        "Is there %s %s?",   "Is there %s %s in the picture?", "Can you see %s %s?",
+        "Do you see %s %s?", "Does the picture show %s %s?",
     };
     static const int kinds[] = {
         BY_SHAPE,  BY_COLOUR | BY_SHAPE,          BY_COLOUR | BY_SHAPE, BY_SIZE | BY_SHAPE,
@@ -319,6 +383,10 @@ static bool ask_exists(scenes_random *r, const scenes_scene *scene, scenes_quest
     scenes_object like;
     char name[NAME];
 
+    if (!truth && scenes_chance(r, 15)) {
+        ask_stranger(r, scene, PHRASE(r, phrases), q);
+        return true;
+    }
     if (scene->objects == 0) return false;
     like = scene->object[scenes_below(r, scene->objects)];
     if (!truth) {
@@ -333,7 +401,7 @@ static bool ask_exists(scenes_random *r, const scenes_scene *scene, scenes_quest
         if (by & BY_SIZE && scenes_chance(r, 40)) like.large = !like.large;
     }
     if ((count_alike(scene, &like, by) > 0) != truth) return false;
-    name_thing(name, &like, by, false);
+    name_thing(r, name, &like, by, false);
     ask(q, PHRASE(r, phrases), article(name), name);
     return true;
 }
@@ -346,12 +414,12 @@ static bool ask_attribute(scenes_random *r, const scenes_scene *scene, scenes_qu
 
     i = pick_thing(r, scene, (BY_SIZE | BY_COLOUR | BY_SHAPE) & ~what, what == BY_COLOUR, name);
     if (i < 0) return false;
-    other.shape = (scenes_shape)scenes_below(r, SCENES_SHAPES);
-    other.colour = (scenes_colour)scenes_below(r, SCENES_COLOURS);
+    other = anything(r);
     if (scene->objects > 0 && scenes_chance(r, 50)) {
         other = scene->object[scenes_below(r, scene->objects)];
     }
-    claim = i < scene->objects ? scene->object[i] : (scenes_object){ .colour = scene->text.colour };
+    claim =
+        i < scene->objects ? scene->object[i] : (scenes_object) { .colour = scene->text.colour };
     other.large = !claim.large;
     if (!truth && alike(&claim, &other, what)) return false;
     if (!truth) claim = other;
@@ -408,7 +476,7 @@ static bool ask_number(scenes_random *r, const scenes_scene *scene, scenes_quest
     n = count_alike(scene, &like, by);
     claim = truth ? n : 1 + scenes_below(r, 4);
     if ((claim == n) != truth || claim < 1) return false;
-    name_thing(name, &like, by, claim != 1);
+    name_thing(r, name, &like, by, claim != 1);
     if (claim == 1) {
         ask(q, "Is there exactly one %s?", name);
     } else {
@@ -423,6 +491,7 @@ static bool ask_about_text(scenes_random *r, const scenes_scene *scene, scenes_q
         "Is there any text?",
         "Is there text in the picture?",
         "Can you see any text?",
+        "Do you see any text?",
         "Does the picture show any letters or digits?",
     };
     char claim[SCENES_MAX_TEXT + 1];
@@ -464,8 +533,14 @@ static bool ask_yes_no(scenes_random *r, const scenes_scene *scene, scenes_quest
 
 static bool ask_read(scenes_random *r, const scenes_scene *scene, scenes_question *q) {
     static const char *const phrases[] = {
-        "What does the text say?", "Read the text.",    "What is written in the picture?",
-        "What is written here?",   "What does it say?",
+        "What does the text say?",
+        "Read the text.",
+        "What is the text?",
+        "What text is in the picture?",
+        "What is written in the picture?",
+        "What is written here?",
+        "What does it say?",
+        "Which letters or digits can you see?",
     };
 
     ask(q, "%s", PHRASE(r, phrases));
@@ -477,24 +552,30 @@ static bool ask_read(scenes_random *r, const scenes_scene *scene, scenes_questio
     return true;
 }
 
+/* As people type: sometimes without the capital, sometimes without the mark at the end. */
+static void type_carelessly(scenes_random *r, char *question) {
+    size_t n = strlen(question);
+
+    if (scenes_chance(r, 12)) question[0] = (char)(question[0] - 'A' + 'a');
+    if (scenes_chance(r, 12)) question[n - 1] = 0;
+}
+
 bool scenes_ask(scenes_question *out, const scenes_scene *scene, scenes_task task, int number) {
     scenes_random r = scenes_stream(scene->id, QUESTION_STREAM + (uint64_t)number);
+    bool asked;
 
     out->task = task;
     switch (task) {
-    case SCENES_DESCRIBE:
-        return ask_describe(&r, scene, out);
-    case SCENES_COUNT:
-        return ask_count(&r, scene, number, out);
-    case SCENES_COLOUR:
-        return ask_colour(&r, scene, out);
-    case SCENES_WHERE:
-        return ask_where(&r, scene, out);
-    case SCENES_YES_NO:
-        return ask_yes_no(&r, scene, out);
-    default:
-        return ask_read(&r, scene, out);
+    case SCENES_DESCRIBE: asked = ask_describe(&r, scene, out); break;
+    case SCENES_COUNT: asked = ask_count(&r, scene, number, out); break;
+    case SCENES_COLOUR: asked = ask_colour(&r, scene, out); break;
+    case SCENES_WHERE: asked = ask_where(&r, scene, out); break;
+    case SCENES_YES_NO: asked = ask_yes_no(&r, scene, out); break;
+    case SCENES_READ: asked = ask_read(&r, scene, out); break;
+    default: asked = ask_which(&r, scene, out);
     }
+    if (asked) type_carelessly(&r, out->question);
+    return asked;
 }
 
 bool scenes_example(scenes_scene *scene, scenes_question *question, scenes_split split,

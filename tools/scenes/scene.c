@@ -48,8 +48,8 @@ const char *scenes_colour_name(scenes_colour colour) {
 }
 
 uint64_t scenes_id(scenes_split split, uint32_t seed, uint64_t index, int attempt) {
-    return (uint64_t)(split == SCENES_HELD_OUT) << 63 | (uint64_t)(seed & 0xffff) << 46 |
-           (index & 0xffffffffffu) << 6 | (uint64_t)(attempt & 63);
+    return (uint64_t)(split == SCENES_HELD_OUT) << 63 | (uint64_t)(seed & 0xffff) << 46
+           | (index & 0xffffffffffu) << 6 | (uint64_t)(attempt & 63);
 }
 
 static uint8_t clamp_byte(int v) {
@@ -57,11 +57,12 @@ static uint8_t clamp_byte(int v) {
 }
 
 static scenes_rgb jitter(scenes_random *r, scenes_rgb c, int amount) {
-    return (scenes_rgb){
-        clamp_byte(c.r + scenes_below(r, 2 * amount + 1) - amount),
-        clamp_byte(c.g + scenes_below(r, 2 * amount + 1) - amount),
-        clamp_byte(c.b + scenes_below(r, 2 * amount + 1) - amount),
-    };
+    int span = 2 * amount + 1;
+
+    c.r = clamp_byte(c.r + scenes_below(r, span) - amount);
+    c.g = clamp_byte(c.g + scenes_below(r, span) - amount);
+    c.b = clamp_byte(c.b + scenes_below(r, span) - amount);
+    return c;
 }
 
 static bool stands_out(scenes_rgb a, scenes_rgb b) {
@@ -172,8 +173,9 @@ static bool place(scenes_random *r, const scenes_scene *scene, const box *boxes,
             float dx = b->x < boxes[i].x ? boxes[i].x - b->x : b->x - boxes[i].x;
             float dy = b->y < boxes[i].y ? boxes[i].y - b->y : b->y - boxes[i].y;
 
-            fits = dx >= APART_X && (dx >= b->half_width + boxes[i].half_width + GAP ||
-                                     dy >= b->half_height + boxes[i].half_height + GAP);
+            fits = dx >= APART_X
+                   && (dx >= b->half_width + boxes[i].half_width + GAP
+                       || dy >= b->half_height + boxes[i].half_height + GAP);
         }
         if (fits) return true;
     }

@@ -36,7 +36,7 @@ static inline uint64_t scenes_mix(uint64_t x) {
 
 /* Streams of one id are independent: what is asked does not change what is drawn. */
 static inline scenes_random scenes_stream(uint64_t id, uint64_t stream) {
-    return (scenes_random){ scenes_mix(scenes_mix(id) + stream), 0 };
+    return (scenes_random) { scenes_mix(scenes_mix(id) + stream), 0 };
 }
 
 static inline uint64_t scenes_next(scenes_random *r) {
@@ -176,6 +176,7 @@ typedef enum {
     SCENES_WHERE,
     SCENES_YES_NO,
     SCENES_READ,
+    SCENES_WHICH, /* which shape a thing has */
     SCENES_TASKS
 } scenes_task;
 
@@ -206,7 +207,7 @@ bool scenes_write_png(const char *path, const uint8_t *rgb, int width, int heigh
  * Draws scenes first .. first+count-1 at 128 x 128 as the model sees them. pixels: [count, 128,
  * 128, 3]; text: [count, questions, 416]: task as a digit, question, newline, answer, NUL; an empty
  * string where the scene had nothing left to ask. With one question per scene, scene i is asked for
- * task i % 6 and equals the i-th scene of the split on disk.
+ * task i % SCENES_TASKS and equals the i-th scene of the split on disk.
  */
 #define SCENES_BATCH_TEXT 416
 int scenes_batch(int split, uint32_t seed, uint64_t first, int count, int questions,
