@@ -369,7 +369,7 @@ def export(args):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("command", choices=["prepare", "train", "export"])
-    parser.add_argument("--lib", default="build/libscenes_train.so")
+    parser.add_argument("--lib", default="build/tools/scenes/libscenes_train.so")
     parser.add_argument("--model", default="models/smolscene")
     parser.add_argument("--checkpoint", type=pathlib.Path, default=pathlib.Path("build/bundled.pt"))
     parser.add_argument("--seed", type=int, default=1)
