@@ -4,7 +4,7 @@
 
     tools/parity.py [BUILD_DIR] [--write] [--only NAME]
 
-Needs nothing but Python and a build. --write puts the table into README.md between its parity markers. Each golden is
+Needs nothing but Python and a build. --write puts the table into README.md between its parity marks. Each golden is
 written as a checkpoint (float32 for the exact column, bfloat16 for the fast one), and every case goes through `vlm dump` and
 `vlm generate`; what the reference gave lies in tests/golden.
 """
@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-BEGIN, END = "<!-- parity begin -->", "<!-- parity end -->"
+BEGIN, END = "<!-- parity -->", "<!-- /parity -->"
 CODES = {"F32": "f", "I64": "q", "I32": "i"}
 UNUSED = {"labels"}  # what the reference's processor returns for training
 
@@ -212,7 +212,7 @@ def measure(program: Path, writer: Path, golden_dir: Path) -> Figures:
     return total
 
 
-HEAD = """| golden | cases | ids | masks, grids, pixels | features | layers | logits | greedy tokens | reference's prepared input | fast: logits (of the reference's bf16 error) |
+HEAD = """| golden | cases | ids | masks, grids, pixels | features | layers | logits | greedy tokens | tokens from the reference's prepared input | fast mode: logits |
 |---|---:|---:|---:|---:|---:|---:|---:|---:|---:|
 """
 
@@ -245,7 +245,10 @@ def main() -> int:
     versions = json.loads((ROOT / "tests" / "golden" / "idefics3-split" / "cases.json").read_text())["reference"]
     named = {"PIL": "Pillow"}
     table += "\nReference: " + ", ".join(f"{named.get(name, name)} {version}" for name, version in versions.items())
-    table += "; float32, CPU. Relative errors, the largest over all cases.\n"
+    table += (
+        "; float32, CPU. Features, layers and logits: relative error in exact mode (`--dtype f32`), the largest over all cases."
+        " Fast mode: the default on the bfloat16 checkpoint, in brackets as a share of the error of the reference's own bfloat16 run.\n"
+    )
     print(table)
     for line in wrong:
         print("differs: " + line, file=sys.stderr)
@@ -253,7 +256,7 @@ def main() -> int:
         readme = ROOT / "README.md"
         text = readme.read_text()
         if BEGIN not in text or END not in text:
-            sys.exit(f"{readme.name}: no parity markers")
+            sys.exit(f"{readme.name}: no parity marks")
         front, rest = text.split(BEGIN, 1)
         readme.write_text(front + BEGIN + "\n" + table + END + rest.split(END, 1)[1])
     return 1 if wrong else 0

@@ -106,6 +106,7 @@ def main() -> int:
     parser.add_argument("--tokens", type=int, default=32)
     args = parser.parse_args()
     logging.set_verbosity_error()
+    logging.disable_progress_bar()
     args.vlm, args.model = args.vlm.resolve(), args.model.resolve()
     image = str(Path(args.image).resolve())
     inputs = ["-p", args.prompt, "-i", image]
