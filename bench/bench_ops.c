@@ -3,7 +3,9 @@
  * float32 multiply-add, bfloat16 dot product) are measured between the operations, with as many threads;
  * every figure is a median. With one thread it is CPU time that counts, so that a busy machine shows less.
  *
- *     bench_ops [threads [isa]]        isa: scalar, avx2, avx512, all (the default) */
+ *     bench_ops [threads [isa [name]]]
+ *
+ * isa: scalar, avx2, avx512, all (the default); name: only the operations that contain it. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -129,6 +131,7 @@ typedef struct bench {
     machine *m;
     vlm_frame *f;
     unsigned flags;
+    const char *only;
 } bench;
 
 typedef struct task {
@@ -191,6 +194,7 @@ static double seconds(bench *b, const task *t) {
 }
 
 static void report(bench *b, const task *t) {
+    if (b->only && !strstr(t->name, b->only)) return;
     double reached[ROUNDS], share[ROUNDS];
     seconds(b, t);
     for (int i = 0; i < ROUNDS; i++) {
@@ -275,6 +279,7 @@ int main(int argc, char **argv) {
     m.memory = filled(READ_BYTES);
     vtensor_backend *backend;
     bench b = { .m = &m, .flags = vcore_cpu_flags() & ~options.cpu_mask };
+    if (argc > 3) b.only = argv[3];
     if (!m.pool || vcore_pool_size(m.pool) > MAX_THREADS ||
         vtensor_backend_cpu(&backend, &options, NULL) != VLM_OK ||
         vtensor_frame_new(&b.f, backend, VTENSOR_FAST, NULL) != VLM_OK)

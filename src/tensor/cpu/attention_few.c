@@ -92,8 +92,8 @@ static void chunk_item(void *arg, size_t item, int worker) {
         parts += parts_of(a->j, s) * a->part_floats;
     }
     parts += item * rows_of(a->j, s) * a->part_floats;
-    size_t chunks = chunks_of(s);
-    chunk(a, s, item / chunks, item % chunks * CHUNK, parts, vcpu_scratch(a->j->b, worker));
+    size_t heads = a->j->kv_heads; /* heads of one chunk follow each other: they lie in the same pages */
+    chunk(a, s, item % heads, item / heads * CHUNK, parts, vcpu_scratch(a->j->b, worker));
 }
 
 /* y of one row from the parts of its chunks, `stride` floats apart. */
@@ -122,8 +122,8 @@ static void combine_all(const few *a) {
             for (size_t r = 0; r < rows; r++)
                 combine(a, vcpu_head(j->y, (size_t)s->start + r / j->group,
                                      h * j->group + r % j->group),
-                        parts + (h * chunks * rows + r) * a->part_floats, chunks,
-                        rows * a->part_floats);
+                        parts + (h * rows + r) * a->part_floats, chunks,
+                        j->kv_heads * rows * a->part_floats);
         parts += parts_of(j, s) * a->part_floats;
     }
 }

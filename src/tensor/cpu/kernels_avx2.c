@@ -4,8 +4,9 @@
 
 #include <immintrin.h>
 
-enum { LANES = 8, TILE_MR = 6, TILE_NV = 2, TILE_KC = 256, DOT_GROUP = 2, PREFETCH_BYTES = 1024 };
+enum { LANES = 8, TILE_MR = 6, TILE_NV = 2, TILE_KC = 256, DOT_OUTS = 2, PREFETCH_BYTES = 1024 };
 #define UNROLL _Pragma("GCC unroll 16")
+#define UNROLL_K _Pragma("GCC unroll 4")
 
 typedef __m256 vf;
 typedef __m256 vm;
@@ -132,7 +133,7 @@ static inline double vd_total(vd s) {
 #include "tensor/cpu/simd_kernels.h"
 
 /* ---- packing: 8 × 8 transposes -------------------------------------------------------------------- */
-static inline void transpose8(__m256 r[8]) {
+INLINE void transpose8(__m256 r[8]) {
     __m256 t[8];
     for (int i = 0; i < 4; i++) {
         t[2 * i] = _mm256_unpacklo_ps(r[2 * i], r[2 * i + 1]);
@@ -173,7 +174,7 @@ static inline void store_lanes(float *y, __m256 v, size_t n) {
 }
 
 /* Up to 8 rows and 8 columns; rows that are not there are zero. */
-static inline void pack_square(float *y, size_t width, size_t lanes, const char *x,
+INLINE void pack_square(float *y, size_t width, size_t lanes, const char *x,
                                size_t x_row_bytes, size_t rows, size_t columns) {
     __m256 r[8];
     for (size_t i = 0; i < 8; i++) {
@@ -188,15 +189,16 @@ static inline void pack_square(float *y, size_t width, size_t lanes, const char 
 }
 
 static void pack(void *y, size_t width, const void *x, size_t x_row_bytes, size_t rows, size_t n) {
-    for (size_t i = 0; i < n; i += 8) {
-        size_t columns = n - i < 8 ? n - i : 8;
-        for (size_t r = 0; r < width; r += 8) {
-            size_t lanes = width - r < 8 ? width - r : 8;
-            size_t here = rows > r ? rows - r : 0;
-            pack_square((float *)y + i * width + r, width, lanes,
-                        (const char *)x + (here ? r * x_row_bytes : 0) + 4 * i, x_row_bytes,
-                        here < 8 ? here : 8, columns);
-        }
+    for (size_t r = 0; r < width; r += 8) {
+        size_t lanes = width - r < 8 ? width - r : 8, i = 0;
+        size_t here = rows <= r ? 0 : rows - r < 8 ? rows - r : 8;
+        const char *from = (const char *)x + (here ? r * x_row_bytes : 0);
+        float *to = (float *)y + r;
+        for (; i + 8 <= n && here == 8; i += 8)
+            pack_square(to + i * width, width, 8, from + 4 * i, x_row_bytes, 8, 8);
+        for (; i < n; i += 8)
+            pack_square(to + i * width, width, lanes, from + 4 * i, x_row_bytes, here,
+                        n - i < 8 ? n - i : 8);
     }
 }
 

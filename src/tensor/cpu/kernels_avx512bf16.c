@@ -1,7 +1,104 @@
 /* SPDX-License-Identifier: MIT */
-/* Kernels for avx512bf16. */
+/* Products of bfloat16 pairs with float32 sums, for AVX-512 with BF16. The instruction takes denormal
+ * bfloat16 values for zero. */
 #include "tensor/cpu/kernels.h"
 
+#include <immintrin.h>
+
+enum { MR = 14, NR = 32, KC = 256, PREFETCH_BYTES = 1024 };
+#define UNROLL _Pragma("GCC unroll 16")
+
+static inline __m512bh pairs(__m512i v) {
+    return (__m512bh)v;
+}
+
+/* ---- x rounded to bfloat16 ---------------------------------------------------------------------------- */
+static void narrow_bf16(void *y, const float *x, size_t n) {
+    char *to = y;
+    for (; n >= 16; n -= 16, x += 16, to += 32)
+        _mm256_storeu_si256((void *)to, (__m256i)_mm512_cvtneps_pbh(_mm512_loadu_ps(x)));
+    if (!n) return;
+    __mmask16 first = (__mmask16)((1u << n) - 1);
+    __m256i last = (__m256i)_mm512_cvtneps_pbh(_mm512_maskz_loadu_ps(first, x));
+    _mm256_mask_storeu_epi16(to, first, last);
+}
+
+/* ---- few rows -------------------------------------------------------------------------------------------- */
+/* As many sums in flight as the latency asks for; their order is the same for any number of rows. */
+static inline __attribute__((always_inline)) void dot_out(float *y, size_t y_row, const char *x,
+                                                          size_t x_row_bytes, int rows, const char *w,
+                                                          size_t k) {
+    __m512 s[4][4];
+    size_t i = 0;
+    UNROLL for (int r = 0; r < rows; r++)
+        UNROLL for (int j = 0; j < 4; j++) s[r][j] = _mm512_setzero_ps();
+    for (; i + 128 <= k; i += 128)
+        UNROLL for (int j = 0; j < 4; j++) {
+            const char *at = w + 2 * (i + 32 * (size_t)j);
+            __builtin_prefetch(at + PREFETCH_BYTES);
+            __m512bh wv = pairs(_mm512_loadu_si512(at));
+            UNROLL for (int r = 0; r < rows; r++) {
+                const char *xr = x + (size_t)r * x_row_bytes + 2 * (i + 32 * (size_t)j);
+                s[r][j] = _mm512_dpbf16_ps(s[r][j], wv, pairs(_mm512_loadu_si512(xr)));
+            }
+        }
+    for (; i < k; i += 32) {
+        __mmask32 here = k - i >= 32 ? ~0u : (1u << (k - i)) - 1;
+        __m512bh wv = pairs(_mm512_maskz_loadu_epi16(here, w + 2 * i));
+        UNROLL for (int r = 0; r < rows; r++) {
+            const char *xr = x + (size_t)r * x_row_bytes + 2 * i;
+            s[r][0] = _mm512_dpbf16_ps(s[r][0], wv, pairs(_mm512_maskz_loadu_epi16(here, xr)));
+        }
+    }
+    UNROLL for (int r = 0; r < rows; r++)
+        y[(size_t)r * y_row] = _mm512_reduce_add_ps((s[r][0] + s[r][1]) + (s[r][2] + s[r][3]));
+}
+
+static void dot_bf16_pairs(float *y, size_t y_row, const void *x, size_t x_row, int rows, const void *w,
+                           size_t w_row_bytes, size_t outs, size_t k) {
+    for (size_t o = 0; o < outs; o++) {
+        const char *wo = (const char *)w + o * w_row_bytes;
+        switch (rows) {
+        case 1: dot_out(y + o, y_row, x, 2 * x_row, 1, wo, k); break;
+        case 2: dot_out(y + o, y_row, x, 2 * x_row, 2, wo, k); break;
+        case 3: dot_out(y + o, y_row, x, 2 * x_row, 3, wo, k); break;
+        default: dot_out(y + o, y_row, x, 2 * x_row, 4, wo, k);
+        }
+    }
+}
+
+/* ---- many rows ------------------------------------------------------------------------------------------- */
+static inline __attribute__((always_inline)) void tile_body(float *c, size_t c_row, const float *init,
+                                                            size_t init_row, const int32_t *a,
+                                                            size_t a_row, size_t a_k, const char *b,
+                                                            size_t b_k, size_t k) {
+    __m512 s[MR][2];
+    UNROLL for (int r = 0; r < MR; r++) s[r][0] = s[r][1] = _mm512_setzero_ps();
+    for (size_t i = 0; i < k; i++, a += a_k, b += 4 * b_k) {
+        __m512bh b0 = pairs(_mm512_loadu_si512(b)), b1 = pairs(_mm512_loadu_si512(b + 64));
+        UNROLL for (int r = 0; r < MR; r++) {
+            __m512bh av = pairs(_mm512_set1_epi32(a[(size_t)r * a_row]));
+            s[r][0] = _mm512_dpbf16_ps(s[r][0], av, b0);
+            s[r][1] = _mm512_dpbf16_ps(s[r][1], av, b1);
+        }
+    }
+    UNROLL for (int r = 0; r < MR; r++)
+        UNROLL for (int j = 0; j < 2; j++)
+            _mm512_storeu_ps(c + (size_t)r * c_row + 16 * j,
+                             _mm512_loadu_ps(init + (size_t)r * init_row + 16 * j) + s[r][j]);
+}
+
+static void tile_bf16(float *c, size_t c_row, const float *init, size_t init_row, const void *a,
+                      size_t a_row, size_t a_k, const void *b, size_t b_k, size_t k) {
+    if (a_row == 1 && a_k == MR && b_k == NR)
+        tile_body(c, c_row, init, init_row, a, 1, MR, b, NR, k);
+    else
+        tile_body(c, c_row, init, init_row, a, a_row, a_k, b, b_k, k);
+}
+
 void vcpu_kernels_avx512bf16(vcpu_kernels *k) {
-    (void)k;
+    k->name = "avx512bf16";
+    k->narrow_bf16 = narrow_bf16;
+    k->dot_bf16_pairs = dot_bf16_pairs;
+    k->gemm_bf16 = (vcpu_gemm) { MR, NR, KC, tile_bf16 };
 }

@@ -169,12 +169,27 @@ static void pack_x_item(void *arg, size_t tile, int worker) {
     }
 }
 
+/* Bytes of a dense row that d elements along k take. */
+static size_t row_bytes_of(const matmul *m, const vlm_matrix *w, size_t d) {
+    return m->pairs ? 4 * d : vtensor_dtype_size(w->data.dtype) * d;
+}
+
+/* W's next block along k lies a row apart from this one: too far for the CPU to foresee. */
+static void prefetch_rows(const char *w, size_t stride, size_t rows, size_t bytes) {
+    for (size_t r = 0; r < rows; r++)
+        for (size_t at = 0; at < bytes; at += 64) __builtin_prefetch(w + r * stride + at);
+}
+
 /* Panel of W: rows [o, o + rows) as [d][nr]. `staging` takes nr rows of d elements. */
 static void pack_w(const matmul *m, void *panel, char *staging, const vlm_matrix *w, size_t o,
                    size_t rows, size_t k0, size_t d) {
     size_t nr = (size_t)m->g->nr;
     bool as_is = m->pairs ? 2 * (k0 + d) <= linear_in(m)
                           : w->storage == VLM_STORAGE_DENSE && w->data.dtype == VLM_DTYPE_F32;
+    if (k0 + d < depth(m) && w->storage == VLM_STORAGE_DENSE) {
+        size_t bytes = row_bytes_of(m, w, d);
+        prefetch_rows(vcpu_row(w->data, o) + row_bytes_of(m, w, k0) + bytes, row_bytes(w), rows, bytes);
+    }
     if (as_is) {
         m->k->pack(panel, nr, vcpu_row(w->data, o) + 4 * k0, row_bytes(w), rows, d);
         return;

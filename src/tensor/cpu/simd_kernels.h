@@ -9,7 +9,8 @@
  * -126 <= x <= 127, infinite for 128), vf_abs, vf_copysign, vf_gt, vf_select (mask ? a : b), vf_in (lanes where
  * lo <= j < hi), vf_bf16, vf_f16 (LANES values widened), vf_to_bf16, vf_to_f16 (stored),
  * vd_square (acc += (x - mean)² in double, both halves of x), vd_total.
- * Tile sizes: TILE_MR rows, TILE_NV vectors, TILE_KC. DOT_GROUP: rows that share a load of w. */
+ * Tile sizes: TILE_MR rows, TILE_NV vectors, TILE_KC; UNROLL and UNROLL_K, pragmas. DOT_OUTS: outs at once for 3
+ * or 4 rows. PREFETCH_BYTES. */
 
 #define INLINE static inline __attribute__((always_inline))
 #define INF __builtin_inff()
@@ -214,79 +215,122 @@ INLINE vf load_n_f16(const void *p, size_t n) {
     return load16_n(vf_f16, p, n);
 }
 
-/* Four partial sums per row: as many multiplications in flight. The order is the same for any `rows`. */
+/* rows × outs sums at once: each load of w serves all rows, each load of x all outs; `ahead`: bytes from a
+ * load to what the next ones will want. One row over long rows of w, which comes from memory, is read as
+ * one stream instead (dot_long): that is what the prefetchers of the CPU follow best. */
+enum { LONG_BYTES = 1024 };
 #define DEFINE_DOT(type, size)                                                                     \
-    INLINE void dot_out_##type(float *y, size_t y_row, const float *x, size_t x_row, int rows,     \
-                               const char *w, size_t k) {                                          \
-        vf s[DOT_GROUP][4];                                                                        \
+    INLINE void dot_step_##type(vf (*s)[4], const float *x, size_t x_row, int rows, const char *w, \
+                                size_t w_row_bytes, int outs) {                                    \
+        vf xv[4];                                                                                  \
+        UNROLL for (int r = 0; r < rows; r++) xv[r] = vf_load(x + (size_t)r * x_row);              \
+        UNROLL for (int o = 0; o < outs; o++) {                                                    \
+            vf wv = vf_##type(w + (size_t)o * w_row_bytes);                                        \
+            UNROLL for (int r = 0; r < rows; r++) s[r][o] = vf_fma(wv, xv[r], s[r][o]);            \
+        }                                                                                          \
+    }                                                                                              \
+    INLINE void dot_block_##type(float *y, size_t y_row, const float *x, size_t x_row, int rows,   \
+                                 const char *w, size_t w_row_bytes, int outs, size_t k,            \
+                                 size_t ahead) {                                                   \
+        vf s[4][4];                                                                                \
+        size_t i = 0, line = 64 / size; /* elements of a cache line */                             \
+        UNROLL for (int r = 0; r < rows; r++)                                                      \
+            UNROLL for (int o = 0; o < outs; o++) s[r][o] = vf_zero();                             \
+        for (; i + line <= k; i += line) {                                                         \
+            UNROLL for (int o = 0; o < outs; o++)                                                  \
+                __builtin_prefetch(w + (size_t)o * w_row_bytes + size * i + ahead);                \
+            UNROLL for (size_t j = 0; j < line; j += LANES)                                        \
+                dot_step_##type(s, x + i + j, x_row, rows, w + size * (i + j), w_row_bytes, outs); \
+        }                                                                                          \
+        for (; i + LANES <= k; i += LANES)                                                         \
+            dot_step_##type(s, x + i, x_row, rows, w + size * i, w_row_bytes, outs);               \
+        if (i < k)                                                                                 \
+            UNROLL for (int o = 0; o < outs; o++) {                                                \
+                vf wv = load_n_##type(w + (size_t)o * w_row_bytes + size * i, k - i);              \
+                UNROLL for (int r = 0; r < rows; r++)                                              \
+                    s[r][o] = vf_fma(wv, vf_load_n(x + (size_t)r * x_row + i, k - i), s[r][o]);    \
+            }                                                                                      \
+        UNROLL for (int r = 0; r < rows; r++)                                                      \
+            UNROLL for (int o = 0; o < outs; o++) y[(size_t)r * y_row + (size_t)o] = vf_sum(s[r][o]); \
+    }                                                                                              \
+    INLINE void dot_rows_##type(float *y, size_t y_row, const float *x, size_t x_row, int rows,    \
+                                const char *w, size_t w_row_bytes, size_t outs, size_t k,          \
+                                int step) {                                                        \
+        size_t o = 0, ahead = size * k < 2 * PREFETCH_BYTES ? 2 * (size_t)step * w_row_bytes       \
+                                                            : PREFETCH_BYTES;                      \
+        for (; o + (size_t)step <= outs; o += (size_t)step)                                        \
+            dot_block_##type(y + o, y_row, x, x_row, rows, w + o * w_row_bytes, w_row_bytes, step, \
+                             k, ahead);                                                            \
+        for (; o < outs; o++)                                                                      \
+            dot_block_##type(y + o, y_row, x, x_row, rows, w + o * w_row_bytes, w_row_bytes, 1, k, \
+                             ahead);                                                               \
+    }                                                                                              \
+    INLINE float dot_long_##type(const float *x, const char *w, size_t k) {                        \
+        vf s[4] = { vf_zero(), vf_zero(), vf_zero(), vf_zero() };                                  \
         size_t i = 0;                                                                              \
-        for (int r = 0; r < rows; r++)                                                             \
-            for (int j = 0; j < 4; j++) s[r][j] = vf_zero();                                       \
         for (; i + 4 * LANES <= k; i += 4 * LANES) {                                               \
-            __builtin_prefetch(w + size * i + PREFETCH_BYTES);                                     \
-            if (size == 4) __builtin_prefetch(w + size * i + PREFETCH_BYTES + 64);                 \
-            for (int j = 0; j < 4; j++) {                                                          \
-                vf wv = vf_##type(w + size * (i + (size_t)j * LANES));                             \
-                for (int r = 0; r < rows; r++)                                                     \
-                    s[r][j] = vf_fma(wv, vf_load(x + (size_t)r * x_row + i + (size_t)j * LANES),   \
-                                     s[r][j]);                                                     \
-            }                                                                                      \
+            UNROLL for (size_t at = 0; at < 4 * LANES * size; at += 64)                            \
+                __builtin_prefetch(w + size * i + PREFETCH_BYTES + at);                            \
+            UNROLL for (size_t j = 0; j < 4; j++)                                                  \
+                s[j] = vf_fma(vf_##type(w + size * (i + j * LANES)), vf_load(x + i + j * LANES),   \
+                              s[j]);                                                               \
         }                                                                                          \
-        for (int j = 0; i < k; j++, i += LANES) {                                                  \
-            size_t n = k - i < LANES ? k - i : LANES;                                              \
-            vf wv = n == LANES ? vf_##type(w + size * i) : load_n_##type(w + size * i, n);         \
-            for (int r = 0; r < rows; r++) {                                                       \
-                const float *xr = x + (size_t)r * x_row + i;                                       \
-                s[r][j] = vf_fma(wv, n == LANES ? vf_load(xr) : vf_load_n(xr, n), s[r][j]);        \
-            }                                                                                      \
-        }                                                                                          \
-        for (int r = 0; r < rows; r++)                                                             \
-            y[(size_t)r * y_row] = vf_sum((s[r][0] + s[r][1]) + (s[r][2] + s[r][3]));              \
+        for (; i + LANES <= k; i += LANES)                                                         \
+            s[0] = vf_fma(vf_##type(w + size * i), vf_load(x + i), s[0]);                          \
+        if (i < k)                                                                                 \
+            s[1] = vf_fma(load_n_##type(w + size * i, k - i), vf_load_n(x + i, k - i), s[1]);      \
+        return vf_sum((s[0] + s[1]) + (s[2] + s[3]));                                              \
     }                                                                                              \
     static void dot_##type(float *y, size_t y_row, const void *x, size_t x_row, int rows,          \
                            const void *w, size_t w_row_bytes, size_t outs, size_t k) {             \
-        for (size_t o = 0; o < outs; o++) {                                                        \
-            const char *wo = (const char *)w + o * w_row_bytes;                                    \
-            int r = 0;                                                                             \
-            for (; r + DOT_GROUP <= rows; r += DOT_GROUP)                                          \
-                dot_out_##type(y + (size_t)r * y_row + o, y_row,                                   \
-                               (const float *)x + (size_t)r * x_row, x_row, DOT_GROUP, wo, k);     \
-            for (; r < rows; r++)                                                                  \
-                dot_out_##type(y + (size_t)r * y_row + o, y_row,                                   \
-                               (const float *)x + (size_t)r * x_row, x_row, 1, wo, k);             \
+        if (rows == 1 && size * k >= LONG_BYTES) {                                                 \
+            for (size_t o = 0; o < outs; o++)                                                      \
+                y[o] = dot_long_##type(x, (const char *)w + o * w_row_bytes, k);                   \
+            return;                                                                                \
+        }                                                                                          \
+        switch (rows) {                                                                            \
+        case 1: dot_rows_##type(y, y_row, x, x_row, 1, w, w_row_bytes, outs, k, 4); break;         \
+        case 2: dot_rows_##type(y, y_row, x, x_row, 2, w, w_row_bytes, outs, k, 4); break;         \
+        case 3: dot_rows_##type(y, y_row, x, x_row, 3, w, w_row_bytes, outs, k, DOT_OUTS); break;  \
+        default: dot_rows_##type(y, y_row, x, x_row, 4, w, w_row_bytes, outs, k, DOT_OUTS);        \
         }                                                                                          \
     }
 DEFINE_DOT(f32, 4)
 DEFINE_DOT(bf16, 2)
 DEFINE_DOT(f16, 2)
 
-/* `vectors` vectors of the result of `rows` rows stay in registers while all keys pass. */
+/* `vectors` vectors of the result of `rows` rows stay in registers while MIX_KEYS keys pass; the values of
+ * that many keys stay in the first-level cache. */
+enum { MIX_KEYS = 32 };
 #define DEFINE_MIX(type, size)                                                                     \
     INLINE void mix_strip_##type(float *y, size_t y_row, const float *p, size_t p_row, int rows,   \
                                  const char *v, size_t v_row_bytes, size_t keys, int vectors) {    \
-        vf s[DOT_GROUP][4];                                                                        \
-        for (int r = 0; r < rows; r++)                                                             \
-            for (int j = 0; j < vectors; j++)                                                      \
+        vf s[4][4];                                                                                \
+        UNROLL for (int r = 0; r < rows; r++)                                                      \
+            UNROLL for (int j = 0; j < vectors; j++)                                               \
                 s[r][j] = vf_load(y + (size_t)r * y_row + j * LANES);                              \
-        for (size_t key = 0; key < keys; key++, v += v_row_bytes)                                  \
-            for (int j = 0; j < vectors; j++) {                                                    \
+        for (size_t key = 0; key < keys; key++, v += v_row_bytes) {                                \
+            __builtin_prefetch(v + MIX_KEYS * v_row_bytes);                                        \
+            UNROLL for (int j = 0; j < vectors; j++) {                                             \
                 vf value = vf_##type(v + size * j * LANES);                                        \
-                for (int r = 0; r < rows; r++)                                                     \
+                UNROLL for (int r = 0; r < rows; r++)                                              \
                     s[r][j] = vf_fma(value, vf_set1(p[(size_t)r * p_row + key]), s[r][j]);         \
             }                                                                                      \
-        for (int r = 0; r < rows; r++)                                                             \
-            for (int j = 0; j < vectors; j++)                                                      \
+        }                                                                                          \
+        UNROLL for (int r = 0; r < rows; r++)                                                      \
+            UNROLL for (int j = 0; j < vectors; j++)                                               \
                 vf_store(y + (size_t)r * y_row + j * LANES, s[r][j]);                              \
     }                                                                                              \
     INLINE void mix_rows_##type(float *y, size_t y_row, const float *p, size_t p_row, int rows,    \
-                                const char *v, size_t v_row_bytes, size_t keys, size_t dim) {      \
-        size_t d = 0;                                                                              \
-        for (; d + 4 * LANES <= dim; d += 4 * LANES)                                               \
-            mix_strip_##type(y + d, y_row, p, p_row, rows, v + size * d, v_row_bytes, keys, 4);    \
+                                const char *v, size_t v_row_bytes, size_t keys, size_t dim,        \
+                                int vectors) {                                                     \
+        size_t d = 0, step = (size_t)vectors * LANES;                                              \
+        for (; d + step <= dim; d += step)                                                         \
+            mix_strip_##type(y + d, y_row, p, p_row, rows, v + size * d, v_row_bytes, keys,        \
+                             vectors);                                                             \
         for (; d + LANES <= dim; d += LANES)                                                       \
             mix_strip_##type(y + d, y_row, p, p_row, rows, v + size * d, v_row_bytes, keys, 1);    \
-        if (d == dim) return;                                                                      \
-        for (int r = 0; r < rows; r++) {                                                           \
+        for (int r = 0; d < dim && r < rows; r++) {                                                \
             float *yr = y + (size_t)r * y_row + d;                                                 \
             vf s = vf_load_n(yr, dim - d);                                                         \
             for (size_t key = 0; key < keys; key++)                                                \
@@ -297,13 +341,16 @@ DEFINE_DOT(f16, 2)
     }                                                                                              \
     static void mix_##type(float *y, size_t y_row, const float *p, size_t p_row, int rows,         \
                            const void *v, size_t v_row_bytes, size_t keys, size_t dim) {           \
-        int r = 0;                                                                                 \
-        for (; r + DOT_GROUP <= rows; r += DOT_GROUP)                                              \
-            mix_rows_##type(y + (size_t)r * y_row, y_row, p + (size_t)r * p_row, p_row, DOT_GROUP, \
-                            v, v_row_bytes, keys, dim);                                            \
-        for (; r < rows; r++)                                                                      \
-            mix_rows_##type(y + (size_t)r * y_row, y_row, p + (size_t)r * p_row, p_row, 1, v,      \
-                            v_row_bytes, keys, dim);                                               \
+        const char *from = v;                                                                      \
+        for (size_t n; keys; keys -= n, p += n, from += n * v_row_bytes) {                         \
+            n = keys < MIX_KEYS ? keys : MIX_KEYS;                                                 \
+            switch (rows) {                                                                        \
+            case 1: mix_rows_##type(y, y_row, p, p_row, 1, from, v_row_bytes, n, dim, 4); break;   \
+            case 2: mix_rows_##type(y, y_row, p, p_row, 2, from, v_row_bytes, n, dim, 4); break;   \
+            case 3: mix_rows_##type(y, y_row, p, p_row, 3, from, v_row_bytes, n, dim, 2); break;   \
+            default: mix_rows_##type(y, y_row, p, p_row, 4, from, v_row_bytes, n, dim, 2);         \
+            }                                                                                      \
+        }                                                                                          \
     }
 DEFINE_MIX(f32, 4)
 DEFINE_MIX(bf16, 2)
@@ -315,8 +362,9 @@ INLINE void tile_body(float *c, size_t c_row, const float *init, size_t init_row
     vf s[TILE_MR][TILE_NV];
     UNROLL for (int r = 0; r < TILE_MR; r++)
         UNROLL for (int j = 0; j < TILE_NV; j++) s[r][j] = vf_zero();
-    for (size_t i = 0; i < k; i++, a += a_k, b += b_k) {
+    UNROLL_K for (size_t i = 0; i < k; i++, a += a_k, b += b_k) {
         vf bv[TILE_NV];
+        __builtin_prefetch(a + 64 * TILE_MR); /* the next tile of a packed x */
         UNROLL for (int j = 0; j < TILE_NV; j++) bv[j] = vf_load(b + j * LANES);
         UNROLL for (int r = 0; r < TILE_MR; r++) {
             vf av = vf_set1(a[(size_t)r * a_row]);
