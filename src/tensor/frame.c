@@ -31,7 +31,7 @@ vlm_status vtensor_frame_new(vlm_frame **out, vtensor_backend *b, vtensor_mode m
     f->backend = b;
     f->table = b->table;
     f->mode = mode;
-    f->limit = (size_t)1 << (sizeof(size_t) * 8 - 2);
+    f->limit = (size_t)1 << (sizeof(size_t) == 8 ? 46 : 31);
     return VLM_OK;
 }
 

@@ -47,7 +47,7 @@ void vtensor_frame_begin(vlm_frame *f);
 vlm_status vtensor_frame_end(vlm_frame *f, vlm_error *err);
 size_t vtensor_frame_peak(const vlm_frame *f); /* bytes of temporaries that the largest pass needed */
 vtensor_mode vtensor_frame_mode(const vlm_frame *f);
-/* Temporaries beyond this many bytes fail with ERR_LIMIT; at first there is no such bound. */
+/* Temporaries beyond this many bytes fail with ERR_LIMIT; 64 TiB at first. */
 void vtensor_frame_limit(vlm_frame *f, size_t bytes);
 /* Whole tensor to host memory, converted to float32 when it is a float type; waits. */
 vlm_status vtensor_read(vlm_frame *f, vlm_tensor x, void *host, vlm_error *err);

@@ -79,7 +79,7 @@ typedef struct vcpu_kernels {
     vcpu_mix *mix_f32, *mix_bf16, *mix_f16;
 
     vcpu_gemm gemm_f32;
-    vcpu_gemm gemm_bf16; /* pairs; tile NULL without hardware for it */
+    vcpu_gemm gemm_bf16; /* pairs, packed operands only; tile NULL without hardware for it */
     /* y[i][r] = x[r][i] for 32-bit elements; rows beyond `rows` up to width are zero */
     void (*pack)(void *y, size_t width, const void *x, size_t x_row_bytes, size_t rows, size_t n);
 

@@ -68,16 +68,19 @@ static void dot_bf16_pairs(float *y, size_t y_row, const void *x, size_t x_row, 
 }
 
 /* ---- many rows ------------------------------------------------------------------------------------------- */
-static inline __attribute__((always_inline)) void tile_body(float *c, size_t c_row, const float *init,
-                                                            size_t init_row, const int32_t *a,
-                                                            size_t a_row, size_t a_k, const char *b,
-                                                            size_t b_k, size_t k) {
+/* Operands are packed: a_row is 1, a_k is MR, b_k is NR. */
+static void tile_bf16(float *c, size_t c_row, const float *init, size_t init_row, const void *a,
+                      size_t a_row, size_t a_k, const void *b, size_t b_k, size_t k) {
+    (void)a_row, (void)a_k, (void)b_k;
+    const int32_t *ai = a;
+    const char *bi = b;
     __m512 s[MR][2];
     UNROLL for (int r = 0; r < MR; r++) s[r][0] = s[r][1] = _mm512_setzero_ps();
-    for (size_t i = 0; i < k; i++, a += a_k, b += 4 * b_k) {
-        __m512bh b0 = pairs(_mm512_loadu_si512(b)), b1 = pairs(_mm512_loadu_si512(b + 64));
+    for (size_t i = 0; i < k; i++, ai += MR, bi += 4 * NR) {
+        __m512bh b0 = pairs(_mm512_loadu_si512(bi)), b1 = pairs(_mm512_loadu_si512(bi + 64));
+        __builtin_prefetch(ai + 64 * MR); /* the next tile of x */
         UNROLL for (int r = 0; r < MR; r++) {
-            __m512bh av = pairs(_mm512_set1_epi32(a[(size_t)r * a_row]));
+            __m512bh av = pairs(_mm512_set1_epi32(ai[r]));
             s[r][0] = _mm512_dpbf16_ps(s[r][0], av, b0);
             s[r][1] = _mm512_dpbf16_ps(s[r][1], av, b1);
         }
@@ -86,14 +89,6 @@ static inline __attribute__((always_inline)) void tile_body(float *c, size_t c_r
         UNROLL for (int j = 0; j < 2; j++)
             _mm512_storeu_ps(c + (size_t)r * c_row + 16 * j,
                              _mm512_loadu_ps(init + (size_t)r * init_row + 16 * j) + s[r][j]);
-}
-
-static void tile_bf16(float *c, size_t c_row, const float *init, size_t init_row, const void *a,
-                      size_t a_row, size_t a_k, const void *b, size_t b_k, size_t k) {
-    if (a_row == 1 && a_k == MR && b_k == NR)
-        tile_body(c, c_row, init, init_row, a, 1, MR, b, NR, k);
-    else
-        tile_body(c, c_row, init, init_row, a, a_row, a_k, b, b_k, k);
 }
 
 void vcpu_kernels_avx512bf16(vcpu_kernels *k) {
