@@ -8,12 +8,7 @@
  * A string carries, byte by byte, whether a user typed it; whatever builds a string from others
  * copies that along with the bytes. All memory of a render comes from one arena with a budget, so
  * nothing here frees, and a failure (false, the error set) simply travels up.
- *
- * Where jinja2 does otherwise: integers have 64 bits, and beyond that a render fails; `safe` and
- * `escape` give plain strings, where Markup would escape what + adds to it; what a generator yields
- * is computed at once; a name that a scope only sets is looked up outside until then; filters and
- * tests are looked up when they run; other templates (include, import, extends, block), str.encode,
- * random, pprint, xmlattr, urlize, striptags, wordwrap and lipsum do not exist. */
+ * What it supports and where it differs from jinja2 is in docs/TEXT.md. */
 #ifndef VTEXT_JINJA_H
 #define VTEXT_JINJA_H
 

@@ -372,7 +372,7 @@ static bool filter_filesizeformat(j_run *r, const j_call *c, j_value *out) {
     if (bytes == 1)
         snprintf(text, sizeof text, "1 Byte");
     else if (bytes < base)
-        snprintf(text, sizeof text, "%.0f Bytes", trunc(bytes));
+        snprintf(text, sizeof text, "%.0f Bytes", trunc(bytes) + 0.0);
     else {
         while (i < 7 && bytes >= unit * base) unit *= base, i++;
         int n = snprintf(text, sizeof text - 8, "%.1f", bytes / unit);
