@@ -10,7 +10,7 @@ trap 'rm -f "$json"' EXIT
 while IFS="$(printf '\t')" read -r picture question expected; do
     [ -n "$picture" ] || continue
     "$build/vlm" generate -m "$model" -i "examples/$picture" -p "$question" --json >"$json"
-    answer=$(sed 's/^{"text": "\(.*\)", "tokens".*/\1/' "$json")
+    answer=$(sed 's/^{"text": "\(.*\)", "tokens".*/\1/; s/\\"/"/g' "$json")
     speed=$(sed 's/.*"decode_tok_s": \([0-9.]*\).*/\1/' "$json")
     printf '%s\n  Q: %s\n  A: %s\n  %.0f tokens/s\n\n' "examples/$picture" "$question" "$answer" "$speed"
 done <examples/questions.tsv
