@@ -114,16 +114,25 @@ static void load_queries(block *b) {
     memset(b->o, 0, b->all->o_floats * sizeof(float));
 }
 
+/* The rows of the next block, which lie too far apart for the CPU to foresee. */
+static void prefetch_row(const char *row, size_t bytes) {
+    for (size_t at = 0; at < bytes; at += 64) __builtin_prefetch(row + at);
+}
+
 static void load_keys(block *b, size_t key0, size_t n) {
     const vcpu_attention_job *j = b->all->j;
     const vcpu_kernels *kernels = &j->b->k;
-    size_t d = j->head_dim, padded = b->all->dim_padded;
+    size_t d = j->head_dim, padded = b->all->dim_padded, next = b->all->keys_per_block;
+    size_t bytes = d * vtensor_dtype_size(b->keys.dtype);
     for (size_t i = 0; i < n; i++) {
         const char *k = b->keys.k + (key0 + i) * b->keys.k_row + b->kv_head * b->keys.k_head;
         const char *v = b->keys.v + (key0 + i) * b->keys.v_row + b->kv_head * b->keys.v_head;
         vcpu_widen(kernels, b->k + i * d, k, b->keys.dtype, d);
         vcpu_widen(kernels, b->v + i * padded, v, b->keys.dtype, d);
         memset(b->v + i * padded + d, 0, (padded - d) * sizeof(float));
+        if (key0 + i + next >= b->keys.n) continue;
+        prefetch_row(k + next * b->keys.k_row, bytes);
+        prefetch_row(v + next * b->keys.v_row, bytes);
     }
 }
 
