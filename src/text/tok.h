@@ -120,8 +120,11 @@ vcore_str vtext_vocab_text(const vtext_vocab *v, uint32_t id); /* p NULL: no suc
 void vtext_vocab_free(vtext_vocab *v);
 
 /* ---- byte level alphabet (tok_vocab.c): GPT-2's printable stand-ins for the 256 bytes ------- */
-uint32_t vtext_byte_char(uint8_t byte); /* code point that stands for it */
-int vtext_char_byte(uint32_t cp);       /* -1: stands for none */
+uint32_t vtext_byte_char(uint8_t byte);                 /* code point that stands for it */
+static inline uint32_t vtext_byte_width(uint8_t byte) { /* bytes of its stand-in */
+    return byte > 0x20 && byte < 0x7F ? 1 : 2;
+}
+int vtext_char_byte(uint32_t cp); /* -1: stands for none */
 
 /* ---- BPE (tok_bpe.c) ------------------------------------------------------------------------ */
 typedef struct vtext_merge {
@@ -154,7 +157,6 @@ typedef struct vtext_bpe_scratch {
     size_t n, cap;
     vtext_candidate *heap;
     size_t heap_n, heap_cap;
-    bool dropped; /* a character of the word gave no symbol */
     bool unknown; /* met a character that needs the unknown token, which the vocabulary lacks */
 } vtext_bpe_scratch;
 /* Slot of a pair: its own or the free one where it would go. */
@@ -162,8 +164,9 @@ vtext_merge *vtext_bpe_merge_slot(const vtext_bpe *bpe, uint64_t pair);
 vlm_status vtext_bpe_load(vtext_bpe *bpe, const vcore_json *model, const char *name,
                           vlm_error *err);
 void vtext_bpe_free(vtext_bpe *bpe);
-/* Tokens of one word: s->symbol[0..n), in order, lengths in bytes of the word. byte_level: each
- * byte stands for its character of the byte-level alphabet. False: no memory. O(n log n). */
+/* Tokens of one word: s->symbol[0..n), in order, with their lengths in bytes. byte_level: each byte
+ * stands for its character of the byte-level alphabet, and lengths are in bytes of these. False: no
+ * memory. O(n log n). */
 bool vtext_bpe_word(const vtext_bpe *bpe, vtext_bpe_scratch *s, const char *p, size_t n,
                     bool byte_level);
 void vtext_bpe_scratch_free(vtext_bpe_scratch *s);

@@ -220,12 +220,12 @@ const vtext_added *vtext_added_next(const vtext_added_list *a, const vtext_finde
                 at = char_before(s, *begin, &cp);
                 if (!vtext_is_space(cp)) break;
             }
-            if (*begin < floor) *begin = floor < *end ? floor : *end;
         }
         for (size_t n; token->rstrip && *end < s.n; *end += n) {
             n = vcore_utf8_decode(s.p + *end, s.n - *end, &cp);
             if (!vtext_is_space(cp)) break;
         }
+        if (token->lstrip && *begin < floor) *begin = floor < *end ? floor : *end;
         return token;
     }
     *from = s.n;

@@ -73,20 +73,19 @@ static bool push_fallback(const vtext_bpe *bpe, vtext_bpe_scratch *s, vcore_str 
     return true;
 }
 
-static void push_unit(const vtext_bpe *bpe, vtext_bpe_scratch *s, vcore_str unit, uint32_t len,
-                      bool first, bool last, unk_run *unk) {
+static void push_unit(const vtext_bpe *bpe, vtext_bpe_scratch *s, vcore_str unit, bool first,
+                      bool last, unk_run *unk) {
     uint32_t id;
     if (unit_id(bpe, unit, first, last, &id)) {
         flush_unk(bpe, s, unk);
-        push_symbol(s, id, len);
+        push_symbol(s, id, (uint32_t)unit.n);
         return;
     }
     if (bpe->byte_fallback && push_fallback(bpe, s, unit, first, last)) return;
     s->unknown |= bpe->unk_missing;
-    s->dropped |= bpe->unk == VTEXT_NONE;
     if (bpe->unk == VTEXT_NONE) return; /* the reference drops it, too */
     if (!bpe->fuse_unk) flush_unk(bpe, s, unk);
-    *unk = (unk_run) { true, (unk->any ? unk->len : 0) + len };
+    *unk = (unk_run) { true, (unk->any ? unk->len : 0) + (uint32_t)unit.n };
 }
 
 static void push_word(const vtext_bpe *bpe, vtext_bpe_scratch *s, const char *p, size_t n,
@@ -95,24 +94,21 @@ static void push_word(const vtext_bpe *bpe, vtext_bpe_scratch *s, const char *p,
     bool plain = !bpe->prefix.n && !bpe->suffix.n;
     for (size_t i = 0, len; i < n; i += len) {
         uint8_t c = (uint8_t)p[i];
-        uint32_t known = VTEXT_NONE, cp;
-        char stand_in[4];
-        vcore_str unit;
-        if (byte_level) {
-            len = 1;
-            known = bpe->byte_id[c];
-            unit = (vcore_str) { stand_in, vcore_utf8_encode(vtext_byte_char(c), stand_in) };
-        } else {
-            len = c < 0x80 ? 1 : vcore_utf8_decode(p + i, n - i, &cp);
-            if (c < 0x80) known = bpe->ascii_id[c];
-            unit = (vcore_str) { p + i, len };
-        }
+        uint32_t known = byte_level ? bpe->byte_id[c]
+                         : c < 0x80 ? bpe->ascii_id[c]
+                                    : VTEXT_NONE,
+                 cp;
+        len = byte_level || c < 0x80 ? 1 : vcore_utf8_decode(p + i, n - i, &cp);
         if (plain && known != VTEXT_NONE) {
             flush_unk(bpe, s, &unk);
-            push_symbol(s, known, (uint32_t)len);
-        } else {
-            push_unit(bpe, s, unit, (uint32_t)len, i == 0, i + len == n, &unk);
+            push_symbol(s, known, byte_level ? vtext_byte_width(c) : 1);
+            continue;
         }
+        char stand_in[4];
+        vcore_str unit = { p + i, len };
+        if (byte_level)
+            unit = (vcore_str) { stand_in, vcore_utf8_encode(vtext_byte_char(c), stand_in) };
+        push_unit(bpe, s, unit, i == 0, i + len == n, &unk);
     }
     flush_unk(bpe, s, &unk);
     if (s->n) s->symbol[s->n - 1].next = VTEXT_NONE;
@@ -208,33 +204,31 @@ static bool grow(void **p, size_t *cap, size_t want, size_t size) {
 }
 
 /* The whole word as one token, if it is in the vocabulary. *memory: false when there was none. */
-static bool whole_word(const vtext_bpe *bpe, const char *p, size_t n, bool byte_level, uint32_t *id,
-                       bool *memory) {
-    if (!byte_level) return vtext_vocab_find(&bpe->vocab, (vcore_str) { p, n }, id);
-    char local[512], *text = n <= sizeof local / 2 ? local : vcore_alloc_array(n, 2);
-    size_t used = 0;
+static bool whole_word(const vtext_bpe *bpe, vtext_bpe_scratch *s, const char *p, size_t n,
+                       bool byte_level, bool *memory) {
+    char local[512], *text = !byte_level || n <= sizeof local / 2 ? local : vcore_alloc_array(n, 2);
+    vcore_str word = { byte_level ? text : p, byte_level ? 0 : n };
+    uint32_t id;
     *memory = text != NULL;
     if (!text) return false;
-    for (size_t i = 0; i < n; i++)
-        used += vcore_utf8_encode(vtext_byte_char((uint8_t)p[i]), text + used);
-    bool found = vtext_vocab_find(&bpe->vocab, (vcore_str) { text, used }, id);
+    for (size_t i = 0; byte_level && i < n; i++)
+        word.n += vcore_utf8_encode(vtext_byte_char((uint8_t)p[i]), text + word.n);
+    bool found = vtext_vocab_find(&bpe->vocab, word, &id);
+    if (found) push_symbol(s, id, (uint32_t)word.n);
     if (text != local) vcore_free(text);
     return found;
 }
 
 bool vtext_bpe_word(const vtext_bpe *bpe, vtext_bpe_scratch *s, const char *p, size_t n,
                     bool byte_level) {
-    /* A character outside the vocabulary may become its bytes and those of prefix and suffix. */
-    size_t symbols = n + (bpe->prefix.n + bpe->suffix.n) * (bpe->prefix.n ? n : 1);
-    uint32_t id;
+    /* A character outside the vocabulary may become its bytes and those of prefix and suffix; a
+     * byte's stand-in has up to two. */
+    size_t symbols =
+        (byte_level ? 2 * n : n) + (bpe->prefix.n + bpe->suffix.n) * (bpe->prefix.n ? n : 1);
     bool memory = true;
     s->n = 0;
-    s->dropped = false;
     if (!grow((void **)&s->symbol, &s->cap, symbols, sizeof *s->symbol)) return false;
-    if (bpe->ignore_merges && whole_word(bpe, p, n, byte_level, &id, &memory)) {
-        push_symbol(s, id, (uint32_t)n);
-        return true;
-    }
+    if (bpe->ignore_merges && whole_word(bpe, s, p, n, byte_level, &memory)) return true;
     if (!memory) return false;
     push_word(bpe, s, p, n, byte_level);
     if (s->n <= SHORT_WORD) {

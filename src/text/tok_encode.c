@@ -45,41 +45,36 @@ typedef struct encoder {
 } encoder;
 
 /* ---- from text to ids ----------------------------------------------------------------------- */
-/* A place in a word of bytes, in bytes and in bytes of their stand-ins. */
+/* A place in a word: a byte of it, and in bytes of the stand-ins (for a word of bytes; else the
+ * same). */
 typedef struct cursor {
     size_t byte, unit;
 } cursor;
 
-static size_t byte_of_unit(vtext_piece word, cursor *c, size_t unit) {
-    for (; c->byte + 1 < word.n; c->byte++) {
-        size_t width = vtext_byte_char((uint8_t)word.p[c->byte]) < 0x80 ? 1 : 2;
+static size_t byte_at(vtext_piece word, bool byte_level, cursor *c, size_t unit) {
+    if (!byte_level) return unit < word.n ? unit : word.n - 1;
+    for (size_t width; c->byte + 1 < word.n; c->byte++, c->unit += width) {
+        width = vtext_byte_width((uint8_t)word.p[c->byte]);
         if (c->unit + width > unit) break;
-        c->unit += width;
     }
     return c->byte;
 }
 
-/* Places of tokens add up their lengths. When a byte that the vocabulary lacks was dropped, the
- * places behind it come too early, by its stand-in's length: so the reference has it, too. */
+/* Places of tokens add up their lengths. Where a character that the vocabulary lacks gave no token,
+ * those behind it come too early: so the reference has it, too. */
 static bool push_word(void *user, vtext_piece word) {
     encoder *x = user;
     bool byte_level = x->t->splitter.byte_level;
     if (!vtext_bpe_word(&x->t->bpe, &x->bpe, word.p, word.n, byte_level)) return false;
-    bool units = byte_level && x->bpe.dropped;
-    size_t at = 0;
     cursor c = { 0, 0 };
-    for (size_t i = 0; i < x->bpe.n; i++) {
-        uint32_t begin = 0, end = 0, id = x->bpe.symbol[i].id;
-        size_t next =
-            at + (units ? vtext_vocab_text(&x->t->bpe.vocab, id).n : x->bpe.symbol[i].len);
+    for (size_t i = 0, at = 0, next; i < x->bpe.n; i++, at = next) {
+        uint32_t begin = 0, end = 0;
+        next = at + x->bpe.symbol[i].len;
         if (x->offsets) {
-            size_t first = units ? byte_of_unit(word, &c, at) : at;
-            size_t last = units ? byte_of_unit(word, &c, next - 1) : next - 1;
-            begin = vtext_piece_begin(word, first < word.n ? first : word.n - 1);
-            end = vtext_piece_end(word, last < word.n ? last : word.n - 1);
+            begin = vtext_piece_begin(word, byte_at(word, byte_level, &c, at));
+            end = vtext_piece_end(word, byte_at(word, byte_level, &c, next - 1));
         }
-        if (!vtext_ids_push(x->out, id, begin, end, x->offsets)) return false;
-        at = next;
+        if (!vtext_ids_push(x->out, x->bpe.symbol[i].id, begin, end, x->offsets)) return false;
     }
     return true;
 }
@@ -91,12 +86,11 @@ static vlm_status cut_added(encoder *x, const vtext_finder *set, vtext_piece s,
     size_t from = 0, floor = 0, begin = 0, end = 0;
     while ((token = vtext_added_next(&x->t->added, set, s, x->user, &from, floor, &begin, &end))) {
         if (floor < begin) VTRY(fn(x, vtext_part(s, floor, begin)));
-        bool empty = begin == end;
-        uint32_t b = empty ? 0 : vtext_piece_begin(s, begin),
-                 e = empty ? 0 : vtext_piece_end(s, end - 1);
-        if (!vtext_ids_push(x->out, token->id, b, e, x->offsets))
-            return vcore_no_memory(x->err, "ids");
         floor = end;
+        if (begin == end) continue; /* all of it was white space that belongs to the one before */
+        if (!vtext_ids_push(x->out, token->id, vtext_piece_begin(s, begin),
+                            vtext_piece_end(s, end - 1), x->offsets))
+            return vcore_no_memory(x->err, "ids");
     }
     return floor < s.n ? fn(x, vtext_part(s, floor, s.n)) : VLM_OK;
 }
