@@ -10,8 +10,8 @@ for target in "$build"/fuzz_*; do
     name=$(basename "$target")
     work=$(mktemp -d)
     log=$(mktemp)
-    seeds=fuzz/corpus/${name#fuzz_}
-    [ -d "$seeds" ] || seeds=
+    seeds=fuzz/corpus/$name
+    [ -d "$seeds" ] || { echo "$name: no seeds in $seeds"; exit 1; }
     # shellcheck disable=SC2086
     if "$target" -max_total_time="$seconds" -rss_limit_mb=4096 -timeout=25 -print_final_stats=1 "$work" $seeds >"$log" 2>&1; then
         runs=$(sed -n 's/^stat::number_of_executed_units: *//p' "$log")
