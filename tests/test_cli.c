@@ -95,15 +95,18 @@ static void a_stop_string_cuts_the_text(void **state) {
     char *whole = run(all);
     size_t n = strlen(whole);
     assert_true(n > 12);
-    char stop[4] = { 0 };
-    memcpy(stop, whole + n / 2, 3);
+    char stop[8] = { 0 };
+    size_t begin = n / 2, end; /* whole characters, three bytes or more */
+    while ((whole[begin] & 0xC0) == 0x80) begin++;
+    for (end = begin + 3; (whole[end] & 0xC0) == 0x80;) end++;
+    memcpy(stop, whole + begin, end - begin);
     const char *argv[] = { "vlm", "generate", "-m", dir, "-p", "Hello", "--dtype", "f32", "--max-tokens", "24", "--ignore-eos",
                            "--stop", stop, "--json", NULL };
     json_object *o = run_json(argv);
     const char *cut = json_object_get_string(at(o, "text"));
     assert_null(strstr(cut, stop));
     assert_memory_equal(cut, whole, strlen(cut));
-    assert_memory_equal(whole + strlen(cut), stop, 3);
+    assert_memory_equal(whole + strlen(cut), stop, strlen(stop));
     assert_string_equal(json_object_get_string(at(o, "finish_reason")), "stop");
     json_object_put(o);
     free(whole);

@@ -166,6 +166,39 @@ static void stops_met_in_the_last_text(void **state) {
     vengine_stops_free(&s);
 }
 
+/* A whole stop string ends the text even where a longer one may begin before it. */
+static void a_stop_inside_held_text_counts(void **state) {
+    (void)state;
+    const char *const list[] = { "abc", "b", "\u00e9\u00e8" };
+    vengine_stops s;
+    vcore_buf out = { 0 };
+    assert_int_equal(vengine_stops_init(&s, list, 3, NULL), VLM_OK);
+    assert_false(feed(&s, "xa", &out));
+    assert_true(feed(&s, "b", &out));
+    assert_string_equal(out.p, "x|a|");
+    out.n = 0;
+    vengine_stops_reset(&s);
+    assert_false(feed(&s, "1\u00e9", &out));
+    assert_false(feed(&s, "\u00e9", &out));
+    assert_true(vengine_stops_finish(&s, vcore_str_of("\u00e8!")));
+    assert_string_equal(out.p, "1|\u00e9|");
+    assert_int_equal(s.ready.n, 0);
+    vengine_stops_free(&s);
+    vcore_buf_free(&out);
+}
+
+static void stops_must_be_utf8(void **state) {
+    (void)state;
+    const char *const list[] = { "fine", "\xa9" };
+    vengine_stops s;
+    vlm_error err = VLM_ERROR_INIT;
+    assert_int_equal(vengine_stops_init(&s, list, 2, &err), VLM_ERR_ARGUMENT);
+    assert_non_null(strstr(err.message, "stop strings[1]"));
+    vengine_stops_free(&s);
+    assert_int_equal(vengine_stops_init(&s, NULL, 1, &err), VLM_ERR_ARGUMENT);
+    vengine_stops_free(&s);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(greedy_takes_the_largest),
@@ -178,6 +211,8 @@ int main(void) {
         cmocka_unit_test(values_out_of_range_are_refused),
         cmocka_unit_test(stops_hold_back_what_may_be_one),
         cmocka_unit_test(stops_met_in_the_last_text),
+        cmocka_unit_test(a_stop_inside_held_text_counts),
+        cmocka_unit_test(stops_must_be_utf8),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

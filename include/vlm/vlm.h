@@ -25,6 +25,9 @@
  *
  * Every function returns a vlm_status (negative: error, 0: fine, positive: a normal condition) and fills
  * the vlm_error, which may be NULL. On an error every out-handle is NULL and arguments keep their owner.
+ * A null where a pointer is needed is VLM_ERR_ARGUMENT; functions without a status give NULL or do nothing.
+ * Option structs start from their _INIT: a caller built against an older header may hand in a shorter one; in a
+ * longer one, what this version does not know must be zero.
  * Ownership words: owned (the caller frees it), borrowed (valid as long as its source), consumed
  * (handed over, on success only). The library never exits, prints, reads the environment or keeps
  * global state.
@@ -154,8 +157,8 @@ VLM_API void vlm_input_free(vlm_input *input);
  * @param role "user", "assistant", "system" @param text UTF-8, copied; plain text: no special token in it counts */
 VLM_API vlm_status vlm_input_add_message(vlm_input *input, const char *role, const char *text,
                                          vlm_error *err);
-/** Sets the whole chat: a JSON array of messages in OpenAI form (content parts text, image, image_url,
- * video). Pictures named by path in parts are opened; parts without a path take the added ones in order. */
+/** Sets the whole chat, once: a JSON array of messages in OpenAI form (content parts text, image, image_url,
+ * video). Pictures named by path in parts are opened; parts without a path take those added before, in order. */
 VLM_API vlm_status vlm_input_set_messages(vlm_input *input, const char *json, vlm_error *err);
 /** Sets the prompt as it is: no template, special tokens parsed, media placeholders as the checkpoint writes them. */
 VLM_API vlm_status vlm_input_set_raw(vlm_input *input, const char *text, vlm_error *err);
@@ -247,13 +250,16 @@ VLM_API void vlm_session_free(vlm_session *session);
 VLM_API vlm_status vlm_session_feed(vlm_session *session, const vlm_prepared *prepared, vlm_error *err);
 /** Brings the session to a whole conversation: `prepared` is the prompt of all its turns. What the session
  * already holds of it is kept (the longest common beginning whose pictures are the same too), the rest is
- * read. Gives what feeding the whole prompt to a fresh session gives. */
+ * read. Gives what feeding the whole prompt to a fresh session gives. An error (a cancelled prefill) may leave
+ * less of the timeline, down to nothing, and the turn over; it can be synced or fed again. */
 VLM_API vlm_status vlm_session_sync(vlm_session *session, const vlm_prepared *prepared, vlm_error *err);
 /** Generates one token. VLM_OK: piece holds it. VLM_DONE: the turn is over, piece holds what text was left
- * and the finish reason. To cancel is to stop calling. */
+ * and the finish reason. To cancel is to stop calling. When the text of a token is lost to a lack of memory the
+ * turn is over; after other errors the call can be made again. */
 VLM_API vlm_status vlm_session_next(vlm_session *session, vlm_piece *piece, vlm_error *err);
-/** Advances several sessions of one context together by one token each.
- * @param sessions,pieces,statuses [n]; statuses get what vlm_session_next would return */
+/** Advances several sessions of one context together by one token each; none may be given twice.
+ * @param sessions,pieces,statuses [n]; statuses get what vlm_session_next would return, the error of one
+ * session among them. A negative return is about the whole call: then no session has chosen a token. */
 VLM_API vlm_status vlm_sessions_next(vlm_session *const *sessions, vlm_piece *pieces,
                                      vlm_status *statuses, size_t n, vlm_error *err);
 /** Forgets everything; the memory is kept. */

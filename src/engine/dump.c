@@ -84,6 +84,8 @@ vlm_status vlm_dump_stage(const vlm_context *context, const vlm_prepared *prepar
                           const char *path, vlm_error *err) {
     if (!context || !prepared || !path)
         return vcore_fail(err, VLM_ERR_ARGUMENT, "vlm_dump_stage: a null argument");
+    if (stage < VLM_STAGE_VISION || stage > VLM_STAGE_LOGITS)
+        return vcore_fail(err, VLM_ERR_ARGUMENT, "vlm_dump_stage: %d is no stage", (int)stage);
     collector c = { .stage = stage, .err = err };
     vlm_frame *f = NULL;
     int32_t *positions = NULL;

@@ -40,6 +40,12 @@ vlm_status vengine_configs_processor(vengine_configs *c, const char *dir, const 
                                      vlm_error *err);
 void vengine_configs_free(vengine_configs *c);
 
+/* ---- option structs (options.c) -----------------------------------------------------------------------------
+ * Copies a caller's option struct over the defaults in `to`: an older caller's is shorter; a newer one's is
+ * longer, and refused when something this library does not know is set. */
+vlm_status vengine_take_options(void *to, size_t size, const void *from, const char *what,
+                                vlm_error *err);
+
 /* ---- context (factory.c) ---------------------------------------------------------------------------------- */
 struct vlm_context {
     vlm_context_info info;
@@ -143,8 +149,8 @@ typedef struct vengine_stops {
 vlm_status vengine_stops_init(vengine_stops *s, const char *const *stops, size_t n, vlm_error *err);
 /* Takes text, gives what is safe in s->ready; true when a stop string was met (and cut off). */
 bool vengine_stops_push(vengine_stops *s, vcore_str text);
-/* Takes the last text and gives everything in s->ready, up to a stop string. */
-void vengine_stops_finish(vengine_stops *s, vcore_str text);
+/* Takes the last text and gives everything in s->ready, up to a stop string; true when one was met. */
+bool vengine_stops_finish(vengine_stops *s, vcore_str text);
 void vengine_stops_reset(vengine_stops *s);
 void vengine_stops_free(vengine_stops *s);
 

@@ -2,6 +2,7 @@
 /* Which tokens end a turn, and who said so. Owns the rule of precedence; the files are read elsewhere. */
 #include "engine/engine.h"
 
+/* Lists longer than any sane one are cut. */
 static void add(vengine_eos *eos, uint32_t id, const char *source) {
     if (eos->n == VENGINE_MAX_EOS || vengine_eos_has(eos, id)) return;
     eos->id[eos->n] = id;

@@ -38,6 +38,8 @@ static vlm_status make_backend(vlm_context *c, const vlm_load_options *options, 
     const char *name = options->backend ? options->backend : "auto";
     if (strcmp(name, "auto") && strcmp(name, "cpu"))
         return vcore_fail(err, VLM_ERR_UNSUPPORTED, "backend: '%s' is not in this build (cpu)", name);
+    if (options->precision < VLM_PRECISION_AUTO || options->precision > VLM_PRECISION_F16)
+        return vcore_fail(err, VLM_ERR_ARGUMENT, "precision: %d is none", (int)options->precision);
     if (options->precision == VLM_PRECISION_F16)
         return vcore_fail(err, VLM_ERR_UNSUPPORTED, "precision: f16 products are not in this build");
     c->mode = options->precision == VLM_PRECISION_F32 ? VTENSOR_EXACT : VTENSOR_FAST;
@@ -100,8 +102,7 @@ static vlm_status build_model(vlm_context *c, const vlm_load_options *options, v
     };
     VTRY(vmodel_build_new(&c->build, &args, err));
     VTRY(c->model_type->create(&c->model, c->build, err));
-    if (depth == VENGINE_INSPECT) return VLM_OK;
-    return vmodel_build_check_unused(c->build, options->lenient, err);
+    return vmodel_build_check_unused(c->build, options->lenient || depth == VENGINE_INSPECT, err);
 }
 
 /* Where the keys of an image or video processor are: nested in transformers 5's single file, else the
@@ -177,10 +178,8 @@ static vlm_status load(vlm_context *c, const char *dir, const vlm_load_options *
 vlm_status vengine_load(vlm_context **out, const char *dir, const vlm_load_options *options,
                         vengine_depth depth, vlm_error *err) {
     vlm_load_options given = VLM_LOAD_OPTIONS_INIT;
-    if (options)
-        memcpy(&given, options,
-               options->struct_size < sizeof given ? options->struct_size : sizeof given);
     *out = NULL;
+    if (options) VTRY(vengine_take_options(&given, sizeof given, options, "load options", err));
     vlm_context *c = vcore_alloc(sizeof *c);
     if (!c) return vcore_no_memory(err, "context");
     vlm_status status = load(c, dir, &given, depth, err);
@@ -194,6 +193,7 @@ vlm_status vengine_load(vlm_context **out, const char *dir, const vlm_load_optio
 
 vlm_status vlm_context_load(vlm_context **out, const char *dir, const vlm_load_options *options,
                             vlm_error *err) {
+    if (out) *out = NULL;
     if (!out || !dir) return vcore_fail(err, VLM_ERR_ARGUMENT, "vlm_context_load: a null argument");
     return vengine_load(out, dir, options, VENGINE_LOAD, err);
 }
@@ -216,9 +216,9 @@ void vlm_context_free(vlm_context *c) {
 }
 
 const vlm_context_info *vlm_context_get_info(const vlm_context *context) {
-    return &context->info;
+    return context ? &context->info : NULL;
 }
 
 const vlm_tokenizer *vlm_context_tokenizer(const vlm_context *context) {
-    return context->tokenizer;
+    return context ? context->tokenizer : NULL;
 }

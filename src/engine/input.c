@@ -6,7 +6,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+static vlm_status null_argument(vlm_error *err, const char *function) {
+    return vcore_fail(err, VLM_ERR_ARGUMENT, "%s: a null argument", function);
+}
+
 vlm_status vlm_input_new(vlm_input **out, vlm_error *err) {
+    if (!out) return null_argument(err, "vlm_input_new");
     *out = vcore_alloc(sizeof **out);
     return *out ? VLM_OK : vcore_no_memory(err, "input");
 }
@@ -55,8 +60,9 @@ static bool replace(char **to, const char *text) {
 }
 
 vlm_status vlm_input_add_message(vlm_input *in, const char *role, const char *text, vlm_error *err) {
-    if (!vcore_utf8_valid(text, strlen(text)))
-        return vcore_fail(err, VLM_ERR_FORMAT, "message: text is not UTF-8");
+    if (!in || !role || !text) return null_argument(err, "vlm_input_add_message");
+    if (!vcore_utf8_valid(role, strlen(role)) || !vcore_utf8_valid(text, strlen(text)))
+        return vcore_fail(err, VLM_ERR_FORMAT, "message: role or text is not UTF-8");
     vengine_message m = { vcore_strdup(role), vcore_strdup(text), 0, 0 };
     if (!m.role || !m.text || !grow(&in->messages, in->n_messages, sizeof m)) {
         vcore_free(m.role);
@@ -72,19 +78,21 @@ vlm_status vlm_input_add_message(vlm_input *in, const char *role, const char *te
 }
 
 vlm_status vlm_input_set_raw(vlm_input *in, const char *text, vlm_error *err) {
+    if (!in || !text) return null_argument(err, "vlm_input_set_raw");
     if (!vcore_utf8_valid(text, strlen(text)))
         return vcore_fail(err, VLM_ERR_FORMAT, "raw prompt: text is not UTF-8");
     return replace(&in->raw, text) ? VLM_OK : vcore_no_memory(err, "raw prompt");
 }
 
 vlm_status vlm_input_add_image(vlm_input *in, vlm_image *image, vlm_error *err) {
-    if (!image) return vcore_fail(err, VLM_ERR_ARGUMENT, "vlm_input_add_image: no image");
+    if (!in || !image) return null_argument(err, "vlm_input_add_image");
     if (!grow(&in->images, in->n_images, sizeof *in->images)) return vcore_no_memory(err, "image");
     in->images[in->n_images++] = image;
     return VLM_OK;
 }
 
 vlm_status vlm_input_add_image_file(vlm_input *in, const char *path, vlm_error *err) {
+    if (!in || !path) return null_argument(err, "vlm_input_add_image_file");
     vlm_image *image;
     VTRY(vlm_image_open(&image, path, NULL, err));
     vlm_status status = vlm_input_add_image(in, image, err);
@@ -95,6 +103,9 @@ vlm_status vlm_input_add_image_file(vlm_input *in, const char *path, vlm_error *
 vlm_status vlm_input_add_video(vlm_input *in, vlm_image *const *frames, size_t n, double fps,
                                vlm_error *err) {
     if (n == 0) return vcore_fail(err, VLM_ERR_NO_VIDEO_TRACK, "video: it has no frames");
+    if (!in || !frames) return null_argument(err, "vlm_input_add_video");
+    for (size_t i = 0; i < n; i++)
+        if (!frames[i]) return null_argument(err, "vlm_input_add_video");
     vlm_size size = vlm_image_size(frames[0]);
     for (size_t i = 1; i < n; i++) {
         vlm_size other = vlm_image_size(frames[i]);
@@ -136,6 +147,7 @@ static vlm_status open_frames(vlm_image **frames, const char *dir, struct dirent
 }
 
 vlm_status vlm_input_add_video_dir(vlm_input *in, const char *dir, double fps, vlm_error *err) {
+    if (!in || !dir) return null_argument(err, "vlm_input_add_video_dir");
     if (!vio_is_dir(dir)) return vcore_fail(err, VLM_ERR_NOT_FOUND, "%s: no such directory", dir);
     struct dirent **names = NULL;
     int n = scandir(dir, &names, visible, by_name);
@@ -158,14 +170,15 @@ vlm_status vlm_input_add_video_dir(vlm_input *in, const char *dir, double fps, v
 }
 
 vlm_status vlm_input_set_processing(vlm_input *in, const vlm_processing *processing, vlm_error *err) {
-    size_t bytes = processing->struct_size;
-    if (bytes < sizeof(size_t) || bytes > sizeof in->processing)
-        return vcore_fail(err, VLM_ERR_ARGUMENT, "processing: struct_size is not set");
-    memcpy(&in->processing, processing, bytes);
+    if (!in || !processing) return null_argument(err, "vlm_input_set_processing");
+    vlm_processing taken = VLM_PROCESSING_INIT;
+    VTRY(vengine_take_options(&taken, sizeof taken, processing, "processing", err));
+    in->processing = taken;
     return VLM_OK;
 }
 
 vlm_status vlm_input_set_variable(vlm_input *in, const char *name, const char *json, vlm_error *err) {
+    if (!in || !name || !json) return null_argument(err, "vlm_input_set_variable");
     vcore_json_doc *doc;
     VTRY(vcore_json_parse(&doc, json, strlen(json), name, err));
     vcore_json_free(doc);
@@ -195,7 +208,26 @@ static vcore_str part_path(const vlm_json *part, const char *type) {
     return path;
 }
 
-static vlm_status open_part(vlm_input *in, const vlm_json *part, vlm_error *err) {
+/* The media of a chat in the order of its parts. */
+typedef struct arrangement {
+    vlm_input *in;            /* media added before, taken by parts that name no file */
+    size_t images, videos;    /* of them, taken so far */
+    vlm_input own;            /* arrays of everything in order; pictures of `in` are borrowed */
+} arrangement;
+
+static vlm_status take_added(arrangement *a, bool video, vlm_error *err) {
+    vlm_input *own = &a->own;
+    if (!video) {
+        if (a->images == a->in->n_images) return VLM_OK; /* the prompt's places are counted later */
+        return vlm_input_add_image(own, a->in->images[a->images++], err);
+    }
+    if (a->videos == a->in->n_videos) return VLM_OK;
+    if (!grow(&own->videos, own->n_videos, sizeof *own->videos)) return vcore_no_memory(err, "video");
+    own->videos[own->n_videos++] = a->in->videos[a->videos++];
+    return VLM_OK;
+}
+
+static vlm_status arrange_part(arrangement *a, const vlm_json *part, vlm_error *err) {
     vcore_str type, path;
     if (!vcore_json_string(vcore_json_get(part, "type"), &type)) return VLM_OK;
     bool video = type.n >= 5 && !memcmp(type.p, "video", 5);
@@ -203,36 +235,81 @@ static vlm_status open_part(vlm_input *in, const vlm_json *part, vlm_error *err)
     char name[32];
     snprintf(name, sizeof name, "%.*s", (int)(type.n < 31 ? type.n : 31), type.p);
     path = part_path(part, name);
-    if (path.n == 0) return VLM_OK;
+    if (path.n == 0) return take_added(a, video, err);
     char *copy = vcore_strndup(path.p, path.n);
     if (!copy) return vcore_no_memory(err, "messages");
     vlm_status status = strstr(copy, "://") || !strncmp(copy, "data:", 5)
                             ? vcore_fail(err, VLM_ERR_UNSUPPORTED,
                                          "messages: '%.60s': only files can be opened", copy)
-                        : video ? vlm_input_add_video_dir(in, copy, in->processing.fps, err)
-                                : vlm_input_add_image_file(in, copy, err);
+                        : video ? vlm_input_add_video_dir(&a->own, copy, a->in->processing.fps, err)
+                                : vlm_input_add_image_file(&a->own, copy, err);
     vcore_free(copy);
     return status;
 }
 
-static vlm_status open_parts(vlm_input *in, const vlm_json *messages, vlm_error *err) {
+static vlm_status arrange(arrangement *a, const vlm_json *messages, vlm_error *err) {
     if (vcore_json_kind_of(messages) != VCORE_JSON_ARRAY)
         return vcore_fail(err, VLM_ERR_FORMAT, "messages: must be an array, is %s",
                           vcore_json_kind_name(messages));
     for (size_t i = 0; i < vcore_json_count(messages); i++) {
-        const vlm_json *content = vcore_json_get(vcore_json_at(messages, i), "content");
+        const vlm_json *message = vcore_json_at(messages, i);
+        if (vcore_json_kind_of(message) != VCORE_JSON_OBJECT)
+            return vcore_fail(err, VLM_ERR_FORMAT, "messages[%zu]: must be an object, is %s", i,
+                              vcore_json_kind_name(message));
+        const vlm_json *content = vcore_json_get(message, "content");
         if (vcore_json_kind_of(content) != VCORE_JSON_ARRAY) continue;
         for (size_t k = 0; k < vcore_json_count(content); k++)
-            VTRY(open_part(in, vcore_json_at(content, k), err));
+            VTRY(arrange_part(a, vcore_json_at(content, k), err));
     }
+    while (a->images < a->in->n_images) VTRY(take_added(a, false, err)); /* without a place: refused later */
+    while (a->videos < a->in->n_videos) VTRY(take_added(a, true, err));
     return VLM_OK;
 }
 
+static bool is_added(const vlm_input *in, const vlm_image *image) {
+    for (size_t i = 0; i < in->n_images; i++)
+        if (in->images[i] == image) return true;
+    return false;
+}
+
+static bool is_added_video(const vlm_input *in, const vengine_video *video) {
+    for (size_t i = 0; i < in->n_videos; i++)
+        if (in->videos[i].frames == video->frames) return true;
+    return false;
+}
+
+/* Frees what the arrangement opened itself. */
+static void forget(arrangement *a) {
+    for (size_t i = 0; i < a->own.n_images; i++)
+        if (!is_added(a->in, a->own.images[i])) vlm_image_free(a->own.images[i]);
+    for (size_t i = 0; i < a->own.n_videos; i++)
+        if (!is_added_video(a->in, &a->own.videos[i])) free_video(&a->own.videos[i]);
+    vcore_free(a->own.images);
+    vcore_free(a->own.videos);
+}
+
+/* The arranged media take the place of those added. */
+static void settle(arrangement *a) {
+    vcore_free(a->in->images);
+    vcore_free(a->in->videos);
+    a->in->images = a->own.images;
+    a->in->n_images = a->own.n_images;
+    a->in->videos = a->own.videos;
+    a->in->n_videos = a->own.n_videos;
+}
+
 vlm_status vlm_input_set_messages(vlm_input *in, const char *json, vlm_error *err) {
+    if (!in || !json) return null_argument(err, "vlm_input_set_messages");
+    if (in->messages_json) return vcore_fail(err, VLM_ERR_ARGUMENT, "messages: they are set already");
     vcore_json_doc *doc;
     VTRY(vcore_json_parse(&doc, json, strlen(json), "messages", err));
-    vlm_status status = open_parts(in, vcore_json_root(doc), err);
+    arrangement a = { .in = in };
+    vlm_status status = arrange(&a, vcore_json_root(doc), err);
     vcore_json_free(doc);
-    VTRY(status);
-    return replace(&in->messages_json, json) ? VLM_OK : vcore_no_memory(err, "messages");
+    if (status >= 0 && !replace(&in->messages_json, json)) status = vcore_no_memory(err, "messages");
+    if (status < 0)
+        forget(&a);
+    else
+        settle(&a);
+    return status;
 }

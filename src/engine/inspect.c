@@ -130,8 +130,8 @@ static vlm_status predict(vcore_buf *b, const vlm_context *c, const vlm_input *i
 
 vlm_status vlm_inspect(char **json, const char *dir, const vlm_load_options *options,
                        const vlm_input *input, uint32_t max_tokens, vlm_error *err) {
+    if (json) *json = NULL;
     if (!json || !dir) return vcore_fail(err, VLM_ERR_ARGUMENT, "vlm_inspect: a null argument");
-    *json = NULL;
     vlm_context *c;
     VTRY(vengine_load(&c, dir, options, VENGINE_INSPECT, err));
     const vmodel_usage *usage = vmodel_build_usage(c->build);

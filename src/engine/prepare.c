@@ -121,8 +121,8 @@ static vlm_status prepare(vlm_prepared *prepared, const vlm_context *c, const vl
 }
 
 vlm_status vlm_prepare(vlm_prepared **out, const vlm_context *c, const vlm_input *in, vlm_error *err) {
+    if (out) *out = NULL;
     if (!out || !c || !in) return vcore_fail(err, VLM_ERR_ARGUMENT, "vlm_prepare: a null argument");
-    *out = NULL;
     VTRY(check_media(c, in, err));
     shown s;
     vlm_prepared *prepared = NULL;
@@ -140,6 +140,7 @@ vlm_status vlm_prepare(vlm_prepared **out, const vlm_context *c, const vlm_input
 
 vlm_status vlm_prepared_load(vlm_prepared **out, const vlm_context *context, const char *path,
                              vlm_error *err) {
+    if (out) *out = NULL;
     if (!out || !context || !path)
         return vcore_fail(err, VLM_ERR_ARGUMENT, "vlm_prepared_load: a null argument");
     return vmodel_prepared_load(out, path, &context->limits, err);

@@ -4,6 +4,9 @@
  * that what a user types can never become a media slot. */
 #include "engine/engine.h"
 
+#include <math.h>
+#include <stdio.h>
+
 void vengine_prompt_free(vengine_prompt *p) {
     vcore_buf_free(&p->text);
     vcore_free(p->spans);
@@ -85,6 +88,18 @@ static void add_object(vcore_buf *b, const vlm_json *v) {
     vcore_buf_puts(b, "}");
 }
 
+/* A real stays one: 1.0 is not 1 to a template. */
+static void add_real(vcore_buf *b, double d) {
+    char text[40];
+    snprintf(text, sizeof text, "%.17g", d);
+    if (isnan(d))
+        vcore_buf_puts(b, "NaN");
+    else if (isinf(d))
+        vcore_buf_puts(b, d < 0 ? "-Infinity" : "Infinity");
+    else
+        vcore_buf_printf(b, "%s%s", text, strpbrk(text, ".e") ? "" : ".0");
+}
+
 /* Writes a value back as JSON; its depth was limited when it was parsed. */
 static void add_value(vcore_buf *b, const vlm_json *v) {
     int64_t i = 0;
@@ -103,7 +118,7 @@ static void add_value(vcore_buf *b, const vlm_json *v) {
         break;
     case VCORE_JSON_REAL:
         vcore_json_real(v, &d);
-        vcore_buf_printf(b, "%.17g", d);
+        add_real(b, d);
         break;
     case VCORE_JSON_STRING:
         vcore_json_string(v, &s);

@@ -18,7 +18,17 @@ struct vengine_sampler {
     uint64_t state;        /* random numbers */
     candidate *heap;       /* [vocab] */
     candidate *kept;       /* [vocab], best first */
+    uint64_t *seen;        /* [vocab]: the last call whose window held the token; with penalties only */
+    uint64_t calls;
 };
+
+static bool has_repetition(const vlm_sampling *how) {
+    return how->repetition_penalty > 0 && how->repetition_penalty != 1;
+}
+
+static bool has_penalties(const vlm_sampling *how) {
+    return has_repetition(how) || how->presence_penalty != 0 || how->frequency_penalty != 0;
+}
 
 vlm_status vengine_sampler_new(vengine_sampler **out, const vlm_sampling *how, uint32_t vocab,
                                vlm_error *err) {
@@ -37,13 +47,13 @@ vlm_status vengine_sampler_new(vengine_sampler **out, const vlm_sampling *how, u
     if (s->how.penalty_window == 0) s->how.penalty_window = 20;
     s->vocab = vocab;
     s->state = how->seed;
-    if (how->temperature > 0) {
-        s->heap = vcore_alloc_array(vocab, sizeof *s->heap);
-        s->kept = vcore_alloc_array(vocab, sizeof *s->kept);
-        if (!s->heap || !s->kept) {
-            vengine_sampler_free(s);
-            return vcore_no_memory(err, "sampler");
-        }
+    bool sample = how->temperature > 0, penalties = has_penalties(how);
+    if (sample) s->heap = vcore_alloc_array(vocab, sizeof *s->heap);
+    if (sample) s->kept = vcore_alloc_array(vocab, sizeof *s->kept);
+    if (penalties) s->seen = vcore_alloc_array(vocab, sizeof *s->seen);
+    if ((sample && (!s->heap || !s->kept)) || (penalties && !s->seen)) {
+        vengine_sampler_free(s);
+        return vcore_no_memory(err, "sampler");
     }
     *out = s;
     return VLM_OK;
@@ -53,6 +63,7 @@ void vengine_sampler_free(vengine_sampler *s) {
     if (!s) return;
     vcore_free(s->heap);
     vcore_free(s->kept);
+    vcore_free(s->seen);
     vcore_free(s);
 }
 
@@ -65,17 +76,17 @@ static double draw(vengine_sampler *s) {
     return (double)(z >> 11) * 0x1p-53;
 }
 
-static void penalise(const vlm_sampling *how, float *logits, uint32_t vocab, const uint32_t *history,
-                     size_t n) {
-    bool repetition = how->repetition_penalty > 0 && how->repetition_penalty != 1;
-    if (!repetition && how->presence_penalty == 0 && how->frequency_penalty == 0) return;
+static void penalise(vengine_sampler *s, float *logits, const uint32_t *history, size_t n) {
+    const vlm_sampling *how = &s->how;
+    if (!has_penalties(how)) return;
+    bool repetition = has_repetition(how);
+    s->calls++;
     size_t first = n > how->penalty_window ? n - how->penalty_window : 0;
     for (size_t i = first; i < n; i++) {
         uint32_t id = history[i];
-        if (id >= vocab) continue;
-        bool seen = false;
-        for (size_t k = first; k < i && !seen; k++) seen = history[k] == id;
-        if (!seen) { /* once per distinct token */
+        if (id >= s->vocab) continue;
+        if (s->seen[id] != s->calls) { /* once per distinct token */
+            s->seen[id] = s->calls;
             if (repetition)
                 logits[id] = logits[id] < 0 ? logits[id] * how->repetition_penalty
                                             : logits[id] / how->repetition_penalty;
@@ -137,7 +148,7 @@ static size_t filter(vengine_sampler *s, const float *logits) {
 }
 
 uint32_t vengine_sampler_next(vengine_sampler *s, float *logits, const uint32_t *history, size_t n) {
-    penalise(&s->how, logits, s->vocab, history, n);
+    penalise(s, logits, history, n);
     if (s->how.temperature <= 0) return argmax(logits, s->vocab);
     size_t kept = filter(s, logits);
     double top = s->kept[0].logit, sum = 0;

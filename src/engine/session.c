@@ -26,6 +26,7 @@ struct vlm_session {
     uint64_t media_hash;  /* of the media that the timeline was made from */
     size_t media_end;     /* tokens up to and with the last media token */
     bool turn_over;
+    bool marked;          /* met already in this call for several */
     vlm_session_stats stats;
 };
 
@@ -54,18 +55,17 @@ static vlm_status init(vlm_session *s, vlm_error *err) {
 
 vlm_status vlm_session_new(vlm_session **out, const vlm_context *context,
                            const vlm_session_options *options, vlm_error *err) {
+    if (out) *out = NULL;
     if (!out || !context) return vcore_fail(err, VLM_ERR_ARGUMENT, "vlm_session_new: a null argument");
-    *out = NULL;
     vlm_session *s = vcore_alloc(sizeof *s);
     if (!s) return vcore_no_memory(err, "session");
     s->context = context;
     s->options = (vlm_session_options) VLM_SESSION_OPTIONS_INIT;
-    if (options)
-        memcpy(&s->options, options,
-               options->struct_size < sizeof s->options ? options->struct_size : sizeof s->options);
+    vlm_status status = VLM_OK;
+    if (options) status = vengine_take_options(&s->options, sizeof s->options, options, "session options", err);
     if (s->options.max_tokens == 0) s->options.max_tokens = 256;
     if (s->options.prefill_step == 0) s->options.prefill_step = 2048;
-    vlm_status status = init(s, err);
+    if (status >= 0) status = init(s, err);
     if (status < 0) {
         vlm_session_free(s);
         return status;
@@ -89,6 +89,7 @@ void vlm_session_free(vlm_session *s) {
 }
 
 void vlm_session_reset(vlm_session *s) {
+    if (!s) return;
     s->length = s->generated = s->media_end = 0;
     s->media_hash = 0;
     s->next = 0;
@@ -99,7 +100,9 @@ void vlm_session_reset(vlm_session *s) {
 }
 
 void vlm_session_get_stats(const vlm_session *s, vlm_session_stats *stats) {
-    *stats = s->stats;
+    if (!stats) return;
+    *stats = s ? s->stats : (vlm_session_stats) { 0 };
+    if (!s) return;
     stats->length = s->length;
     stats->capacity = s->capacity;
     stats->generated_tokens = s->generated;
@@ -164,8 +167,8 @@ static vlm_status make_room(vlm_session *s, size_t n, vlm_error *err) {
     }
     if (s->length + s->pending + n > s->capacity)
         return vcore_fail(err, VLM_ERR_CONTEXT_FULL,
-                          "the prompt has %zu tokens, the context of %zu has room for %zu", n,
-                          s->capacity, s->capacity - s->length - s->pending);
+                          "the prompt has %zu tokens, the context of %zu holds %zu already", n,
+                          s->capacity, s->length + s->pending);
     return VLM_OK;
 }
 
@@ -184,14 +187,14 @@ static vlm_status prefill(vlm_session *s, const reading *r, vlm_error *err) {
         size_t end = n - begin < step ? n : begin + step;
         vlm_scope scope = vlm_scope_begin(f);
         vlm_tensor hidden = vengine_run_rows(&r->run, begin, end, r->past, s->kv);
-        if (end == n) {
+        if (s->options.progress && s->options.progress(s->options.progress_user, end, n))
+            return vcore_fail(err, VLM_ERR_CANCELLED, "prefill: cancelled");
+        if (end == n) { /* the last thing that can fail: until then the old logits stay */
             vlm_tensor last = vlm_rows(f, hidden, (int64_t)(end - begin) - 1, 1);
             vlm_tensor logits = vlm_text_logits(f, c->model_type->text(c->model), last);
             if (vlm_frame_ok(f)) VTRY(vtensor_read(f, logits, s->logits, err));
         }
         vlm_scope_end(f, scope);
-        if (s->options.progress && s->options.progress(s->options.progress_user, end, n))
-            return vcore_fail(err, VLM_ERR_CANCELLED, "prefill: cancelled");
     }
     return VLM_OK;
 }
@@ -283,9 +286,18 @@ vlm_status vlm_session_feed(vlm_session *s, const vlm_prepared *prepared, vlm_er
     vlm_prepared_ids(prepared, &n);
     if (n == 0) return vcore_fail(err, VLM_ERR_PROCESSING, "the prompt is empty");
     VTRY(make_room(s, n, err));
-    if (s->pending) VTRY(decode_pending(&s, 1, err)); /* the last token of the turn before */
-    bool fresh = s->length == 0;
-    VTRY(read_prompt(s, prepared, s->length, 0, err));
+    bool fresh = s->length == 0, pending = s->pending;
+    if (pending) VTRY(decode_pending(&s, 1, err)); /* the last token of the turn before */
+    vlm_status status = read_prompt(s, prepared, s->length, 0, err);
+    if (status < 0) {
+        if (pending) { /* as before the call: its state and logits are made again when they are needed */
+            s->length--;
+            s->next--;
+            s->pending = true;
+            s->have_logits = false;
+        }
+        return status;
+    }
     s->media_hash = fresh ? hash_media(prepared) : s->media_hash ^ (hash_media(prepared) | 1);
     return VLM_OK;
 }
@@ -309,6 +321,19 @@ static vlm_status common_beginning(size_t *out, const vlm_session *s, const vlm_
     return VLM_OK;
 }
 
+/* After a failure that may have overwritten the rows behind `keep`. Behind text a position follows from the
+ * one before it; behind media it does not, and nothing is kept. */
+static void keep_beginning(vlm_session *s, size_t keep) {
+    if (keep <= s->media_end) {
+        vlm_session_reset(s);
+        return;
+    }
+    s->length = keep;
+    s->next = (int64_t)s->positions[keep - 1] + 1;
+    s->have_logits = s->pending = false;
+    s->turn_over = true;
+}
+
 vlm_status vlm_session_sync(vlm_session *s, const vlm_prepared *prepared, vlm_error *err) {
     if (!s || !prepared) return vcore_fail(err, VLM_ERR_ARGUMENT, "vlm_session_sync: a null argument");
     size_t n;
@@ -323,10 +348,8 @@ vlm_status vlm_session_sync(vlm_session *s, const vlm_prepared *prepared, vlm_er
     if (!s->kv_memory) VTRY(make_room(s, n, err));
     if (keep == 0) s->media_end = 0;
     vlm_status status = read_prompt(s, prepared, 0, keep, err);
-    if (status < 0) { /* rows behind `keep` may be overwritten */
-        s->length = s->length < keep ? s->length : keep;
-        s->have_logits = s->pending = false;
-        s->turn_over = true;
+    if (status < 0) {
+        keep_beginning(s, keep);
         return status;
     }
     s->media_hash = hash;
@@ -375,21 +398,34 @@ static vlm_status decode_pending(vlm_session *const *sessions, size_t n, vlm_err
     return VLM_OK;
 }
 
-static vlm_status finish(vlm_session *s, vlm_piece *piece, vlm_finish why) {
-    vcore_str rest;
-    vtext_stream_finish(s->stream, &rest);
-    vengine_stops_finish(&s->stops, rest);
+/* Ends a turn whose text could not be kept: going on would leave a hole in it. */
+static vlm_status lose_text(vlm_session *s, vlm_piece *piece, vlm_error *err) {
+    *piece = (vlm_piece) { .text = "" };
+    s->turn_over = true;
+    return vcore_no_memory(err, "session: text of a token");
+}
+
+static vlm_status give_text(vlm_session *s, vlm_piece *piece, vlm_error *err) {
+    if (s->stops.ready.failed || s->stops.held.failed) return lose_text(s, piece, err);
     piece->text = s->stops.ready.p ? s->stops.ready.p : "";
     piece->bytes = s->stops.ready.n;
+    return VLM_OK;
+}
+
+static vlm_status finish(vlm_session *s, vlm_piece *piece, vlm_finish why, vlm_error *err) {
+    vcore_str rest;
+    if (vtext_stream_finish(s->stream, &rest) < 0) return lose_text(s, piece, err);
+    if (vengine_stops_finish(&s->stops, rest)) why = VLM_FINISH_STOP;
+    VTRY(give_text(s, piece, err));
     piece->finish = why;
     s->turn_over = true;
     return VLM_DONE;
 }
 
 /* Chooses the next token from fresh logits and says what text it brings. */
-static vlm_status choose(vlm_session *s, vlm_piece *piece) {
+static vlm_status choose(vlm_session *s, vlm_piece *piece, vlm_error *err) {
     if (s->generated == s->options.max_tokens || s->length == s->capacity)
-        return finish(s, piece, VLM_FINISH_LENGTH);
+        return finish(s, piece, VLM_FINISH_LENGTH, err);
     uint32_t id = vengine_sampler_next(s->sampler, s->logits, s->tokens, s->length);
     s->tokens[s->length] = id;
     s->pending = true;
@@ -398,48 +434,72 @@ static vlm_status choose(vlm_session *s, vlm_piece *piece) {
     piece->token = id;
     piece->has_token = true;
     if (!s->options.ignore_eos && vengine_eos_has(&s->context->eos, id))
-        return finish(s, piece, VLM_FINISH_STOP);
+        return finish(s, piece, VLM_FINISH_STOP, err);
     vcore_str text;
-    VTRY(vtext_stream_push(s->stream, id, &text));
+    if (vtext_stream_push(s->stream, id, &text) < 0) return lose_text(s, piece, err);
     bool met = vengine_stops_push(&s->stops, text);
-    if (s->stops.ready.failed || s->stops.held.failed) return VLM_ERR_MEMORY;
-    piece->text = s->stops.ready.p ? s->stops.ready.p : "";
-    piece->bytes = s->stops.ready.n;
+    VTRY(give_text(s, piece, err));
     if (!met) return VLM_OK;
     piece->finish = VLM_FINISH_STOP;
     s->turn_over = true;
     return VLM_DONE;
 }
 
-vlm_status vlm_sessions_next(vlm_session *const *sessions, vlm_piece *pieces, vlm_status *statuses,
-                             size_t n, vlm_error *err) {
-    double start = now_ms();
+/* Different sessions of one context, each once. */
+static vlm_status check_sessions(vlm_session *const *sessions, size_t n, vlm_error *err) {
+    const char *wrong = NULL;
+    size_t seen = 0;
+    for (; seen < n; seen++) {
+        vlm_session *s = sessions[seen];
+        if (!s)
+            wrong = "is null";
+        else if (s->marked)
+            wrong = "is given twice";
+        else if (s->context != sessions[0]->context)
+            wrong = "is of another context";
+        if (wrong) break;
+        s->marked = true;
+    }
+    for (size_t i = 0; i < seen; i++) sessions[i]->marked = false;
+    if (!wrong) return VLM_OK;
+    return vcore_fail(err, VLM_ERR_ARGUMENT, "vlm_sessions_next: session %zu %s", seen, wrong);
+}
+
+/* One pass for every BATCH sessions that have a token to store. */
+static vlm_status decode_due(vlm_session *const *sessions, size_t n, vlm_error *err) {
     vlm_session *due[BATCH];
     size_t n_due = 0;
-    vlm_status status = VLM_OK;
     for (size_t i = 0; i < n; i++) {
         vlm_session *s = sessions[i];
-        if (s->context != sessions[0]->context)
-            return vcore_fail(err, VLM_ERR_ARGUMENT, "sessions: they are not of one context");
-        pieces[i] = (vlm_piece) { .text = "" };
-        bool spent = s->generated == s->options.max_tokens || s->length + 1 > s->capacity;
+        bool spent = s->generated == s->options.max_tokens || s->length == s->capacity;
         if (!s->turn_over && s->pending && !spent) due[n_due++] = s;
         if (n_due == BATCH || (i + 1 == n && n_due)) {
-            status = decode_pending(due, n_due, err);
-            if (status < 0) return status;
+            VTRY(decode_pending(due, n_due, err));
             n_due = 0;
         }
     }
+    return VLM_OK;
+}
+
+vlm_status vlm_sessions_next(vlm_session *const *sessions, vlm_piece *pieces, vlm_status *statuses,
+                             size_t n, vlm_error *err) {
+    if (n && (!sessions || !pieces || !statuses))
+        return vcore_fail(err, VLM_ERR_ARGUMENT, "vlm_sessions_next: a null argument");
+    double start = now_ms();
+    vlm_status status = check_sessions(sessions, n, err);
+    if (status >= 0) status = decode_due(sessions, n, err);
     for (size_t i = 0; i < n; i++) {
         vlm_session *s = sessions[i];
-        if (s->turn_over)
+        pieces[i] = (vlm_piece) { .text = "" };
+        if (status < 0)
+            statuses[i] = status;
+        else if (s->turn_over)
             statuses[i] = vcore_fail(err, VLM_ERR_ARGUMENT, "session: the turn is over; feed it again");
         else if (s->have_logits)
-            statuses[i] = choose(s, &pieces[i]);
+            statuses[i] = choose(s, &pieces[i], err);
         else
-            statuses[i] = finish(s, &pieces[i], VLM_FINISH_LENGTH);
-        if (statuses[i] < 0) status = statuses[i];
-        s->stats.decode_ms += now_ms() - start;
+            statuses[i] = finish(s, &pieces[i], VLM_FINISH_LENGTH, err);
+        if (status >= 0) s->stats.decode_ms += now_ms() - start;
     }
     return status;
 }

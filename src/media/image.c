@@ -46,11 +46,11 @@ void vlm_image_free(vlm_image *image) {
 }
 
 vlm_size vlm_image_size(const vlm_image *image) {
-    return image->size;
+    return image ? image->size : (vlm_size) { 0, 0 };
 }
 
 const uint8_t *vlm_image_pixels(const vlm_image *image) {
-    return image->rgb;
+    return image ? image->rgb : NULL;
 }
 
 static vlm_status unknown_format(const char *name, size_t bytes, vlm_error *err) {

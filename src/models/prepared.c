@@ -45,8 +45,8 @@ void vmodel_prepared_set_media_tokens(vlm_prepared *p, size_t n) {
 }
 
 size_t vlm_prepared_tokens(const vlm_prepared *prepared, size_t *media_tokens) {
-    if (media_tokens) *media_tokens = prepared->media_tokens;
-    return prepared->n_ids;
+    if (media_tokens) *media_tokens = prepared ? prepared->media_tokens : 0;
+    return prepared ? prepared->n_ids : 0;
 }
 
 size_t vmodel_prepared_count(const vlm_prepared *p) {
@@ -259,6 +259,8 @@ static vio_dtype file_dtype(vlm_dtype dtype) {
 }
 
 vlm_status vlm_prepared_save(const vlm_prepared *prepared, const char *path, vlm_error *err) {
+    if (!prepared || !path)
+        return vcore_fail(err, VLM_ERR_ARGUMENT, "vlm_prepared_save: a null argument");
     size_t n = prepared->n_ids, count = prepared->count + 2;
     int64_t *ids = vcore_alloc_array(2 * n + 1, sizeof *ids); /* the ids, then the mask */
     vio_out_tensor *out = vcore_alloc_array(count, sizeof *out);

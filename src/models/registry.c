@@ -10,6 +10,7 @@ struct vlm_registry {
 };
 
 vlm_status vlm_registry_new(vlm_registry **out, vlm_error *err) {
+    if (!out) return vcore_fail(err, VLM_ERR_ARGUMENT, "vlm_registry_new: a null argument");
     *out = NULL;
     vlm_registry *r = vcore_alloc(sizeof *r);
     if (!r) return vcore_no_memory(err, "registry");
@@ -34,13 +35,13 @@ void vlm_registry_free(vlm_registry *registry) {
 }
 
 const char *vlm_registry_model(const vlm_registry *registry, size_t i, const char **aliases) {
-    if (i >= registry->n_models) return NULL;
+    if (!registry || i >= registry->n_models) return NULL;
     if (aliases) *aliases = registry->models[i]->aliases;
     return registry->models[i]->model_type;
 }
 
 const char *vlm_registry_processor(const vlm_registry *registry, size_t i, const char **aliases) {
-    if (i >= registry->n_processors) return NULL;
+    if (!registry || i >= registry->n_processors) return NULL;
     if (aliases) *aliases = registry->processors[i]->aliases;
     return registry->processors[i]->processor_class;
 }

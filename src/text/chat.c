@@ -355,10 +355,9 @@ vlm_status vlm_template_render(char **out, const char *dir, const char *messages
     vtext_template *t;
     vtext_rendered rendered = { 0 };
     vlm_limits l = vcore_limits(limits);
-    *out = NULL;
-    if (!dir || !messages_json)
-        return vcore_fail(err, VLM_ERR_ARGUMENT,
-                          "vlm_template_render: dir or messages_json is NULL");
+    if (out) *out = NULL;
+    if (!out || !dir || !messages_json)
+        return vcore_fail(err, VLM_ERR_ARGUMENT, "vlm_template_render: a null argument");
     if (!vio_is_dir(dir)) return vcore_fail(err, VLM_ERR_NOT_FOUND, "%s: no such directory", dir);
     VTRY(vtext_template_load(&t, dir, &l, err));
     if (!t) return vcore_fail(err, VLM_ERR_TEMPLATE, "%s: it has no chat template", dir);

@@ -45,7 +45,7 @@ typedef struct vtext_stream vtext_stream;
 vtext_stream *vtext_stream_new(const vlm_tokenizer *t, bool skip_special);
 /* *piece is borrowed until the next call; may be empty. No allocation after the first few tokens. */
 vlm_status vtext_stream_push(vtext_stream *s, uint32_t id, vcore_str *piece);
-void vtext_stream_finish(vtext_stream *s, vcore_str *piece); /* what was held back; then reset */
+vlm_status vtext_stream_finish(vtext_stream *s, vcore_str *piece); /* what was held back; then reset */
 void vtext_stream_reset(vtext_stream *s);
 void vtext_stream_free(vtext_stream *s);
 

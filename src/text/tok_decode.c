@@ -292,20 +292,23 @@ vlm_status vtext_stream_push(vtext_stream *s, uint32_t id, vcore_str *piece) {
     return failed(s) ? VLM_ERR_MEMORY : VLM_OK;
 }
 
-void vtext_stream_finish(vtext_stream *s, vcore_str *piece) {
+vlm_status vtext_stream_finish(vtext_stream *s, vcore_str *piece) {
     s->out.n = 0;
     finish(s);
     *piece = (vcore_str) { s->out.p, s->out.n };
+    return failed(s) ? VLM_ERR_MEMORY : VLM_OK;
 }
 
 void vtext_stream_reset(vtext_stream *s) {
     for (int i = 0; i < s->t->decoder.count; i++) {
         machine *m = &s->m[i];
         m->token.n = m->bytes.n = m->out.n = m->matched = 0;
+        m->token.failed = m->bytes.failed = m->out.failed = false;
         m->dropped = m->held = 0;
         m->text = false;
     }
     s->out.n = 0;
+    s->out.failed = false;
 }
 
 void vtext_stream_free(vtext_stream *s) {
