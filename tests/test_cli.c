@@ -264,6 +264,88 @@ static void template_renders_the_references_text(void **state) {
     free(path);
 }
 
+/* Variables come beside the generation prompt, not instead of it. */
+static void template_takes_variables(void **state) {
+    (void)state;
+    char *path = tcheckpoint_path(dir, "chat.json");
+    FILE *f = fopen(path, "w");
+    assert_non_null(f);
+    fputs("[{\"role\": \"user\", \"content\": [{\"type\": \"text\", \"text\": \"Hi\"}]}]", f);
+    fclose(f);
+    const char *plain[] = { "vlm", "template", "-m", dir, "--messages", path, NULL };
+    const char *with[] = { "vlm", "template", "-m", dir, "--messages", path, "--template-var", "x=[1, 2]", NULL };
+    const char *without[] = { "vlm", "template", "-m", dir, "--messages", path, "--no-generation-prompt", NULL };
+    char *a = run(plain), *b = run(with), *c = run(without);
+    assert_string_equal(a, b);
+    assert_true(strlen(c) < strlen(a));
+    assert_memory_equal(a, c, strlen(c));
+    free(a);
+    free(b);
+    free(c);
+    const char *bad[] = { "vlm", "template", "-m", dir, "--messages", path, "--template-var", "x=1, \"messages\": []", NULL };
+    tprocess p = tprocess_run(bad, NULL);
+    assert_int_equal(p.status, 1);
+    tprocess_free(&p);
+    assert_int_equal(remove(path), 0);
+    free(path);
+}
+
+static void text_may_begin_with_a_dash(void **state) {
+    (void)state;
+    const char *argv[] = { "vlm", "tokenize", "-m", dir, "--no-special", "--", "--json", NULL };
+    char *out = run(argv);
+    assert_int_equal(out[0], '[');
+    const char *back[] = { "vlm", "detokenize", "-m", dir, out, NULL };
+    char *text = run(back);
+    assert_string_equal(text, "--json\n");
+    free(text);
+    free(out);
+}
+
+/* What cannot be meant is wrong use, and said before anything is loaded. */
+static void options_that_exclude_each_other(void **state) {
+    (void)state;
+    const char *const wrong[][12] = {
+        { "vlm", "generate", "-m", dir, "-p", "x", "--json=yes", NULL },
+        { "vlm", "generate", "-m", dir, "--messages", "x.json", "--system", "x", NULL },
+        { "vlm", "generate", "-m", dir, "--input", "x.bin", "-i", PICTURE, NULL },
+        { "vlm", "generate", "-m", dir, "-p", "x", "--input", "x.bin", NULL },
+        { "vlm", "generate", "-m", dir, "-p", "x", "--threads", "5000", NULL },
+        { "vlm", "generate", "-m", dir, "-p", "x", "--top-k", " -1", NULL },
+        { "vlm", "inspect", "-m", dir, "--input", "x.bin", NULL },
+    };
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+        tprocess p = tprocess_run(wrong[i], NULL);
+        if (p.status != 2 || p.out[0] || tprocess_lines(p.err) != 1) fail_msg("%zu: status %d: %s", i, p.status, p.err);
+        tprocess_free(&p);
+    }
+}
+
+/* Text that nobody gets is a failure. */
+static void a_full_disk_is_noticed(void **state) {
+    (void)state;
+    char command[1024], *vlm = tcheckpoint_path(getenv("VLM_BUILD_DIR") ? getenv("VLM_BUILD_DIR") : "build", "vlm");
+    snprintf(command, sizeof command, "'%s' generate -m '%s' -p x --max-tokens 2 --ignore-eos > /dev/full", vlm, dir);
+    const char *argv[] = { "/bin/sh", "-c", command, NULL };
+    tprocess p = tprocess_run(argv, NULL);
+    assert_int_equal(p.status, 1);
+    assert_non_null(strstr(p.err, "vlm: stdout: "));
+    tprocess_free(&p);
+    free(vlm);
+}
+
+static void inspect_reads_well(void **state) {
+    (void)state;
+    const char *argv[] = { "vlm", "inspect", "-m", dir, NULL };
+    char *out = run(argv);
+    static const char *const says[] = { "model type        idefics3\n", "parameters        273,744\n", "weight            1.1 MB\n",
+                                        "\n  model.vision_model             F32 360.0 KB\n",
+                                        "\n  521  <end_of_utterance>  from generation_config.json\n" };
+    for (size_t i = 0; i < sizeof says / sizeof says[0]; i++)
+        if (!strstr(out, says[i])) fail_msg("'%s' is not in: %s", says[i], out);
+    free(out);
+}
+
 static void list_names_the_registries(void **state) {
     (void)state;
     static const char *const want[][4] = {
@@ -330,6 +412,11 @@ int main(void) {
         cmocka_unit_test(inspect_needs_no_weights),
         cmocka_unit_test(tokenize_and_detokenize_are_inverse),
         cmocka_unit_test(template_renders_the_references_text),
+        cmocka_unit_test(template_takes_variables),
+        cmocka_unit_test(text_may_begin_with_a_dash),
+        cmocka_unit_test(options_that_exclude_each_other),
+        cmocka_unit_test(a_full_disk_is_noticed),
+        cmocka_unit_test(inspect_reads_well),
         cmocka_unit_test(list_names_the_registries),
         cmocka_unit_test(the_minimal_example_answers),
         cmocka_unit_test(the_streaming_example_answers_every_turn),

@@ -18,17 +18,19 @@ static const cli_option *find(const cli_option *const *tables, const char *word,
 
 static void print_help(const char *usage, const cli_option *const *tables) {
     printf("usage: vlm %s\n\n", usage);
-    for (; *tables; tables++)
+    for (; *tables; tables++) {
         for (const cli_option *o = *tables; o->name; o++)
             printf("  %s%s%-22s %s\n", o->shorthand ? o->shorthand : "  ", o->shorthand ? ", " : "  ",
                    o->name, o->help);
+        if (tables[1]) putchar('\n');
+    }
 }
 
 static bool take_whole(const char *value, double max, uint64_t *out) {
     char *end;
     errno = 0;
     unsigned long long n = strtoull(value, &end, 10);
-    if (errno || end == value || *end || value[0] == '-' || (double)n > max) return false;
+    if (errno || end == value || *end || strchr(value, '-') || (double)n > max) return false;
     *out = n;
     return true;
 }
@@ -50,7 +52,7 @@ static int take_value(const cli_option *o, const char *value) {
         break;
     }
     case CLI_COUNT:
-        if (!take_whole(value, 4294967295.0, &whole) || (double)whole < o->min)
+        if (!take_whole(value, o->max > 0 ? o->max : 4294967295.0, &whole) || (double)whole < o->min)
             return wrong(o, value, "not a number in range");
         *(uint32_t *)o->target = (uint32_t)whole;
         break;
@@ -72,13 +74,18 @@ static int take_value(const cli_option *o, const char *value) {
 
 int cli_parse(int argc, char **argv, const char *usage, const cli_option *const *tables, cli_texts *rest,
               size_t max_rest) {
+    bool options = true; /* until "--" */
     for (int i = 1; i < argc; i++) {
         const char *word = argv[i];
-        if (!strcmp(word, "--help") || !strcmp(word, "-h")) {
+        if (options && !strcmp(word, "--")) {
+            options = false;
+            continue;
+        }
+        if (options && (!strcmp(word, "--help") || !strcmp(word, "-h"))) {
             print_help(usage, tables);
             return CLI_DONE;
         }
-        if (word[0] != '-' || word[1] == 0) {
+        if (!options || word[0] != '-' || word[1] == 0) {
             if (rest->n >= max_rest) {
                 fprintf(stderr, "vlm: '%s': not expected here\nusage: vlm %s\n", word, usage);
                 return CLI_USAGE;
@@ -92,6 +99,7 @@ int cli_parse(int argc, char **argv, const char *usage, const cli_option *const 
             fprintf(stderr, "vlm: '%s': no such option\nusage: vlm %s\n", word, usage);
             return CLI_USAGE;
         }
+        if (equals && o->kind == CLI_FLAG) return wrong(o, equals + 1, "it takes no value");
         const char *value = equals ? equals + 1 : "";
         if (o->kind != CLI_FLAG && !equals) {
             if (++i == argc) {

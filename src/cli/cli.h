@@ -28,10 +28,11 @@ typedef struct cli_option {
     const char *shorthand; /* "-i", or NULL */
     cli_kind kind;
     void *target;
-    double min, max; /* CLI_COUNT, CLI_REAL */
+    double min, max; /* CLI_COUNT (max 0: none), CLI_REAL */
     const char *help; /* "FILE   a picture; repeatable" */
 } cli_option;
-/* Positional arguments go to rest (n_rest at most max_rest). Prints the mistake, or the help for --help.
+/* Positional arguments go to rest (at most max_rest); behind "--" everything is one. Prints the mistake, or the
+ * help for --help.
  * Returns -1 to go on, else the exit status. */
 int cli_parse(int argc, char **argv, const char *usage, const cli_option *const *tables, cli_texts *rest,
               size_t max_rest);
@@ -49,6 +50,8 @@ typedef struct cli_input {
 const cli_option *cli_input_options(cli_input *in); /* table to hand to cli_parse; valid until the next call */
 /* Checks what only usage can be wrong about; prints and returns CLI_USAGE, or -1. */
 int cli_input_check(const cli_input *in);
+/* Refuses what the options names and this build does not have. */
+vlm_status cli_check_build(const cli_input *in, vlm_error *err);
 vlm_load_options cli_load_options(const cli_input *in);
 vlm_status cli_load(vlm_context **out, const cli_input *in, vlm_error *err);
 /* Collects messages and media. default_prompt may be NULL. */

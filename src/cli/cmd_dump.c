@@ -28,11 +28,11 @@ int cmd_dump(int argc, char **argv) {
     cli_input in = { 0 };
     const char *stage = NULL, *out = NULL;
     const cli_option own[] = {
-        { "--stage", NULL, CLI_TEXT, &stage, 0, 0, "processor|vision|layers|logits" },
+        { "--stage", NULL, CLI_TEXT, &stage, 0, 0, "processor|vision|layers|logits   what to write" },
         { "--out", NULL, CLI_TEXT, &out, 0, 0, "FILE   safetensors file to write" },
         { NULL, NULL, CLI_FLAG, NULL, 0, 0, NULL },
     };
-    const cli_option *const tables[] = { cli_input_options(&in), own, NULL };
+    const cli_option *const tables[] = { own, cli_input_options(&in), NULL };
     cli_texts rest = { .n = 0 };
     int done = cli_parse(argc, argv, "dump -m DIR --stage STAGE --out FILE [INPUT OPTIONS]", tables, &rest, 0);
     if (done < 0) done = cli_input_check(&in);

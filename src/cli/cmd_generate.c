@@ -83,6 +83,7 @@ static vlm_status pull(vlm_session *session, const generate_options *o, run_resu
             fwrite(piece.text, 1, piece.bytes, stdout);
             fflush(stdout);
         }
+        if (r->text.failed || r->tokens.failed) return vcore_no_memory(err, "answer");
         if (status != VLM_DONE) continue;
         r->finish = piece.finish;
         if (!o->json) putchar('\n');
@@ -123,21 +124,21 @@ int cmd_generate(int argc, char **argv) {
     const cli_option own[] = {
         { "--max-tokens", NULL, CLI_COUNT, &o.session.max_tokens, 1, 0, "N   most tokens to generate (256)" },
         { "--temp", NULL, CLI_REAL, &s->temperature, 0, 100, "T   temperature (0: greedy)" },
-        { "--top-p", NULL, CLI_REAL, &s->top_p, 0, 1, "P" },
-        { "--top-k", NULL, CLI_COUNT, &s->top_k, 0, 0, "K" },
-        { "--min-p", NULL, CLI_REAL, &s->min_p, 0, 1, "P" },
-        { "--repetition-penalty", NULL, CLI_REAL, &s->repetition_penalty, 0, 100, "R" },
-        { "--presence-penalty", NULL, CLI_REAL, &s->presence_penalty, -100, 100, "P" },
-        { "--frequency-penalty", NULL, CLI_REAL, &s->frequency_penalty, -100, 100, "F" },
+        { "--top-p", NULL, CLI_REAL, &s->top_p, 0, 1, "P   keep the likeliest tokens that make up P (off)" },
+        { "--top-k", NULL, CLI_COUNT, &s->top_k, 0, 0, "K   keep the K likeliest tokens (off)" },
+        { "--min-p", NULL, CLI_REAL, &s->min_p, 0, 1, "P   keep tokens of P times the likeliest's probability (off)" },
+        { "--repetition-penalty", NULL, CLI_REAL, &s->repetition_penalty, 0, 100, "R   divides the logits of tokens seen (1: off)" },
+        { "--presence-penalty", NULL, CLI_REAL, &s->presence_penalty, -100, 100, "P   taken from the logits of tokens seen" },
+        { "--frequency-penalty", NULL, CLI_REAL, &s->frequency_penalty, -100, 100, "F   taken once for every time a token was seen" },
         { "--penalty-window", NULL, CLI_COUNT, &s->penalty_window, 1, 0, "N   tokens that penalties look at (20)" },
-        { "--seed", NULL, CLI_LONG, &s->seed, 0, 0, "S" },
+        { "--seed", NULL, CLI_LONG, &s->seed, 0, 0, "S   of the random numbers (0)" },
         { "--stop", NULL, CLI_TEXTS, &o.stops, 0, 0, "TEXT   ends the answer; repeatable" },
         { "--ignore-eos", NULL, CLI_FLAG, &o.session.ignore_eos, 0, 0, "go on behind end tokens" },
         { "--json", NULL, CLI_FLAG, &o.json, 0, 0, "one JSON object instead of text" },
         { "--stats", NULL, CLI_FLAG, &o.stats, 0, 0, "figures to stderr" },
         { NULL, NULL, CLI_FLAG, NULL, 0, 0, NULL },
     };
-    const cli_option *const tables[] = { cli_input_options(&in), own, NULL };
+    const cli_option *const tables[] = { own, cli_input_options(&in), NULL };
     cli_texts rest = { .n = 0 };
     int done = cli_parse(argc, argv, "generate -m DIR [-i FILE ...] -p TEXT [OPTIONS]", tables, &rest, 0);
     if (done < 0) done = cli_input_check(&in);

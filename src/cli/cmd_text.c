@@ -39,7 +39,7 @@ int cmd_tokenize(int argc, char **argv) {
     };
     const cli_option *const tables[] = { own, NULL };
     cli_texts rest = { .n = 0 };
-    int done = cli_parse(argc, argv, "tokenize -m DIR TEXT [--json]", tables, &rest, 1);
+    int done = cli_parse(argc, argv, "tokenize -m DIR [--json] [--] TEXT", tables, &rest, 1);
     if (done >= 0) return done;
     if (!model || rest.n != 1) {
         fprintf(stderr, "vlm: tokenize: -m DIR and a TEXT are needed\n");
@@ -104,7 +104,7 @@ int cmd_detokenize(int argc, char **argv) {
     };
     const cli_option *const tables[] = { own, NULL };
     cli_texts rest = { .n = 0 };
-    int done = cli_parse(argc, argv, "detokenize -m DIR IDS", tables, &rest, 64);
+    int done = cli_parse(argc, argv, "detokenize -m DIR IDS   (a JSON list, or numbers)", tables, &rest, 64);
     if (done >= 0) return done;
     if (!model || rest.n == 0) {
         fprintf(stderr, "vlm: detokenize: -m DIR and IDS are needed\n");
@@ -125,33 +125,61 @@ int cmd_detokenize(int argc, char **argv) {
     return status < 0 ? cli_fail("detokenize", &err) : CLI_DONE;
 }
 
+/* What the template gets beside the messages, as one JSON object. */
+static vlm_status variables_json(vcore_buf *b, const cli_texts *variables, const char *tools, bool generation,
+                                 vlm_error *err) {
+    vcore_buf_printf(b, "{\"add_generation_prompt\": %s", generation ? "true" : "false");
+    if (tools) {
+        char *json = cli_read_file(tools, MAX_JSON, err);
+        if (!json) return VLM_ERR_IO;
+        vcore_buf_puts(b, ", \"tools\": ");
+        vcore_buf_puts(b, json);
+        vcore_free(json);
+    }
+    for (size_t i = 0; i < variables->n; i++) {
+        const char *text = variables->at[i], *equals = strchr(text, '=');
+        vcore_json_doc *doc; /* a value that is none would change the object around it */
+        VTRY(vcore_json_parse(&doc, equals + 1, strlen(equals + 1), text, err));
+        vcore_json_free(doc);
+        vcore_buf_puts(b, ", ");
+        vcore_json_quote(b, text, (size_t)(equals - text));
+        vcore_buf_printf(b, ": %s", equals + 1);
+    }
+    vcore_buf_puts(b, "}");
+    return b->failed ? vcore_no_memory(err, "variables") : VLM_OK;
+}
+
 int cmd_template(int argc, char **argv) {
-    const char *model = NULL, *messages = NULL, *variables = NULL;
+    const char *model = NULL, *messages = NULL, *tools = NULL;
+    cli_texts variables = { .n = 0 };
     bool no_generation_prompt = false;
     const cli_option own[] = {
         { "--model", "-m", CLI_TEXT, &model, 0, 0, "DIR   where the chat template is" },
         { "--messages", NULL, CLI_TEXT, &messages, 0, 0, "FILE   the chat, a JSON array of messages" },
-        { "--variables", NULL, CLI_TEXT, &variables, 0, 0, "FILE   a JSON object of further variables" },
+        { "--template-var", NULL, CLI_TEXTS, &variables, 0, 0, "NAME=JSON   a variable of the template; repeatable" },
+        { "--tools", NULL, CLI_TEXT, &tools, 0, 0, "FILE   a JSON array of tools for the template" },
         { "--no-generation-prompt", NULL, CLI_FLAG, &no_generation_prompt, 0, 0, "without the assistant's beginning" },
         { NULL, NULL, CLI_FLAG, NULL, 0, 0, NULL },
     };
     const cli_option *const tables[] = { own, NULL };
     cli_texts rest = { .n = 0 };
-    int done = cli_parse(argc, argv, "template -m DIR --messages FILE.json", tables, &rest, 0);
+    int done = cli_parse(argc, argv, "template -m DIR --messages FILE.json [OPTIONS]", tables, &rest, 0);
     if (done >= 0) return done;
-    if (!model || !messages) {
-        fprintf(stderr, "vlm: template: -m DIR and --messages FILE are needed\n");
+    bool named = true;
+    for (size_t i = 0; i < variables.n; i++) named &= strchr(variables.at[i], '=') != NULL;
+    if (!model || !messages || !named) {
+        fprintf(stderr, named ? "vlm: template: -m DIR and --messages FILE are needed\n"
+                              : "vlm: --template-var: NAME=JSON\n");
         return CLI_USAGE;
     }
     vlm_error err = VLM_ERROR_INIT;
-    char *chat = cli_read_file(messages, MAX_JSON, &err), *more = NULL, *text = NULL;
-    vlm_status status = chat ? VLM_OK : VLM_ERR_IO;
-    if (status >= 0 && variables && !(more = cli_read_file(variables, MAX_JSON, &err))) status = VLM_ERR_IO;
-    const char *usual = no_generation_prompt ? NULL : "{\"add_generation_prompt\": true}";
-    if (status >= 0) status = vlm_template_render(&text, model, chat, more ? more : usual, NULL, &err);
+    vcore_buf more = { 0 };
+    char *chat = cli_read_file(messages, MAX_JSON, &err), *text = NULL;
+    vlm_status status = chat ? variables_json(&more, &variables, tools, !no_generation_prompt, &err) : VLM_ERR_IO;
+    if (status >= 0) status = vlm_template_render(&text, model, chat, more.p, NULL, &err);
     if (status >= 0) fputs(text, stdout);
     vlm_string_free(text);
     vcore_free(chat);
-    vcore_free(more);
+    vcore_buf_free(&more);
     return status < 0 ? cli_fail("template", &err) : CLI_DONE;
 }

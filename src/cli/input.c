@@ -22,22 +22,22 @@ const cli_option *cli_input_options(cli_input *in) {
         { "--messages", NULL, CLI_TEXT, &in->messages, 0, 0, "FILE   a chat in OpenAI form, instead of -p" },
         { "--raw-prompt", NULL, CLI_TEXT, &in->raw, 0, 0, "TEXT   the prompt as it is, no template" },
         { "--template-var", NULL, CLI_TEXTS, &in->variables, 0, 0, "NAME=JSON   a variable of the template" },
-        { "--tools", NULL, CLI_TEXT, &in->tools, 0, 0, "FILE   tools for the template" },
-        { "--input", NULL, CLI_TEXT, &in->input_file, 0, 0, "FILE   a prepared input; no processor runs" },
+        { "--tools", NULL, CLI_TEXT, &in->tools, 0, 0, "FILE   a JSON array of tools for the template" },
+        { "--input", NULL, CLI_TEXT, &in->input_file, 0, 0, "FILE   a prepared input (dump --stage processor); no processor runs" },
         { "--min-pixels", NULL, CLI_LONG, &in->min_pixels, 0, 0, "N   least pixels of a picture" },
         { "--max-pixels", NULL, CLI_LONG, &in->max_pixels, 0, 0, "N   most pixels of a picture" },
         { "--resize", NULL, CLI_TEXT, &in->resize, 0, 0, "WxH   best fit inside, before all else" },
-        { "--image-backend", NULL, CLI_TEXT, &in->image_backend, 0, 0, "pillow|torchvision" },
+        { "--image-backend", NULL, CLI_TEXT, &in->image_backend, 0, 0, "pillow|torchvision   whose pixels; pillow in this build" },
         { "--fps", NULL, CLI_REAL, &in->fps, 0.001, 1000, "F   frames per second of videos" },
         { "--max-frames", NULL, CLI_COUNT, &in->max_frames, 1, 0, "N   most frames of a video" },
-        { "--backend", NULL, CLI_TEXT, &in->backend, 0, 0, "auto|cpu|cuda" },
-        { "--device", NULL, CLI_COUNT, &in->device, 0, 0, "N   which GPU" },
-        { "--threads", NULL, CLI_COUNT, &in->threads, 1, 0, "N" },
-        { "--dtype", NULL, CLI_TEXT, &in->dtype, 0, 0, "auto|f32|bf16|f16   f32 is the exact mode" },
+        { "--backend", NULL, CLI_TEXT, &in->backend, 0, 0, "auto|cpu|cuda   cpu in this build" },
+        { "--device", NULL, CLI_COUNT, &in->device, 0, 1023, "N   which GPU" },
+        { "--threads", NULL, CLI_COUNT, &in->threads, 1, 4096, "N   instead of one per CPU" },
+        { "--dtype", NULL, CLI_TEXT, &in->dtype, 0, 0, "auto|f32|bf16|f16   f32 is the exact mode; no f16 in this build" },
         { "--no-int8-activations", NULL, CLI_FLAG, &in->no_int8_activations, 0, 0, "never round activations to 8 bits" },
         { "--context", NULL, CLI_COUNT, &in->context, 1, 0, "N   tokens the session can hold" },
         { "--prefill-step", NULL, CLI_COUNT, &in->prefill_step, 1, 0, "N   prompt tokens worked on at once" },
-        { "--kv-bits", NULL, CLI_COUNT, &in->kv_bits, 1, 0, "16|8|4" },
+        { "--kv-bits", NULL, CLI_COUNT, &in->kv_bits, 1, 0, "16|8|4   16 in this build" },
         { NULL, NULL, CLI_FLAG, NULL, 0, 0, NULL },
     };
     memcpy(table, rows, sizeof rows);
@@ -72,6 +72,10 @@ int cli_input_check(const cli_input *in) {
         return usage("--resize: WxH, two numbers");
     int ways = (in->prompt != NULL) + (in->messages != NULL) + (in->raw != NULL) + (in->input_file != NULL);
     if (ways > 1) return usage("-p, --messages, --raw-prompt and --input: one of them");
+    if (in->system && (in->messages || in->raw || in->input_file))
+        return usage("--system goes with -p; a chat of --messages has its own");
+    if (in->input_file && (in->images.n || in->videos.n || in->containers.n))
+        return usage("--input holds its pictures: no --image, --video or --video-frames beside it");
     for (size_t i = 0; i < in->variables.n; i++)
         if (!strchr(in->variables.at[i], '=')) return usage("--template-var: NAME=JSON");
     return -1;
@@ -98,7 +102,7 @@ vlm_load_options cli_load_options(const cli_input *in) {
     return o;
 }
 
-vlm_status cli_load(vlm_context **out, const cli_input *in, vlm_error *err) {
+vlm_status cli_check_build(const cli_input *in, vlm_error *err) {
     if (in->kv_bits && in->kv_bits != 16)
         return vcore_fail(err, VLM_ERR_UNSUPPORTED, "--kv-bits %u: only 16 is in this build", in->kv_bits);
     if (in->containers.n)
@@ -106,6 +110,11 @@ vlm_status cli_load(vlm_context **out, const cli_input *in, vlm_error *err) {
                           in->containers.at[0]);
     if (in->revision)
         return vcore_fail(err, VLM_ERR_UNSUPPORTED, "--revision: the hub is not in this build; give a directory");
+    return VLM_OK;
+}
+
+vlm_status cli_load(vlm_context **out, const cli_input *in, vlm_error *err) {
+    VTRY(cli_check_build(in, err));
     vlm_load_options options = cli_load_options(in);
     return vlm_context_load(out, in->model, &options, err);
 }

@@ -87,8 +87,9 @@ int main(int argc, char **argv) {
     for (int i = 0; i < N_SUBCOMMANDS; i++) {
         if (strcmp(argv[1], subcommands[i].name)) continue;
         int status = subcommands[i].run(argc - 1, argv + 1);
-        if (fflush(stdout) != 0 && status == CLI_DONE) {
-            fprintf(stderr, "vlm: stdout: %s\n", strerror(errno));
+        bool lost = ferror(stdout); /* of an earlier write */
+        if ((fflush(stdout) != 0 || lost) && status == CLI_DONE) {
+            fprintf(stderr, "vlm: stdout: %s\n", lost ? "cannot be written" : strerror(errno));
             status = CLI_FAILED;
         }
         return status;

@@ -45,14 +45,8 @@ static void eos_field(vcore_buf *b, const vlm_context *c) {
     vcore_buf_puts(b, "]");
 }
 
-/* Bytes per dtype over the tensors of the checkpoint. */
-static void dtypes_field(vcore_buf *b, const vlm_context *c) {
-    uint64_t bytes[VIO_F8_E8M0 + 1] = { 0 };
-    for (size_t i = 0; c->tensors && i < vio_tensors_count(c->tensors); i++) {
-        const vio_tensor *t = vio_tensors_at(c->tensors, i);
-        bytes[t->dtype] += t->bytes;
-    }
-    key(b, "dtypes");
+/* {"F32": bytes, ...}, of the dtypes that are there. */
+static void dtypes_object(vcore_buf *b, const uint64_t *bytes) {
     vcore_buf_puts(b, "{");
     bool first = true;
     for (int t = 0; t <= VIO_F8_E8M0; t++) {
@@ -61,6 +55,69 @@ static void dtypes_field(vcore_buf *b, const vlm_context *c) {
                          (unsigned long long)bytes[t]);
         first = false;
     }
+    vcore_buf_puts(b, "}");
+}
+
+/* Bytes per dtype over the tensors of the checkpoint. */
+static void dtypes_field(vcore_buf *b, const vlm_context *c) {
+    uint64_t bytes[VIO_F8_E8M0 + 1] = { 0 };
+    for (size_t i = 0; c->tensors && i < vio_tensors_count(c->tensors); i++) {
+        const vio_tensor *t = vio_tensors_at(c->tensors, i);
+        bytes[t->dtype] += t->bytes;
+    }
+    key(b, "dtypes");
+    dtypes_object(b, bytes);
+}
+
+/* Where a tensor belongs: the first two parts of its name, without the last part of all. */
+static vcore_str module_of(const char *name) {
+    const char *first = strchr(name, '.'), *second = first ? strchr(first + 1, '.') : NULL;
+    return (vcore_str) { name, second ? (size_t)(second - name) : first ? (size_t)(first - name) : strlen(name) };
+}
+
+typedef struct module {
+    vcore_str name;
+    uint64_t bytes[VIO_F8_E8M0 + 1];
+} module;
+
+/* Bytes per dtype over the modules of the checkpoint, in the order of the files; those behind the last one
+ * there is room for come together. */
+static void modules_field(vcore_buf *b, const vlm_context *c) {
+    module modules[64];
+    size_t n = 0, most = sizeof modules / sizeof modules[0];
+    for (size_t i = 0; c->tensors && i < vio_tensors_count(c->tensors); i++) {
+        const vio_tensor *t = vio_tensors_at(c->tensors, i);
+        vcore_str name = module_of(t->name);
+        size_t k = 0;
+        while (k < n && !vcore_str_eq(modules[k].name, name)) k++;
+        if (k == most) modules[--k].name = vcore_str_of("others");
+        if (k == n) modules[n++] = (module) { .name = name };
+        modules[k].bytes[t->dtype] += t->bytes;
+    }
+    key(b, "modules");
+    vcore_buf_puts(b, "{");
+    for (size_t k = 0; k < n; k++) {
+        if (k) vcore_buf_puts(b, ",");
+        vcore_json_quote(b, modules[k].name.p, modules[k].name.n);
+        vcore_buf_puts(b, ":");
+        dtypes_object(b, modules[k].bytes);
+    }
+    vcore_buf_puts(b, "}");
+}
+
+/* What config.json says about quantized weights: MLX's key or Hugging Face's. */
+static void quantization_field(vcore_buf *b, const vlm_context *c) {
+    const vlm_json *config = vcore_json_root(c->configs.config), *q = vcore_json_get(config, "quantization");
+    int64_t bits, group;
+    if (!q) q = vcore_json_get(config, "quantization_config");
+    key(b, "quantization");
+    if (!vcore_json_int(vcore_json_get(q, "bits"), &bits)) {
+        vcore_buf_puts(b, "null");
+        return;
+    }
+    vcore_buf_printf(b, "{\"bits\":%lld", (long long)bits);
+    if (vcore_json_int(vcore_json_get(q, "group_size"), &group))
+        vcore_buf_printf(b, ",\"group_size\":%lld", (long long)group);
     vcore_buf_puts(b, "}");
 }
 
@@ -144,6 +201,8 @@ vlm_status vlm_inspect(char **json, const char *dir, const vlm_load_options *opt
     key(&b, "has_weights");
     vcore_buf_puts(&b, c->tensors ? "true" : "false");
     dtypes_field(&b, c);
+    modules_field(&b, c);
+    quantization_field(&b, c);
     number_field(&b, "parameters", c->info.parameters);
     number_field(&b, "weight_bytes", c->info.weight_bytes);
     number_field(&b, "computed_bytes", c->info.computed_bytes);
