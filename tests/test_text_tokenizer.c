@@ -494,6 +494,36 @@ static void a_needed_unknown_token_must_exist(void **state) {
     vtext_tokenizer_free(t);
 }
 
+/* The stand-in of a byte, absent from the vocabulary, falls back to two tokens: more tokens than
+ * bytes. */
+static void bytes_fall_back_twice(void **state) {
+    (void)state;
+    vcore_buf json = { 0 };
+    vcore_buf_puts(
+        &json,
+        "{\"pre_tokenizer\": {\"type\": \"ByteLevel\", \"use_regex\": false, "
+        "\"add_prefix_space\": false}, \"model\": {\"type\": \"BPE\", \"byte_fallback\": true, "
+        "\"merges\": [], \"vocab\": {");
+    for (int i = 0; i < 256; i++) vcore_buf_printf(&json, "%s\"<0x%02X>\": %d", i ? "," : "", i, i);
+    vcore_buf_puts(&json, "}}}");
+    vlm_tokenizer *t = parse(json.p);
+    if (!t) fail_msg("%s", err.message);
+    vcore_buf text = repeated("", "\xC3\xA9", 1000, "a");
+    vtext_span span = { text.p, text.n, false };
+    vtext_ids ids = encode(t, &span, 1, false);
+    static const uint32_t twice[] = { 0xC3, 0x83, 0xC2, 0xA9 };
+    assert_int_equal(ids.n, 4001);
+    assert_memory_equal(ids.id + 3996, twice, sizeof twice);
+    assert_int_equal(ids.id[4000], 'a');
+    assert_int_equal(ids.begin[3999], 1998);
+    assert_int_equal(ids.end[3999], 2000);
+    assert_int_equal(ids.begin[4000], 2000);
+    vtext_ids_free(&ids);
+    vcore_buf_free(&text);
+    vcore_buf_free(&json);
+    vtext_tokenizer_free(t);
+}
+
 /* ---- long text: each of these would take minutes if some step were quadratic ---------------- */
 static void long_runs(void **state) {
     (void)state;
@@ -618,6 +648,7 @@ int main(void) {
         cmocka_unit_test(bad_files_are_named),
         cmocka_unit_test(nesting_and_lengths_are_limited),
         cmocka_unit_test(a_needed_unknown_token_must_exist),
+        cmocka_unit_test(bytes_fall_back_twice),
         cmocka_unit_test(long_runs),
         cmocka_unit_test(powers_of_two),
         cmocka_unit_test(streams_hold_back_characters),

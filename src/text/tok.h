@@ -9,6 +9,7 @@
 #ifndef VLM_TEXT_TOK_H
 #define VLM_TEXT_TOK_H
 
+#include "text/tok_unicode.h"
 #include "text/text.h"
 
 enum {
@@ -19,26 +20,6 @@ enum {
 };
 #define VTEXT_MAX_BYTES ((size_t)1 << 30) /* of a text, as given and as normalised */
 #define VTEXT_NONE UINT32_MAX
-
-/* ---- characters (tok_unicode.c) ------------------------------------------------------------- */
-typedef enum vtext_class { VTEXT_OTHER, VTEXT_LETTER, VTEXT_NUMBER, VTEXT_SPACE } vtext_class;
-vtext_class vtext_class_of(uint32_t cp); /* \p{L}, \p{N}, \s (White_Space) */
-bool vtext_is_space(uint32_t cp);
-bool vtext_is_mark(uint32_t cp); /* \p{M} */
-bool vtext_is_word(uint32_t cp); /* \w: letters, marks, decimal digits, connectors, joiners */
-enum {
-    VTEXT_UPPER = 1,
-    VTEXT_LOWER = 2
-};                                  /* [\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}], [\p{Ll}\p{Lm}\p{Lo}\p{M}] */
-int vtext_letter_case(uint32_t cp); /* of these two, 0 to both */
-uint8_t vtext_combining_class(uint32_t cp);
-bool vtext_is_boundary(uint32_t cp); /* text may be cut before it and normalised apart */
-/* A boundary that normalises to itself when another boundary follows. */
-bool vtext_is_inert(uint32_t cp, bool compat, bool composed);
-enum { VTEXT_MAX_DECOMPOSED = 32 };
-int vtext_decompose(uint32_t cp, bool compat, uint32_t out[VTEXT_MAX_DECOMPOSED]);
-bool vtext_compose(uint32_t a, uint32_t b, uint32_t *out); /* canonical composition of two */
-uint32_t vtext_lower(uint32_t cp);
 
 /* ---- pieces ------------------------------------------------------------------------------------
  * Text on its way through the pipeline. Bytes of one character share one place, the whole of the
@@ -118,13 +99,6 @@ bool vtext_vocab_add(vtext_vocab *v, vcore_str text, uint32_t id); /* text must 
 bool vtext_vocab_find(const vtext_vocab *v, vcore_str text, uint32_t *id);
 vcore_str vtext_vocab_text(const vtext_vocab *v, uint32_t id); /* p NULL: no such id */
 void vtext_vocab_free(vtext_vocab *v);
-
-/* ---- byte level alphabet (tok_vocab.c): GPT-2's printable stand-ins for the 256 bytes ------- */
-uint32_t vtext_byte_char(uint8_t byte);                 /* code point that stands for it */
-static inline uint32_t vtext_byte_width(uint8_t byte) { /* bytes of its stand-in */
-    return byte > 0x20 && byte < 0x7F ? 1 : 2;
-}
-int vtext_char_byte(uint32_t cp); /* -1: stands for none */
 
 /* ---- BPE (tok_bpe.c) ------------------------------------------------------------------------ */
 typedef struct vtext_merge {
@@ -211,20 +185,15 @@ typedef enum vtext_behavior {
     VTEXT_MERGED_WITH_NEXT,
     VTEXT_CONTIGUOUS
 } vtext_behavior;
-typedef enum vtext_prepend {
-    VTEXT_PREPEND_ALWAYS,
-    VTEXT_PREPEND_FIRST,
-    VTEXT_PREPEND_NEVER
-} vtext_prepend;
 typedef struct vtext_splitter {
     struct vtext_split_step {
         vtext_split_kind kind;
         vtext_pattern pattern;
         vtext_behavior behavior;
-        bool invert, splits;   /* splits: false for a Metaspace or ByteLevel that only rewrites */
-        bool prefix_space;     /* ByteLevel */
-        vtext_prepend prepend; /* Metaspace */
-        vcore_str replacement; /* Metaspace */
+        bool invert, splits; /* splits: false for a Metaspace or ByteLevel that only rewrites */
+        bool prefix_space;   /* ByteLevel */
+        bool prepends, only_first; /* Metaspace */
+        vcore_str replacement;     /* Metaspace */
     } step[VTEXT_MAX_STEPS];
     int count;
     bool byte_level; /* the last step is ByteLevel: words are bytes */
@@ -238,8 +207,7 @@ bool vtext_split(const vtext_splitter *s, vtext_piece piece, vtext_text *buffer,
 
 /* ---- added tokens (tok_added.c) ------------------------------------------------------------- */
 typedef struct vtext_added {
-    vcore_str content,
-        normal; /* normal: what it looks like normalised (content unless `normalized`) */
+    vcore_str content, normal; /* normal: as it looks in normalised text, if `normalized` */
     uint32_t id;
     bool special; /* skipped by a decode without special tokens */
     bool control; /* special, or a named token: matched in template text only */
@@ -260,23 +228,20 @@ typedef struct vtext_added_list {
     bool normal_control;      /* `normal` has a control token */
 } vtext_added_list;
 /* Adds a token as Hugging Face's add_tokens does: one of the same text takes the new flags; the id
- * is that of the same text in the vocabulary, else the next free one. Text is copied to the arena.
- */
+ * is that of the same text in the vocabulary, else the next free one. The arena gets the text. */
 vlm_status vtext_added_add(vlm_tokenizer *t, const vtext_added *token, uint32_t *next_id,
                            vlm_error *err);
 uint32_t vtext_added_next_id(const vlm_tokenizer *t);
 vtext_added *vtext_added_find(const vtext_added_list *a, vcore_str content);
 vlm_status vtext_added_finish(vlm_tokenizer *t, vlm_error *err); /* builds the finders */
 void vtext_added_free(vtext_added_list *a);
-/* Where user text lies in the caller's text: sorted [begin, end) pairs. Control tokens never touch
- * it. */
+/* Where user text lies in the caller's text, which no control token touches: sorted ranges. */
 typedef struct vtext_user {
     const uint32_t (*range)[2];
     size_t count;
 } vtext_user;
 /* Next token of a set in s at or behind *from, which moves behind it; NULL when there is none.
- * floor: where the one before ended, its white space included; [*begin, *end) includes this one's.
- */
+ * floor: where the one before ended, with its white space; [*begin, *end) has this one's. */
 const vtext_added *vtext_added_next(const vtext_added_list *a, const vtext_finder *set,
                                     vtext_piece s, vtext_user user, size_t *from, size_t floor,
                                     size_t *begin, size_t *end);

@@ -155,7 +155,7 @@ static vlm_status encode(encoder *x, const vtext_span *spans, size_t n_spans, bo
     x->normal[0].align = x->normal[1].align = places;
     for (int i = 0; i < x->t->splitter.count; i++) x->split[i].align = places;
     x->given.align = places || x->user.count;
-    const char *text = s.p;
+    const char *text = s.p ? s.p : "";
     if (s.n) {
         VTRY(repair(x, &s));
         VTRY(cut_added(x, &x->t->added.raw, s, encode_raw));

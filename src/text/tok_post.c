@@ -127,22 +127,30 @@ static size_t count_spaces(vcore_str s, bool back) {
     }
 }
 
+/* What became the token: for an added token that was matched, the text with the white space that it
+ * took along; else the token as the vocabulary has it. */
+static vcore_str token_text(const vlm_tokenizer *t, uint32_t id, vcore_str taken) {
+    uint32_t i = id < t->vocab_size ? t->added_by_id[id] : 0;
+    const vtext_added *a = i ? &t->added.token[i - 1] : NULL;
+    if (a && (a->normalized || memmem(taken.p, taken.n, a->content.p, a->content.n))) return taken;
+    return vtext_vocab_text(&t->bpe.vocab, id);
+}
+
 /* Takes a token's white space out of its place, a character of the text for each: a space of our
  * own in front counts as the character it stands before. */
 static void trim_offsets(const vlm_tokenizer *t, bool prefix_space, const char *text,
                          vtext_ids *out) {
     for (size_t i = 0; i < out->n; i++) {
         uint32_t begin = out->begin[i], end = out->end[i], id = out->id[i], cp;
-        vcore_str token = vtext_vocab_text(&t->bpe.vocab, id);
-        if (id < t->vocab_size && t->added_by_id[id] && end > begin)
-            token = (vcore_str) { text + begin, end - begin };
+        vcore_str token = token_text(t, id, (vcore_str) { text + begin, end - begin });
         size_t front = count_spaces(token, false), back = count_spaces(token, true);
         if (front == 1 && prefix_space && (i == 0 || begin == 0)) front = 0; /* our own */
         for (; front && begin < end; front--)
             begin += (uint32_t)vcore_utf8_decode(text + begin, end - begin, &cp);
-        for (; back && end > begin; back--) do
-                end--;
-            while (end > begin && ((uint8_t)text[end] & 0xC0) == 0x80);
+        for (; back && end > begin; back--) {
+            end--;
+            while (end > begin && ((uint8_t)text[end] & 0xC0) == 0x80) end--;
+        }
         out->begin[i] = begin;
         out->end[i] = end;
     }

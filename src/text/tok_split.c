@@ -95,8 +95,7 @@ static bool split_metaspace(const run *r, int at, vtext_piece piece) {
     const struct vtext_split_step *step = &r->s->step[at];
     vtext_text *t = &r->buffer[at];
     bool marked = piece.p[0] == ' ' || starts_with(piece, step->replacement);
-    bool wanted = step->prepend == VTEXT_PREPEND_ALWAYS
-                  || (step->prepend == VTEXT_PREPEND_FIRST && vtext_piece_begin(piece, 0) == 0);
+    bool wanted = step->prepends && (!step->only_first || vtext_piece_begin(piece, 0) == 0);
     t->n = 0;
     if (wanted && !marked) put_prefix(t, piece, step->replacement);
     for (size_t i = 0; i < piece.n;) {
@@ -178,8 +177,9 @@ static vlm_status load_split(struct vtext_split_step *step, const vcore_json *v,
 
 static vlm_status load_metaspace(struct vtext_split_step *step, const vcore_json *v,
                                  const char *where, vcore_arena *arena, vlm_error *err) {
-    static const char *const schemes[] = { "always", "first", "never" };
-    unsigned scheme = VTEXT_PREPEND_ALWAYS;
+    static const char *const schemes[] = { "never", "always", "first" };
+    enum { NEVER, ALWAYS, FIRST };
+    unsigned scheme = ALWAYS;
     bool prefix;
     uint32_t cp;
     VTRY(vtext_get_string(&step->replacement, v, "replacement", where, arena, err));
@@ -189,10 +189,11 @@ static vlm_status load_metaspace(struct vtext_split_step *step, const vcore_json
     if (vcore_json_get(v, "prepend_scheme"))
         VTRY(get_name(&scheme, v, "prepend_scheme", schemes, 3, where, err));
     VTRY(vtext_get_bool(&prefix, v, "add_prefix_space", true, where, err));
-    if (!prefix && vcore_json_get(v, "prepend_scheme") && scheme != VTEXT_PREPEND_NEVER)
+    if (!prefix && vcore_json_get(v, "prepend_scheme") && scheme != NEVER)
         return vcore_fail(err, VLM_ERR_FORMAT, "%s.add_prefix_space: contradicts prepend_scheme",
                           where);
-    step->prepend = prefix ? (vtext_prepend)scheme : VTEXT_PREPEND_NEVER;
+    step->prepends = prefix && scheme != NEVER;
+    step->only_first = scheme == FIRST;
     return vtext_get_bool(&step->splits, v, "split", true, where, err);
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* What the tokenizer asks of Unicode: classes for patterns, combining classes and decompositions
- * for normal forms. The tables are utf8proc's. */
-#include "text/tok.h"
+ * for normal forms (utf8proc's tables), and GPT-2's printable stand-ins for bytes. */
+#include "text/tok_unicode.h"
 
 #include <utf8proc.h>
 
@@ -142,4 +142,20 @@ bool vtext_compose(uint32_t a, uint32_t b, uint32_t *out) {
 
 uint32_t vtext_lower(uint32_t cp) {
     return (uint32_t)utf8proc_tolower((utf8proc_int32_t)cp);
+}
+
+/* ---- byte level alphabet -----------------------------------------------------------------------
+ * Printable bytes of Latin-1 stand for themselves; the rest, in order, are U+0100 and on: 00..20
+ * from U+0100, 7F..A0 from U+0121, AD is U+0143. */
+uint32_t vtext_byte_char(uint8_t byte) {
+    if (byte <= 0x20) return 0x100u + byte;
+    if (byte >= 0x7F && byte <= 0xA0) return 0x121u + (byte - 0x7Fu);
+    return byte == 0xAD ? 0x143u : byte;
+}
+
+int vtext_char_byte(uint32_t cp) {
+    if (cp >= 0x100 && cp <= 0x120) return (int)(cp - 0x100);
+    if (cp >= 0x121 && cp <= 0x142) return (int)(cp - 0x121 + 0x7F);
+    if (cp == 0x143) return 0xAD;
+    return cp > 0xFF || vtext_byte_char((uint8_t)cp) != cp ? -1 : (int)cp;
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Vocabulary: text of a token to its id and back, and GPT-2's alphabet of printable characters for
- * bytes. Owns copies of the texts; knows nothing of how tokens are made. */
+/* Vocabulary: text of a token to its id and back. Owns copies of the texts; knows nothing of how
+ * tokens are made. */
 #include "text/tok.h"
 
 vlm_status vtext_vocab_init(vtext_vocab *v, size_t n, uint32_t ids, vlm_error *err) {
@@ -51,20 +51,4 @@ void vtext_vocab_free(vtext_vocab *v) {
     vcore_free(v->slot);
     vcore_free(v->by_id);
     *v = (vtext_vocab) { 0 };
-}
-
-/* ---- byte level alphabet -----------------------------------------------------------------------
- * Printable bytes of Latin-1 stand for themselves; the rest, in order, are U+0100 and on: 00..20
- * from U+0100, 7F..A0 from U+0121, AD is U+0143. */
-uint32_t vtext_byte_char(uint8_t byte) {
-    if (byte <= 0x20) return 0x100u + byte;
-    if (byte >= 0x7F && byte <= 0xA0) return 0x121u + (byte - 0x7Fu);
-    return byte == 0xAD ? 0x143u : byte;
-}
-
-int vtext_char_byte(uint32_t cp) {
-    if (cp >= 0x100 && cp <= 0x120) return (int)(cp - 0x100);
-    if (cp >= 0x121 && cp <= 0x142) return (int)(cp - 0x121 + 0x7F);
-    if (cp == 0x143) return 0xAD;
-    return cp > 0xFF || vtext_byte_char((uint8_t)cp) != cp ? -1 : (int)cp;
 }
