@@ -4,7 +4,8 @@
 
     tools/verify.py MODEL_DIR IMAGE VLM_PROGRAM [--prompt TEXT] [--tokens N]
 
-Needs the packages of tools/requirements.txt. Both run in float32 on the CPU (transformers with eager attention, its Pillow image processor), so
+Needs the packages of tools/requirements.txt. Both run in float32 on the CPU (transformers with eager attention and
+its Pillow image processor), so
 a model needs four bytes a parameter, twice over one after the other.
 """
 
