@@ -92,6 +92,8 @@ static void add_object(vcore_buf *b, const vlm_json *v) {
 static void add_real(vcore_buf *b, double d) {
     char text[40];
     snprintf(text, sizeof text, "%.17g", d);
+    for (char *p = text; *p; p++)
+        if (*p == ',') *p = '.'; /* the host program's locale */
     if (isnan(d))
         vcore_buf_puts(b, "NaN");
     else if (isinf(d))
