@@ -60,12 +60,16 @@ static int take_value(const cli_option *o, const char *value) {
         if (!take_whole(value, 1.8e19, &whole)) return wrong(o, value, "not a number in range");
         *(uint64_t *)o->target = whole;
         break;
-    case CLI_REAL: {
+    case CLI_REAL:
+    case CLI_DOUBLE: {
         char *end;
         double real = strtod(value, &end);
         if (end == value || *end || !isfinite(real) || real < o->min || real > o->max)
             return wrong(o, value, "not a number in range");
-        *(float *)o->target = (float)real;
+        if (o->kind == CLI_REAL)
+            *(float *)o->target = (float)real;
+        else
+            *(double *)o->target = real;
         break;
     }
     }

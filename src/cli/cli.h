@@ -17,7 +17,8 @@ typedef enum cli_kind {
     CLI_TEXTS,  /* cli_texts *, repeatable */
     CLI_COUNT,  /* uint32_t *, >= min */
     CLI_LONG,   /* uint64_t * */
-    CLI_REAL    /* float *, within [min, max] */
+    CLI_REAL,   /* float *, within [min, max] */
+    CLI_DOUBLE  /* double *, likewise */
 } cli_kind;
 typedef struct cli_texts {
     const char *at[64];
@@ -28,7 +29,7 @@ typedef struct cli_option {
     const char *shorthand; /* "-i", or NULL */
     cli_kind kind;
     void *target;
-    double min, max; /* CLI_COUNT (max 0: none), CLI_REAL */
+    double min, max; /* CLI_COUNT (max 0: none), CLI_REAL, CLI_DOUBLE */
     const char *help; /* "FILE   a picture; repeatable" */
 } cli_option;
 /* Positional arguments go to rest (at most max_rest); behind "--" everything is one. Prints the mistake, or the
@@ -44,7 +45,7 @@ typedef struct cli_input {
     cli_texts images, videos, containers, variables;
     uint64_t min_pixels, max_pixels;
     uint32_t max_frames, device, threads, context, prefill_step, kv_bits;
-    float fps;
+    double fps;
     bool lenient, no_int8_activations;
 } cli_input;
 const cli_option *cli_input_options(cli_input *in); /* table to hand to cli_parse; valid until the next call */

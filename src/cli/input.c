@@ -28,7 +28,7 @@ const cli_option *cli_input_options(cli_input *in) {
         { "--max-pixels", NULL, CLI_LONG, &in->max_pixels, 0, 0, "N   most pixels of a picture" },
         { "--resize", NULL, CLI_TEXT, &in->resize, 0, 0, "WxH   best fit inside, before all else" },
         { "--image-backend", NULL, CLI_TEXT, &in->image_backend, 0, 0, "pillow|torchvision   whose pixels; pillow in this build" },
-        { "--fps", NULL, CLI_REAL, &in->fps, 0.001, 1000, "F   frames per second of videos" },
+        { "--fps", NULL, CLI_DOUBLE, &in->fps, 0.001, 1000, "F   frames per second of videos" },
         { "--max-frames", NULL, CLI_COUNT, &in->max_frames, 1, 0, "N   most frames of a video" },
         { "--backend", NULL, CLI_TEXT, &in->backend, 0, 0, "auto|cpu|cuda   cpu in this build" },
         { "--device", NULL, CLI_COUNT, &in->device, 0, 1023, "N   which GPU" },
