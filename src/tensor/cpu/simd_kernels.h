@@ -216,9 +216,9 @@ INLINE vf load_n_f16(const void *p, size_t n) {
 }
 
 /* rows × outs sums at once: each load of w serves all rows, each load of x all outs; `ahead`: bytes from a
- * load to what the next ones will want. One row over long rows of w, which comes from memory, is read as
+ * load to what will be wanted soon, in this row of w or behind the rows at work. One row over long rows of w, which comes from memory, is read as
  * one stream instead (dot_long): that is what the prefetchers of the CPU follow best. */
-enum { LONG_BYTES = 1024 };
+enum { LONG_BYTES = 1024, SHORT_ROWS = 16 };
 #define DEFINE_DOT(type, size)                                                                     \
     INLINE void dot_step_##type(vf (*s)[4], const float *x, size_t x_row, int rows, const char *w, \
                                 size_t w_row_bytes, int outs) {                                    \
@@ -234,11 +234,12 @@ enum { LONG_BYTES = 1024 };
                                  size_t ahead) {                                                   \
         vf s[4][4];                                                                                \
         size_t i = 0, line = 64 / size; /* elements of a cache line */                             \
+        size_t skip = (size_t)(outs - 1) * w_row_bytes;                                            \
         UNROLL for (int r = 0; r < rows; r++)                                                      \
             UNROLL for (int o = 0; o < outs; o++) s[r][o] = vf_zero();                             \
         for (; i + line <= k; i += line) {                                                         \
-            UNROLL for (int o = 0; o < outs; o++)                                                  \
-                __builtin_prefetch(w + (size_t)o * w_row_bytes + size * i + ahead);                \
+            const char *next = w + size * i + ahead + (size * i + ahead < size * k ? 0 : skip);    \
+            UNROLL for (int o = 0; o < outs; o++) __builtin_prefetch(next + (size_t)o * w_row_bytes); \
             UNROLL for (size_t j = 0; j < line; j += LANES)                                        \
                 dot_step_##type(s, x + i + j, x_row, rows, w + size * (i + j), w_row_bytes, outs); \
         }                                                                                          \
@@ -256,8 +257,8 @@ enum { LONG_BYTES = 1024 };
     INLINE void dot_rows_##type(float *y, size_t y_row, const float *x, size_t x_row, int rows,    \
                                 const char *w, size_t w_row_bytes, size_t outs, size_t k,          \
                                 int step) {                                                        \
-        size_t o = 0, ahead = size * k < 2 * PREFETCH_BYTES ? 2 * (size_t)step * w_row_bytes       \
-                                                            : PREFETCH_BYTES;                      \
+        size_t o = 0, ahead = PREFETCH_BYTES;                                                      \
+        if (size * k < LONG_BYTES) ahead = (SHORT_ROWS - (size_t)step + 1) * w_row_bytes;          \
         for (; o + (size_t)step <= outs; o += (size_t)step)                                        \
             dot_block_##type(y + o, y_row, x, x_row, rows, w + o * w_row_bytes, w_row_bytes, step, \
                              k, ahead);                                                            \
