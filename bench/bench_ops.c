@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* What the CPU backend's large operations reach of what the machine can do. The limits (read bandwidth,
- * float32 multiply-add, bfloat16 dot product) are measured between the operations, with as many threads;
- * every figure is a median. With one thread it is CPU time that counts, so that a busy machine shows less.
+/* What the CPU backend's large operations reach of what the machine can do. The limits (read
+ * bandwidth, float32 multiply-add, bfloat16 dot product) are measured between the operations, with
+ * as many threads; every figure is a median. With one thread it is CPU time that counts, so that a
+ * busy machine shows less.
  *
  *     bench_ops [threads [isa [name]]]
  *
@@ -37,7 +38,7 @@ static double median(double *v, int n) {
     return v[n / 2];
 }
 
-/* ---- the machine ------------------------------------------------------------------------------------- */
+/* ---- the machine ---- */
 enum { READ_BYTES = 256 << 20, STEPS = 1 << 20 };
 
 typedef struct machine {
@@ -46,7 +47,8 @@ typedef struct machine {
     float sink[MAX_THREADS * 16];
 } machine;
 
-/* One item of each: reads its share of memory, or does STEPS rounds of independent vector products. */
+/* One item of each: reads its share of memory, or does STEPS rounds of independent vector products.
+ */
 static void read_plain(void *arg, size_t i, int worker) {
     machine *m = arg;
     size_t share = READ_BYTES / (size_t)vcore_pool_size(m->pool) / 64 * 64, s = 0;
@@ -82,8 +84,16 @@ __attribute__((target("avx2,fma"))) static void read_avx2(void *arg, size_t i, i
         (void)i;                                                                                   \
         vector s0 = zero, s1 = zero, s2 = zero, s3 = zero, s4 = zero, s5 = zero, s6 = zero,        \
                s7 = zero, s8 = zero, s9 = zero, a = zero;                                          \
-        HIDE(s0); HIDE(s1); HIDE(s2); HIDE(s3); HIDE(s4);                                          \
-        HIDE(s5); HIDE(s6); HIDE(s7); HIDE(s8); HIDE(s9);                                          \
+        HIDE(s0);                                                                                  \
+        HIDE(s1);                                                                                  \
+        HIDE(s2);                                                                                  \
+        HIDE(s3);                                                                                  \
+        HIDE(s4);                                                                                  \
+        HIDE(s5);                                                                                  \
+        HIDE(s6);                                                                                  \
+        HIDE(s7);                                                                                  \
+        HIDE(s8);                                                                                  \
+        HIDE(s9);                                                                                  \
         for (int step = 0; step < STEPS; step++) {                                                 \
             s0 = product(s0, a), s1 = product(s1, a), s2 = product(s2, a), s3 = product(s3, a);    \
             s4 = product(s4, a), s5 = product(s5, a), s6 = product(s6, a), s7 = product(s7, a);    \
@@ -130,7 +140,7 @@ static limits measure(machine *m, unsigned flags) {
     return l;
 }
 
-/* ---- the operations ------------------------------------------------------------------------------------ */
+/* ---- the operations ---- */
 typedef struct bench {
     machine *m;
     vlm_frame *f;
@@ -150,7 +160,8 @@ typedef struct task {
     char limited; /* 'r' by reading, 'f' by float32, 'b' by bfloat16 products */
 } task;
 
-static void *filled(size_t bytes) { /* finite bfloat16, float16 and float32 values whatever it is read as */
+static void *
+filled(size_t bytes) { /* finite bfloat16, float16 and float32 values whatever it is read as */
     uint16_t *p = aligned_alloc(64, (bytes + 63) / 64 * 64);
     if (!p) exit(1);
     for (size_t i = 0; i < bytes / 2; i++) p[i] = (uint16_t)(0x3C00 + i * 40503u % 509);
@@ -159,7 +170,8 @@ static void *filled(size_t bytes) { /* finite bfloat16, float16 and float32 valu
 
 static void run_linear(bench *b, const task *t) {
     vlm_tensor x = vlm_tensor_new(b->f, VLM_DTYPE_F32, 2, (int64_t[]) { t->n, t->in });
-    for (int64_t i = 0; x.rank && i < t->n * t->in; i++) ((float *)x.data)[i] = (float)(i % 7) * 0.1f;
+    for (int64_t i = 0; x.rank && i < t->n * t->in; i++)
+        ((float *)x.data)[i] = (float)(i % 7) * 0.1f;
     for (int i = 0; i < t->n_layers; i++) vlm_apply_linear(b->f, x, &t->layers[i]);
 }
 
@@ -233,16 +245,16 @@ static void bench_linear(bench *b, vlm_dtype dtype, int64_t n, int64_t out, int6
     if (!t.layers) exit(1);
     char *memory = filled((size_t)t.n_layers * bytes), name[64];
     for (int i = 0; i < t.n_layers; i++)
-        t.layers[i].weight = (vlm_matrix) {
-            .out = out, .in = in,
-            .data = vtensor_of(memory + (size_t)i * bytes, dtype, 2, (int64_t[]) { out, in })
-        };
-    snprintf(name, sizeof name, "linear %s n=%d %d x %d", vtensor_dtype_name(dtype), (int)n, (int)out,
-             (int)in);
+        t.layers[i].weight = (vlm_matrix) { .out = out,
+                                            .in = in,
+                                            .data = vtensor_of(memory + (size_t)i * bytes, dtype, 2,
+                                                               (int64_t[]) { out, in }) };
+    snprintf(name, sizeof name, "linear %s n=%d %d x %d", vtensor_dtype_name(dtype), (int)n,
+             (int)out, (int)in);
     t.name = name;
     t.limited = n < 16 ? 'r' : dtype == VLM_DTYPE_BF16 ? 'b' : 'f';
-    t.work = t.limited == 'r' ? (double)bytes * t.n_layers
-                              : 2.0 * (double)(n * out * in) * t.n_layers;
+    t.work =
+        t.limited == 'r' ? (double)bytes * t.n_layers : 2.0 * (double)(n * out * in) * t.n_layers;
     report(b, &t);
     free(memory);
     free(t.layers);
@@ -253,8 +265,16 @@ static void bench_attention(bench *b, int64_t n, int64_t past, int64_t heads, in
     int64_t keys = past + n;
     vlm_linear state = { .weight.data.data = filled((size_t)(keys * kv_heads * dim) * 4) };
     char name[64];
-    task t = { .name = name, .run = run_attention, .dtype = VLM_DTYPE_BF16, .n = n, .out = heads,
-               .in = dim, .kv_heads = kv_heads, .past = past, .layers = &state, .n_layers = 1 };
+    task t = { .name = name,
+               .run = run_attention,
+               .dtype = VLM_DTYPE_BF16,
+               .n = n,
+               .out = heads,
+               .in = dim,
+               .kv_heads = kv_heads,
+               .past = past,
+               .layers = &state,
+               .n_layers = 1 };
     snprintf(name, sizeof name, "attention n=%d past=%d %d/%d x %d", (int)n, (int)past, (int)heads,
              (int)kv_heads, (int)dim);
     t.limited = past && n < 16 ? 'r' : 'f';
@@ -283,9 +303,9 @@ int main(int argc, char **argv) {
     bench b = { .m = &m, .flags = vcore_cpu_flags() & ~options.cpu_mask };
     if (!b.flags) b.flags = vcore_cpu_flags(); /* scalar code beside what the machine can do */
     if (argc > 3) b.only = argv[3];
-    if (!m.pool || vcore_pool_size(m.pool) > MAX_THREADS ||
-        vtensor_backend_cpu(&backend, &options, NULL) != VLM_OK ||
-        vtensor_frame_new(&b.f, backend, VTENSOR_FAST, NULL) != VLM_OK)
+    if (!m.pool || vcore_pool_size(m.pool) > MAX_THREADS
+        || vtensor_backend_cpu(&backend, &options, NULL) != VLM_OK
+        || vtensor_frame_new(&b.f, backend, VTENSOR_FAST, NULL) != VLM_OK)
         return 1;
     report_limits(&b);
     bench_linear(&b, VLM_DTYPE_BF16, 1, 2048, 2048);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* What the tests of src/tensor share: numbers to compute with, frames at every instruction set and thread
- * count, and how far two arrays are apart. */
+/* What the tests of src/tensor share: numbers to compute with, frames at every instruction set and
+ * thread count, and how far two arrays are apart. */
 #ifndef TENSOR_CHECK_H
 #define TENSOR_CHECK_H
 
@@ -17,7 +17,7 @@
 
 #include "tensor/tensor.h"
 
-/* ---- random numbers --------------------------------------------------------------------------------- */
+/* ---- random numbers ---- */
 static uint64_t rng_state = 1;
 
 static inline uint64_t rng(void) {
@@ -38,7 +38,7 @@ static inline float rng_float(void) {
     return (float)((double)(rng() >> 11) * 0x1p-52 - 1);
 }
 
-/* ---- backends at every level ------------------------------------------------------------------------- */
+/* ---- backends at every level ---- */
 typedef struct level {
     const char *name;
     unsigned mask;
@@ -72,7 +72,7 @@ static inline void end_ok(vlm_frame *f) {
     if (vtensor_frame_end(f, &err) != VLM_OK) fail_msg("frame: %s", err.message);
 }
 
-/* ---- tensors with known values -------------------------------------------------------------------------- */
+/* ---- tensors with known values ---- */
 /* A tensor in host memory, its values as the double reference sees them, and the memory to free. */
 typedef struct array {
     vlm_tensor t;

@@ -24,7 +24,8 @@ static inline layer make_layer(void) {
     l.down_linear.weight = (vlm_matrix) { .out = PASS_DIM, .in = PASS_INNER, .data = l.down.t };
     int64_t shape[] = { PASS_CAPACITY, PASS_HEADS, PASS_DIM / PASS_HEADS };
     l.kv.k = vtensor_of(l.state.t.data, VLM_DTYPE_BF16, 3, shape);
-    l.kv.v = vtensor_of((char *)l.state.t.data + vtensor_count(l.kv.k) * 2, VLM_DTYPE_BF16, 3, shape);
+    l.kv.v =
+        vtensor_of((char *)l.state.t.data + vtensor_count(l.kv.k) * 2, VLM_DTYPE_BF16, 3, shape);
     return l;
 }
 
@@ -34,8 +35,10 @@ static inline void free_layer(layer *l) {
     free_array(&l->state);
 }
 
-/* Positions [past, past + n) through `layers` layers of the same weights; returns the hidden rows. */
-static inline vlm_tensor run_pass(vlm_frame *f, const layer *l, int layers, int64_t n, int64_t past) {
+/* Positions [past, past + n) through `layers` layers of the same weights; returns the hidden rows.
+ */
+static inline vlm_tensor run_pass(vlm_frame *f, const layer *l, int layers, int64_t n,
+                                  int64_t past) {
     static float host[PASS_CAPACITY * PASS_DIM];
     static const float inv_freq[] = { 1, 0.5f, 0.25f, 0.125f };
     int32_t positions[PASS_CAPACITY];

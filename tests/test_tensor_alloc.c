@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Memory of a pass: a repeated pass allocates nothing and sees the same addresses, and a pass without
- * memory is an error that leaks nothing. */
+/* Memory of a pass: a repeated pass allocates nothing and sees the same addresses, and a pass
+ * without memory is an error that leaks nothing. */
 #include "tensor_pass.h"
 
 #include "support/alloc.h"
@@ -59,7 +59,8 @@ static void no_memory_is_an_error(void **state) {
         failed = talloc_stop() >= k;
         assert_true(status == VLM_OK || status == VLM_ERR_MEMORY);
         if (!failed) assert_int_equal(status, VLM_OK);
-        if (status == VLM_OK && failed) { /* a pool with fewer threads, or a smaller chunk, did as well */
+        if (status == VLM_OK
+            && failed) { /* a pool with fewer threads, or a smaller chunk, did as well */
             vtensor_frame_begin(f);
             run_pass(f, &l, 2, 50, 0);
             end_ok(f);

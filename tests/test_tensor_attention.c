@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Attention against a plain double softmax: segments, grouped heads, causality, windows, spans, soft-cap,
- * state of every type, decode against full forward, and the bounds of the state. */
+/* Attention against a plain double softmax: segments, grouped heads, causality, windows, spans,
+ * soft-cap, state of every type, decode against full forward, and the bounds of the state. */
 #include "tensor_check.h"
 
 typedef struct setup {
@@ -16,14 +16,15 @@ static bool sees(const setup *c, int64_t at, int64_t key) {
     if (c->desc.causal) seen = key <= at;
     if (c->desc.window > 0) seen = seen && key > at - c->desc.window;
     for (int i = 0; i < c->n_spans; i++)
-        if (at >= c->spans[i].begin && at < c->spans[i].end && key >= c->spans[i].begin &&
-            key < c->spans[i].end)
+        if (at >= c->spans[i].begin && at < c->spans[i].end && key >= c->spans[i].begin
+            && key < c->spans[i].end)
             seen = true;
     return seen && (c->visible == 0 || key < c->visible);
 }
 
 /* One sequence: queries of positions [past, total), keys and values of [0, total). */
-static void reference(const setup *c, double *y, const double *q, const double *k, const double *v) {
+static void reference(const setup *c, double *y, const double *q, const double *k,
+                      const double *v) {
     int64_t total = c->past + c->n, group = c->heads / c->kv_heads, d = c->dim;
     double *s = malloc((size_t)total * sizeof *s);
     for (int64_t i = 0; i < c->n; i++)
@@ -86,8 +87,8 @@ static void check_sequence(vlm_frame *f, vtensor_backend *b, const setup *whole,
                                      rows_of(&v, past, s.length), &s, 1, &c.desc);
         assert_int_equal(y.rank, 3);
         assert_near(y.data, want + past * c.heads * c.dim, (size_t)(s.length * c.heads * c.dim),
-                    tolerance, "call %d of %d at %d: heads %d/%d dim %d", i, (int)s.length, (int)past,
-                    (int)c.heads, (int)c.kv_heads, (int)c.dim);
+                    tolerance, "call %d of %d at %d: heads %d/%d dim %d", i, (int)s.length,
+                    (int)past, (int)c.heads, (int)c.kv_heads, (int)c.dim);
     }
     vtensor_memory_free(b, memory);
     free(want);
@@ -177,8 +178,8 @@ static void segments_do_not_mix(void **state) {
             for (int p = 0; p < 3; p++) {
                 rows[p] = malloc((size_t)(lengths[i] * HEADS * DIM + 1) * sizeof(double));
                 for (int64_t e = 0; e < lengths[i] * HEADS * DIM; e++)
-                    rows[p][e] = x.v[(start + e / (HEADS * DIM)) * 3 * HEADS * DIM + p * HEADS * DIM +
-                                     e % (HEADS * DIM)];
+                    rows[p][e] = x.v[(start + e / (HEADS * DIM)) * 3 * HEADS * DIM + p * HEADS * DIM
+                                     + e % (HEADS * DIM)];
             }
             reference(&c, want + start * HEADS * DIM, rows[0], rows[1], rows[2]);
             for (int p = 0; p < 3; p++) free(rows[p]);
@@ -196,7 +197,8 @@ static void segments_do_not_mix(void **state) {
     }
 }
 
-/* Several sequences in one step: each as if it were alone, bit for bit, at any number of threads. */
+/* Several sequences in one step: each as if it were alone, bit for bit, at any number of threads.
+ */
 static void sequences_in_one_step(void **state) {
     (void)state;
     enum { SEQUENCES = 3, HEADS = 6, KV_HEADS = 2, DIM = 64, CAPACITY = 1500 };
@@ -288,8 +290,8 @@ static void wrong_segments_are_errors(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(one_call_matches),      cmocka_unit_test(calls_continue_each_other),
-        cmocka_unit_test(segments_do_not_mix),   cmocka_unit_test(sequences_in_one_step),
+        cmocka_unit_test(one_call_matches),          cmocka_unit_test(calls_continue_each_other),
+        cmocka_unit_test(segments_do_not_mix),       cmocka_unit_test(sequences_in_one_step),
         cmocka_unit_test(wrong_segments_are_errors),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

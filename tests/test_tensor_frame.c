@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Frames: the stack of temporaries and its scopes, the sticky error, the dry run, limits, dump points,
- * cancelling, and frames on several threads. */
+/* Frames: the stack of temporaries and its scopes, the sticky error, the dry run, limits, dump
+ * points, cancelling, and frames on several threads. */
 #include "tensor_pass.h"
 
 #include <pthread.h>
@@ -177,9 +177,9 @@ static void *run_alone(void *arg) {
     for (int round = 0; round < 8; round++) {
         vtensor_frame_begin(f);
         vlm_tensor y = run_pass(f, &r->l, 2, 60, 0);
-        same = same && vtensor_frame_end(f, NULL) == VLM_OK &&
-               vtensor_read(f, y, round ? again : r->first, NULL) == VLM_OK &&
-               (!round || memcmp(again, r->first, sizeof again) == 0);
+        same = same && vtensor_frame_end(f, NULL) == VLM_OK
+               && vtensor_read(f, y, round ? again : r->first, NULL) == VLM_OK
+               && (!round || memcmp(again, r->first, sizeof again) == 0);
     }
     vtensor_frame_free(f);
     return same ? NULL : r;

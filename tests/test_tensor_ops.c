@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-/* Every operation against plain loops in double, over random shapes and tails, at every instruction set;
- * and the same bits whatever the number of threads. */
+/* Every operation against plain loops in double, over random shapes and tails, at every instruction
+ * set; and the same bits whatever the number of threads. */
 #include "tensor_check.h"
 
 static const vlm_dtype float_types[] = { VLM_DTYPE_F32, VLM_DTYPE_BF16, VLM_DTYPE_F16 };
 
-/* ---- linear ------------------------------------------------------------------------------------------ */
+/* ---- linear ---- */
 static array random_matrix(vlm_linear *l, vlm_dtype dtype, int64_t out, int64_t in) {
     array w = make_array(dtype, 1, (size_t)rng_int(0, 5), 2, (int64_t[]) { out, in });
     *l = (vlm_linear) { .weight = { .out = out, .in = in, .data = w.t } };
@@ -46,10 +46,11 @@ static void check_linear(vlm_frame *f, vlm_dtype dtype, int64_t n, int64_t out, 
 
 static void linear_matches_loops(void **state) {
     (void)state;
-    static const int64_t fixed[][3] = { { 1, 1, 1 },    { 1, 64, 576 },  { 2, 33, 31 },   { 3, 7, 129 },
-                                        { 4, 16, 64 },  { 5, 1, 1 },     { 5, 17, 3 },    { 6, 16, 256 },
-                                        { 7, 31, 257 }, { 14, 32, 512 }, { 15, 33, 513 }, { 64, 48, 1100 },
-                                        { 530, 5, 40 }, { 1, 3, 5000 },  { 13, 2, 769 } };
+    static const int64_t fixed[][3] = { { 1, 1, 1 },     { 1, 64, 576 },  { 2, 33, 31 },
+                                        { 3, 7, 129 },   { 4, 16, 64 },   { 5, 1, 1 },
+                                        { 5, 17, 3 },    { 6, 16, 256 },  { 7, 31, 257 },
+                                        { 14, 32, 512 }, { 15, 33, 513 }, { 64, 48, 1100 },
+                                        { 530, 5, 40 },  { 1, 3, 5000 },  { 13, 2, 769 } };
     for (int at = 0; at < N_LEVELS; at++) {
         vtensor_backend *b = open_backend(at, 2);
         vlm_frame *f = open_frame(b, VTENSOR_EXACT);
@@ -111,7 +112,7 @@ static void linears_share_an_input(void **state) {
         }
 }
 
-/* ---- affine matrices ----------------------------------------------------------------------------------- */
+/* ---- affine matrices ---- */
 typedef struct affine {
     vlm_matrix m;
     array scales, biases;
@@ -138,8 +139,10 @@ static affine make_affine(int bits, int group, int64_t out, int64_t in, vlm_dtyp
             *byte = (uint8_t)(*byte | (q >> bit & 1) << at % 8);
         }
     }
-    a.m = (vlm_matrix) { VLM_STORAGE_AFFINE, out, in, .scales = a.scales.t, .biases = a.biases.t,
-                         .bits = bits, .group = group };
+    a.m = (vlm_matrix) {
+        VLM_STORAGE_AFFINE, out,           in, .scales = a.scales.t, .biases = a.biases.t,
+        .bits = bits,       .group = group
+    };
     a.m.data = vtensor_of(a.packed + 1, VLM_DTYPE_U32, 2, (int64_t[]) { out, in * bits / 32 });
     return a;
 }
@@ -164,11 +167,11 @@ static void affine_matrices(void **state) {
                 array x = make_array(VLM_DTYPE_F32, 1, 0, 2, (int64_t[]) { n, in }), none = { 0 };
                 double *want = reference_linear(&x, &a.w, &none, n, out, in);
                 vlm_tensor y = vlm_apply_linear(f, x.t, &(vlm_linear) { .weight = a.m });
-                assert_near(y.data, want, (size_t)(n * out), 1e-6, "affine %d bits group %d", bits[i],
-                            group);
+                assert_near(y.data, want, (size_t)(n * out), 1e-6, "affine %d bits group %d",
+                            bits[i], group);
                 int32_t ids[] = { (int32_t)out - 1, 0 };
-                vlm_tensor e = vlm_embed(f, &a.m, vlm_tensor_from(f, VLM_DTYPE_I32, 1,
-                                                                   (int64_t[]) { 2 }, ids));
+                vlm_tensor e = vlm_embed(
+                    f, &a.m, vlm_tensor_from(f, VLM_DTYPE_I32, 1, (int64_t[]) { 2 }, ids));
                 for (int64_t k = 0; k < in; k++) {
                     assert_float_equal(((float *)e.data)[k], a.w.v[(out - 1) * in + k], 0);
                     assert_float_equal(((float *)e.data)[in + k], a.w.v[k], 0);
@@ -183,7 +186,7 @@ static void affine_matrices(void **state) {
     }
 }
 
-/* ---- elementwise ------------------------------------------------------------------------------------------ */
+/* ---- elementwise ---- */
 static double act(vlm_activation a, double x) {
     switch (a) {
     case VLM_ACT_GELU: return 0.5 * x * erfc(-x / sqrt(2));
@@ -204,8 +207,8 @@ static double worst(const float *got, const double *want, size_t n) {
     return w;
 }
 
-/* Bounds on the relative error of every single value; exp's argument costs the tanh form its accuracy far
- * out on the negative side, where the value has all but vanished. */
+/* Bounds on the relative error of every single value; exp's argument costs the tanh form its
+ * accuracy far out on the negative side, where the value has all but vanished. */
 static const double act_bounds[] = { 1e-6, 2e-5, 4e-6, 4e-6, 0 };
 
 static void activations_are_accurate(void **state) {
@@ -226,13 +229,14 @@ static void activations_are_accurate(void **state) {
                 vlm_activation_to(f, t, (vlm_activation)a);
                 double e = worst(t.data, want, N);
                 if (!(e <= act_bounds[a]) || distance(t.data, want, N) > 2e-7)
-                    fail_msg("%s activation %d range %g: worst %g, norm %g", levels[at].name, a, range,
-                             e, distance(t.data, want, N));
+                    fail_msg("%s activation %d range %g: worst %g, norm %g", levels[at].name, a,
+                             range, e, distance(t.data, want, N));
             }
         static const float edge[] = { -INFINITY, -1e30f, -200, -100, -89, -88, 0, 88, 89, 1e30f };
         enum { EDGES = sizeof edge / sizeof edge[0] };
         for (int a = VLM_ACT_GELU; a <= VLM_ACT_RELU; a++) {
-            vlm_tensor t = vlm_tensor_from(f, VLM_DTYPE_F32, 1, (int64_t[]) { EDGES - 1 }, edge + 1);
+            vlm_tensor t =
+                vlm_tensor_from(f, VLM_DTYPE_F32, 1, (int64_t[]) { EDGES - 1 }, edge + 1);
             vlm_activation_to(f, t, (vlm_activation)a);
             for (int i = 1; i < EDGES; i++) {
                 double got = ((float *)t.data)[i - 1], expected = edge[i] > 0 ? edge[i] : 0;
@@ -310,7 +314,7 @@ static void elementwise_matches_loops(void **state) {
     }
 }
 
-/* ---- norms and rotary positions ------------------------------------------------------------------------------ */
+/* ---- norms and rotary positions ---- */
 static void norms_match_loops(void **state) {
     (void)state;
     for (int at = 0; at < N_LEVELS; at++) {
@@ -322,18 +326,21 @@ static void norms_match_loops(void **state) {
             array x = make_array(VLM_DTYPE_F32, 3, 0, 2, (int64_t[]) { n, dim });
             array w = make_array(float_types[rng() % 3], 1, (size_t)rng_int(0, 3), 1, &dim);
             array bias = make_array(float_types[rng() % 3], 1, (size_t)rng_int(0, 3), 1, &dim);
-            vlm_norm norm = { .weight = w.t, .eps = 1e-6f, .offset = layer ? 0 : (float)(i / 2 % 2) };
+            vlm_norm norm = { .weight = w.t,
+                              .eps = 1e-6f,
+                              .offset = layer ? 0 : (float)(i / 2 % 2) };
             if (layer) norm.bias = bias.t;
             double *want = malloc((size_t)(n * dim) * sizeof *want);
             for (int64_t r = 0; r < n; r++) {
                 const double *v = x.v + r * dim;
                 double mean = 0, var = 0;
                 for (int64_t c = 0; layer && c < dim; c++) mean += v[c] / (double)dim;
-                for (int64_t c = 0; c < dim; c++) var += (v[c] - mean) * (v[c] - mean) / (double)dim;
                 for (int64_t c = 0; c < dim; c++)
-                    want[r * dim + c] = (v[c] - mean) / sqrt(var + norm.eps) *
-                                            ((double)norm.offset + w.v[c]) +
-                                        (layer ? bias.v[c] : 0);
+                    var += (v[c] - mean) * (v[c] - mean) / (double)dim;
+                for (int64_t c = 0; c < dim; c++)
+                    want[r * dim + c] =
+                        (v[c] - mean) / sqrt(var + norm.eps) * ((double)norm.offset + w.v[c])
+                        + (layer ? bias.v[c] : 0);
             }
             vlm_tensor y = layer ? vlm_layer_norm(f, x.t, &norm) : vlm_rms_norm(f, x.t, &norm);
             assert_near(y.data, want, (size_t)(n * dim), 2e-7, "norm %d x %d", (int)n, (int)dim);
@@ -372,7 +379,8 @@ static void rope_rotates(void **state) {
             for (int i = 0; i < N * HEADS; i++)
                 for (int j = 0; j < HALF; j++) {
                     float angle = (float)positions[axis_of[j]][i / HEADS] * inv_freq[j];
-                    int a = i * DIM + (pairs ? 2 * j : j), c = i * DIM + (pairs ? 2 * j + 1 : j + HALF);
+                    int a = i * DIM + (pairs ? 2 * j : j),
+                        c = i * DIM + (pairs ? 2 * j + 1 : j + HALF);
                     double u = x.v[a], v = x.v[c];
                     x.v[a] = u * cos(angle) - v * sin(angle);
                     x.v[c] = v * cos(angle) + u * sin(angle);
@@ -385,7 +393,7 @@ static void rope_rotates(void **state) {
         }
 }
 
-/* ---- moving elements ---------------------------------------------------------------------------------------------- */
+/* ---- moving elements ---- */
 static void permute_and_copy(void **state) {
     (void)state;
     vtensor_backend *b = open_backend(N_LEVELS - 1, 3);
@@ -446,7 +454,8 @@ static void gather_scatter_concat_views(void **state) {
     vlm_tensor both = vlm_concat(f, (vlm_tensor[]) { y, vlm_rows(f, x.t, 2, 3) }, 2);
     assert_int_equal(both.shape[0], 7);
     assert_float_equal(((float *)both.data)[6 * 5 + 2], x.v[4 * 5 + 2], 0);
-    vlm_copy_to(f, vlm_columns(f, vlm_rows(f, both, 5, 2), 3, 2), vlm_columns(f, vlm_rows(f, x.t, 7, 2), 0, 2));
+    vlm_copy_to(f, vlm_columns(f, vlm_rows(f, both, 5, 2), 3, 2),
+                vlm_columns(f, vlm_rows(f, x.t, 7, 2), 0, 2));
     assert_float_equal(((float *)both.data)[6 * 5 + 4], x.v[8 * 5 + 1], 0);
     assert_float_equal(((float *)both.data)[6 * 5 + 2], x.v[4 * 5 + 2], 0);
 
@@ -463,7 +472,7 @@ static void gather_scatter_concat_views(void **state) {
     vtensor_backend_free(b);
 }
 
-/* ---- wrong use --------------------------------------------------------------------------------------------------------- */
+/* ---- wrong use ---- */
 typedef void misuse(vlm_frame *f, vlm_tensor x, vlm_linear *l);
 
 static void use_id_too_large(vlm_frame *f, vlm_tensor x, vlm_linear *l) {
@@ -512,9 +521,10 @@ static void use_wrong_axes(vlm_frame *f, vlm_tensor x, vlm_linear *l) {
 
 static void wrong_use_is_an_error(void **state) {
     (void)state;
-    static misuse *const uses[] = { use_id_too_large, use_id_negative, use_gather_outside,
-                                    use_wrong_width,  use_wrong_bits,  use_wrong_norm,
-                                    use_wrong_add,    use_rows_outside, use_nothing, use_wrong_axes };
+    static misuse *const uses[] = { use_id_too_large, use_id_negative,  use_gather_outside,
+                                    use_wrong_width,  use_wrong_bits,   use_wrong_norm,
+                                    use_wrong_add,    use_rows_outside, use_nothing,
+                                    use_wrong_axes };
     vtensor_backend *b = open_backend(N_LEVELS - 1, 1);
     vlm_frame *f = open_frame(b, VTENSOR_FAST);
     for (size_t i = 0; i < sizeof uses / sizeof uses[0]; i++) {
@@ -534,7 +544,7 @@ static void wrong_use_is_an_error(void **state) {
     vtensor_backend_free(b);
 }
 
-/* ---- threads --------------------------------------------------------------------------------------------------------------- */
+/* ---- threads ---- */
 /* A small pass through every kind of operation; returns its values. */
 static float *pass(int threads, vtensor_mode mode, int64_t n, size_t *count) {
     rng_state = 99;

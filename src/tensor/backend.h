@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* The backend table and what a frame is made of: the page that a new backend is written against. Only
- * src/tensor/ includes it. The operations of ops_*.c have checked every shape, type and index bound that
- * can be known without reading device memory, and made the outputs; a backend trusts what it gets. */
+/* The backend table and what a frame is made of: the page that a new backend is written against.
+ * Only src/tensor/ includes it. The operations of ops_*.c have checked every shape, type and index
+ * bound that can be known without reading device memory, and made the outputs; a backend trusts
+ * what it gets. */
 #ifndef VLM_TENSOR_BACKEND_H
 #define VLM_TENSOR_BACKEND_H
 
@@ -9,7 +10,8 @@
 
 /* Operations report what only they can see (an id out of range, no memory for scratch) with
  * vlm_frame_fail. `x` is float32 unless said; weights are of any float type and of any alignment.
- * Every tensor may have strides, the innermost being 1; "rows" means all dimensions but the innermost. */
+ * Every tensor may have strides, the innermost being 1; "rows" means all dimensions but the
+ * innermost. */
 typedef struct vtensor_table {
     const char *name;
     bool shapes_only; /* no operation is called, temporaries have no memory */
@@ -22,7 +24,8 @@ typedef struct vtensor_table {
     void (*wait)(vlm_frame *f);
     bool host_memory; /* tensors live in host memory: a view of it needs no copy */
 
-    /* ---- required ------------------------------------------------------------------------------ */
+    /* ---- required ------------------------------------------------------------------------------
+     */
     /* y = x element by element: same shape; same type, or floats of any type to float32. Here alone
      * x's innermost stride may be any, and y may be a view. */
     void (*copy)(vlm_frame *f, vlm_tensor y, vlm_tensor x);
@@ -39,14 +42,16 @@ typedef struct vtensor_table {
     /* y [n, out] = x [n, in] Wᵀ + b */
     void (*linear)(vlm_frame *f, vlm_tensor y, vlm_tensor x, const vlm_linear *linear);
     void (*embed)(vlm_frame *f, vlm_tensor y, const vlm_matrix *table, vlm_tensor ids);
-    void (*norm)(vlm_frame *f, vlm_tensor y, vlm_tensor x, const vlm_norm *norm, bool subtract_mean);
+    void (*norm)(vlm_frame *f, vlm_tensor y, vlm_tensor x, const vlm_norm *norm,
+                 bool subtract_mean);
     void (*rope_angles)(vlm_frame *f, const vlm_rope_table *y, vlm_tensor positions,
                         const float *inv_freq, const uint8_t *axis_of);
     void (*rope)(vlm_frame *f, vlm_tensor x, const vlm_rope_table *table, vlm_rope_pairs pairs);
     void (*attention)(vlm_frame *f, vlm_tensor y, vlm_tensor q, vlm_tensor k, vlm_tensor v,
                       const vlm_segment *segments, int n_segments, const vlm_attention_desc *desc);
 
-    /* ---- optional: NULL means that ops_*.c composes it ------------------------------------------ */
+    /* ---- optional: NULL means that ops_*.c composes it ------------------------------------------
+     */
     void (*gate)(vlm_frame *f, vlm_tensor gate, vlm_tensor up, vlm_activation act);
     void (*linears)(vlm_frame *f, const vlm_tensor *y, vlm_tensor x,
                     const vlm_linear *const *linears, int n_linears);
@@ -57,8 +62,8 @@ struct vtensor_backend {
     const vtensor_table *table;
 };
 
-/* Temporaries are pieces of a stack: `used` counts the bytes in use, a scope is a mark on it. The stack
- * is spread over chunks while a pass outgrows what the passes before it needed. */
+/* Temporaries are pieces of a stack: `used` counts the bytes in use, a scope is a mark on it. The
+ * stack is spread over chunks while a pass outgrows what the passes before it needed. */
 typedef struct vtensor_chunk {
     char *data;
     size_t size;

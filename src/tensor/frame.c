@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* One forward pass: the stack of temporaries, scopes, the sticky error, dump points, cancelling. Owns
- * the memory of temporaries; knows no operation. */
+/* One forward pass: the stack of temporaries, scopes, the sticky error, dump points, cancelling.
+ * Owns the memory of temporaries; knows no operation. */
 #include "tensor/backend.h"
 
 #include <stdarg.h>
@@ -24,8 +24,9 @@ void vtensor_memory_free(vtensor_backend *b, void *p) {
     if (p) b->table->memory_free(b, p);
 }
 
-/* ---- life of a frame ------------------------------------------------------------------------------ */
-vlm_status vtensor_frame_new(vlm_frame **out, vtensor_backend *b, vtensor_mode mode, vlm_error *err) {
+/* ---- life of a frame ---- */
+vlm_status vtensor_frame_new(vlm_frame **out, vtensor_backend *b, vtensor_mode mode,
+                             vlm_error *err) {
     vlm_frame *f = *out = vcore_alloc(sizeof *f);
     if (!f) return vcore_no_memory(err, "frame");
     f->backend = b;
@@ -87,7 +88,7 @@ void vtensor_frame_limit(vlm_frame *f, size_t bytes) {
     f->limit = bytes;
 }
 
-/* ---- errors ---------------------------------------------------------------------------------------- */
+/* ---- errors ---- */
 bool vlm_frame_ok(const vlm_frame *f) {
     return f->error.code == VLM_OK;
 }
@@ -118,7 +119,7 @@ void vtensor_frame_cancel(vlm_frame *f, int (*poll)(void *user), void *user) {
     f->poll_user = user;
 }
 
-/* ---- dump points ------------------------------------------------------------------------------------ */
+/* ---- dump points ---- */
 void vtensor_frame_dump(vlm_frame *f, vtensor_dump_fn fn, void *user) {
     f->dump = fn;
     f->dump_user = user;
@@ -136,7 +137,7 @@ void vlm_dump_at(vlm_frame *f, const char *name, int index, vlm_tensor x) {
     vlm_dump(f, full, x);
 }
 
-/* ---- the stack of temporaries ------------------------------------------------------------------------ */
+/* ---- the stack of temporaries ---- */
 vlm_scope vlm_scope_begin(vlm_frame *f) {
     return f->used;
 }
@@ -210,7 +211,7 @@ vlm_tensor vtensor_new(vlm_frame *f, vlm_dtype dtype, int rank, const int64_t *s
     return t;
 }
 
-/* ---- between host and backend --------------------------------------------------------------------------- */
+/* ---- between host and backend ---- */
 static vlm_status read_checked(vlm_frame *f, vlm_tensor x, void *host) {
     if (!vtensor_contiguous(x) || (vtensor_is_float(x.dtype) && x.dtype != VLM_DTYPE_F32))
         x = vlm_copy(f, x);

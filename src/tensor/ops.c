@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The arithmetic operations: shapes and types are checked here, once; backends compute. What a backend
- * leaves out of its table's optional entries is composed here. */
+/* The arithmetic operations: shapes and types are checked here, once; backends compute. What a
+ * backend leaves out of its table's optional entries is composed here. */
 #include "tensor/backend.h"
 
 enum { MAX_HEAD_DIM = 1024, MAX_LINEARS = 16 };
@@ -28,12 +28,12 @@ static vlm_tensor rows_of(vlm_tensor x) {
     return rows;
 }
 
-/* ---- elementwise -------------------------------------------------------------------------------------- */
+/* ---- elementwise ---- */
 /* y as rows that go with x's rows: as many, or one. */
 static bool pair_rows(vlm_frame *f, const char *op, vlm_tensor x, vlm_tensor y, vlm_tensor *rows) {
     bool one = vtensor_count(y) == x.shape[x.rank - 1];
-    if (y.rank == 0 || !vtensor_is_float(y.dtype) || (!one && !vtensor_same_shape(x, y)) ||
-        y.shape[y.rank - 1] != x.shape[x.rank - 1] || !vtensor_as_rows(y, rows))
+    if (y.rank == 0 || !vtensor_is_float(y.dtype) || (!one && !vtensor_same_shape(x, y))
+        || y.shape[y.rank - 1] != x.shape[x.rank - 1] || !vtensor_as_rows(y, rows))
         return refuse(f, op, y, x);
     return true;
 }
@@ -51,7 +51,8 @@ void vlm_mul_to(vlm_frame *f, vlm_tensor x, vlm_tensor y) {
 }
 
 void vlm_scale_to(vlm_frame *f, vlm_tensor x, float factor) {
-    if (enter_rows(f, "scale", x) && vtensor_count(x) > 0) VTENSOR_RUN(f, scale, rows_of(x), factor);
+    if (enter_rows(f, "scale", x) && vtensor_count(x) > 0)
+        VTENSOR_RUN(f, scale, rows_of(x), factor);
 }
 
 void vlm_softcap_to(vlm_frame *f, vlm_tensor x, float cap) {
@@ -90,7 +91,7 @@ void vlm_gate_to(vlm_frame *f, vlm_tensor gate, vlm_tensor up, vlm_activation ac
     VTENSOR_RUN(f, mul, rows_of(gate), rows);
 }
 
-/* ---- weights --------------------------------------------------------------------------------------------- */
+/* ---- weights ---- */
 static bool check_affine(const vlm_matrix *m) {
     static const unsigned allowed_bits = 1 << 2 | 1 << 3 | 1 << 4 | 1 << 5 | 1 << 6 | 1 << 8;
     if (m->bits < 2 || m->bits > 8 || !(allowed_bits >> m->bits & 1)) return false;
@@ -98,11 +99,11 @@ static bool check_affine(const vlm_matrix *m) {
     if (m->in % m->group != 0 || m->in > INT64_MAX / 8) return false;
     const vlm_tensor *parts[] = { &m->scales, &m->biases };
     for (int i = 0; i < 2; i++)
-        if (parts[i]->rank != 2 || !vtensor_is_float(parts[i]->dtype) ||
-            parts[i]->shape[0] != m->out || parts[i]->shape[1] != m->in / m->group)
+        if (parts[i]->rank != 2 || !vtensor_is_float(parts[i]->dtype)
+            || parts[i]->shape[0] != m->out || parts[i]->shape[1] != m->in / m->group)
             return false;
-    return m->data.rank == 2 && m->data.dtype == VLM_DTYPE_U32 && m->data.shape[0] == m->out &&
-           m->data.shape[1] == m->in * m->bits / 32;
+    return m->data.rank == 2 && m->data.dtype == VLM_DTYPE_U32 && m->data.shape[0] == m->out
+           && m->data.shape[1] == m->in * m->bits / 32;
 }
 
 static bool check_matrix(vlm_frame *f, const char *op, const vlm_matrix *m) {
@@ -110,9 +111,9 @@ static bool check_matrix(vlm_frame *f, const char *op, const vlm_matrix *m) {
     if (m->storage == VLM_STORAGE_AFFINE)
         fits = fits && check_affine(m);
     else
-        fits = fits && m->storage == VLM_STORAGE_DENSE && m->data.rank == 2 &&
-               vtensor_is_float(m->data.dtype) && m->data.shape[0] == m->out &&
-               m->data.shape[1] == m->in;
+        fits = fits && m->storage == VLM_STORAGE_DENSE && m->data.rank == 2
+               && vtensor_is_float(m->data.dtype) && m->data.shape[0] == m->out
+               && m->data.shape[1] == m->in;
     if (!fits)
         vlm_frame_fail(f, VLM_ERR_ARGUMENT, "%s: a matrix [%lld, %lld] stored as %s", op,
                        (long long)m->out, (long long)m->in, vtensor_describe(m->data).s);
@@ -138,8 +139,8 @@ void vlm_apply_linears(vlm_frame *f, vlm_tensor *y, vlm_tensor x, const vlm_line
     vlm_tensor rows[MAX_LINEARS];
     for (int i = 0; i < n_linears; i++) {
         const vlm_linear *l = linears[i];
-        if (!check_matrix(f, "linear", &l->weight) ||
-            !check_vector(f, "linear: bias", l->bias, l->weight.out))
+        if (!check_matrix(f, "linear", &l->weight)
+            || !check_vector(f, "linear: bias", l->bias, l->weight.out))
             return;
         if (x.shape[x.rank - 1] != l->weight.in) {
             refuse(f, "linear", x, l->weight.data);
@@ -178,8 +179,8 @@ vlm_tensor vlm_embed(vlm_frame *f, const vlm_matrix *table, vlm_tensor ids) {
 
 static vlm_tensor normalise(vlm_frame *f, const char *op, vlm_tensor x, const vlm_norm *norm,
                             bool subtract_mean) {
-    if (!enter_rows(f, op, x) || !check_vector(f, op, norm->weight, x.shape[x.rank - 1]) ||
-        !check_vector(f, op, norm->bias, x.shape[x.rank - 1]))
+    if (!enter_rows(f, op, x) || !check_vector(f, op, norm->weight, x.shape[x.rank - 1])
+        || !check_vector(f, op, norm->bias, x.shape[x.rank - 1]))
         return (vlm_tensor) { 0 };
     vlm_tensor y = vtensor_new(f, VLM_DTYPE_F32, x.rank, x.shape);
     if (vtensor_count(y) > 0) VTENSOR_RUN(f, norm, rows_of(y), rows_of(x), norm, subtract_mean);
@@ -194,13 +195,13 @@ vlm_tensor vlm_layer_norm(vlm_frame *f, vlm_tensor x, const vlm_norm *norm) {
     return normalise(f, "layer_norm", x, norm, true);
 }
 
-/* ---- rotary positions --------------------------------------------------------------------------------------- */
+/* ---- rotary positions ---- */
 vlm_rope_table vlm_rope_angles(vlm_frame *f, vlm_tensor positions, const float *inv_freq,
                                const uint8_t *axis_of, int half) {
     vlm_rope_table none = { 0 }, y;
     if (!vtensor_enter(f)) return none;
-    bool fits = positions.rank == 2 && positions.dtype == VLM_DTYPE_I32 && half >= 1 &&
-                half <= MAX_HEAD_DIM && positions.shape[0] >= 1;
+    bool fits = positions.rank == 2 && positions.dtype == VLM_DTYPE_I32 && half >= 1
+                && half <= MAX_HEAD_DIM && positions.shape[0] >= 1;
     for (int j = 0; fits && axis_of && j < half; j++) fits = axis_of[j] < positions.shape[0];
     if (!fits) {
         vlm_frame_fail(f, VLM_ERR_ARGUMENT, "rope_angles: positions %s, %d frequencies",
@@ -218,10 +219,10 @@ vlm_rope_table vlm_rope_angles(vlm_frame *f, vlm_tensor positions, const float *
 void vlm_rope_to(vlm_frame *f, vlm_tensor x, const vlm_rope_table *table, vlm_rope_pairs pairs) {
     if (!vtensor_enter(f)) return;
     vlm_tensor cos = table->cos, sin = table->sin;
-    bool fits = x.rank == 3 && x.dtype == VLM_DTYPE_F32 && cos.rank == 2 &&
-                cos.dtype == VLM_DTYPE_F32 && sin.dtype == VLM_DTYPE_F32 &&
-                vtensor_same_shape(cos, sin) && cos.shape[0] == x.shape[0] &&
-                cos.shape[1] <= x.shape[2] / 2;
+    bool fits = x.rank == 3 && x.dtype == VLM_DTYPE_F32 && cos.rank == 2
+                && cos.dtype == VLM_DTYPE_F32 && sin.dtype == VLM_DTYPE_F32
+                && vtensor_same_shape(cos, sin) && cos.shape[0] == x.shape[0]
+                && cos.shape[1] <= x.shape[2] / 2;
     if (!fits) {
         refuse(f, "rope", x, cos);
         return;
@@ -229,16 +230,16 @@ void vlm_rope_to(vlm_frame *f, vlm_tensor x, const vlm_rope_table *table, vlm_ro
     if (vtensor_count(x) > 0) VTENSOR_RUN(f, rope, x, table, pairs);
 }
 
-/* ---- attention ------------------------------------------------------------------------------------------------ */
+/* ---- attention ---- */
 static bool check_state(vlm_frame *f, const vlm_segment *s, vlm_tensor k) {
     const vlm_tensor *parts[] = { &s->kv->k, &s->kv->v };
     for (int i = 0; i < 2; i++)
-        if (parts[i]->rank != 3 || !vtensor_is_float(parts[i]->dtype) ||
-            parts[i]->dtype != parts[0]->dtype || parts[i]->shape[1] != k.shape[1] ||
-            parts[i]->shape[2] != k.shape[2])
+        if (parts[i]->rank != 3 || !vtensor_is_float(parts[i]->dtype)
+            || parts[i]->dtype != parts[0]->dtype || parts[i]->shape[1] != k.shape[1]
+            || parts[i]->shape[2] != k.shape[2])
             return refuse(f, "attention: state", *parts[i], k);
-    int64_t capacity = s->kv->k.shape[0] < s->kv->v.shape[0] ? s->kv->k.shape[0]
-                                                            : s->kv->v.shape[0];
+    int64_t capacity =
+        s->kv->k.shape[0] < s->kv->v.shape[0] ? s->kv->k.shape[0] : s->kv->v.shape[0];
     if (s->past <= capacity && s->length <= capacity - s->past) return true;
     vlm_frame_fail(f, VLM_ERR_CONTEXT_FULL,
                    "%lld tokens after %lld do not fit a context of %lld tokens",
@@ -247,9 +248,9 @@ static bool check_state(vlm_frame *f, const vlm_segment *s, vlm_tensor k) {
 }
 
 static bool check_segment(vlm_frame *f, const vlm_segment *s, int64_t start, vlm_tensor k) {
-    bool fits = s->start == start && s->length >= 0 && s->length <= k.shape[0] - start &&
-                s->past >= 0 && (s->kv || s->past == 0) && s->n_spans >= 0 && s->visible >= 0 &&
-                (s->kv ? s->visible == 0 : s->visible <= s->length);
+    bool fits = s->start == start && s->length >= 0 && s->length <= k.shape[0] - start
+                && s->past >= 0 && (s->kv || s->past == 0) && s->n_spans >= 0 && s->visible >= 0
+                && (s->kv ? s->visible == 0 : s->visible <= s->length);
     for (int i = 0; fits && i < s->n_spans; i++) { /* a span may lie before or behind this call */
         const vlm_span *span = &s->spans[i];
         if (span->begin < 0 || span->begin > span->end) {
@@ -275,10 +276,10 @@ vlm_tensor vlm_attention(vlm_frame *f, vlm_tensor q, vlm_tensor k, vlm_tensor v,
                          const vlm_attention_desc *desc) {
     vlm_tensor none = { 0 };
     if (!vtensor_enter(f)) return none;
-    bool fits = q.rank == 3 && k.rank == 3 && q.dtype == VLM_DTYPE_F32 && k.dtype == VLM_DTYPE_F32 &&
-                v.dtype == VLM_DTYPE_F32 && vtensor_same_shape(k, v) && q.shape[0] == k.shape[0] &&
-                q.shape[2] == k.shape[2] && k.shape[1] > 0 && q.shape[1] % k.shape[1] == 0 &&
-                q.shape[2] > 0 && q.shape[2] <= MAX_HEAD_DIM && desc->window >= 0;
+    bool fits = q.rank == 3 && k.rank == 3 && q.dtype == VLM_DTYPE_F32 && k.dtype == VLM_DTYPE_F32
+                && v.dtype == VLM_DTYPE_F32 && vtensor_same_shape(k, v) && q.shape[0] == k.shape[0]
+                && q.shape[2] == k.shape[2] && k.shape[1] > 0 && q.shape[1] % k.shape[1] == 0
+                && q.shape[2] > 0 && q.shape[2] <= MAX_HEAD_DIM && desc->window >= 0;
     if (!fits) {
         refuse(f, "attention", q, k);
         return none;

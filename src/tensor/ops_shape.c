@@ -21,7 +21,7 @@ static vlm_dtype copied_type(vlm_dtype dtype) {
     return vtensor_is_float(dtype) ? VLM_DTYPE_F32 : dtype;
 }
 
-/* ---- making ---------------------------------------------------------------------------------------- */
+/* ---- making ---- */
 vlm_tensor vlm_tensor_new(vlm_frame *f, vlm_dtype dtype, int rank, const int64_t *shape) {
     return vtensor_enter(f) ? vtensor_new(f, dtype, rank, shape) : (vlm_tensor) { 0 };
 }
@@ -49,9 +49,9 @@ vlm_tensor vlm_tensor_view(vlm_frame *f, vlm_dtype dtype, int rank, const int64_
     return vtensor_of(data, dtype, rank, shape);
 }
 
-/* ---- views ------------------------------------------------------------------------------------------- */
-/* Strides that show x, which need not be contiguous, as `y->shape`; false when none can. Runs of x's
- * dimensions that lie at one stride are cut anew. */
+/* ---- views ---- */
+/* Strides that show x, which need not be contiguous, as `y->shape`; false when none can. Runs of
+ * x's dimensions that lie at one stride are cut anew. */
 static bool view_strides(vlm_tensor x, vlm_tensor *y) {
     int to = y->rank - 1;
     int64_t base = x.stride[x.rank - 1], run = 1, cut = 1;
@@ -92,9 +92,9 @@ vlm_tensor vlm_reshape(vlm_frame *f, vlm_tensor x, int rank, const int64_t *give
     vlm_tensor y = fits ? vtensor_of(x.data, x.dtype, rank, shape) : x;
     if (fits) fits = known == count && (vtensor_contiguous(x) || view_strides(x, &y));
     if (!fits)
-        return vlm_frame_fail(f, VLM_ERR_ARGUMENT, "reshape: %s does not view as rank %d, %lld x %lld",
-                              vtensor_describe(x).s, rank, (long long)shape[0],
-                              (long long)shape[rank - 1]);
+        return vlm_frame_fail(
+            f, VLM_ERR_ARGUMENT, "reshape: %s does not view as rank %d, %lld x %lld",
+            vtensor_describe(x).s, rank, (long long)shape[0], (long long)shape[rank - 1]);
     return y;
 }
 
@@ -134,7 +134,7 @@ vlm_tensor vlm_columns(vlm_frame *f, vlm_tensor x, int64_t start, int64_t count)
     return slice(f, "columns", x, x.rank - 1, start, count);
 }
 
-/* ---- moving elements ----------------------------------------------------------------------------------- */
+/* ---- moving elements ---- */
 vlm_tensor vlm_permute(vlm_frame *f, vlm_tensor x, const int *axes) {
     if (!enter_with(f, "permute", x)) return (vlm_tensor) { 0 };
     vlm_tensor seen = x;
@@ -187,8 +187,8 @@ vlm_tensor vlm_concat(vlm_frame *f, const vlm_tensor *parts, int n_parts) {
         if (!enter_with(f, "concat", parts[i])) return (vlm_tensor) { 0 };
         vlm_tensor part = parts[i];
         part.shape[0] = parts[0].shape[0];
-        if (!vtensor_same_shape(part, parts[0]) ||
-            __builtin_add_overflow(rows, parts[i].shape[0], &rows))
+        if (!vtensor_same_shape(part, parts[0])
+            || __builtin_add_overflow(rows, parts[i].shape[0], &rows))
             return vlm_frame_fail(f, VLM_ERR_ARGUMENT, "concat: %s below %s",
                                   vtensor_describe(parts[i]).s, vtensor_describe(parts[0]).s);
     }
@@ -222,9 +222,10 @@ vlm_tensor vlm_gather(vlm_frame *f, vlm_tensor x, vlm_tensor index) {
 
 void vlm_scatter_to(vlm_frame *f, vlm_tensor x, vlm_tensor index, vlm_tensor rows) {
     if (!enter_with(f, "scatter", x) || !check_index(f, "scatter", x, index)) return;
-    bool types = x.dtype == rows.dtype ||
-                 (x.dtype == VLM_DTYPE_F32 && vtensor_is_float(rows.dtype));
-    if (rows.rank != 2 || rows.shape[0] != index.shape[0] || rows.shape[1] != x.shape[1] || !types) {
+    bool types =
+        x.dtype == rows.dtype || (x.dtype == VLM_DTYPE_F32 && vtensor_is_float(rows.dtype));
+    if (rows.rank != 2 || rows.shape[0] != index.shape[0] || rows.shape[1] != x.shape[1]
+        || !types) {
         vlm_frame_fail(f, VLM_ERR_ARGUMENT, "scatter: %s into %s", vtensor_describe(rows).s,
                        vtensor_describe(x).s);
         return;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* Tensors below the model author's page (vlm/extend/tensor.h): frames, backends, state memory. Knows
- * nothing of models or files. ops.c checks shapes once and dispatches; backends trust what they get. */
+/* Tensors below the model author's page (vlm/extend/tensor.h): frames, backends, state memory.
+ * Knows nothing of models or files. ops.c checks shapes once and dispatches; backends trust what
+ * they get. */
 #ifndef VLM_TENSOR_INTERNAL_H
 #define VLM_TENSOR_INTERNAL_H
 
@@ -23,8 +24,8 @@ typedef enum vtensor_mode { VTENSOR_EXACT, VTENSOR_FAST } vtensor_mode;
 typedef struct vtensor_backend vtensor_backend;
 
 typedef struct vtensor_cpu_options {
-    int threads;        /* <= 0: all */
-    unsigned cpu_mask;  /* features not to use, for tests (vcore_cpu_flag) */
+    int threads;       /* <= 0: all */
+    unsigned cpu_mask; /* features not to use, for tests (vcore_cpu_flag) */
 } vtensor_cpu_options;
 vlm_status vtensor_backend_cpu(vtensor_backend **out, const vtensor_cpu_options *options,
                                vlm_error *err);
@@ -37,15 +38,18 @@ void *vtensor_memory_new(vtensor_backend *b, size_t bytes);
 void vtensor_memory_free(vtensor_backend *b, void *p);
 
 /* A frame holds one arena that grows to what the largest pass needed and is then reused, so that a
- * repeated pass of the same shapes allocates nothing and sees the same addresses. One thread at a time;
- * several frames of one backend may run on different threads (their parallel regions take turns). */
-vlm_status vtensor_frame_new(vlm_frame **out, vtensor_backend *b, vtensor_mode mode, vlm_error *err);
+ * repeated pass of the same shapes allocates nothing and sees the same addresses. One thread at a
+ * time; several frames of one backend may run on different threads (their parallel regions take
+ * turns). */
+vlm_status vtensor_frame_new(vlm_frame **out, vtensor_backend *b, vtensor_mode mode,
+                             vlm_error *err);
 void vtensor_frame_free(vlm_frame *f);
 /* Starts a pass: clears the error and the arena. */
 void vtensor_frame_begin(vlm_frame *f);
 /* Ends a pass: waits for the stream; returns the first error of the pass. */
 vlm_status vtensor_frame_end(vlm_frame *f, vlm_error *err);
-size_t vtensor_frame_peak(const vlm_frame *f); /* bytes of temporaries that the largest pass needed */
+size_t
+vtensor_frame_peak(const vlm_frame *f); /* bytes of temporaries that the largest pass needed */
 vtensor_mode vtensor_frame_mode(const vlm_frame *f);
 /* Temporaries beyond this many bytes fail with ERR_LIMIT; 64 TiB at first. */
 void vtensor_frame_limit(vlm_frame *f, size_t bytes);
@@ -54,7 +58,8 @@ vlm_status vtensor_read(vlm_frame *f, vlm_tensor x, void *host, vlm_error *err);
 /* Who gets the values named by vlm_dump; NULL: nobody. x is valid during the call. */
 typedef void (*vtensor_dump_fn)(void *user, vlm_frame *f, const char *name, vlm_tensor x);
 void vtensor_frame_dump(vlm_frame *f, vtensor_dump_fn fn, void *user);
-/* Pass in flight can be stopped: polled between operations; nonzero return stops it (ERR_CANCELLED). */
+/* Pass in flight can be stopped: polled between operations; nonzero return stops it
+ * (ERR_CANCELLED). */
 void vtensor_frame_cancel(vlm_frame *f, int (*poll)(void *user), void *user);
 
 #endif

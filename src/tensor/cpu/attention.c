@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /* Attention: storing keys and values in the state, who sees whom, and blocks of many queries.
  *
- * A block of up to QUERIES rows (positions, and the query heads that share keys and values) goes over the
- * keys block by block with an online softmax. Scores are held transposed, keys down and queries across:
- * the softmax then works on whole vectors of queries, and the weights already lie as the second product
- * wants them. Scratch is one block per thread, whatever the length. */
+ * A block of up to QUERIES rows (positions, and the query heads that share keys and values) goes
+ * over the keys block by block with an online softmax. Scores are held transposed, keys down and
+ * queries across: the softmax then works on whole vectors of queries, and the weights already lie
+ * as the second product wants them. Scratch is one block per thread, whatever the length. */
 #include "tensor/cpu/attention.h"
 
 enum { QUERIES = 96, KEYS = 64 };
 
-/* ---- who sees whom ------------------------------------------------------------------------------------ */
+/* ---- who sees whom ---- */
 vcpu_keys vcpu_keys_of(const vcpu_attention_job *j, const vlm_segment *s) {
     vlm_tensor k = s->kv ? s->kv->k : j->k, v = s->kv ? s->kv->v : j->v;
     size_t size = vtensor_dtype_size(k.dtype), first = s->kv ? 0 : (size_t)s->start;
@@ -25,7 +25,8 @@ vcpu_keys vcpu_keys_of(const vcpu_attention_job *j, const vlm_segment *s) {
     };
 }
 
-void vcpu_visible(const vcpu_attention_job *j, const vlm_segment *s, size_t i, size_t *lo, size_t *hi) {
+void vcpu_visible(const vcpu_attention_job *j, const vlm_segment *s, size_t i, size_t *lo,
+                  size_t *hi) {
     int64_t at = s->past + (int64_t)i, begin = 0, end = s->past + s->length;
     if (j->desc->causal) end = at + 1;
     if (j->desc->window > 0 && at >= j->desc->window) begin = at - j->desc->window + 1;
@@ -41,7 +42,7 @@ void vcpu_visible(const vcpu_attention_job *j, const vlm_segment *s, size_t i, s
     *hi = (size_t)end;
 }
 
-/* ---- storing ---------------------------------------------------------------------------------------------- */
+/* ---- storing ---- */
 typedef struct store_job {
     const vcpu_attention_job *a;
     const vlm_segment *s;
@@ -71,7 +72,7 @@ static void store(const vcpu_attention_job *j) {
     }
 }
 
-/* ---- blocks of queries ---------------------------------------------------------------------------------------- */
+/* ---- blocks of queries ---- */
 /* How a job is cut: an item is (segment, run of positions, key head, part of its group). */
 typedef struct blocks {
     vcpu_attention_job *j;
@@ -86,16 +87,17 @@ typedef struct block {
     const blocks *all;
     const vlm_segment *s;
     vcpu_keys keys;
-    size_t first, positions;      /* of the segment */
-    size_t head, heads, kv_head;  /* query heads [head, head + heads) */
-    size_t rows;                  /* positions * heads */
+    size_t first, positions;     /* of the segment */
+    size_t head, heads, kv_head; /* query heads [head, head + heads) */
+    size_t rows;                 /* positions * heads */
     float *q, *scores, *k, *v, *o;
     float m[QUERIES], l[QUERIES], correction[QUERIES];
     size_t see_lo[QUERIES], see_hi[QUERIES];
     int32_t lo[QUERIES], hi[QUERIES]; /* the same within a block of keys */
 } block;
 
-/* Queries, transposed: [head_dim][QUERIES]. Row r of a block is head r % heads of position r / heads. */
+/* Queries, transposed: [head_dim][QUERIES]. Row r of a block is head r % heads of position r /
+ * heads. */
 static void load_queries(block *b) {
     const vcpu_attention_job *j = b->all->j;
     size_t d = j->head_dim;
@@ -160,8 +162,17 @@ static void key_block(block *b, size_t key0, size_t n) {
         for (size_t i = 0; i < n; i += mr)
             g->tile(b->scores + i * QUERIES + r, QUERIES, zeros, 0, b->k + i * d, d, 1, b->q + r,
                     QUERIES, d);
-    vcpu_softmax softmax = { b->scores, QUERIES, n, vcpu_round_up(b->rows, 16), j->desc->scale,
-                             j->desc->softcap, b->m, b->l, b->correction, b->lo, b->hi,
+    vcpu_softmax softmax = { b->scores,
+                             QUERIES,
+                             n,
+                             vcpu_round_up(b->rows, 16),
+                             j->desc->scale,
+                             j->desc->softcap,
+                             b->m,
+                             b->l,
+                             b->correction,
+                             b->lo,
+                             b->hi,
                              mask(b, key0, n) };
     j->b->k.softmax_block(&softmax);
     for (size_t r = 0; r < b->rows; r++)
@@ -176,8 +187,8 @@ static void key_block(block *b, size_t key0, size_t n) {
 static void finish(const block *b) {
     const vcpu_attention_job *j = b->all->j;
     for (size_t r = 0; r < b->rows; r++) {
-        float *y = vcpu_head(j->y, (size_t)b->s->start + b->first + r / b->heads,
-                             b->head + r % b->heads);
+        float *y =
+            vcpu_head(j->y, (size_t)b->s->start + b->first + r / b->heads, b->head + r % b->heads);
         memcpy(y, b->o + r * b->all->dim_padded, j->head_dim * sizeof *y);
         j->b->k.scale(y, b->l[r] > 0 ? 1 / b->l[r] : 0, j->head_dim); /* 0: it saw nothing */
     }
@@ -240,7 +251,7 @@ void vcpu_attention_blocks(vlm_frame *f, vcpu_attention_job *j) {
     vcpu_end(f);
 }
 
-/* ---- the operation ------------------------------------------------------------------------------------------------ */
+/* ---- the operation ---- */
 void vcpu_attention(vlm_frame *f, vlm_tensor y, vlm_tensor q, vlm_tensor k, vlm_tensor v,
                     const vlm_segment *segments, int n_segments, const vlm_attention_desc *desc) {
     vcpu_attention_job j = { .b = vcpu_of(f), .y = y, .q = q, .k = k, .v = v };

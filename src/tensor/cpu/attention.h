@@ -23,10 +23,11 @@ typedef struct vcpu_attention_job {
 } vcpu_attention_job;
 
 vcpu_keys vcpu_keys_of(const vcpu_attention_job *j, const vlm_segment *s);
-/* The keys [lo, hi) that row i of a segment sees. They are always one run: what causality and the window
- * leave contains the position itself, and so does every bidirectional span that adds to it; padding cuts
- * off an end. lo == hi: none. */
-void vcpu_visible(const vcpu_attention_job *j, const vlm_segment *s, size_t i, size_t *lo, size_t *hi);
+/* The keys [lo, hi) that row i of a segment sees. They are always one run: what causality and the
+ * window leave contains the position itself, and so does every bidirectional span that adds to it;
+ * padding cuts off an end. lo == hi: none. */
+void vcpu_visible(const vcpu_attention_job *j, const vlm_segment *s, size_t i, size_t *lo,
+                  size_t *hi);
 
 static inline float *vcpu_head(vlm_tensor x, size_t row, size_t head) {
     return (float *)x.data + row * (size_t)x.stride[0] + head * (size_t)x.stride[1];

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* Attention of few queries over many keys: the decode step. Keys and values are read once, in chunks of a
- * fixed size that threads share out; what the chunks found is put together in their order, so that the
- * number of threads does not show. */
+/* Attention of few queries over many keys: the decode step. Keys and values are read once, in
+ * chunks of a fixed size that threads share out; what the chunks found is put together in their
+ * order, so that the number of threads does not show. */
 #include "tensor/cpu/attention.h"
 
 #include <math.h>
@@ -46,8 +46,8 @@ static vcpu_mix *mix_for(const vcpu_kernels *k, vlm_dtype dtype) {
     return dtype == VLM_DTYPE_F16 ? k->mix_f16 : k->mix_f32;
 }
 
-/* Scores, softmax and weighted values of one chunk for all rows. Row r is head r % group of position
- * r / group; rows are taken so that their queries lie together. */
+/* Scores, softmax and weighted values of one chunk for all rows. Row r is head r % group of
+ * position r / group; rows are taken so that their queries lie together. */
 static void chunk(const few *a, const vlm_segment *s, size_t kv_head, size_t key0, float *parts,
                   float *scratch) {
     const vcpu_attention_job *j = a->j;
@@ -63,8 +63,8 @@ static void chunk(const few *a, const vlm_segment *s, size_t kv_head, size_t key
                d * sizeof *q);
     for (size_t r = 0; r < rows; r += VCPU_DOT_ROWS) {
         int count = (int)vcpu_min(VCPU_DOT_ROWS, rows - r);
-        dot_for(kernels, keys.dtype)(scores + r * CHUNK, CHUNK, q + r * d, d, count, k, keys.k_row, n,
-                                     d);
+        dot_for(kernels, keys.dtype)(scores + r * CHUNK, CHUNK, q + r * d, d, count, k, keys.k_row,
+                                     n, d);
     }
     for (size_t r = 0; r < rows; r++) {
         size_t lo, hi;
@@ -72,8 +72,8 @@ static void chunk(const few *a, const vlm_segment *s, size_t kv_head, size_t key
         lo = lo > key0 ? lo - key0 : 0;
         hi = hi > key0 ? vcpu_min(hi - key0, n) : 0;
         float *part = parts + r * a->part_floats;
-        kernels->softmax_row(scores + r * CHUNK, n, lo, hi, j->desc->scale, j->desc->softcap, &part[0],
-                             &part[1]);
+        kernels->softmax_row(scores + r * CHUNK, n, lo, hi, j->desc->scale, j->desc->softcap,
+                             &part[0], &part[1]);
         memset(part + 2, 0, d * sizeof *part);
     }
     for (size_t r = 0; r < rows; r += VCPU_DOT_ROWS) {
@@ -92,7 +92,8 @@ static void chunk_item(void *arg, size_t item, int worker) {
         parts += parts_of(a->j, s) * a->part_floats;
     }
     parts += item * rows_of(a->j, s) * a->part_floats;
-    size_t heads = a->j->kv_heads; /* heads of one chunk follow each other: they lie in the same pages */
+    size_t heads =
+        a->j->kv_heads; /* heads of one chunk follow each other: they lie in the same pages */
     chunk(a, s, item % heads, item / heads * CHUNK, parts, vcpu_scratch(a->j->b, worker));
 }
 
@@ -120,10 +121,11 @@ static void combine_all(const few *a) {
         size_t rows = rows_of(j, s), chunks = chunks_of(s);
         for (size_t h = 0; items_of(j, s) && h < j->kv_heads; h++)
             for (size_t r = 0; r < rows; r++)
-                combine(a, vcpu_head(j->y, (size_t)s->start + r / j->group,
-                                     h * j->group + r % j->group),
-                        parts + (h * rows + r) * a->part_floats, chunks,
-                        j->kv_heads * rows * a->part_floats);
+                combine(
+                    a,
+                    vcpu_head(j->y, (size_t)s->start + r / j->group, h * j->group + r % j->group),
+                    parts + (h * rows + r) * a->part_floats, chunks,
+                    j->kv_heads * rows * a->part_floats);
         parts += parts_of(j, s) * a->part_floats;
     }
 }

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT */
-/* The CPU backend as an object: kernel table, thread pool, scratch, and the table of its operations. */
+/* The CPU backend as an object: kernel table, thread pool, scratch, and the table of its
+ * operations. */
 #include "tensor/cpu/cpu.h"
 
 /* Below this, waking other threads costs more than it saves. */
 enum { INLINE_WORK = 16384 };
 
-/* ---- scratch and threads ---------------------------------------------------------------------------- */
+/* ---- scratch and threads ---- */
 static bool grow(char **p, size_t *have, size_t need, size_t pieces) {
     if (need <= *have) return true;
     size_t bytes;
@@ -19,9 +20,9 @@ static bool grow(char **p, size_t *have, size_t need, size_t pieces) {
 bool vcpu_begin(vlm_frame *f, size_t shared_bytes, size_t worker_bytes) {
     vcpu_backend *b = vcpu_of(f);
     pthread_mutex_lock(&b->turn);
-    if (grow(&b->shared, &b->shared_bytes, shared_bytes, 1) &&
-        grow(&b->workers, &b->worker_bytes, vcpu_round_up(worker_bytes, 64),
-             (size_t)vcore_pool_size(b->pool)))
+    if (grow(&b->shared, &b->shared_bytes, shared_bytes, 1)
+        && grow(&b->workers, &b->worker_bytes, vcpu_round_up(worker_bytes, 64),
+                (size_t)vcore_pool_size(b->pool)))
         return true;
     pthread_mutex_unlock(&b->turn);
     vlm_frame_fail(f, VLM_ERR_MEMORY, "no memory for an operation's scratch of %zu bytes",
@@ -42,7 +43,7 @@ void vcpu_run(vcpu_backend *b, size_t n, size_t work, void (*fn)(void *arg, size
     for (size_t i = 0; i < n; i++) fn(arg, i, 0);
 }
 
-/* ---- values of any type -------------------------------------------------------------------------------- */
+/* ---- values of any type ---- */
 void vcpu_widen(const vcpu_kernels *k, float *to, const void *from, vlm_dtype dtype, size_t n) {
     if (dtype == VLM_DTYPE_BF16)
         k->widen_bf16(to, from, n);
@@ -94,8 +95,8 @@ static void affine_row(const vcpu_kernels *k, float *to, const vlm_matrix *m, si
     }
 }
 
-void vcpu_matrix_row(const vcpu_kernels *k, float *to, const vlm_matrix *m, size_t row, size_t start,
-                     size_t n) {
+void vcpu_matrix_row(const vcpu_kernels *k, float *to, const vlm_matrix *m, size_t row,
+                     size_t start, size_t n) {
     if (m->storage == VLM_STORAGE_AFFINE)
         affine_row(k, to, m, row, start, n);
     else
@@ -103,7 +104,7 @@ void vcpu_matrix_row(const vcpu_kernels *k, float *to, const vlm_matrix *m, size
                    m->data.dtype, n);
 }
 
-/* ---- the object ---------------------------------------------------------------------------------------- */
+/* ---- the object ---- */
 static void cpu_free(vtensor_backend *base) {
     vcpu_backend *b = (vcpu_backend *)base;
     vcore_pool_free(b->pool);

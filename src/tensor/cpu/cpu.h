@@ -8,16 +8,17 @@
 #include "tensor/backend.h"
 #include "tensor/cpu/kernels.h"
 
-/* Scratch belongs to the backend and to one operation at a time (`turn`): operations use all threads
- * anyway. It grows to what the largest operation needed; a repeated pass allocates nothing. */
+/* Scratch belongs to the backend and to one operation at a time (`turn`): operations use all
+ * threads anyway. It grows to what the largest operation needed; a repeated pass allocates nothing.
+ */
 typedef struct vcpu_backend {
     vtensor_backend base;
     vcpu_kernels k;
     vcore_pool *pool;
     pthread_mutex_t turn;
-    char *shared;       /* read by all threads during an operation */
+    char *shared; /* read by all threads during an operation */
     size_t shared_bytes;
-    char *workers;      /* one piece for each worker */
+    char *workers; /* one piece for each worker */
     size_t worker_bytes;
 } vcpu_backend;
 
@@ -64,8 +65,8 @@ const float *vcpu_as_floats(const vcpu_kernels *k, float *buffer, const void *fr
 /* n floats stored as any float type. */
 void vcpu_narrow(const vcpu_kernels *k, void *to, vlm_dtype dtype, const float *from, size_t n);
 /* Values [start, start + n) of row `row` of a matrix; start is a multiple of 128. */
-void vcpu_matrix_row(const vcpu_kernels *k, float *to, const vlm_matrix *m, size_t row, size_t start,
-                     size_t n);
+void vcpu_matrix_row(const vcpu_kernels *k, float *to, const vlm_matrix *m, size_t row,
+                     size_t start, size_t n);
 
 /* Operations, by file. */
 void vcpu_copy(vlm_frame *f, vlm_tensor y, vlm_tensor x);

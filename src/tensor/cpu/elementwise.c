@@ -2,7 +2,8 @@
 /* In-place arithmetic on rows, element by element. */
 #include "tensor/cpu/cpu.h"
 
-/* Elements handled at a time: they stay in the first-level cache between the steps of an operation. */
+/* Elements handled at a time: they stay in the first-level cache between the steps of an operation.
+ */
 enum { PIECE = 2048, ITEM_ELEMENTS = 16384 };
 
 typedef struct each_job each_job;
@@ -40,7 +41,8 @@ static void each_item(void *arg, size_t item, int worker) {
     }
 }
 
-/* Contiguous elements that need no row structure are cut into pieces of a size worth handing out. */
+/* Contiguous elements that need no row structure are cut into pieces of a size worth handing out.
+ */
 static void recut(each_job *j) {
     int64_t n = vtensor_count(j->x);
     bool alone = j->y.rank == 0;

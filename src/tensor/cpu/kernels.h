@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-/* The kernel table of the CPU backend: what one thread does with plain arrays. kernels_scalar.c fills
- * every entry, the files of the instruction sets override those they do better. Kernels check nothing
- * and know no tensors. `const void *` marks data of any alignment (mapped files); `float *` is aligned
- * to 4 bytes. Lengths are in elements, strides in elements too unless their name says bytes.
- * The files of the instruction sets include this page and intrinsics only, so that no function compiled
- * for a newer CPU can be linked into baseline code. */
+/* The kernel table of the CPU backend: what one thread does with plain arrays. kernels_scalar.c
+ * fills every entry, the files of the instruction sets override those they do better. Kernels check
+ * nothing and know no tensors. `const void *` marks data of any alignment (mapped files); `float *`
+ * is aligned to 4 bytes. Lengths are in elements, strides in elements too unless their name says
+ * bytes. The files of the instruction sets include this page and intrinsics only, so that no
+ * function compiled for a newer CPU can be linked into baseline code. */
 #ifndef VLM_CPU_KERNELS_H
 #define VLM_CPU_KERNELS_H
 
@@ -13,14 +13,14 @@
 #include <stdint.h>
 
 enum {
-    VCPU_DOT_ROWS = 4,     /* rows that a dot or mix kernel takes at once */
-    VCPU_MAX_MR = 16,      /* largest tile of any instruction set */
+    VCPU_DOT_ROWS = 4, /* rows that a dot or mix kernel takes at once */
+    VCPU_MAX_MR = 16,  /* largest tile of any instruction set */
     VCPU_MAX_NR = 64,
     VCPU_N_ACTIVATIONS = 5 /* of vlm_activation, in its order */
 };
 
-/* y[r][o] = Σ_k x[r][k] w[o][k] for rows <= VCPU_DOT_ROWS. A result depends on its own row of x and of w
- * only, not on how many there are. @param x float32, or bfloat16 where the entry says so */
+/* y[r][o] = Σ_k x[r][k] w[o][k] for rows <= VCPU_DOT_ROWS. A result depends on its own row of x and
+ * of w only, not on how many there are. @param x float32, or bfloat16 where the entry says so */
 typedef void vcpu_dot(float *y, size_t y_row, const void *x, size_t x_row, int rows, const void *w,
                       size_t w_row_bytes, size_t outs, size_t k);
 
@@ -28,8 +28,8 @@ typedef void vcpu_dot(float *y, size_t y_row, const void *x, size_t x_row, int r
 typedef void vcpu_mix(float *y, size_t y_row, const float *p, size_t p_row, int rows, const void *v,
                       size_t v_row_bytes, size_t keys, size_t dim);
 
-/* c[r][o] = init[r][o] + Σ_k a(r, k) b[k][o] for a tile of mr × nr. The products are summed before init
- * is added. Elements of a and b are 32 bits wide: float32, or pairs of bfloat16 along k. */
+/* c[r][o] = init[r][o] + Σ_k a(r, k) b[k][o] for a tile of mr × nr. The products are summed before
+ * init is added. Elements of a and b are 32 bits wide: float32, or pairs of bfloat16 along k. */
 typedef void vcpu_tile(float *c, size_t c_row, const float *init, size_t init_row, const void *a,
                        size_t a_row, size_t a_k, const void *b, size_t b_k, size_t k);
 
@@ -41,8 +41,9 @@ typedef struct vcpu_gemm {
 } vcpu_gemm;
 
 /* One block of scores, keys down and queries across: turns them into weights, online.
- * s [keys][s_row], m (running maximum), l (running sum), correction (by which what was summed before
- * must be multiplied): [queries]. lo, hi: the keys of this block that a query sees, [lo, hi). */
+ * s [keys][s_row], m (running maximum), l (running sum), correction (by which what was summed
+ * before must be multiplied): [queries]. lo, hi: the keys of this block that a query sees, [lo,
+ * hi). */
 typedef struct vcpu_softmax {
     float *s;
     size_t s_row, keys, queries; /* queries: a multiple of 16 */
@@ -84,7 +85,8 @@ typedef struct vcpu_kernels {
     void (*pack)(void *y, size_t width, const void *x, size_t x_row_bytes, size_t rows, size_t n);
 
     void (*softmax_block)(const vcpu_softmax *block);
-    /* One query: s = exp(s' - max) over [lo, hi), 0 elsewhere in [0, n), s' = capped scaled score. */
+    /* One query: s = exp(s' - max) over [lo, hi), 0 elsewhere in [0, n), s' = capped scaled score.
+     */
     void (*softmax_row)(float *s, size_t n, size_t lo, size_t hi, float scale, float softcap,
                         float *max, float *sum);
 } vcpu_kernels;

@@ -132,7 +132,7 @@ static inline double vd_total(vd s) {
 
 #include "tensor/cpu/simd_kernels.h"
 
-/* ---- packing: 8 × 8 transposes -------------------------------------------------------------------- */
+/* ---- packing: 8 × 8 transposes ---- */
 INLINE void transpose8(__m256 r[8]) {
     __m256 t[8];
     for (int i = 0; i < 4; i++) {
@@ -174,15 +174,16 @@ static inline void store_lanes(float *y, __m256 v, size_t n) {
 }
 
 /* Up to 8 rows and 8 columns; rows that are not there are zero. */
-INLINE void pack_square(float *y, size_t width, size_t lanes, const char *x,
-                               size_t x_row_bytes, size_t rows, size_t columns) {
+INLINE void pack_square(float *y, size_t width, size_t lanes, const char *x, size_t x_row_bytes,
+                        size_t rows, size_t columns) {
     __m256 r[8];
     for (size_t i = 0; i < 8; i++) {
         const void *row = x + i * x_row_bytes;
         if (i >= rows)
             r[i] = _mm256_setzero_ps();
         else
-            r[i] = columns == 8 ? _mm256_loadu_ps(row) : _mm256_maskload_ps(row, first_lanes(columns));
+            r[i] =
+                columns == 8 ? _mm256_loadu_ps(row) : _mm256_maskload_ps(row, first_lanes(columns));
     }
     transpose8(r);
     for (size_t i = 0; i < columns; i++) store_lanes(y + i * width, r[i], lanes);

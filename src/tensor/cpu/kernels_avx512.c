@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Kernels for AVX-512 (F, BW, VL, DQ): vectors of sixteen floats. What is not overridden stays AVX2's. */
+/* Kernels for AVX-512 (F, BW, VL, DQ): vectors of sixteen floats. What is not overridden stays
+ * AVX2's. */
 #include "tensor/cpu/kernels.h"
 
 #include <immintrin.h>

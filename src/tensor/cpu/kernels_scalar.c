@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Every kernel in plain C: what runs where no faster one exists, and what the others are tested against. */
+/* Every kernel in plain C: what runs where no faster one exists, and what the others are tested
+ * against. */
 #include "tensor/cpu/kernels.h"
 
 #include <math.h>
@@ -27,7 +28,7 @@ static float load_f16(const void *p, size_t i) {
     return vcore_f16_to_f32(load16(p, i));
 }
 
-/* ---- conversions --------------------------------------------------------------------------------- */
+/* ---- conversions ---- */
 static void widen_bf16(float *y, const void *x, size_t n) {
     for (size_t i = 0; i < n; i++) y[i] = load_bf16(x, i);
 }
@@ -50,7 +51,7 @@ static void narrow_f16(void *y, const float *x, size_t n) {
     }
 }
 
-/* ---- elementwise ------------------------------------------------------------------------------------ */
+/* ---- elementwise ---- */
 static void add(float *x, const float *y, size_t n) {
     for (size_t i = 0; i < n; i++) x[i] += y[i];
 }
@@ -90,7 +91,7 @@ static void relu(float *x, size_t n) {
     for (size_t i = 0; i < n; i++) x[i] = x[i] < 0 ? 0 : x[i];
 }
 
-/* ---- norms and rotary positions ------------------------------------------------------------------------ */
+/* ---- norms and rotary positions ---- */
 static double sum(const float *x, size_t n) {
     double s = 0;
     for (size_t i = 0; i < n; i++) s += x[i];
@@ -120,7 +121,7 @@ static void rotate(float *a, float *b, const float *c, const float *s, size_t n)
     }
 }
 
-/* ---- products with few rows ------------------------------------------------------------------------------ */
+/* ---- products with few rows ---- */
 /* Sixteen partial sums shorten the chain of additions and with it the rounding error. */
 enum { PARTS = 16 };
 
@@ -162,7 +163,7 @@ DEFINE_MIX(f32, load_f32)
 DEFINE_MIX(bf16, load_bf16)
 DEFINE_MIX(f16, load_f16)
 
-/* ---- products with many rows -------------------------------------------------------------------------------- */
+/* ---- products with many rows ---- */
 enum { MR = 4, NR = 8 };
 
 static void tile_f32(float *c, size_t c_row, const float *init, size_t init_row, const void *a,
@@ -185,7 +186,7 @@ static void pack(void *y, size_t width, const void *x, size_t x_row_bytes, size_
     }
 }
 
-/* ---- softmax --------------------------------------------------------------------------------------------------- */
+/* ---- softmax ---- */
 static float capped(float s, float factor, float cap) {
     s *= factor;
     return cap > 0 ? cap * tanhf(s / cap) : s;
@@ -212,8 +213,8 @@ static void softmax_block(const vcpu_softmax *b) {
     }
 }
 
-static void softmax_row(float *s, size_t n, size_t lo, size_t hi, float factor, float cap, float *max,
-                        float *total) {
+static void softmax_row(float *s, size_t n, size_t lo, size_t hi, float factor, float cap,
+                        float *max, float *total) {
     float m = -INFINITY, added = 0;
     for (size_t j = 0; j < n; j++) {
         s[j] = j >= lo && j < hi ? capped(s[j], factor, cap) : -INFINITY;

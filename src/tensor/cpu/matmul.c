@@ -1,19 +1,21 @@
 /* SPDX-License-Identifier: MIT */
 /* y = x Wᵀ + b, for one or several W over one x.
  *
- * Few rows: every row of W is read once from where it lies and dotted with each row of x (`dot` kernels,
- * bound by memory). Many rows: x is packed once per call into panels of mr rows, W on the fly into panels
- * of nr rows that stay in the first-level cache, and `tile` kernels multiply them (bound by arithmetic).
- * An output is computed by one thread and in the same order whatever the number of threads.
+ * Few rows: every row of W is read once from where it lies and dotted with each row of x (`dot`
+ * kernels, bound by memory). Many rows: x is packed once per call into panels of mr rows, W on the
+ * fly into panels of nr rows that stay in the first-level cache, and `tile` kernels multiply them
+ * (bound by arithmetic). An output is computed by one thread and in the same order whatever the
+ * number of threads.
  *
- * In exact mode everything is multiplied in float32. In fast mode weights that are bfloat16 meet x rounded
- * to bfloat16 where the CPU multiplies bfloat16 pairs; elsewhere fast is exact. */
+ * In exact mode everything is multiplied in float32. In fast mode weights that are bfloat16 meet x
+ * rounded to bfloat16 where the CPU multiplies bfloat16 pairs; elsewhere fast is exact. */
 #include "tensor/cpu/cpu.h"
 
 enum {
-    ROW_BLOCK = 512,      /* rows of x packed at a time: bounds the scratch, and repacking W costs little */
+    ROW_BLOCK =
+        512, /* rows of x packed at a time: bounds the scratch, and repacking W costs little */
     DOT_ITEM_BYTES = 32768, /* weight bytes of an item when x has few rows */
-    MIN_ITEMS = 24        /* cut rows too when there are fewer panels of W */
+    MIN_ITEMS = 24          /* cut rows too when there are fewer panels of W */
 };
 
 typedef struct matmul {
@@ -35,8 +37,10 @@ static size_t linear_in(const matmul *m) {
     return (size_t)m->x.shape[1];
 }
 
-/* Finds which linear the i-th item belongs to, each having count(l) of them; *i becomes its own number. */
-static const vlm_linear *find(const matmul *m, size_t *i, size_t (*count)(const matmul *, const vlm_linear *),
+/* Finds which linear the i-th item belongs to, each having count(l) of them; *i becomes its own
+ * number. */
+static const vlm_linear *find(const matmul *m, size_t *i,
+                              size_t (*count)(const matmul *, const vlm_linear *),
                               const vlm_tensor **y) {
     int l = 0;
     for (; l < m->n_linears - 1; l++) {
@@ -54,7 +58,7 @@ static size_t total(const matmul *m, size_t (*count)(const matmul *, const vlm_l
     return n;
 }
 
-/* ---- few rows ------------------------------------------------------------------------------------------ */
+/* ---- few rows ---- */
 static size_t row_bytes(const vlm_matrix *w) {
     return (size_t)w->data.stride[0] * vtensor_dtype_size(w->data.dtype);
 }
@@ -100,8 +104,8 @@ static void dot_item(void *arg, size_t item, int worker) {
             m->k->dot_f32(to + i, y_row, m->xp, m->xp_row, (int)m->rows, row, 0, 1, in);
         }
     } else {
-        dot_for(m, w)(to, y_row, m->xp, m->xp_row, (int)m->rows, vcpu_row(w->data, o), row_bytes(w), n,
-                      in);
+        dot_for(m, w)(to, y_row, m->xp, m->xp_row, (int)m->rows, vcpu_row(w->data, o), row_bytes(w),
+                      n, in);
     }
     if (l->bias.rank == 0) return;
     for (size_t r = 0; r < m->rows; r++) add_bias(m->k, to + r * y_row, l->bias, o, n);
@@ -124,7 +128,7 @@ static void few_rows(vlm_frame *f, matmul *m) {
     vcpu_end(f);
 }
 
-/* ---- many rows ------------------------------------------------------------------------------------------- */
+/* ---- many rows ---- */
 /* 32-bit elements along k: of the whole, and of a block that starts at k0. */
 static size_t depth(const matmul *m) {
     return m->pairs ? vcpu_ceil(linear_in(m), 2) : linear_in(m);
@@ -188,7 +192,8 @@ static void pack_w(const matmul *m, void *panel, char *staging, const vlm_matrix
                           : w->storage == VLM_STORAGE_DENSE && w->data.dtype == VLM_DTYPE_F32;
     if (k0 + d < depth(m) && w->storage == VLM_STORAGE_DENSE) {
         size_t bytes = row_bytes_of(m, w, d);
-        prefetch_rows(vcpu_row(w->data, o) + row_bytes_of(m, w, k0) + bytes, row_bytes(w), rows, bytes);
+        prefetch_rows(vcpu_row(w->data, o) + row_bytes_of(m, w, k0) + bytes, row_bytes(w), rows,
+                      bytes);
     }
     if (as_is) {
         m->k->pack(panel, nr, vcpu_row(w->data, o) + 4 * k0, row_bytes(w), rows, d);
@@ -275,9 +280,9 @@ static void many_rows(vlm_frame *f, matmul *m) {
     vcpu_end(f);
 }
 
-/* ---- the operations ------------------------------------------------------------------------------------------ */
-static void multiply(vlm_frame *f, const vlm_tensor *y, vlm_tensor x, const vlm_linear *const *linears,
-                     int n_linears, bool pairs) {
+/* ---- the operations ---- */
+static void multiply(vlm_frame *f, const vlm_tensor *y, vlm_tensor x,
+                     const vlm_linear *const *linears, int n_linears, bool pairs) {
     vcpu_backend *b = vcpu_of(f);
     matmul m = { .b = b, .k = &b->k, .x = x, .y = y, .linears = linears, .n_linears = n_linears };
     m.pairs = pairs;
@@ -289,8 +294,8 @@ static void multiply(vlm_frame *f, const vlm_tensor *y, vlm_tensor x, const vlm_
 }
 
 static bool multiplies_pairs(vlm_frame *f, const vlm_linear *l) {
-    return f->mode == VTENSOR_FAST && vcpu_of(f)->k.gemm_bf16.tile &&
-           l->weight.storage == VLM_STORAGE_DENSE && l->weight.data.dtype == VLM_DTYPE_BF16;
+    return f->mode == VTENSOR_FAST && vcpu_of(f)->k.gemm_bf16.tile
+           && l->weight.storage == VLM_STORAGE_DENSE && l->weight.data.dtype == VLM_DTYPE_BF16;
 }
 
 /* Linears that want x alike go together. */

@@ -20,7 +20,8 @@ static void copy_row(const vcpu_kernels *k, char *to, vlm_dtype to_type, const c
         vcpu_widen(k, (float *)(void *)to, from, from_type, n);
     } else if (to_type != from_type) {
         for (size_t i = 0; i < n; i++)
-            vcpu_widen(k, (float *)(void *)(to + i * to_size), from + i * stride * size, from_type, 1);
+            vcpu_widen(k, (float *)(void *)(to + i * to_size), from + i * stride * size, from_type,
+                       1);
     } else if (size == 4) {
         for (size_t i = 0; i < n; i++) memcpy(to + i * 4, from + i * stride * 4, 4);
     } else {
@@ -28,7 +29,7 @@ static void copy_row(const vcpu_kernels *k, char *to, vlm_dtype to_type, const c
     }
 }
 
-/* ---- copy ---------------------------------------------------------------------------------------------- */
+/* ---- copy ---- */
 typedef struct copy_job {
     const vcpu_kernels *k;
     vlm_tensor y, x;
@@ -73,7 +74,7 @@ void vcpu_copy(vlm_frame *f, vlm_tensor y, vlm_tensor x) {
     vcpu_run(b, vcpu_ceil(job.rows, job.per_item), n, copy_item, &job);
 }
 
-/* ---- gather and scatter ---------------------------------------------------------------------------------- */
+/* ---- gather and scatter ---- */
 typedef struct index_job {
     const vcpu_kernels *k;
     vlm_tensor y, x, index;
@@ -86,8 +87,8 @@ static bool check_index(vlm_frame *f, const char *op, vlm_tensor index, int64_t 
     for (int64_t i = 0; i < index.shape[0]; i++) {
         int32_t at = ((const int32_t *)index.data)[i];
         if (at >= 0 && at < limit) continue;
-        vlm_frame_fail(f, VLM_ERR_ARGUMENT, "%s: index %d at %lld is outside [0, %lld)", op, (int)at,
-                       (long long)i, (long long)limit);
+        vlm_frame_fail(f, VLM_ERR_ARGUMENT, "%s: index %d at %lld is outside [0, %lld)", op,
+                       (int)at, (long long)i, (long long)limit);
         return false;
     }
     return true;
@@ -103,7 +104,8 @@ static void index_item(void *arg, size_t item, int worker) {
         if (j->table)
             vcpu_matrix_row(j->k, (float *)(void *)vcpu_row(j->y, to), j->table, from, 0, dim);
         else
-            copy_row(j->k, vcpu_row(j->y, to), j->y.dtype, vcpu_row(j->x, from), j->x.dtype, 1, dim);
+            copy_row(j->k, vcpu_row(j->y, to), j->y.dtype, vcpu_row(j->x, from), j->x.dtype, 1,
+                     dim);
     }
 }
 

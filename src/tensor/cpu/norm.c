@@ -6,7 +6,7 @@
 
 enum { ITEM_ELEMENTS = 8192 };
 
-/* ---- norms ------------------------------------------------------------------------------------------- */
+/* ---- norms ---- */
 typedef struct norm_job {
     const vcpu_kernels *k;
     vlm_tensor y, x;
@@ -51,7 +51,7 @@ void vcpu_norm(vlm_frame *f, vlm_tensor y, vlm_tensor x, const vlm_norm *norm, b
     vcpu_end(f);
 }
 
-/* ---- rotary positions ------------------------------------------------------------------------------------ */
+/* ---- rotary positions ---- */
 typedef struct angles_job {
     vlm_rope_table y;
     vlm_tensor positions;

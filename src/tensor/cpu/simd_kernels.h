@@ -1,21 +1,24 @@
 /* SPDX-License-Identifier: MIT */
-/* Kernels written once for vectors of any width: a file of an instruction set defines the vector and its
- * primitives and then includes this page, which ends in fill_simd(). Not a header to include elsewhere.
+/* Kernels written once for vectors of any width: a file of an instruction set defines the vector
+ * and its primitives and then includes this page, which ends in fill_simd(). Not a header to
+ * include elsewhere.
  *
  * Wanted from the including file: LANES (a multiple of 8); vf (floats; + - * / work on it), vm (a
  * mask); vf_load/store (any alignment), vf_load_n/store_n (the first n < LANES elements; zeros
- * elsewhere), vf_set1, vf_zero, vf_fma (a * b + c), vf_fnma (c - a * b), vf_max, vf_min (NaN in the second
- * operand stays), vf_sum, vf_greatest (of all lanes), vf_round (to nearest), vf_exp2i (2^x for integral
- * -126 <= x <= 127, infinite for 128), vf_abs, vf_copysign, vf_gt, vf_select (mask ? a : b), vf_in (lanes where
- * lo <= j < hi), vf_bf16, vf_f16 (LANES values widened), vf_to_bf16, vf_to_f16 (stored),
- * vd_square (acc += (x - mean)² in double, both halves of x), vd_total.
- * Tile sizes: TILE_MR rows, TILE_NV vectors, TILE_KC; UNROLL and UNROLL_K, pragmas. DOT_OUTS: outs at once for 3
- * or 4 rows. PREFETCH_BYTES. */
+ * elsewhere), vf_set1, vf_zero, vf_fma (a * b + c), vf_fnma (c - a * b), vf_max, vf_min (NaN in the
+ * second operand stays), vf_sum, vf_greatest (of all lanes), vf_round (to nearest), vf_exp2i (2^x
+ * for integral -126 <= x <= 127, infinite for 128), vf_abs, vf_copysign, vf_gt, vf_select (mask ? a
+ * : b), vf_in (lanes where lo <= j < hi), vf_bf16, vf_f16 (LANES values widened), vf_to_bf16,
+ * vf_to_f16 (stored), vd_square (acc += (x - mean)² in double, both halves of x), vd_total. Tile
+ * sizes: TILE_MR rows, TILE_NV vectors, TILE_KC; UNROLL and UNROLL_K, pragmas. DOT_OUTS: outs at
+ * once for 3 or 4 rows. PREFETCH_BYTES. */
 
 #define INLINE static inline __attribute__((always_inline))
 #define INF __builtin_inff()
+/* A loop that is taken apart, so that what it indexes can live in registers. */
+#define EACH(i, n) UNROLL for (size_t i = 0; i < (size_t)(n); i++)
 
-/* ---- the first n of LANES 16-bit values, through a buffer ------------------------------------------- */
+/* ---- the first n of LANES 16-bit values, through a buffer ---- */
 INLINE vf load16_n(vf (*load)(const void *), const void *p, size_t n) {
     uint16_t buffer[LANES] = { 0 };
     __builtin_memcpy(buffer, p, 2 * n);
@@ -28,7 +31,7 @@ INLINE void store16_n(void (*store)(void *, vf), void *p, vf v, size_t n) {
     __builtin_memcpy(p, buffer, 2 * n);
 }
 
-/* ---- functions ---------------------------------------------------------------------------------------- */
+/* ---- functions ---- */
 /* e^x: relative error below 2e-7; 0 below -87.3, infinite above 88.4. */
 INLINE vf vf_exp(vf x) {
     vf low = vf_set1(-87.3f), t = vf_min(vf_set1(89), vf_max(low, x));
@@ -57,7 +60,8 @@ INLINE vf vf_tanh(vf x) {
     return vf_select(vf_gt(vf_set1(0.625f), a), small, vf_copysign(large, x));
 }
 
-/* x Φ(x), from the tail Φ(-|x|) = e^(-x²/2) times a smooth function of |x|: accurate on both sides. */
+/* x Φ(x), from the tail Φ(-|x|) = e^(-x²/2) times a smooth function of |x|: accurate on both sides.
+ */
 INLINE vf vf_gelu(vf x) {
     vf a = vf_min(vf_set1(14), vf_abs(x));
     vf t = vf_set1(1) / vf_fma(a, vf_set1(0.2f), vf_set1(1));
@@ -100,11 +104,12 @@ INLINE vf vf_relu(vf x) {
     return vf_max(vf_zero(), x);
 }
 
-/* ---- conversions ----------------------------------------------------------------------------------------- */
+/* ---- conversions ---- */
 #define DEFINE_CONVERSIONS(type)                                                                   \
     static void widen_##type(float *y, const void *x, size_t n) {                                  \
         const char *from = x;                                                                      \
-        for (; n >= LANES; n -= LANES, y += LANES, from += 2 * LANES) vf_store(y, vf_##type(from)); \
+        for (; n >= LANES; n -= LANES, y += LANES, from += 2 * LANES)                              \
+            vf_store(y, vf_##type(from));                                                          \
         if (n) vf_store_n(y, load16_n(vf_##type, from, n), n);                                     \
     }                                                                                              \
     static void narrow_##type(void *y, const float *x, size_t n) {                                 \
@@ -115,7 +120,7 @@ INLINE vf vf_relu(vf x) {
 DEFINE_CONVERSIONS(bf16)
 DEFINE_CONVERSIONS(f16)
 
-/* ---- elementwise --------------------------------------------------------------------------------------------- */
+/* ---- elementwise ---- */
 /* x = f(x); `setup` may define constants. */
 #define DEFINE_MAP(name, params, setup, f)                                                         \
     static void name params {                                                                      \
@@ -146,7 +151,7 @@ DEFINE_MAP(relu, (float *x, size_t n), , vf_relu(v))
 DEFINE_MAP2(add, +)
 DEFINE_MAP2(mul, *)
 
-/* ---- norms and rotary positions -------------------------------------------------------------------------------- */
+/* ---- norms and rotary positions ---- */
 static double sum(const float *x, size_t n) {
     double total = 0;
     vd acc = vd_zero();
@@ -200,7 +205,7 @@ static void rotate(float *a, float *b, const float *c, const float *s, size_t n)
     }
 }
 
-/* ---- products with few rows ---------------------------------------------------------------------------------------- */
+/* ---- products with few rows ---- */
 INLINE vf vf_f32(const void *p) {
     return vf_load(p);
 }
@@ -215,18 +220,19 @@ INLINE vf load_n_f16(const void *p, size_t n) {
     return load16_n(vf_f16, p, n);
 }
 
-/* rows × outs sums at once: each load of w serves all rows, each load of x all outs; `ahead`: bytes from a
- * load to what will be wanted soon, in this row of w or behind the rows at work. One row over long rows of w, which comes from memory, is read as
- * one stream instead (dot_long): that is what the prefetchers of the CPU follow best. */
+/* rows × outs sums at once: each load of w serves all rows, each load of x all outs; `ahead`: bytes
+ * from a load to what will be wanted soon, in this row of w or behind the rows at work. One row
+ * over long rows of w, which comes from memory, is read as one stream instead (dot_long): that is
+ * what the prefetchers of the CPU follow best. */
 enum { LONG_BYTES = 1024, SHORT_ROWS = 16 };
 #define DEFINE_DOT(type, size)                                                                     \
-    INLINE void dot_step_##type(vf (*s)[4], const float *x, size_t x_row, int rows, const char *w, \
+    INLINE void dot_step_##type(vf(*s)[4], const float *x, size_t x_row, int rows, const char *w,  \
                                 size_t w_row_bytes, int outs) {                                    \
         vf xv[4];                                                                                  \
-        UNROLL for (int r = 0; r < rows; r++) xv[r] = vf_load(x + (size_t)r * x_row);              \
-        UNROLL for (int o = 0; o < outs; o++) {                                                    \
-            vf wv = vf_##type(w + (size_t)o * w_row_bytes);                                        \
-            UNROLL for (int r = 0; r < rows; r++) s[r][o] = vf_fma(wv, xv[r], s[r][o]);            \
+        EACH (r, rows) xv[r] = vf_load(x + r * x_row);                                             \
+        EACH (o, outs) {                                                                           \
+            vf wv = vf_##type(w + o * w_row_bytes);                                                \
+            EACH (r, rows) s[r][o] = vf_fma(wv, xv[r], s[r][o]);                                   \
         }                                                                                          \
     }                                                                                              \
     INLINE void dot_block_##type(float *y, size_t y_row, const float *x, size_t x_row, int rows,   \
@@ -235,24 +241,23 @@ enum { LONG_BYTES = 1024, SHORT_ROWS = 16 };
         vf s[4][4];                                                                                \
         size_t i = 0, line = 64 / size; /* elements of a cache line */                             \
         size_t skip = (size_t)(outs - 1) * w_row_bytes;                                            \
-        UNROLL for (int r = 0; r < rows; r++)                                                      \
-            UNROLL for (int o = 0; o < outs; o++) s[r][o] = vf_zero();                             \
+        EACH (r, rows)                                                                             \
+            EACH (o, outs) s[r][o] = vf_zero();                                                    \
         for (; i + line <= k; i += line) {                                                         \
             const char *next = w + size * i + ahead + (size * i + ahead < size * k ? 0 : skip);    \
-            UNROLL for (int o = 0; o < outs; o++) __builtin_prefetch(next + (size_t)o * w_row_bytes); \
+            EACH (o, outs) __builtin_prefetch(next + o * w_row_bytes);                             \
             UNROLL for (size_t j = 0; j < line; j += LANES)                                        \
                 dot_step_##type(s, x + i + j, x_row, rows, w + size * (i + j), w_row_bytes, outs); \
         }                                                                                          \
         for (; i + LANES <= k; i += LANES)                                                         \
             dot_step_##type(s, x + i, x_row, rows, w + size * i, w_row_bytes, outs);               \
         if (i < k)                                                                                 \
-            UNROLL for (int o = 0; o < outs; o++) {                                                \
-                vf wv = load_n_##type(w + (size_t)o * w_row_bytes + size * i, k - i);              \
-                UNROLL for (int r = 0; r < rows; r++)                                              \
-                    s[r][o] = vf_fma(wv, vf_load_n(x + (size_t)r * x_row + i, k - i), s[r][o]);    \
+            EACH (o, outs) {                                                                       \
+                vf wv = load_n_##type(w + o * w_row_bytes + size * i, k - i);                      \
+                EACH (r, rows) s[r][o] = vf_fma(wv, vf_load_n(x + r * x_row + i, k - i), s[r][o]); \
             }                                                                                      \
-        UNROLL for (int r = 0; r < rows; r++)                                                      \
-            UNROLL for (int o = 0; o < outs; o++) y[(size_t)r * y_row + (size_t)o] = vf_sum(s[r][o]); \
+        EACH (r, rows)                                                                             \
+            EACH (o, outs) y[r * y_row + o] = vf_sum(s[r][o]);                                     \
     }                                                                                              \
     INLINE void dot_rows_##type(float *y, size_t y_row, const float *x, size_t x_row, int rows,    \
                                 const char *w, size_t w_row_bytes, size_t outs, size_t k,          \
@@ -272,7 +277,7 @@ enum { LONG_BYTES = 1024, SHORT_ROWS = 16 };
         for (; i + 4 * LANES <= k; i += 4 * LANES) {                                               \
             UNROLL for (size_t at = 0; at < 4 * LANES * size; at += 64)                            \
                 __builtin_prefetch(w + size * i + PREFETCH_BYTES + at);                            \
-            UNROLL for (size_t j = 0; j < 4; j++)                                                  \
+            EACH (j, 4)                                                                            \
                 s[j] = vf_fma(vf_##type(w + size * (i + j * LANES)), vf_load(x + i + j * LANES),   \
                               s[j]);                                                               \
         }                                                                                          \
@@ -300,27 +305,24 @@ DEFINE_DOT(f32, 4)
 DEFINE_DOT(bf16, 2)
 DEFINE_DOT(f16, 2)
 
-/* `vectors` vectors of the result of `rows` rows stay in registers while MIX_KEYS keys pass; the values of
- * that many keys stay in the first-level cache. */
+/* `vectors` vectors of the result of `rows` rows stay in registers while MIX_KEYS keys pass; the
+ * values of that many keys stay in the first-level cache. */
 enum { MIX_KEYS = 32 };
 #define DEFINE_MIX(type, size)                                                                     \
     INLINE void mix_strip_##type(float *y, size_t y_row, const float *p, size_t p_row, int rows,   \
                                  const char *v, size_t v_row_bytes, size_t keys, int vectors) {    \
         vf s[4][4];                                                                                \
-        UNROLL for (int r = 0; r < rows; r++)                                                      \
-            UNROLL for (int j = 0; j < vectors; j++)                                               \
-                s[r][j] = vf_load(y + (size_t)r * y_row + j * LANES);                              \
+        EACH (r, rows)                                                                             \
+            EACH (j, vectors) s[r][j] = vf_load(y + r * y_row + j * LANES);                        \
         for (size_t key = 0; key < keys; key++, v += v_row_bytes) {                                \
             __builtin_prefetch(v + MIX_KEYS * v_row_bytes);                                        \
-            UNROLL for (int j = 0; j < vectors; j++) {                                             \
+            EACH (j, vectors) {                                                                    \
                 vf value = vf_##type(v + size * j * LANES);                                        \
-                UNROLL for (int r = 0; r < rows; r++)                                              \
-                    s[r][j] = vf_fma(value, vf_set1(p[(size_t)r * p_row + key]), s[r][j]);         \
+                EACH (r, rows) s[r][j] = vf_fma(value, vf_set1(p[r * p_row + key]), s[r][j]);      \
             }                                                                                      \
         }                                                                                          \
-        UNROLL for (int r = 0; r < rows; r++)                                                      \
-            UNROLL for (int j = 0; j < vectors; j++)                                               \
-                vf_store(y + (size_t)r * y_row + j * LANES, s[r][j]);                              \
+        EACH (r, rows)                                                                             \
+            EACH (j, vectors) vf_store(y + r * y_row + j * LANES, s[r][j]);                        \
     }                                                                                              \
     INLINE void mix_rows_##type(float *y, size_t y_row, const float *p, size_t p_row, int rows,    \
                                 const char *v, size_t v_row_bytes, size_t keys, size_t dim,        \
@@ -332,11 +334,11 @@ enum { MIX_KEYS = 32 };
         for (; d + LANES <= dim; d += LANES)                                                       \
             mix_strip_##type(y + d, y_row, p, p_row, rows, v + size * d, v_row_bytes, keys, 1);    \
         for (int r = 0; d < dim && r < rows; r++) {                                                \
-            float *yr = y + (size_t)r * y_row + d;                                                 \
+            float *yr = y + r * y_row + d;                                                         \
             vf s = vf_load_n(yr, dim - d);                                                         \
             for (size_t key = 0; key < keys; key++)                                                \
                 s = vf_fma(load_n_##type(v + key * v_row_bytes + size * d, dim - d),               \
-                           vf_set1(p[(size_t)r * p_row + key]), s);                                \
+                           vf_set1(p[r * p_row + key]), s);                                        \
             vf_store_n(yr, s, dim - d);                                                            \
         }                                                                                          \
     }                                                                                              \
@@ -357,25 +359,24 @@ DEFINE_MIX(f32, 4)
 DEFINE_MIX(bf16, 2)
 DEFINE_MIX(f16, 2)
 
-/* ---- products with many rows ------------------------------------------------------------------------------------------- */
+/* ---- products with many rows ---- */
 INLINE void tile_body(float *c, size_t c_row, const float *init, size_t init_row, const float *a,
                       size_t a_row, size_t a_k, const float *b, size_t b_k, size_t k) {
     vf s[TILE_MR][TILE_NV];
-    UNROLL for (int r = 0; r < TILE_MR; r++)
-        UNROLL for (int j = 0; j < TILE_NV; j++) s[r][j] = vf_zero();
+    EACH (r, TILE_MR)
+        EACH (j, TILE_NV) s[r][j] = vf_zero();
     UNROLL_K for (size_t i = 0; i < k; i++, a += a_k, b += b_k) {
         vf bv[TILE_NV];
         __builtin_prefetch(a + 64 * TILE_MR); /* the next tile of a packed x */
-        UNROLL for (int j = 0; j < TILE_NV; j++) bv[j] = vf_load(b + j * LANES);
-        UNROLL for (int r = 0; r < TILE_MR; r++) {
-            vf av = vf_set1(a[(size_t)r * a_row]);
-            UNROLL for (int j = 0; j < TILE_NV; j++) s[r][j] = vf_fma(av, bv[j], s[r][j]);
+        EACH (j, TILE_NV) bv[j] = vf_load(b + j * LANES);
+        EACH (r, TILE_MR) {
+            vf av = vf_set1(a[r * a_row]);
+            EACH (j, TILE_NV) s[r][j] = vf_fma(av, bv[j], s[r][j]);
         }
     }
-    UNROLL for (int r = 0; r < TILE_MR; r++)
-        UNROLL for (int j = 0; j < TILE_NV; j++)
-            vf_store(c + (size_t)r * c_row + j * LANES,
-                     vf_load(init + (size_t)r * init_row + j * LANES) + s[r][j]);
+    EACH (r, TILE_MR)
+        EACH (j, TILE_NV)
+            vf_store(c + r * c_row + j * LANES, vf_load(init + r * init_row + j * LANES) + s[r][j]);
 }
 
 /* Packed operands, whose strides are constants, or any. */
@@ -389,7 +390,7 @@ static void tile_f32(float *c, size_t c_row, const float *init, size_t init_row,
         tile_body(c, c_row, init, init_row, a, a_row, 1, b, b_k, k);
 }
 
-/* ---- softmax -------------------------------------------------------------------------------------------------------------- */
+/* ---- softmax ---- */
 INLINE vf scored(vf s, vf scale, vf cap, bool capped) {
     s = s * scale;
     if (capped) s = cap * vf_tanh(s / cap);
