@@ -74,7 +74,8 @@ VLM_API vlm_tensor vlm_tensor_from(vlm_frame *f, vlm_dtype dtype, int rank, cons
 /** View of host memory on the CPU, a copy elsewhere: for large inputs that outlive the frame. */
 VLM_API vlm_tensor vlm_tensor_view(vlm_frame *f, vlm_dtype dtype, int rank, const int64_t *shape,
                                    const void *host);
-/** Views with another shape of the same elements (x contiguous). One dimension may be -1. */
+/** Views with another shape of the same elements, for as long as strides can show it: a contiguous x always,
+ *  rows of a wider tensor cut into heads too. One dimension may be -1. */
 VLM_API vlm_tensor vlm_reshape(vlm_frame *f, vlm_tensor x, int rank, const int64_t *shape);
 VLM_API vlm_tensor vlm_reshape1(vlm_frame *f, vlm_tensor x, int64_t a);
 VLM_API vlm_tensor vlm_reshape2(vlm_frame *f, vlm_tensor x, int64_t a, int64_t b);
@@ -85,21 +86,24 @@ VLM_API vlm_tensor vlm_reshape4(vlm_frame *f, vlm_tensor x, int64_t a, int64_t b
 VLM_API vlm_tensor vlm_rows(vlm_frame *f, vlm_tensor x, int64_t start, int64_t count);
 /** View of [start, start + count) of the innermost dimension. */
 VLM_API vlm_tensor vlm_columns(vlm_frame *f, vlm_tensor x, int64_t start, int64_t count);
-/** Contiguous copy with its dimensions reordered: y.shape[i] = x.shape[axes[i]]. @param axes [rank] */
+/** Contiguous copy with its dimensions reordered, of the same type: y.shape[i] = x.shape[axes[i]].
+ *  @param axes [rank] */
 VLM_API vlm_tensor vlm_permute(vlm_frame *f, vlm_tensor x, const int *axes);
-/** Contiguous float32 copy of x (any float type). */
+/** Contiguous copy of x; float32 if x is of a float type. */
 VLM_API vlm_tensor vlm_copy(vlm_frame *f, vlm_tensor x);
 /** x = y: the same shape; x may be a view, e.g. rows of a larger result. */
 VLM_API void vlm_copy_to(vlm_frame *f, vlm_tensor x, vlm_tensor y);
-/** Rows of `parts` one below the other: [sum of rows, ...]. */
+/** Rows of `parts` one below the other: [sum of rows, ...]. Of the parts' type; float32 if they differ. */
 VLM_API vlm_tensor vlm_concat(vlm_frame *f, const vlm_tensor *parts, int n_parts);
-/** y[i] = x[index[i]]. @param x [rows, dim] @param index I32 [n] @return [n, dim] */
+/** y[i] = x[index[i]]; float32 if x is of a float type. @param x [rows, dim] @param index I32 [n], checked
+ *  @return [n, dim] */
 VLM_API vlm_tensor vlm_gather(vlm_frame *f, vlm_tensor x, vlm_tensor index);
-/** x[index[i]] = rows[i]. @param x [n, dim] @param index I32 [m] @param rows [m, dim] */
+/** x[index[i]] = rows[i], in order: the last of two rows for one place stays.
+ *  @param x [n, dim] @param index I32 [m], checked @param rows [m, dim] */
 VLM_API void vlm_scatter_to(vlm_frame *f, vlm_tensor x, vlm_tensor index, vlm_tensor rows);
 
 /* ---- elementwise, in place ----------------------------------------------------------------------- */
-/** x += y. y has x's shape, or is one row that is added to every row. */
+/** x += y. y (of any float type) has x's shape, or is one row that is added to every row. */
 VLM_API void vlm_add_to(vlm_frame *f, vlm_tensor x, vlm_tensor y);
 /** x *= y, same rule. */
 VLM_API void vlm_mul_to(vlm_frame *f, vlm_tensor x, vlm_tensor y);
@@ -142,7 +146,7 @@ typedef struct vlm_linear {
 
 /** Normalisation: RMS (bias empty) or layer norm. */
 typedef struct vlm_norm {
-    vlm_tensor weight; /**< [dim] */
+    vlm_tensor weight; /**< [dim]; empty: ones */
     vlm_tensor bias;   /**< [dim], layer norm only */
     float eps;
     float offset;      /**< added to every weight: 1 for Gemma's (1 + w) */
