@@ -4,7 +4,7 @@
 set -eu
 build=${1:-build}
 cd "$(dirname "$0")/.."
-for bench in "$build"/bench_*; do
+for bench in "$build"/bench/bench_*; do
     [ -x "$bench" ] && [ -f "$bench" ] || continue
     echo "== $(basename "$bench")"
     "$bench"
