@@ -12,9 +12,9 @@
 #include "tensor/cpu/cpu.h"
 
 enum {
-    ROW_BLOCK =
-        512, /* rows of x packed at a time: bounds the scratch, and repacking W costs little */
+    FEW_ROWS = 16,          /* until here packing costs more than it gains */
     DOT_ITEM_BYTES = 32768, /* weight bytes of an item when x has few rows */
+    ROW_BLOCK = 512,        /* rows packed at a time: bounds the scratch, repays packing W anew */
     MIN_ITEMS = 24          /* cut rows too when there are fewer panels of W */
 };
 
@@ -89,23 +89,32 @@ static void add_bias(const vcpu_kernels *k, float *y, vlm_tensor bias, size_t o,
     }
 }
 
+/* All rows of x with n rows of W from w on, which stay in the cache between one group of rows and the
+ * next. */
+static void dot_rows(const matmul *m, vcpu_dot *dot, float *y, size_t y_row, const void *w,
+                     size_t w_row_bytes, size_t n) {
+    size_t x_row_bytes = m->xp_row * (m->pairs ? 2 : sizeof(float));
+    for (size_t r = 0; r < m->rows; r += VCPU_DOT_ROWS)
+        dot(y + r * y_row, y_row, m->xp + r * x_row_bytes, m->xp_row,
+            (int)vcpu_min(VCPU_DOT_ROWS, m->rows - r), w, w_row_bytes, n, linear_in(m));
+}
+
 static void dot_item(void *arg, size_t item, int worker) {
     const matmul *m = arg;
     const vlm_tensor *y;
     const vlm_linear *l = find(m, &item, dot_items, &y);
     const vlm_matrix *w = &l->weight;
     size_t o = item * outs_per_item(l), n = vcpu_min(outs_per_item(l), (size_t)w->out - o);
-    size_t in = linear_in(m), y_row = (size_t)y->stride[0];
+    size_t y_row = (size_t)y->stride[0];
     float *to = (float *)y->data + o;
     if (w->storage == VLM_STORAGE_AFFINE) {
         float *row = vcpu_scratch(m->b, worker);
         for (size_t i = 0; i < n; i++) {
-            vcpu_matrix_row(m->k, row, w, o + i, 0, in);
-            m->k->dot_f32(to + i, y_row, m->xp, m->xp_row, (int)m->rows, row, 0, 1, in);
+            vcpu_matrix_row(m->k, row, w, o + i, 0, linear_in(m));
+            dot_rows(m, m->k->dot_f32, to + i, y_row, row, 0, 1);
         }
     } else {
-        dot_for(m, w)(to, y_row, m->xp, m->xp_row, (int)m->rows, vcpu_row(w->data, o), row_bytes(w),
-                      n, in);
+        dot_rows(m, dot_for(m, w), to, y_row, vcpu_row(w->data, o), row_bytes(w), n);
     }
     if (l->bias.rank == 0) return;
     for (size_t r = 0; r < m->rows; r++) add_bias(m->k, to + r * y_row, l->bias, o, n);
@@ -287,7 +296,7 @@ static void multiply(vlm_frame *f, const vlm_tensor *y, vlm_tensor x,
     matmul m = { .b = b, .k = &b->k, .x = x, .y = y, .linears = linears, .n_linears = n_linears };
     m.pairs = pairs;
     m.rows = (size_t)x.shape[0];
-    if (m.rows <= VCPU_DOT_ROWS)
+    if (m.rows <= FEW_ROWS)
         few_rows(f, &m);
     else
         many_rows(f, &m);
