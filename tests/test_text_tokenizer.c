@@ -203,6 +203,24 @@ static void users_write_no_special_tokens(void **state) {
     vtext_tokenizer_free(t);
 }
 
+static void control_tokens_by_id(void **state) {
+    (void)state;
+    vlm_tokenizer *t = load_file("metaspace-first", NULL);
+    uint32_t plain = id_of(t, "<Lower>"), word = id_of(t, "word");
+    const vtext_span spans[] = { SPAN("<Lower> word ", false), SPAN("<Lower> word ", true) };
+    vtext_ids ids = encode(t, spans, 2, false);
+    assert_int_equal(count_of(&ids, plain), 2);
+    vtext_ids_free(&ids);
+    vtext_control_token(t, plain);
+    vtext_control_token(t, word);
+    vtext_control_token(t, 1u << 30);
+    ids = encode(t, spans, 2, false);
+    assert_int_equal(count_of(&ids, plain), 1);
+    assert_int_equal(count_of(&ids, word), 1);
+    vtext_ids_free(&ids);
+    vtext_tokenizer_free(t);
+}
+
 /* A special token that is matched in normalised text, of which only the places know whose it was.
  */
 static void normalised_tokens_know_their_user(void **state) {
@@ -640,6 +658,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(as_hugging_face),
         cmocka_unit_test(users_write_no_special_tokens),
+        cmocka_unit_test(control_tokens_by_id),
         cmocka_unit_test(normalised_tokens_know_their_user),
         cmocka_unit_test(plain_flag_of_the_public_call),
         cmocka_unit_test(invalid_utf8_is_replaced),

@@ -54,9 +54,20 @@ static vlm_status open_weights(vlm_context *c, vengine_depth depth, vlm_error *e
     return status;
 }
 
+/* What a user types is never a media token, even where the tokenizer's files do not call it special. */
+static void guard_media_tokens(vlm_context *c) {
+    static const char *const keys[] = { "image_token_id", "image_token_index", "video_token_id" };
+    int64_t id;
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
+        if (vcore_json_int(vcore_json_get(vcore_json_root(c->configs.config), keys[i]), &id) && id >= 0
+            && id < UINT32_MAX)
+            vtext_control_token(c->tokenizer, (uint32_t)id);
+}
+
 static vlm_status load_text(vlm_context *c, const vlm_load_options *options, vlm_error *err) {
     const char *dir = options->tokenizer_dir ? options->tokenizer_dir : c->dir;
     VTRY(vtext_tokenizer_load(&c->tokenizer, dir, &c->limits, err));
+    guard_media_tokens(c);
     VTRY(vtext_template_load(&c->chat_template, dir, &c->limits, err));
     const vlm_processor_type *type = c->processor_type;
     if (!c->chat_template && type->chat_template)

@@ -53,6 +53,9 @@ uint32_t vtext_vocab_size(const vlm_tokenizer *t);             /* largest id + 1
 bool vtext_token_to_id(const vlm_tokenizer *t, vcore_str token, uint32_t *id);
 bool vtext_id_to_token(const vlm_tokenizer *t, uint32_t id, vcore_str *token);
 bool vtext_is_special(const vlm_tokenizer *t, uint32_t id);    /* added token with special: true */
+/* From now on an added token is matched in template spans only, whatever the files say of it. For the
+ * load factory, before the tokenizer is shared. */
+void vtext_control_token(vlm_tokenizer *t, uint32_t id);
 /* From tokenizer_config.json / special_tokens_map.json; false when there is none. */
 bool vtext_named_token(const vlm_tokenizer *t, const char *name /* "bos_token" */, vcore_str *token);
 

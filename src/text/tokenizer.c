@@ -89,6 +89,13 @@ bool vtext_is_special(const vlm_tokenizer *t, uint32_t id) {
     return a && a->special;
 }
 
+void vtext_control_token(vlm_tokenizer *t, uint32_t id) {
+    uint32_t i = id < t->vocab_size ? t->added_by_id[id] : 0;
+    if (!i) return;
+    t->added.token[i - 1].control = true;
+    t->added.normal_control |= t->added.token[i - 1].normalized;
+}
+
 bool vtext_named_token(const vlm_tokenizer *t, const char *name, vcore_str *token) {
     for (size_t i = 0; i < t->n_named; i++)
         if (vcore_str_eq(t->named[i].name, vcore_str_of(name))) {
