@@ -39,7 +39,7 @@ static double median(double *v, int n) {
 }
 
 /* ---- the machine ---- */
-enum { READ_BYTES = 256 << 20, STEPS = 1 << 20 };
+enum { READ_BYTES = 256 << 20, STEPS = 1 << 20, CHAINS = 14 };
 
 typedef struct machine {
     vcore_pool *pool;
@@ -82,26 +82,17 @@ __attribute__((target("avx2,fma"))) static void read_avx2(void *arg, size_t i, i
     __attribute__((target(isa))) static void name(void *arg, size_t i, int worker) {               \
         machine *m = arg;                                                                          \
         (void)i;                                                                                   \
-        vector s0 = zero, s1 = zero, s2 = zero, s3 = zero, s4 = zero, s5 = zero, s6 = zero,        \
-               s7 = zero, s8 = zero, s9 = zero, a = zero;                                          \
-        HIDE(s0);                                                                                  \
-        HIDE(s1);                                                                                  \
-        HIDE(s2);                                                                                  \
-        HIDE(s3);                                                                                  \
-        HIDE(s4);                                                                                  \
-        HIDE(s5);                                                                                  \
-        HIDE(s6);                                                                                  \
-        HIDE(s7);                                                                                  \
-        HIDE(s8);                                                                                  \
-        HIDE(s9);                                                                                  \
+        vector s[CHAINS], a = zero;                                                                \
+        for (int j = 0; j < CHAINS; j++) {                                                         \
+            s[j] = zero;                                                                           \
+            HIDE(s[j]);                                                                            \
+        }                                                                                          \
         for (int step = 0; step < STEPS; step++) {                                                 \
-            s0 = product(s0, a), s1 = product(s1, a), s2 = product(s2, a), s3 = product(s3, a);    \
-            s4 = product(s4, a), s5 = product(s5, a), s6 = product(s6, a), s7 = product(s7, a);    \
-            s8 = product(s8, a), s9 = product(s9, a);                                              \
+            _Pragma("GCC unroll 14") for (int j = 0; j < CHAINS; j++) s[j] = product(s[j], a);     \
             HIDE(a);                                                                               \
         }                                                                                          \
-        s0 = s0 + s1 + s2 + s3 + s4 + s5 + s6 + s7 + s8 + s9;                                      \
-        store(&m->sink[worker * 16], s0);                                                          \
+        for (int j = 1; j < CHAINS; j++) s[0] = s[0] + s[j];                                       \
+        store(&m->sink[worker * 16], s[0]);                                                        \
     }
 #define FMA256(s, a) _mm256_fmadd_ps(a, a, s)
 #define FMA512(s, a) _mm512_fmadd_ps(a, a, s)
@@ -128,10 +119,11 @@ static limits measure(machine *m, unsigned flags) {
 #if defined(__x86_64__)
     if (flags & VCORE_CPU_AVX2) {
         l.read = rate(m, READ_BYTES, read_avx2);
-        l.f32 = rate(m, threads * STEPS * 10 * 8 * 2, fma_avx2);
+        l.f32 = rate(m, threads * STEPS * CHAINS * 8 * 2, fma_avx2);
     }
-    if (flags & VCORE_CPU_AVX512) l.f32 = rate(m, threads * STEPS * 10 * 16 * 2, fma_avx512);
-    if (flags & VCORE_CPU_AVX512_BF16) l.bf16 = rate(m, threads * STEPS * 10 * 32 * 2, dot_avx512);
+    if (flags & VCORE_CPU_AVX512) l.f32 = rate(m, threads * STEPS * CHAINS * 16 * 2, fma_avx512);
+    if (flags & VCORE_CPU_AVX512_BF16)
+        l.bf16 = rate(m, threads * STEPS * CHAINS * 32 * 2, dot_avx512);
     if (l.bf16 < l.f32) l.bf16 = l.f32; /* there are CPUs where widening is faster */
 #else
     (void)flags;
