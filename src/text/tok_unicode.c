@@ -5,6 +5,53 @@
 
 #include <utf8proc.h>
 
+/* Letters, marks and numbers of Unicode 15.1 and 16, which the reference's expressions know and the
+ * utf8proc of Debian 12 does not. */
+static const struct {
+    uint32_t first, last;
+    utf8proc_category_t category;
+} later[] = {
+    { 0x897, 0x897, UTF8PROC_CATEGORY_MN },     { 0x1C89, 0x1C89, UTF8PROC_CATEGORY_LU },
+    { 0x1C8A, 0x1C8A, UTF8PROC_CATEGORY_LL },   { 0xA7CB, 0xA7CC, UTF8PROC_CATEGORY_LU },
+    { 0xA7CD, 0xA7CD, UTF8PROC_CATEGORY_LL },   { 0xA7DA, 0xA7DA, UTF8PROC_CATEGORY_LU },
+    { 0xA7DB, 0xA7DB, UTF8PROC_CATEGORY_LL },   { 0xA7DC, 0xA7DC, UTF8PROC_CATEGORY_LU },
+    { 0x105C0, 0x105F3, UTF8PROC_CATEGORY_LO }, { 0x10D40, 0x10D49, UTF8PROC_CATEGORY_ND },
+    { 0x10D4A, 0x10D4F, UTF8PROC_CATEGORY_LO }, { 0x10D50, 0x10D65, UTF8PROC_CATEGORY_LU },
+    { 0x10D69, 0x10D6D, UTF8PROC_CATEGORY_MN }, { 0x10D6F, 0x10D6F, UTF8PROC_CATEGORY_LM },
+    { 0x10D70, 0x10D85, UTF8PROC_CATEGORY_LL }, { 0x10EC2, 0x10EC4, UTF8PROC_CATEGORY_LO },
+    { 0x10EFC, 0x10EFC, UTF8PROC_CATEGORY_MN }, { 0x11380, 0x11389, UTF8PROC_CATEGORY_LO },
+    { 0x1138B, 0x1138B, UTF8PROC_CATEGORY_LO }, { 0x1138E, 0x1138E, UTF8PROC_CATEGORY_LO },
+    { 0x11390, 0x113B5, UTF8PROC_CATEGORY_LO }, { 0x113B7, 0x113B7, UTF8PROC_CATEGORY_LO },
+    { 0x113B8, 0x113C0, UTF8PROC_CATEGORY_MC }, { 0x113C2, 0x113C2, UTF8PROC_CATEGORY_MC },
+    { 0x113C5, 0x113C5, UTF8PROC_CATEGORY_MC }, { 0x113C7, 0x113CA, UTF8PROC_CATEGORY_MC },
+    { 0x113CC, 0x113D0, UTF8PROC_CATEGORY_MC }, { 0x113D1, 0x113D1, UTF8PROC_CATEGORY_LO },
+    { 0x113D2, 0x113D2, UTF8PROC_CATEGORY_MN }, { 0x113D3, 0x113D3, UTF8PROC_CATEGORY_LO },
+    { 0x113E1, 0x113E2, UTF8PROC_CATEGORY_MN }, { 0x116D0, 0x116E3, UTF8PROC_CATEGORY_ND },
+    { 0x11BC0, 0x11BE0, UTF8PROC_CATEGORY_LO }, { 0x11BF0, 0x11BF9, UTF8PROC_CATEGORY_ND },
+    { 0x11F5A, 0x11F5A, UTF8PROC_CATEGORY_MN }, { 0x13460, 0x143FA, UTF8PROC_CATEGORY_LO },
+    { 0x16100, 0x1611D, UTF8PROC_CATEGORY_LO }, { 0x1611E, 0x1612F, UTF8PROC_CATEGORY_MN },
+    { 0x16130, 0x16139, UTF8PROC_CATEGORY_ND }, { 0x16D40, 0x16D6C, UTF8PROC_CATEGORY_LO },
+    { 0x16D70, 0x16D79, UTF8PROC_CATEGORY_ND }, { 0x18CFF, 0x18CFF, UTF8PROC_CATEGORY_LO },
+    { 0x1CCF0, 0x1CCF9, UTF8PROC_CATEGORY_ND }, { 0x1E5D0, 0x1E5ED, UTF8PROC_CATEGORY_LO },
+    { 0x1E5EE, 0x1E5EF, UTF8PROC_CATEGORY_MN }, { 0x1E5F0, 0x1E5F0, UTF8PROC_CATEGORY_LO },
+    { 0x1E5F1, 0x1E5FA, UTF8PROC_CATEGORY_ND }, { 0x2EBF0, 0x2EE5D, UTF8PROC_CATEGORY_LO },
+};
+
+static utf8proc_category_t category_of(uint32_t cp) {
+    utf8proc_category_t category = utf8proc_category((utf8proc_int32_t)cp);
+    if (category != UTF8PROC_CATEGORY_CN) return category;
+    size_t low = 0, high = sizeof later / sizeof *later;
+    while (low < high) {
+        size_t middle = (low + high) / 2;
+        if (later[middle].last < cp)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    bool found = low < sizeof later / sizeof *later && later[low].first <= cp;
+    return found ? later[low].category : category;
+}
+
 /* ---- classes -------------------------------------------------------------------------------- */
 bool vtext_is_space(uint32_t cp) {
     if (cp < 0x80) return cp == ' ' || (cp >= 9 && cp <= 13);
@@ -18,7 +65,7 @@ vtext_class vtext_class_of(uint32_t cp) {
         if (cp >= '0' && cp <= '9') return VTEXT_NUMBER;
         return vtext_is_space(cp) ? VTEXT_SPACE : VTEXT_OTHER;
     }
-    switch (utf8proc_category((utf8proc_int32_t)cp)) {
+    switch (category_of(cp)) {
     case UTF8PROC_CATEGORY_LU:
     case UTF8PROC_CATEGORY_LL:
     case UTF8PROC_CATEGORY_LT:
@@ -33,12 +80,12 @@ vtext_class vtext_class_of(uint32_t cp) {
 
 bool vtext_is_mark(uint32_t cp) {
     if (cp < 0x300) return false;
-    utf8proc_category_t c = utf8proc_category((utf8proc_int32_t)cp);
+    utf8proc_category_t c = category_of(cp);
     return c == UTF8PROC_CATEGORY_MN || c == UTF8PROC_CATEGORY_MC || c == UTF8PROC_CATEGORY_ME;
 }
 
 bool vtext_is_word(uint32_t cp) {
-    switch (utf8proc_category((utf8proc_int32_t)cp)) {
+    switch (category_of(cp)) {
     case UTF8PROC_CATEGORY_ND:
     case UTF8PROC_CATEGORY_NL:
     case UTF8PROC_CATEGORY_PC: return true;
@@ -54,7 +101,7 @@ bool vtext_is_word(uint32_t cp) {
 int vtext_letter_case(uint32_t cp) {
     if (cp < 0x80)
         return cp >= 'a' && cp <= 'z' ? VTEXT_LOWER : cp >= 'A' && cp <= 'Z' ? VTEXT_UPPER : 0;
-    switch (utf8proc_category((utf8proc_int32_t)cp)) {
+    switch (category_of(cp)) {
     case UTF8PROC_CATEGORY_LU:
     case UTF8PROC_CATEGORY_LT: return VTEXT_UPPER;
     case UTF8PROC_CATEGORY_LL: return VTEXT_LOWER;

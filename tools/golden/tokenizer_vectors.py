@@ -5,7 +5,7 @@
 
 Writes lines.json (the texts), <name>.json (a tokenizer.json) and <name>.expected.json: for each text its ids with and
 without special tokens, byte offsets of the first ([begin, end, begin, end, ..]) and, where it is not the text itself,
-the decoded text with and without special tokens.
+the decoded text with and without special tokens. A tokenizer that is there already is kept.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ LINES = [
     " " * 33 + "x", "x" + "\n" * 17 + "y", "-" * 70, "=" * 20 + ">" + " " * 5, "the" * 30, "▁already▁marked ▁ text", "a▁", "<0x0A><0x41>", "<s>", "</s>", "<s></s>", "<s> Hello</s> World <s>", "Hello<s>World", "x </s>  y", "<pad><pad>  <pad>",
     "<image>", "a<image>b", "a <image> b", "  <image>  ", "<image><image>", "<image>\n<image>", "<IMAGE> <imag> <image", "word wordy sword word-word word", "<lower> <LOWER> Lower", "<|im_start|>user\nHello<|im_end|>\n<|im_start|>assistant\n",
     "<|im_start|><|im_end|>", "x<|im_start|", "\n\n\n\n\n a \n\n b", "<a><ab><abc><abcd>", "<abc<ab>", "Describe the picture: <image>. What's in it?", "System: you are a helpful assistant.\nUser: hi\nAssistant:",
-    "{\"name\": \"get_weather\", \"arguments\": {\"city\": \"Zürich\"}}", "| a | b |\n|---|---|\n| 1 | 2 |", "1. one\n2. two\n   - three", "E = mc² ∑∫√ α≤β ∀x∈ℝ", "$100 €200 £300 ¥400 ₹500", "C:\\Users\\name\\file.txt", "\\u0041 \\n \\t",
+    "{\"name\": \"get_weather\", \"arguments\": {\"city\": \"Zürich\"}}", "| a | b |\n|---|---|\n| 1 | 2 |", "\U00013f97⥩a\ua7cb\ua7cd \U00010d41\U000116d0 x\u0897\u0c3c\u0316", "1. one\n2. two\n   - three", "E = mc² ∑∫√ α≤β ∀x∈ℝ", "$100 €200 £300 ¥400 ₹500", "C:\\Users\\name\\file.txt", "\\u0041 \\n \\t",
 ]
 
 
@@ -226,12 +226,13 @@ def main() -> None:
     lines = LINES + ["".join(rng.choice(words) + rng.choice([" ", " ", "", "\n", "  "]) for _ in range(8)) for _ in range(40)]
     (out / "lines.json").write_text(json.dumps(lines, indent=0, ensure_ascii=True) + "\n")
     for i, (name, t) in enumerate(build().items()):
-        j = json.loads(t.to_str())
-        if i % 2:  # the older notation of merges
-            j["model"]["merges"] = [" ".join(m) for m in j["model"]["merges"]]
-        text = json.dumps(j, ensure_ascii=False, separators=(",", ":"))
-        Tokenizer.from_str(text)
-        (out / f"{name}.json").write_text(text + "\n")
+        path = out / f"{name}.json"
+        if not path.exists():  # training breaks ties anew each time: what is there stays
+            j = json.loads(t.to_str())
+            if i % 2:  # the older notation of merges
+                j["model"]["merges"] = [" ".join(m) for m in j["model"]["merges"]]
+            path.write_text(json.dumps(j, ensure_ascii=False, separators=(",", ":")) + "\n")
+        t = Tokenizer.from_str(path.read_text())
         rows = [json.dumps(expected(t, line), separators=(",", ":")) for line in lines]
         (out / f"{name}.expected.json").write_text("[\n" + ",\n".join(rows) + "\n]\n")
         print(name, t.get_vocab_size(), "tokens")
