@@ -164,7 +164,7 @@ static void prompts(void **state) {
 static bool write_input(void) {
     static uint32_t ids[69] = { 1 };
     for (int i = 1; i < 69; i++) ids[i] = 520; /* 17 views of 4 tokens */
-    vlm_prepared *p;
+    vlm_prepared *p = NULL;
     void *processor;
     const vlm_json *root = vcore_json_root(processor_config);
     vcore_arena *arena = vcore_arena_new();

@@ -633,8 +633,8 @@ static void streams_hold_back_characters(void **state) {
         "",
         "",
         "",
-        "\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD"
-        "a",
+        ("\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD"
+         "a"), /* in two: \xBDa would be one escape */
         "",
         ""
     };
