@@ -41,7 +41,7 @@ static void write_text(const char *name, const char *text) {
 static char *read_text(const char *name) {
     char *path = tcheckpoint_path(dir, name);
     vio_bytes bytes;
-    if (vio_read(&bytes, path, 1 << 24, &err) < 0) fail_msg("%s", err.message);
+    if (vio_read(&bytes, path, 1 << 24, NULL, &err) < 0) fail_msg("%s", err.message);
     char *text = calloc(bytes.n + 1, 1);
     memcpy(text, bytes.p, bytes.n);
     vcore_free(bytes.p);

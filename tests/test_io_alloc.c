@@ -67,7 +67,7 @@ static vlm_status fill_buffer(void) {
 
 static vlm_status open_shards(void) {
     vio_tensors *t;
-    vlm_status status = vio_tensors_open_dir(&t, dir, NULL, NULL, &err);
+    vlm_status status = vio_tensors_open_dir(&t, dir, NULL, &err);
     assert_int_equal(status >= 0, t != NULL);
     if (t) assert_int_equal(vio_tensors_count(t), 2);
     vio_tensors_close(t);
@@ -88,7 +88,7 @@ static vlm_status read_index(void) {
     vio_bytes text;
     char *path = vio_join(dir, "model.safetensors.index.json");
     if (!path) return VLM_ERR_MEMORY;
-    vlm_status status = vio_read_json(&doc, &text, path, 1000, &err);
+    vlm_status status = vio_read_json(&doc, &text, path, 1000, NULL, &err);
     assert_int_equal(status >= 0, doc != NULL);
     assert_int_equal(status >= 0, text.p != NULL);
     vcore_json_free(doc);

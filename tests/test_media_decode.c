@@ -26,7 +26,7 @@ static vio_bytes slurp(const char *name) {
     char path[256];
     snprintf(path, sizeof path, MEDIA "%s", name);
     vio_bytes file;
-    assert_int_equal(vio_read(&file, path, 1 << 20, NULL), VLM_OK);
+    assert_int_equal(vio_read(&file, path, 1 << 20, NULL, NULL), VLM_OK);
     return file;
 }
 

@@ -192,8 +192,8 @@ static int make(void **state) {
     bool done =
         tcheckpoint_write("tests/golden/idefics3-split", dir, NULL)
         && vlm_registry_new(&registry, &err) >= 0
-        && vio_tensors_open_dir(&tensors, dir, NULL, NULL, &err) >= 0
-        && vio_read_json(&config, &text, "tests/golden/idefics3-split/config.json", 1 << 20, &err)
+        && vio_tensors_open_dir(&tensors, dir, NULL, &err) >= 0
+        && vio_read_json(&config, &text, "tests/golden/idefics3-split/config.json", 1 << 20, NULL, &err)
                >= 0
         && vcore_json_parse(&processor_config, json, sizeof json - 1, "test", &err) >= 0
         && vlm_image_open(&picture, "tests/data/pictures/square.png", NULL, &err) >= 0

@@ -122,15 +122,15 @@ static void bad_input(void **state) {
     check_failure("[]", NULL, VLM_ERR_TEMPLATE,
                   "/chat_template.jinja:2: 'list' has no attribute or item 'x'");
     check_failure("{}", NULL, VLM_ERR_ARGUMENT, "messages: must be a JSON array");
-    check_failure("[", NULL, VLM_ERR_FORMAT, "messages");
-    check_failure("[],\"x\":[]", NULL, VLM_ERR_FORMAT, "messages");
+    check_failure("[", NULL, VLM_ERR_PARSE, "messages");
+    check_failure("[],\"x\":[]", NULL, VLM_ERR_PARSE, "messages");
     check_failure("[]", "[]", VLM_ERR_ARGUMENT, "template variables: must be an object");
     write_file(JINJA, "{% if %}");
     check_failure("[]", NULL, VLM_ERR_TEMPLATE, "/chat_template.jinja:1: unexpected '%}'");
     write_file(JINJA, "\xff");
-    check_failure("[]", NULL, VLM_ERR_FORMAT, "chat_template.jinja");
+    check_failure("[]", NULL, VLM_ERR_ENCODING, "chat_template.jinja");
     write_file(LEGACY, "{");
-    check_failure("[]", NULL, VLM_ERR_FORMAT, "chat_template.json");
+    check_failure("[]", NULL, VLM_ERR_PARSE, "chat_template.json");
     assert_int_equal(vlm_template_render(&text, NULL, "[]", NULL, NULL, &err), VLM_ERR_ARGUMENT);
     assert_int_equal(vlm_template_render(&text, dir, NULL, NULL, NULL, &err), VLM_ERR_ARGUMENT);
     assert_int_equal(vlm_template_render(&text, "/nonexistent", "[]", NULL, NULL, &err),

@@ -13,7 +13,7 @@ static vlm_error err;
 
 static vcore_json_doc *read_golden(const char *path) {
     vcore_json_doc *doc;
-    assert_int_equal(vio_read_json(&doc, NULL, path, 1 << 20, &err), VLM_OK);
+    assert_int_equal(vio_read_json(&doc, NULL, path, 1 << 20, NULL, &err), VLM_OK);
     return doc;
 }
 
@@ -358,7 +358,7 @@ static void errors_name_line_and_cause(void **state) {
                       cases[i].message);
     check_failure("x", "[1]", NULL, VLM_ERR_ARGUMENT,
                   "template variables: must be an object, is an array");
-    check_failure("x", "{", NULL, VLM_ERR_FORMAT, "template variables");
+    check_failure("x", "{", NULL, VLM_ERR_PARSE, "template variables");
     check_failure("x", "{\"_now\":\"today\"}", NULL, VLM_ERR_TEMPLATE, "_now: must be an integer");
 }
 

@@ -23,7 +23,7 @@ static vio_bytes read_tokenizer(const char *name) {
     vio_bytes json;
     vlm_error err;
     snprintf(path, sizeof path, "tests/data/tokenizers/%s.json", name);
-    if (vio_read_text(&json, path, 1 << 20, &err) != VLM_OK) fail_msg("%s", err.message);
+    if (vio_read_text(&json, path, 1 << 20, NULL, &err) != VLM_OK) fail_msg("%s", err.message);
     return json;
 }
 

@@ -62,7 +62,10 @@ extern "C" {
     X(ERR_CONTEXT_FULL, -23, "the prompt does not fit the context")                                \
     X(ERR_CANCELLED, -24, "the caller asked to stop")                                              \
     X(ERR_BACKEND, -25, "the compute backend failed")                                              \
-    X(ERR_TEMPLATE, -26, "the chat template failed")
+    X(ERR_TEMPLATE, -26, "the chat template failed")                                               \
+    X(ERR_PARSE, -27, "text that is not JSON")                                                     \
+    X(ERR_ENCODING, -28, "text that is not UTF-8")                                                 \
+    X(ERR_MISSING_FIELD, -29, "a required field is in none of its places")
 
 /** Result of every function that can fail. */
 typedef enum vlm_status {
@@ -76,20 +79,29 @@ VLM_API const char *vlm_status_name(vlm_status status);
 /** Meaning of a status in a few words; borrowed, static. Thread-safe. */
 VLM_API const char *vlm_status_text(vlm_status status);
 
-/** Why a call failed: the code and one line that names the file and the field. */
+/** Why a call failed: the code, one line that names the file and the field, and what the line says as data. */
 typedef struct vlm_error {
     vlm_status code;
     char message[500];
+    char file[256];        /**< the file concerned, its end where the path is longer; "": none */
+    char field[128];       /**< the key, tensor or option concerned; "": none */
+    const char *operation; /**< of a file: "open", "stat", "read", "map", "write"; static; NULL: none */
+    int os_error;          /**< errno of the operation; 0: none */
+    uint32_t line, column; /**< of VLM_ERR_PARSE, from 1; 0: none */
+    uint64_t limit;        /**< of VLM_ERR_LIMIT: the bound that was crossed; 0: none */
 } vlm_error;
 
 /** Starting value of a vlm_error. */
-#define VLM_ERROR_INIT { VLM_OK, { 0 } }
+#define VLM_ERROR_INIT { VLM_OK, { 0 }, { 0 }, { 0 }, NULL, 0, 0, 0, 0 }
 
 /** Severity of a log line. */
 typedef enum vlm_log_level { VLM_LOG_DEBUG, VLM_LOG_INFO, VLM_LOG_WARNING } vlm_log_level;
 
 /** Receives one line without its line end. May be called from the loading thread only. */
 typedef void (*vlm_log_fn)(void *user, vlm_log_level level, const char *line);
+
+/** Is told of a file or folder (its path as used) just before the library opens it, on the loading thread. */
+typedef void (*vlm_open_fn)(void *user, const char *path);
 
 /**
  * Bounds on everything that a file can ask for. Zero means the default named beside it.

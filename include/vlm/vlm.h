@@ -91,8 +91,11 @@ typedef struct vlm_load_options {
     vlm_log_fn log;               /**< may be NULL */
     void *log_user;
     const char *extra_eos;        /**< further end tokens, separated by '|'; may be NULL */
+    vlm_open_fn opened;           /**< told of every file before it is opened; may be NULL */
+    void *opened_user;
+    bool in_memory;               /**< weights are read into memory, not mapped: nobody can cut them short */
 } vlm_load_options;
-#define VLM_LOAD_OPTIONS_INIT { sizeof(vlm_load_options), NULL, NULL, 0, 0, VLM_PRECISION_AUTO, false, NULL, NULL, NULL, NULL, NULL }
+#define VLM_LOAD_OPTIONS_INIT { sizeof(vlm_load_options), NULL, NULL, 0, 0, VLM_PRECISION_AUTO, false, NULL, NULL, NULL, NULL, NULL, NULL, NULL, false }
 
 /** A loaded model, processor, tokenizer and config. Immutable, thread-safe. Outlives its sessions. */
 typedef struct vlm_context vlm_context;

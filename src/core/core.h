@@ -16,6 +16,15 @@
  * The innermost frame sets the error once; outer frames prepend context. err may be NULL. Control
  * characters and invalid UTF-8 in the message are replaced, so that it stays one printable line. */
 vlm_status vcore_fail(vlm_error *err, vlm_status code, const char *fmt, ...) VLM_PRINTF(3, 4);
+/* What a failure is about, as data of vlm_error; zeros where nothing applies. */
+typedef struct vcore_where {
+    const char *file, *field, *operation; /* operation: static */
+    int os_error;
+    uint32_t line, column;
+    uint64_t limit;
+} vcore_where;
+vlm_status vcore_fail_at(vlm_error *err, vlm_status code, vcore_where where, const char *fmt, ...)
+    VLM_PRINTF(4, 5);
 /* Prepends "<context>: " to err's message; returns status unchanged. */
 vlm_status vcore_context(vlm_error *err, vlm_status status, const char *fmt, ...) VLM_PRINTF(3, 4);
 vlm_status vcore_no_memory(vlm_error *err, const char *what);

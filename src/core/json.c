@@ -89,8 +89,9 @@ static vlm_status fail_at(parser *ps, const char *at, const char *what) {
         line++;
         column = 1;
     }
-    return vcore_fail(ps->err, VLM_ERR_FORMAT, "%s: line %zu, column %zu: %s", ps->name, line,
-                      column, at == ps->end ? "the text ends too early" : what);
+    vcore_where where = { .file = ps->name, .line = (uint32_t)line, .column = (uint32_t)column };
+    return vcore_fail_at(ps->err, VLM_ERR_PARSE, where, "%s: line %zu, column %zu: %s", ps->name,
+                         line, column, at == ps->end ? "the text ends too early" : what);
 }
 
 static vlm_status parse_value(parser *ps, vcore_json *out);

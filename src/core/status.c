@@ -48,11 +48,40 @@ static void set_message(vlm_error *err, const char *fmt, va_list args) {
     make_printable(err->message);
 }
 
+/* Copies as much of the end of s as fits: of a long path the file's name counts. */
+static void set_end(char *to, size_t size, const char *s) {
+    size_t n = s ? strlen(s) : 0, skip = n < size ? 0 : n - size + 1;
+    memmove(to, s ? s + skip : "", n - skip + 1);
+    make_printable(to);
+}
+
+static void set_data(vlm_error *err, vlm_status code, vcore_where where) {
+    err->code = code;
+    set_end(err->file, sizeof err->file, where.file);
+    set_end(err->field, sizeof err->field, where.field);
+    err->operation = where.operation;
+    err->os_error = where.os_error;
+    err->line = where.line;
+    err->column = where.column;
+    err->limit = where.limit;
+}
+
 vlm_status vcore_fail(vlm_error *err, vlm_status code, const char *fmt, ...) {
     if (err) {
         va_list args;
         va_start(args, fmt);
-        err->code = code;
+        set_data(err, code, (vcore_where) { 0 });
+        set_message(err, fmt, args);
+        va_end(args);
+    }
+    return code;
+}
+
+vlm_status vcore_fail_at(vlm_error *err, vlm_status code, vcore_where where, const char *fmt, ...) {
+    if (err) {
+        va_list args;
+        va_start(args, fmt);
+        set_data(err, code, where);
         set_message(err, fmt, args);
         va_end(args);
     }

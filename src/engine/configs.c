@@ -4,12 +4,12 @@
 #include "engine/engine.h"
 
 static vlm_status read_optional(vcore_json_doc **doc, char **text_out, const char *dir,
-                                const char *name, uint64_t cap, vlm_error *err) {
+                                const char *name, const vio_source *from, vlm_error *err) {
     *doc = NULL;
     char *path = vio_join(dir, name);
     if (!path) return vcore_no_memory(err, name);
     vio_bytes text = { 0 };
-    vlm_status status = vio_read_text_optional(&text, path, cap, err);
+    vlm_status status = vio_read_text_optional(&text, path, from->limits.config_bytes, from, err);
     if (status >= 0 && text.p) status = vcore_json_parse(doc, text.p, text.n, path, err);
     if (status >= 0 && text.p &&
         vcore_json_kind_of(vcore_json_root(*doc)) != VCORE_JSON_OBJECT) {
@@ -27,11 +27,11 @@ static vlm_status read_optional(vcore_json_doc **doc, char **text_out, const cha
     return status;
 }
 
-static vlm_status read_base(vengine_configs *c, const char *dir, const vlm_limits *limits,
-                            const vcore_log *log, vlm_error *err) {
+static vlm_status read_base(vengine_configs *c, const char *dir, const vio_source *from,
+                            vlm_error *err) {
     if (!vio_is_dir(dir))
         return vcore_fail(err, VLM_ERR_NOT_FOUND, "%s: no such checkpoint directory", dir);
-    VTRY(read_optional(&c->config, &c->config_text, dir, "config.json", limits->config_bytes, err));
+    VTRY(read_optional(&c->config, &c->config_text, dir, "config.json", from, err));
     if (!c->config)
         return vcore_fail(err, VLM_ERR_NOT_FOUND, "%s/config.json: no such file", dir);
     const vlm_json *type = vcore_json_get(vcore_json_root(c->config), "model_type");
@@ -42,16 +42,15 @@ static vlm_status read_base(vengine_configs *c, const char *dir, const vlm_limit
     c->model_type = vcore_strndup(name.p, name.n);
     if (!c->model_type) return vcore_no_memory(err, "model_type");
     vlm_error ignored = VLM_ERROR_INIT;
-    if (read_optional(&c->generation, NULL, dir, "generation_config.json", limits->config_bytes,
-                      &ignored) < 0)
-        vcore_log_line(log, VLM_LOG_WARNING, "%s (ignored)", ignored.message);
+    if (read_optional(&c->generation, NULL, dir, "generation_config.json", from, &ignored) < 0)
+        vcore_log_line(&from->log, VLM_LOG_WARNING, "%s (ignored)", ignored.message);
     return VLM_OK;
 }
 
-vlm_status vengine_configs_base(vengine_configs *out, const char *dir, const vlm_limits *limits,
-                                const vcore_log *log, vlm_error *err) {
+vlm_status vengine_configs_base(vengine_configs *out, const char *dir, const vio_source *from,
+                                vlm_error *err) {
     *out = (vengine_configs) { 0 };
-    vlm_status status = read_base(out, dir, limits, log, err);
+    vlm_status status = read_base(out, dir, from, err);
     if (status < 0) vengine_configs_free(out);
     return status;
 }
@@ -70,13 +69,12 @@ static vlm_status take_class(vengine_configs *c, const vcore_json_doc *doc, cons
     return c->processor_class ? VLM_OK : vcore_no_memory(err, file);
 }
 
-vlm_status vengine_configs_processor(vengine_configs *c, const char *dir, const vlm_limits *limits,
+vlm_status vengine_configs_processor(vengine_configs *c, const char *dir, const vio_source *from,
                                      vlm_error *err) {
     static const char *const preferred = "preprocessor_config.json", *const other = "processor_config.json";
-    uint64_t cap = limits->config_bytes;
-    VTRY(read_optional(&c->preprocessor, NULL, dir, preferred, cap, err));
-    VTRY(read_optional(&c->processor, NULL, dir, other, cap, err));
-    VTRY(read_optional(&c->video, NULL, dir, "video_preprocessor_config.json", cap, err));
+    VTRY(read_optional(&c->preprocessor, NULL, dir, preferred, from, err));
+    VTRY(read_optional(&c->processor, NULL, dir, other, from, err));
+    VTRY(read_optional(&c->video, NULL, dir, "video_preprocessor_config.json", from, err));
     if (!c->preprocessor && !c->processor)
         return vcore_fail(err, VLM_ERR_NOT_FOUND, "%s: neither %s nor %s is there", dir, preferred,
                           other);

@@ -33,10 +33,10 @@ typedef struct vengine_configs {
     char *model_type;                        /* owned, as config.json says */
 } vengine_configs;
 /* Reads config.json and generation_config.json. */
-vlm_status vengine_configs_base(vengine_configs *out, const char *dir, const vlm_limits *limits,
-                                const vcore_log *log, vlm_error *err);
+vlm_status vengine_configs_base(vengine_configs *out, const char *dir, const vio_source *from,
+                                vlm_error *err);
 /* Reads the processor's files behind them. */
-vlm_status vengine_configs_processor(vengine_configs *c, const char *dir, const vlm_limits *limits,
+vlm_status vengine_configs_processor(vengine_configs *c, const char *dir, const vio_source *from,
                                      vlm_error *err);
 void vengine_configs_free(vengine_configs *c);
 
@@ -49,8 +49,7 @@ vlm_status vengine_take_options(void *to, size_t size, const void *from, const c
 /* ---- context (factory.c) ---------------------------------------------------------------------------------- */
 struct vlm_context {
     vlm_context_info info;
-    vlm_limits limits;
-    vcore_log log;
+    vio_source source; /* how its files are opened: limits, log */
     char *dir;
     vlm_registry *own_registry; /* NULL when the caller gave one */
     vengine_configs configs;

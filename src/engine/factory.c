@@ -49,7 +49,7 @@ static vlm_status make_backend(vlm_context *c, const vlm_load_options *options, 
 }
 
 static vlm_status open_weights(vlm_context *c, vengine_depth depth, vlm_error *err) {
-    vlm_status status = vio_tensors_open_dir(&c->tensors, c->dir, &c->limits, &c->log, err);
+    vlm_status status = vio_tensors_open_dir(&c->tensors, c->dir, &c->source, err);
     if (status == VLM_ERR_NOT_FOUND && depth == VENGINE_INSPECT) return VLM_OK;
     return status;
 }
@@ -66,9 +66,9 @@ static void guard_media_tokens(vlm_context *c) {
 
 static vlm_status load_text(vlm_context *c, const vlm_load_options *options, vlm_error *err) {
     const char *dir = options->tokenizer_dir ? options->tokenizer_dir : c->dir;
-    VTRY(vtext_tokenizer_load(&c->tokenizer, dir, &c->limits, err));
+    VTRY(vtext_tokenizer_load(&c->tokenizer, dir, &c->source, err));
     guard_media_tokens(c);
-    VTRY(vtext_template_load(&c->chat_template, dir, &c->limits, err));
+    VTRY(vtext_template_load(&c->chat_template, dir, &c->source, err));
     const vlm_processor_type *type = c->processor_type;
     if (!c->chat_template && type->chat_template)
         VTRY(vtext_template_parse(&c->chat_template, type->chat_template,
@@ -106,7 +106,7 @@ static vlm_status build_model(vlm_context *c, const vlm_load_options *options, v
         .config = vcore_json_root(c->configs.config),
         .config_text = c->configs.config_text,
         .tensors = c->tensors,
-        .log = &c->log,
+        .log = &c->source.log,
         .arena = c->arena,
         .backend = c->backend,
         .inspect = depth == VENGINE_INSPECT,
@@ -161,8 +161,11 @@ static void fill_info(vlm_context *c) {
 
 static vlm_status load(vlm_context *c, const char *dir, const vlm_load_options *options,
                        vengine_depth depth, vlm_error *err) {
-    c->limits = vcore_limits(options->limits);
-    c->log = (vcore_log) { options->log, options->log_user };
+    c->source = vio_source_of(options->limits);
+    c->source.log = (vcore_log) { options->log, options->log_user };
+    c->source.opened = options->opened;
+    c->source.opened_user = options->opened_user;
+    c->source.in_memory = options->in_memory;
     c->dir = vcore_strdup(dir);
     if (!c->dir) return vcore_no_memory(err, dir);
     size_t end = strlen(c->dir);
@@ -172,9 +175,9 @@ static vlm_status load(vlm_context *c, const char *dir, const vlm_load_options *
         VTRY(vlm_registry_new(&c->own_registry, err));
         registry = c->own_registry;
     }
-    VTRY(vengine_configs_base(&c->configs, c->dir, &c->limits, &c->log, err));
+    VTRY(vengine_configs_base(&c->configs, c->dir, &c->source, err));
     VTRY(choose_model(c, registry, err));
-    VTRY(vengine_configs_processor(&c->configs, c->dir, &c->limits, err));
+    VTRY(vengine_configs_processor(&c->configs, c->dir, &c->source, err));
     VTRY(choose_processor(c, registry, err));
     VTRY(make_backend(c, options, depth, err));
     VTRY(open_weights(c, depth, err));

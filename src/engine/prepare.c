@@ -97,9 +97,9 @@ static vlm_status encode(vlm_prepared *prepared, const vlm_context *c, const vlm
                                      false, &ids, err);
     vengine_prompt_free(&prompt);
     if (status >= 0 && ids.n == 0) status = vcore_fail(err, VLM_ERR_PROCESSING, "the prompt is empty");
-    if (status >= 0 && ids.n > c->limits.context_tokens)
+    if (status >= 0 && ids.n > c->source.limits.context_tokens)
         status = vcore_fail(err, VLM_ERR_CONTEXT_FULL, "the prompt has %zu tokens, the limit is %llu",
-                            ids.n, (unsigned long long)c->limits.context_tokens);
+                            ids.n, (unsigned long long)c->source.limits.context_tokens);
     if (status >= 0) status = vmodel_prepared_set_ids(prepared, ids.id, ids.n, err);
     vtext_ids_free(&ids);
     return status;
@@ -143,5 +143,5 @@ vlm_status vlm_prepared_load(vlm_prepared **out, const vlm_context *context, con
     if (out) *out = NULL;
     if (!out || !context || !path)
         return vcore_fail(err, VLM_ERR_ARGUMENT, "vlm_prepared_load: a null argument");
-    return vmodel_prepared_load(out, path, &context->limits, err);
+    return vmodel_prepared_load(out, path, &context->source.limits, err);
 }

@@ -198,7 +198,7 @@ static vlm_status render(vtext_rendered *out, const vlm_context *c, const vlm_in
     vcore_buf variables = { 0 };
     vlm_status status = template_variables(&variables, c, in, err);
     if (status >= 0)
-        status = vtext_template_render(t, variables.p, variables.n, &c->limits, out, err);
+        status = vtext_template_render(t, variables.p, variables.n, &c->source.limits, out, err);
     vcore_buf_free(&variables);
     return status;
 }

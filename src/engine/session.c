@@ -118,9 +118,9 @@ static vlm_status make_state(vlm_session *s, size_t capacity, vlm_error *err) {
     const vlm_context *c = s->context;
     const vlm_text_info *text = vlm_text_get_info(c->model_type->text(c->model));
     vlm_dtype dtype = c->mode == VTENSOR_EXACT ? VLM_DTYPE_F32 : VLM_DTYPE_BF16;
-    if (capacity > c->limits.context_tokens)
+    if (capacity > c->source.limits.context_tokens)
         return vcore_fail(err, VLM_ERR_LIMIT, "context: %zu tokens, the limit is %llu", capacity,
-                          (unsigned long long)c->limits.context_tokens);
+                          (unsigned long long)c->source.limits.context_tokens);
     size_t total = 0, bytes;
     for (int64_t l = 0; l < text->layers; l++) {
         const vlm_state_layer *layer = &text->state[l];

@@ -6,6 +6,20 @@
 
 #include "core/core.h"
 
+/* ---- where the files of a load come from (read.c) ------------------------------------------------
+ * What may be read, who is told of it. Borrowed by everything that opens a file; NULL: default limits,
+ * nobody. */
+typedef struct vio_source {
+    vlm_limits limits; /* zeros replaced by the defaults */
+    vcore_log log;
+    vlm_open_fn opened; /* told of every file and folder just before it is opened; may be NULL */
+    void *opened_user;
+    bool in_memory; /* weights are read into memory instead of mapped */
+} vio_source;
+vio_source vio_source_of(const vlm_limits *limits); /* limits as a caller gives them; NULL: defaults */
+/* Tells of an open that vio_open_regular does not make (a folder). */
+void vio_source_tell(const vio_source *from, const char *path);
+
 /* ---- bounded reads (read.c) ---------------------------------------------------------------------
  * One open (O_NONBLOCK|O_CLOEXEC), fstat on the descriptor, regular files only, at most cap + 1
  * bytes: a FIFO, device or directory is refused at once. */
@@ -15,18 +29,23 @@ typedef struct vio_bytes {
 } vio_bytes;
 /* ERR_NOT_FOUND when absent, ERR_LIMIT above cap, ERR_IO otherwise; the path is in the message. On
  * an error out->p is NULL. */
-vlm_status vio_read(vio_bytes *out, const char *path, uint64_t cap, vlm_error *err);
-/* Same, and the bytes must be UTF-8 (ERR_FORMAT). A UTF-8 byte order mark is skipped. */
-vlm_status vio_read_text(vio_bytes *out, const char *path, uint64_t cap, vlm_error *err);
+vlm_status vio_read(vio_bytes *out, const char *path, uint64_t cap, const vio_source *from,
+                    vlm_error *err);
+/* Same, and the bytes must be UTF-8 (ERR_ENCODING). A UTF-8 byte order mark is skipped. */
+vlm_status vio_read_text(vio_bytes *out, const char *path, uint64_t cap, const vio_source *from,
+                         vlm_error *err);
 /* Same, but an absent file is fine: out->p is NULL then. */
-vlm_status vio_read_text_optional(vio_bytes *out, const char *path, uint64_t cap, vlm_error *err);
+vlm_status vio_read_text_optional(vio_bytes *out, const char *path, uint64_t cap,
+                                  const vio_source *from, vlm_error *err);
 /* vio_read_text, parsed. The text is handed over too where text_or_null is given. */
 vlm_status vio_read_json(vcore_json_doc **doc, vio_bytes *text_or_null, const char *path,
-                         uint64_t cap, vlm_error *err);
+                         uint64_t cap, const vio_source *from, vlm_error *err);
 /* Opens a regular file to read, under the same rule. */
-vlm_status vio_open_regular(int *fd, uint64_t *size, const char *path, vlm_error *err);
-/* "<path>: <what>: <errno's text>"; ERR_NOT_FOUND where file or folder is absent, else ERR_IO. */
-vlm_status vio_fail_errno(vlm_error *err, const char *path, const char *what, int number);
+vlm_status vio_open_regular(int *fd, uint64_t *size, const char *path, const vio_source *from,
+                            vlm_error *err);
+/* "<path>: cannot <operation>: <errno's text>"; ERR_NOT_FOUND where file or folder is absent, else
+ * ERR_IO. operation: static. */
+vlm_status vio_fail_errno(vlm_error *err, const char *path, const char *operation, int number);
 char *vio_join(const char *dir, const char *name); /* owned; NULL: no memory */
 bool vio_is_dir(const char *path);
 
@@ -35,7 +54,7 @@ bool vio_is_dir(const char *path);
  * is mapped, touching what is gone raises SIGBUS. The library installs no handler for that; whoever
  * replaces a checkpoint in place must write a new file and rename it. */
 typedef struct vio_map vio_map;
-vlm_status vio_map_open(vio_map **out, const char *path, vlm_error *err);
+vlm_status vio_map_open(vio_map **out, const char *path, const vio_source *from, vlm_error *err);
 const uint8_t *vio_map_data(const vio_map *m); /* NULL when the file is empty */
 size_t vio_map_size(const vio_map *m);
 void vio_map_close(vio_map *m);
@@ -62,18 +81,17 @@ typedef struct vio_tensor {
 typedef struct vio_tensors vio_tensors;
 /* One safetensors file. Header <= limits->header_bytes; offsets must tile the data without holes or
  * overlap; every size is checked before use. */
-vlm_status vio_tensors_open_file(vio_tensors **out, const char *path, const vlm_limits *limits,
+vlm_status vio_tensors_open_file(vio_tensors **out, const char *path, const vio_source *from,
                                  vlm_error *err);
 /* The same from memory, which is borrowed and must outlive *out; name: what messages call it. */
 vlm_status vio_tensors_open_memory(vio_tensors **out, const void *data, size_t size,
-                                   const char *name, const vlm_limits *limits, vlm_error *err);
+                                   const char *name, const vio_source *from, vlm_error *err);
 /* The weights of a checkpoint directory: model.safetensors.index.json when every file it names
  * exists, else model.safetensors, else, where there is no index, the only *.safetensors (names
  * ending consolidated.safetensors do not count). ERR_NOT_FOUND when there are none, or a shard is
  * missing. A malformed index, a shard name that leaves the directory, a tensor that is not in the
  * shard the index says, and one that is in two shards are ERR_FORMAT. */
-vlm_status vio_tensors_open_dir(vio_tensors **out, const char *dir, const vlm_limits *limits,
-                                const vcore_log *log, vlm_error *err);
+vlm_status vio_tensors_open_dir(vio_tensors **out, const char *dir, const vio_source *from, vlm_error *err);
 size_t vio_tensors_count(const vio_tensors *t);
 const vio_tensor *vio_tensors_at(const vio_tensors *t, size_t i); /* sorted by name, one array */
 const vio_tensor *vio_tensors_find(const vio_tensors *t, const char *name); /* NULL: none */

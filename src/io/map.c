@@ -11,11 +11,11 @@ struct vio_map {
     size_t size;
 };
 
-vlm_status vio_map_open(vio_map **out, const char *path, vlm_error *err) {
+vlm_status vio_map_open(vio_map **out, const char *path, const vio_source *from, vlm_error *err) {
     int fd;
     uint64_t size;
     *out = NULL;
-    VTRY(vio_open_regular(&fd, &size, path, err));
+    VTRY(vio_open_regular(&fd, &size, path, from, err));
     vio_map *m = vcore_alloc(sizeof *m);
     void *data = NULL;
     vlm_status status = m ? VLM_OK : vcore_no_memory(err, path);
@@ -23,7 +23,7 @@ vlm_status vio_map_open(vio_map **out, const char *path, vlm_error *err) {
         status = vcore_fail(err, VLM_ERR_LIMIT, "%s: larger than the address space", path);
     else if (m && size) {
         data = mmap(NULL, (size_t)size, PROT_READ, MAP_PRIVATE, fd, 0);
-        if (data == MAP_FAILED) status = vio_fail_errno(err, path, "cannot map", errno);
+        if (data == MAP_FAILED) status = vio_fail_errno(err, path, "map", errno);
     }
     close(fd);
     if (status < 0) {

@@ -196,14 +196,14 @@ static vlm_status add_entries(header *h, const vcore_json *root) {
 
 /* Adds the tensors of the file that lies at data; path is borrowed for as long as `to` lives. */
 static vlm_status add_file(vio_tensors *to, const uint8_t *data, size_t size, const char *path,
-                           const vlm_limits *limits, vlm_error *err) {
+                           const vio_source *from, vlm_error *err) {
     if (size < 8)
         return vcore_fail(err, VLM_ERR_FORMAT, "%s: too short for a safetensors file", path);
     uint64_t n;
     memcpy(&n, data, 8);
-    if (n > limits->header_bytes)
+    if (n > from->limits.header_bytes)
         return vcore_fail(err, VLM_ERR_LIMIT, "%s: header of %llu bytes, the limit is %llu", path,
-                          (unsigned long long)n, (unsigned long long)limits->header_bytes);
+                          (unsigned long long)n, (unsigned long long)from->limits.header_bytes);
     if (n > size - 8)
         return vcore_fail(err, VLM_ERR_FORMAT,
                           "%s: header of %llu bytes in a file of %zu "
@@ -223,16 +223,16 @@ static vlm_status add_file(vio_tensors *to, const uint8_t *data, size_t size, co
 }
 
 /* Maps a file and adds its tensors. */
-static vlm_status add_path(vio_tensors *to, const char *path, const vlm_limits *limits,
+static vlm_status add_path(vio_tensors *to, const char *path, const vio_source *from,
                            vlm_error *err) {
     vio_map **maps = vcore_realloc_array(to->maps, to->map_count + 1, sizeof *maps);
     if (!maps) return vcore_no_memory(err, path);
     to->maps = maps;
     const char *kept = vcore_arena_strndup(to->arena, path, strlen(path));
     if (!kept) return vcore_no_memory(err, path);
-    VTRY(vio_map_open(&maps[to->map_count], path, err));
+    VTRY(vio_map_open(&maps[to->map_count], path, from, err));
     vio_map *map = maps[to->map_count++];
-    return add_file(to, vio_map_data(map), vio_map_size(map), kept, limits, err);
+    return add_file(to, vio_map_data(map), vio_map_size(map), kept, from, err);
 }
 
 static int by_name(const void *a, const void *b) {
@@ -270,23 +270,23 @@ static vlm_status deliver(vio_tensors **out, vio_tensors *t, vlm_status status, 
 }
 
 vlm_status vio_tensors_open_memory(vio_tensors **out, const void *data, size_t size,
-                                   const char *name, const vlm_limits *limits, vlm_error *err) {
-    vlm_limits l = vcore_limits(limits);
+                                   const char *name, const vio_source *from, vlm_error *err) {
+    vio_source source = from ? *from : vio_source_of(NULL);
     vio_tensors *t = new_tensors();
     *out = NULL;
     if (!t) return vcore_no_memory(err, name);
     const char *kept = vcore_arena_strndup(t->arena, name, strlen(name));
-    vlm_status status = kept ? add_file(t, data, size, kept, &l, err) : vcore_no_memory(err, name);
+    vlm_status status = kept ? add_file(t, data, size, kept, &source, err) : vcore_no_memory(err, name);
     return deliver(out, t, status, err);
 }
 
-vlm_status vio_tensors_open_file(vio_tensors **out, const char *path, const vlm_limits *limits,
+vlm_status vio_tensors_open_file(vio_tensors **out, const char *path, const vio_source *from,
                                  vlm_error *err) {
-    vlm_limits l = vcore_limits(limits);
+    vio_source source = from ? *from : vio_source_of(NULL);
     vio_tensors *t = new_tensors();
     *out = NULL;
     if (!t) return vcore_no_memory(err, path);
-    return deliver(out, t, add_path(t, path, &l, err), err);
+    return deliver(out, t, add_path(t, path, &source, err), err);
 }
 
 /* ---- a directory ----------------------------------------------------------------------------- */
@@ -339,7 +339,7 @@ static vlm_status check_index(const vio_tensors *t, const vcore_json *weight_map
 
 /* ERR_NOT_FOUND when a file of the index is missing. */
 static vlm_status open_index(vio_tensors **out, const char *dir, const char *path,
-                             const vcore_json *weight_map, const vlm_limits *limits,
+                             const vcore_json *weight_map, const vio_source *from,
                              vlm_error *err) {
     vcore_map *files = vcore_map_new(16);
     vio_tensors *t = new_tensors();
@@ -352,7 +352,7 @@ static vlm_status open_index(vio_tensors **out, const char *dir, const char *pat
         vcore_json_string(it.value, &file);
         if (!vcore_map_get(files, file, &order) || order != t->map_count) continue;
         char *shard = vio_join(dir, file.p);
-        status = shard ? add_path(t, shard, limits, err) : vcore_no_memory(err, path);
+        status = shard ? add_path(t, shard, from, err) : vcore_no_memory(err, path);
         vcore_free(shard);
     }
     vcore_map_free(files);
@@ -371,11 +371,12 @@ static bool ends_with(const char *s, const char *end) {
 }
 
 /* The path of the only *.safetensors in dir. */
-static vlm_status find_only(char **out, const char *dir, vlm_error *err) {
+static vlm_status find_only(char **out, const char *dir, const vio_source *from, vlm_error *err) {
     vlm_status status = VLM_OK;
     *out = NULL;
+    vio_source_tell(from, dir);
     DIR *d = opendir(dir);
-    if (!d) return vio_fail_errno(err, dir, "cannot open", errno);
+    if (!d) return vio_fail_errno(err, dir, "open", errno);
     for (struct dirent *e; status >= 0 && (e = readdir(d));) {
         if (!ends_with(e->d_name, ".safetensors")
             || ends_with(e->d_name, "consolidated.safetensors"))
@@ -400,30 +401,29 @@ static vlm_status find_only(char **out, const char *dir, vlm_error *err) {
 
 /* By the index. ERR_NOT_FOUND: a shard is missing (the message names it). VLM_DONE: there is no
  * index. */
-static vlm_status try_index(vio_tensors **out, const char *dir, const vlm_limits *limits,
+static vlm_status try_index(vio_tensors **out, const char *dir, const vio_source *from,
                             vlm_error *err) {
     vio_bytes text = { 0 };
     vcore_json_doc *doc = NULL;
     char *path = vio_join(dir, "model.safetensors.index.json");
     if (!path) return vcore_no_memory(err, dir);
-    vlm_status status = vio_read_text_optional(&text, path, limits->index_bytes, err);
+    vlm_status status = vio_read_text_optional(&text, path, from->limits.index_bytes, from, err);
     if (status >= 0 && !text.p) status = VLM_DONE;
     if (status == VLM_OK) status = vcore_json_parse(&doc, text.p, text.n, path, err);
     if (status == VLM_OK)
         status = open_index(out, dir, path, vcore_json_get(vcore_json_root(doc), "weight_map"),
-                            limits, err);
+                            from, err);
     vcore_json_free(doc);
     vcore_free(text.p);
     vcore_free(path);
     return status;
 }
 
-vlm_status vio_tensors_open_dir(vio_tensors **out, const char *dir, const vlm_limits *limits,
-                                const vcore_log *log, vlm_error *err) {
-    vlm_limits l = vcore_limits(limits);
+vlm_status vio_tensors_open_dir(vio_tensors **out, const char *dir, const vio_source *from, vlm_error *err) {
+    vio_source source = from ? *from : vio_source_of(NULL);
     vlm_error shard = VLM_ERROR_INIT, why = VLM_ERROR_INIT;
     *out = NULL;
-    vlm_status indexed = try_index(out, dir, &l, &shard), status;
+    vlm_status indexed = try_index(out, dir, &source, &shard), status;
     if (indexed < 0 && indexed != VLM_ERR_NOT_FOUND) {
         if (err) *err = shard;
         return indexed;
@@ -431,14 +431,14 @@ vlm_status vio_tensors_open_dir(vio_tensors **out, const char *dir, const vlm_li
     if (indexed == VLM_OK) return VLM_OK;
     char *path = vio_join(dir, "model.safetensors");
     if (!path) return vcore_no_memory(err, dir);
-    status = vio_tensors_open_file(out, path, &l, &why);
+    status = vio_tensors_open_file(out, path, &source, &why);
     if (status >= 0 && indexed < 0)
-        vcore_log_line(log, VLM_LOG_WARNING, "%s; reading %s instead", shard.message, path);
+        vcore_log_line(&source.log, VLM_LOG_WARNING, "%s; reading %s instead", shard.message, path);
     vcore_free(path);
     if (status == VLM_ERR_NOT_FOUND && indexed < 0) {
         why = shard;
-    } else if (status == VLM_ERR_NOT_FOUND && (status = find_only(&path, dir, &why)) >= 0) {
-        status = vio_tensors_open_file(out, path, &l, &why);
+    } else if (status == VLM_ERR_NOT_FOUND && (status = find_only(&path, dir, &source, &why)) >= 0) {
+        status = vio_tensors_open_file(out, path, &source, &why);
         vcore_free(path);
     }
     if (status < 0 && err) *err = why;

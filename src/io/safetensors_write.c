@@ -63,7 +63,7 @@ static vlm_status write_all(int fd, const void *data, uint64_t n, const char *pa
     while (n) {
         ssize_t wrote = write(fd, p, n < 1u << 30 ? (size_t)n : 1u << 30);
         if (wrote < 0 && errno == EINTR) continue;
-        if (wrote < 0) return vio_fail_errno(err, path, "cannot write", errno);
+        if (wrote < 0) return vio_fail_errno(err, path, "write", errno);
         p += wrote;
         n -= (uint64_t)wrote;
     }
@@ -73,16 +73,16 @@ static vlm_status write_all(int fd, const void *data, uint64_t n, const char *pa
 static vlm_status write_file(const char *path, const char *temporary, const vcore_buf *head,
                              const vio_out_tensor *const *order, size_t n, vlm_error *err) {
     int fd = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-    if (fd < 0) return vio_fail_errno(err, temporary, "cannot create", errno);
+    if (fd < 0) return vio_fail_errno(err, temporary, "create", errno);
     vlm_status status = write_all(fd, head->p, head->n, path, err);
     for (size_t i = 0; i < n && status >= 0; i++) {
         uint64_t bytes;
         status = tensor_bytes(&bytes, order[i], path, err);
         if (status >= 0) status = write_all(fd, order[i]->data, bytes, path, err);
     }
-    if (close(fd) != 0 && status >= 0) status = vio_fail_errno(err, path, "cannot write", errno);
+    if (close(fd) != 0 && status >= 0) status = vio_fail_errno(err, path, "write", errno);
     if (status >= 0 && rename(temporary, path) != 0)
-        status = vio_fail_errno(err, path, "cannot rename to it", errno);
+        status = vio_fail_errno(err, path, "rename to it", errno);
     if (status < 0) unlink(temporary);
     return status;
 }

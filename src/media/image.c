@@ -86,10 +86,10 @@ vlm_status vlm_image_open(vlm_image **out, const char *path, const vlm_limits *l
                           vlm_error *err) {
     if (!out || !path) return vcore_fail(err, VLM_ERR_ARGUMENT, "vlm_image_open: a NULL argument");
     *out = NULL;
-    vlm_limits bound = vcore_limits(limits);
+    vio_source from = vio_source_of(limits);
     vio_bytes file = { 0 };
-    VTRY(vio_read(&file, path, bound.image_file_bytes, err));
-    vlm_status status = vlm_image_decode(out, file.p, file.n, path, &bound, err);
+    VTRY(vio_read(&file, path, from.limits.image_file_bytes, &from, err));
+    vlm_status status = vlm_image_decode(out, file.p, file.n, path, &from.limits, err);
     vcore_free(file.p);
     return status;
 }

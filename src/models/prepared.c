@@ -230,9 +230,10 @@ static vlm_status load(vlm_prepared *p, const vio_tensors *file, const char *pat
 
 vlm_status vmodel_prepared_load(vlm_prepared **out, const char *path, const vlm_limits *limits,
                                 vlm_error *err) {
+    vio_source from = vio_source_of(limits);
     *out = NULL;
     vio_tensors *file;
-    VTRY(vio_tensors_open_file(&file, path, limits, err));
+    VTRY(vio_tensors_open_file(&file, path, &from, err));
     vlm_prepared *p = NULL;
     vlm_status status = vmodel_prepared_new(&p, err);
     if (status == VLM_OK) status = load(p, file, path, err);

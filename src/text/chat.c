@@ -70,37 +70,37 @@ static vlm_status parse_member(vtext_template **out, const vcore_json *v, const 
 }
 
 static vlm_status load_json(vtext_template **out, const char *path, uint64_t cap,
-                            const vlm_limits *limits, vlm_error *err) {
+                            const vio_source *from, vlm_error *err) {
     vio_bytes text;
     vcore_json_doc *doc = NULL;
-    VTRY(vio_read_text_optional(&text, path, cap, err));
+    VTRY(vio_read_text_optional(&text, path, cap, from, err));
     if (!text.p) return VLM_OK;
     vlm_status status = vcore_json_parse(&doc, text.p, text.n, path, err);
     if (status >= 0)
         status = parse_member(out, vcore_json_get(vcore_json_root(doc), "chat_template"), path,
-                              limits, err);
+                              &from->limits, err);
     vcore_json_free(doc);
     vcore_free(text.p);
     return status;
 }
 
 static vlm_status load_jinja(vtext_template **out, const char *path, uint64_t cap,
-                             const vlm_limits *limits, vlm_error *err) {
+                             const vio_source *from, vlm_error *err) {
     vio_bytes text;
-    (void)limits;
-    VTRY(vio_read_text_optional(&text, path, cap, err));
+    VTRY(vio_read_text_optional(&text, path, cap, from, err));
     if (!text.p) return VLM_OK;
     vlm_status status = vtext_template_parse(out, text.p, text.n, path, err);
     vcore_free(text.p);
     return status;
 }
 
-vlm_status vtext_template_load(vtext_template **out, const char *dir, const vlm_limits *limits,
+vlm_status vtext_template_load(vtext_template **out, const char *dir, const vio_source *from,
                                vlm_error *err) {
-    vlm_limits l = vcore_limits(limits);
+    vio_source source = from ? *from : vio_source_of(NULL);
+    vlm_limits l = source.limits;
     const struct {
         const char *file;
-        vlm_status (*load)(vtext_template **, const char *, uint64_t, const vlm_limits *,
+        vlm_status (*load)(vtext_template **, const char *, uint64_t, const vio_source *,
                            vlm_error *);
         uint64_t cap;
     } places[] = { { "processor_config.json", load_json, l.config_bytes },
@@ -111,7 +111,7 @@ vlm_status vtext_template_load(vtext_template **out, const char *dir, const vlm_
     for (size_t i = 0; i < sizeof places / sizeof *places && !*out; i++) {
         char *path = vio_join(dir, places[i].file);
         if (!path) return vcore_no_memory(err, "a path");
-        vlm_status status = places[i].load(out, path, places[i].cap, &l, err);
+        vlm_status status = places[i].load(out, path, places[i].cap, &source, err);
         vcore_free(path);
         if (status < 0) return status;
     }
@@ -286,7 +286,7 @@ static void add_tokens(vcore_buf *b, const vcore_json *config) {
 }
 
 /* special_tokens_map.json first: of two equal keys the last one counts, tokenizer_config.json's. */
-static vlm_status read_tokens(vcore_json_doc **out, const char *dir, const vlm_limits *limits,
+static vlm_status read_tokens(vcore_json_doc **out, const char *dir, const vio_source *from,
                               vlm_error *err) {
     static const char *const files[] = { "special_tokens_map.json", "tokenizer_config.json" };
     vcore_buf b = { 0 };
@@ -296,7 +296,7 @@ static vlm_status read_tokens(vcore_json_doc **out, const char *dir, const vlm_l
         vio_bytes text = { 0 };
         vcore_json_doc *doc = NULL;
         char *path = vio_join(dir, files[i]);
-        status = path ? vio_read_text_optional(&text, path, limits->tokenizer_bytes, err)
+        status = path ? vio_read_text_optional(&text, path, from->limits.tokenizer_bytes, from, err)
                       : vcore_no_memory(err, "a path");
         if (status >= 0 && text.p) status = vcore_json_parse(&doc, text.p, text.n, path, err);
         if (status >= 0 && doc) add_tokens(&b, vcore_json_root(doc));
@@ -330,10 +330,10 @@ static vlm_status wrap_messages(vcore_json_doc **out, const char *messages, vlm_
 }
 
 static vlm_status render_dir(vtext_rendered *out, const vtext_template *t, const char *dir,
-                             const char *messages, const char *variables, const vlm_limits *limits,
+                             const char *messages, const char *variables, const vio_source *from,
                              vlm_error *err) {
     vcore_json_doc *docs[3] = { NULL, NULL, NULL };
-    vlm_status status = read_tokens(&docs[0], dir, limits, err);
+    vlm_status status = read_tokens(&docs[0], dir, from, err);
     if (status >= 0) status = wrap_messages(&docs[1], messages, err);
     if (status >= 0)
         status = vcore_json_parse(&docs[2], variables ? variables : "{}",
@@ -343,7 +343,7 @@ static vlm_status render_dir(vtext_rendered *out, const vtext_template *t, const
     if (status >= 0) {
         const vcore_json *objects[3];
         for (int i = 0; i < 3; i++) objects[i] = vcore_json_root(docs[i]);
-        status = render(t, objects, 3, limits, out, err);
+        status = render(t, objects, 3, &from->limits, out, err);
     }
     for (int i = 0; i < 3; i++) vcore_json_free(docs[i]);
     return status;
@@ -354,14 +354,14 @@ vlm_status vlm_template_render(char **out, const char *dir, const char *messages
                                vlm_error *err) {
     vtext_template *t;
     vtext_rendered rendered = { 0 };
-    vlm_limits l = vcore_limits(limits);
+    vio_source from = vio_source_of(limits);
     if (out) *out = NULL;
     if (!out || !dir || !messages_json)
         return vcore_fail(err, VLM_ERR_ARGUMENT, "vlm_template_render: a null argument");
     if (!vio_is_dir(dir)) return vcore_fail(err, VLM_ERR_NOT_FOUND, "%s: no such directory", dir);
-    VTRY(vtext_template_load(&t, dir, &l, err));
+    VTRY(vtext_template_load(&t, dir, &from, err));
     if (!t) return vcore_fail(err, VLM_ERR_TEMPLATE, "%s: it has no chat template", dir);
-    vlm_status status = render_dir(&rendered, t, dir, messages_json, variables_json, &l, err);
+    vlm_status status = render_dir(&rendered, t, dir, messages_json, variables_json, &from, err);
     if (status >= 0) *out = rendered.text;
     vcore_free(rendered.spans);
     vtext_template_free(t);

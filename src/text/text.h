@@ -16,7 +16,7 @@ typedef struct vtext_span {
 
 /* ---- tokenizer (tok_*.c); the type vlm_tokenizer is public and immutable -------------------------------- */
 /* Reads tokenizer.json, tokenizer_config.json and special_tokens_map.json of dir. */
-vlm_status vtext_tokenizer_load(vlm_tokenizer **out, const char *dir, const vlm_limits *limits,
+vlm_status vtext_tokenizer_load(vlm_tokenizer **out, const char *dir, const vio_source *from,
                                 vlm_error *err);
 /* From memory (fuzzing, tests); config_json may be NULL. */
 vlm_status vtext_tokenizer_parse(vlm_tokenizer **out, const char *json, size_t n,
@@ -67,7 +67,7 @@ void vtext_template_free(vtext_template *t);
 /* The template of a checkpoint directory, as transformers' processors find it: the chat_template of
  * processor_config.json over chat_template.json over chat_template.jinja over tokenizer_config.json's
  * (string, or list of named ones: "default"). *out is NULL when it has none. */
-vlm_status vtext_template_load(vtext_template **out, const char *dir, const vlm_limits *limits,
+vlm_status vtext_template_load(vtext_template **out, const char *dir, const vio_source *from,
                                vlm_error *err);
 
 /* Renders with variables given as a JSON object text (messages, tools, add_generation_prompt, bos_token,

@@ -303,32 +303,33 @@ typedef struct file {
     vcore_json_doc *doc; /* NULL: an optional file that is not there */
 } file;
 
-static vlm_status read_file(file *f, const char *dir, const char *name, bool optional, uint64_t cap,
-                            vlm_error *err) {
+static vlm_status read_file(file *f, const char *dir, const char *name, bool optional,
+                            const vio_source *from, vlm_error *err) {
+    uint64_t cap = from->limits.tokenizer_bytes;
     vio_bytes text = { NULL, 0 };
     f->path = vio_join(dir, name);
     if (!f->path) return vcore_no_memory(err, name);
-    VTRY(optional ? vio_read_text_optional(&text, f->path, cap, err)
-                  : vio_read_text(&text, f->path, cap, err));
+    VTRY(optional ? vio_read_text_optional(&text, f->path, cap, from, err)
+                  : vio_read_text(&text, f->path, cap, from, err));
     vlm_status status = text.p ? vcore_json_parse(&f->doc, text.p, text.n, f->path, err) : VLM_OK;
     vcore_free(text.p);
     return status;
 }
 
-vlm_status vtext_tokenizer_load(vlm_tokenizer **out, const char *dir, const vlm_limits *limits,
+vlm_status vtext_tokenizer_load(vlm_tokenizer **out, const char *dir, const vio_source *from,
                                 vlm_error *err) {
     static const char *const name[] = { "tokenizer.json", "tokenizer_config.json",
                                         "special_tokens_map.json" };
-    vlm_limits l = vcore_limits(limits);
+    vio_source source = from ? *from : vio_source_of(NULL);
     file f[3] = { { NULL, NULL }, { NULL, NULL }, { NULL, NULL } };
     vlm_status status = VLM_OK;
     *out = NULL;
     for (int i = 0; i < 3 && status == VLM_OK; i++)
-        status = read_file(&f[i], dir, name[i], i > 0, l.tokenizer_bytes, err);
+        status = read_file(&f[i], dir, name[i], i > 0, &source, err);
     if (status == VLM_OK) {
-        sources from = { vcore_json_root(f[0].doc), f[1].doc ? vcore_json_root(f[1].doc) : NULL,
+        sources parsed = { vcore_json_root(f[0].doc), f[1].doc ? vcore_json_root(f[1].doc) : NULL,
                          f[2].doc ? vcore_json_root(f[2].doc) : NULL, f[1].path };
-        status = make(out, f[0].path, &from, err);
+        status = make(out, f[0].path, &parsed, err);
     }
     for (int i = 0; i < 3; i++) {
         vcore_json_free(f[i].doc);

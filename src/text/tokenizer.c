@@ -7,7 +7,8 @@ vlm_status vlm_tokenizer_load(vlm_tokenizer **out, const char *dir, const vlm_li
     if (out) *out = NULL;
     if (!out || !dir)
         return vcore_fail(err, VLM_ERR_ARGUMENT, "vlm_tokenizer_load: out and dir are required");
-    return vtext_tokenizer_load(out, dir, limits, err);
+    vio_source from = vio_source_of(limits);
+    return vtext_tokenizer_load(out, dir, &from, err);
 }
 
 void vlm_tokenizer_free(vlm_tokenizer *tokenizer) {
