@@ -38,6 +38,7 @@
 #include <stdbool.h>
 
 #include "vlm/base.h"
+#include "vlm/load.h"
 #include "vlm/media.h"
 #include "vlm/tokenizer.h"
 

@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: MIT */
+/**
+ * @file load.h
+ * @brief The load factory's parts, each usable alone: configs, quantization, registries, the hub.
+ *
+ * vlm.h includes this page; vlm_context_load() is what puts the parts together.
+ */
+#ifndef VLM_LOAD_H
+#define VLM_LOAD_H
+
+#include "vlm/base.h"
+
+#endif
