@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* JSON access: parse, walk everything, and read back what was quoted. */
+/* JSON access: parse, walk everything, and read back what was quoted and what was written. */
 #include "core/core.h"
 
 static size_t walk(const vcore_json *v) {
@@ -34,6 +34,19 @@ static size_t walk(const vcore_json *v) {
     return sum;
 }
 
+/* What was read is written, read and written again, to the same text. */
+static void write_twice(const vcore_json *v) {
+    vcore_buf once = { 0 }, twice = { 0 };
+    vcore_json_doc *again;
+    vcore_json_put(&once, NULL, v);
+    if (vcore_json_parse(&again, once.p, once.n, "written", NULL) != VLM_OK) __builtin_trap();
+    vcore_json_put(&twice, NULL, vcore_json_root(again));
+    if (once.n != twice.n || memcmp(once.p, twice.p, once.n)) __builtin_trap();
+    vcore_json_free(again);
+    vcore_buf_free(&once);
+    vcore_buf_free(&twice);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     vcore_json_doc *doc;
@@ -42,6 +55,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     if ((status < 0) != (doc == NULL) || status != err.code) __builtin_trap();
     volatile size_t used = walk(vcore_json_root(doc));
     (void)used;
+    if (doc) write_twice(vcore_json_root(doc));
     vcore_json_free(doc);
     return 0;
 }

@@ -292,6 +292,53 @@ static void quoting(void **state) {
     vcore_buf_free(&b);
 }
 
+/* Commas come where they belong, keys may hold NULs, reals stay reals and numbers come back. */
+static void writing(void **state) {
+    (void)state;
+    static const char text[] = "{\"a\": [1, -2, 18446744073709551615, 1.0, 0.1, true, null, {}, []], \"b \": "
+                               "{\"c\": \"{[\", \"d\\u0000\": false}, \"raw\": [3 , 4], \"n\": NaN, \"i\": [-Infinity]}";
+    vcore_buf b = { 0 };
+    vcore_json_open(&b, NULL, '{');
+    vcore_json_open(&b, "a", '[');
+    vcore_json_put_int(&b, NULL, 1);
+    vcore_json_put_int(&b, NULL, -2);
+    vcore_json_put_uint(&b, NULL, UINT64_MAX);
+    vcore_json_put_real(&b, NULL, 1);
+    vcore_json_put_real(&b, NULL, 0.1);
+    vcore_json_put_bool(&b, NULL, true);
+    vcore_json_put_text(&b, NULL, NULL);
+    vcore_json_open(&b, NULL, '{');
+    vcore_json_close(&b, '}');
+    vcore_json_open(&b, NULL, '[');
+    vcore_json_close(&b, ']');
+    vcore_json_close(&b, ']');
+    vcore_json_open(&b, "b ", '{');
+    vcore_json_put_text(&b, "c", "{[");
+    vcore_json_key(&b, (vcore_str) { "d\0", 2 });
+    vcore_json_put_bool(&b, NULL, false);
+    vcore_json_close(&b, '}');
+    vcore_json_put_raw(&b, "raw", "[3 , 4] \n");
+    vcore_json_put_real(&b, "n", (double)NAN);
+    vcore_json_open(&b, "i", '[');
+    vcore_json_put_real(&b, NULL, -(double)INFINITY);
+    vcore_json_close(&b, ']');
+    vcore_json_close(&b, '}');
+    assert_string_equal(b.p, text);
+    vcore_buf_free(&b);
+}
+
+/* What was read is written so that it is read again as the same. */
+static void writing_what_was_read(void **state) {
+    (void)state;
+    static const char text[] = "{\"a\": [1, 2.5, 1e+300, 1e-07, 0.30000000000000004, 9007199254740993], \"b\": {\"c\": null}, \"d\": \"\"}";
+    vcore_json_doc *doc = parse_ok(text);
+    vcore_buf b = { 0 };
+    vcore_json_put(&b, NULL, vcore_json_root(doc));
+    assert_string_equal(b.p, text);
+    vcore_json_free(doc);
+    vcore_buf_free(&b);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(refuses_what_python_refuses),
@@ -305,6 +352,8 @@ int main(void) {
         cmocka_unit_test(locale_does_not_matter),
         cmocka_unit_test(threads_share_a_document),
         cmocka_unit_test(quoting),
+        cmocka_unit_test(writing),
+        cmocka_unit_test(writing_what_was_read),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

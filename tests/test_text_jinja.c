@@ -17,55 +17,6 @@ static vcore_json_doc *read_golden(const char *path) {
     return doc;
 }
 
-/* Writes a JSON value as text again. */
-static void add_json(vcore_buf *b, const vcore_json *v) {
-    vcore_str s;
-    double real = 0;
-    int64_t integer = 0;
-    bool boolean = false;
-    switch (vcore_json_kind_of(v)) {
-    case VCORE_JSON_NULL: vcore_buf_puts(b, "null"); break;
-    case VCORE_JSON_BOOL:
-        vcore_json_bool(v, &boolean);
-        vcore_buf_puts(b, boolean ? "true" : "false");
-        break;
-    case VCORE_JSON_INT:
-        vcore_json_int(v, &integer);
-        vcore_buf_printf(b, "%lld", (long long)integer);
-        break;
-    case VCORE_JSON_REAL:
-        vcore_json_real(v, &real);
-        vcore_buf_printf(b, "%.17g", real);
-        if (!memchr(b->p + b->n - 3, '.', 3) && !strpbrk(b->p + b->n - 5, ".e"))
-            vcore_buf_puts(b, ".0");
-        break;
-    case VCORE_JSON_STRING:
-        vcore_json_string(v, &s);
-        vcore_json_quote(b, s.p, s.n);
-        break;
-    case VCORE_JSON_ARRAY:
-        vcore_buf_puts(b, "[");
-        for (size_t i = 0; i < vcore_json_count(v); i++) {
-            if (i) vcore_buf_puts(b, ",");
-            add_json(b, vcore_json_at(v, i));
-        }
-        vcore_buf_puts(b, "]");
-        break;
-    case VCORE_JSON_OBJECT: {
-        const char *comma = "";
-        vcore_buf_puts(b, "{");
-        for (vcore_json_iter it = { 0 }; vcore_json_next(v, &it); comma = ",") {
-            vcore_buf_puts(b, comma);
-            vcore_json_quote(b, it.key.p, it.key.n);
-            vcore_buf_puts(b, ":");
-            add_json(b, it.value);
-        }
-        vcore_buf_puts(b, "}");
-        break;
-    }
-    }
-}
-
 static vlm_status render(vtext_rendered *out, vcore_str source, const char *variables, size_t n) {
     vtext_template *t;
     *out = (vtext_rendered) { 0 };
@@ -115,7 +66,7 @@ static void expressions_equal_jinja2(void **state) {
     assert_true(vcore_json_int(vcore_json_get(root, "now"), &now));
     vcore_buf_printf(&variables, "{\"_now\":%lld,", (long long)now);
     vcore_buf rest = { 0 };
-    add_json(&rest, vcore_json_get(root, "variables"));
+    vcore_json_put(&rest, NULL, vcore_json_get(root, "variables"));
     vcore_buf_add(&variables, rest.p + 1, rest.n - 1);
     assert_true(vcore_json_count(cases) > 1000);
     for (size_t i = 0; i < vcore_json_count(cases); i++) {
@@ -132,7 +83,7 @@ static void expressions_equal_jinja2(void **state) {
 /* Members of a conversation and what every render gets, as one object's text. */
 static vcore_buf chat_variables(const vcore_json *conversation, bool prompt, int64_t now) {
     vcore_buf all = { 0 }, b = { 0 };
-    add_json(&b, conversation);
+    vcore_json_put(&b, NULL, conversation);
     vcore_buf_printf(&all,
                      "{\"_now\":%lld,\"add_generation_prompt\":%s,\"bos_token\":\"<s>\","
                      "\"eos_token\":\"</s>\",",

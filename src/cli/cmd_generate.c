@@ -2,6 +2,7 @@
 /* vlm generate: text streams to stdout as it comes, or one JSON object with --json. */
 #include "cli/cli.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <sys/resource.h>
 #include <time.h>
@@ -21,7 +22,7 @@ static double now_ms(void) {
 /* What a run leaves behind for --json and --stats. */
 typedef struct run_result {
     vcore_buf text;
-    vcore_buf tokens; /* as JSON list items */
+    vcore_buf tokens; /* as JSON list */
     double load_ms, process_ms, first_ms;
     vlm_finish finish;
     vlm_session_stats stats;
@@ -38,24 +39,34 @@ static double decode_rate(const run_result *r) {
     return n > 1 && r->stats.decode_ms > 0 ? (double)(n - 1) * 1e3 / r->stats.decode_ms : 0;
 }
 
+static void put_thousandths(vcore_buf *b, const char *key, double x) {
+    vcore_json_put_real(b, key, round(x * 1e3) / 1e3);
+}
+
 static void print_json(const run_result *r) {
     vcore_buf b = { 0 };
     struct rusage usage;
     getrusage(RUSAGE_SELF, &usage);
-    vcore_buf_puts(&b, "{\"text\": ");
-    vcore_json_quote(&b, r->text.p ? r->text.p : "", r->text.n);
-    vcore_buf_printf(&b, ", \"tokens\": [%s], \"prompt_tokens\": %zu, \"image_tokens\": %zu, ",
-                     r->tokens.p ? r->tokens.p : "", r->stats.prompt_tokens, r->stats.media_tokens);
-    vcore_buf_printf(&b, "\"finish_reason\": \"%s\", ", finish_name(r->finish));
-    vcore_buf_printf(&b,
-                     "\"timing\": {\"load_ms\": %.3f, \"process_ms\": %.3f, \"vision_ms\": %.3f, "
-                     "\"prefill_ms\": %.3f, \"ttft_ms\": %.3f, \"decode_tok_s\": %.3f}, ",
-                     r->load_ms, r->process_ms, r->stats.vision_ms, r->stats.prefill_ms, r->first_ms,
-                     decode_rate(r));
-    vcore_buf_printf(&b,
-                     "\"memory\": {\"weights_bytes\": %llu, \"kv_bytes\": %llu, \"peak_rss_bytes\": %llu}}",
-                     (unsigned long long)r->info.weight_bytes, (unsigned long long)r->stats.kv_bytes,
-                     (unsigned long long)usage.ru_maxrss * 1024);
+    vcore_json_open(&b, NULL, '{');
+    vcore_json_put_str(&b, "text", (vcore_str) { r->text.p ? r->text.p : "", r->text.n });
+    vcore_json_put_raw(&b, "tokens", r->tokens.p);
+    vcore_json_put_uint(&b, "prompt_tokens", r->stats.prompt_tokens);
+    vcore_json_put_uint(&b, "image_tokens", r->stats.media_tokens);
+    vcore_json_put_text(&b, "finish_reason", finish_name(r->finish));
+    vcore_json_open(&b, "timing", '{');
+    put_thousandths(&b, "load_ms", r->load_ms);
+    put_thousandths(&b, "process_ms", r->process_ms);
+    put_thousandths(&b, "vision_ms", r->stats.vision_ms);
+    put_thousandths(&b, "prefill_ms", r->stats.prefill_ms);
+    put_thousandths(&b, "ttft_ms", r->first_ms);
+    put_thousandths(&b, "decode_tok_s", decode_rate(r));
+    vcore_json_close(&b, '}');
+    vcore_json_open(&b, "memory", '{');
+    vcore_json_put_uint(&b, "weights_bytes", r->info.weight_bytes);
+    vcore_json_put_uint(&b, "kv_bytes", r->stats.kv_bytes);
+    vcore_json_put_uint(&b, "peak_rss_bytes", (uint64_t)usage.ru_maxrss * 1024);
+    vcore_json_close(&b, '}');
+    vcore_json_close(&b, '}');
     puts(b.p ? b.p : "{}");
     vcore_buf_free(&b);
 }
@@ -77,8 +88,7 @@ static vlm_status pull(vlm_session *session, const generate_options *o, run_resu
         if (r->first_ms == 0) r->first_ms = now_ms() - start;
         if (o->json) {
             vcore_buf_add(&r->text, piece.text, piece.bytes);
-            if (piece.has_token)
-                vcore_buf_printf(&r->tokens, "%s%u", r->tokens.n ? ", " : "", piece.token);
+            if (piece.has_token) vcore_json_put_uint(&r->tokens, NULL, piece.token);
         } else {
             fwrite(piece.text, 1, piece.bytes, stdout);
             fflush(stdout);
@@ -86,6 +96,7 @@ static vlm_status pull(vlm_session *session, const generate_options *o, run_resu
         if (r->text.failed || r->tokens.failed) return vcore_no_memory(err, "answer");
         if (status != VLM_DONE) continue;
         r->finish = piece.finish;
+        vcore_json_close(&r->tokens, ']');
         if (!o->json) putchar('\n');
         return VLM_OK;
     }
@@ -95,6 +106,7 @@ static vlm_status run(const cli_input *in, const generate_options *o, run_result
     vlm_context *context = NULL;
     vlm_prepared *prepared = NULL;
     vlm_session *session = NULL;
+    vcore_json_open(&r->tokens, NULL, '[');
     double start = now_ms();
     vlm_status status = cli_load(&context, in, err);
     double loaded = now_ms();

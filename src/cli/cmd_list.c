@@ -4,24 +4,15 @@
 
 #include <stdio.h>
 
-static void add_text(vcore_buf *b, const char *name, const char *value, bool first) {
-    vcore_buf_printf(b, "%s\"%s\": ", first ? "{" : ", ", name);
-    if (value)
-        vcore_json_quote(b, value, strlen(value));
-    else
-        vcore_buf_puts(b, "null");
-}
-
 /* '|'-separated names as a JSON list. */
-static void add_names(vcore_buf *b, const char *names) {
-    vcore_buf_puts(b, ", \"aliases\": [");
-    for (bool first = true; names && *names; first = false) {
+static void put_names(vcore_buf *b, const char *key, const char *names) {
+    vcore_json_open(b, key, '[');
+    while (names && *names) {
         size_t n = strcspn(names, "|");
-        if (!first) vcore_buf_puts(b, ", ");
-        vcore_json_quote(b, names, n);
+        vcore_json_put_str(b, NULL, (vcore_str) { names, n });
         names += n + (names[n] == '|');
     }
-    vcore_buf_puts(b, "]}");
+    vcore_json_close(b, ']');
 }
 
 typedef const char *(*list_fn)(const vlm_registry *, size_t, const char **);
@@ -30,9 +21,10 @@ static void list_keys(vcore_buf *b, const vlm_registry *registry, list_fn at, co
     const char *key, *aliases;
     for (size_t i = 0; (key = at(registry, i, &aliases)); i++) {
         if (json) {
-            if (i) vcore_buf_puts(b, ", ");
-            add_text(b, name, key, true);
-            add_names(b, aliases);
+            vcore_json_open(b, NULL, '{');
+            vcore_json_put_text(b, name, key);
+            put_names(b, "aliases", aliases);
+            vcore_json_close(b, '}');
         } else {
             vcore_buf_printf(b, "%s%s%s%s\n", key, aliases ? " (" : "", aliases ? aliases : "",
                              aliases ? ")" : "");
@@ -44,12 +36,12 @@ static void list_checkpoints(vcore_buf *b, bool json) {
     const vlm_checkpoint *c;
     for (size_t i = 0; (c = vlm_checkpoint_at(i)); i++) {
         if (json) {
-            if (i) vcore_buf_puts(b, ", ");
-            add_text(b, "id", c->id, true);
-            add_text(b, "model_type", c->model_type, false);
-            add_text(b, "default_prompt", c->default_prompt, false);
-            add_text(b, "extra_eos", c->extra_eos, false);
-            vcore_buf_puts(b, "}");
+            vcore_json_open(b, NULL, '{');
+            vcore_json_put_text(b, "id", c->id);
+            vcore_json_put_text(b, "model_type", c->model_type);
+            vcore_json_put_text(b, "default_prompt", c->default_prompt);
+            vcore_json_put_text(b, "extra_eos", c->extra_eos);
+            vcore_json_close(b, '}');
         } else {
             vcore_buf_printf(b, "%-44s %s\n", c->id, c->model_type);
         }
@@ -76,14 +68,17 @@ int cmd_list(int argc, char **argv) {
     vlm_registry *registry;
     if (vlm_registry_new(&registry, &err) < 0) return cli_fail("list", &err);
     vcore_buf b = { 0 };
-    if (json) vcore_buf_puts(&b, "[");
+    if (json) vcore_json_open(&b, NULL, '[');
     if (models)
         list_keys(&b, registry, vlm_registry_model, "model_type", json);
     else if (processors)
         list_keys(&b, registry, vlm_registry_processor, "processor_class", json);
     else
         list_checkpoints(&b, json);
-    if (json) vcore_buf_puts(&b, "]\n");
+    if (json) {
+        vcore_json_close(&b, ']');
+        vcore_buf_puts(&b, "\n");
+    }
     fputs(b.p ? b.p : "", stdout);
     vcore_buf_free(&b);
     vlm_registry_free(registry);

@@ -8,21 +8,27 @@
 #define MAX_JSON (16u << 20)
 
 static void print_ids(const vlm_tokens *t) {
-    putchar('[');
-    for (size_t i = 0; i < t->count; i++) printf("%s%u", i ? ", " : "", t->ids[i]);
-    puts("]");
+    vcore_buf b = { 0 };
+    vcore_json_open(&b, NULL, '[');
+    for (size_t i = 0; i < t->count; i++) vcore_json_put_uint(&b, NULL, t->ids[i]);
+    vcore_json_close(&b, ']');
+    puts(b.p ? b.p : "[]");
+    vcore_buf_free(&b);
 }
 
 static void print_pieces(const vlm_tokenizer *tokenizer, const vlm_tokens *t) {
     vcore_buf b = { 0 };
-    vcore_buf_puts(&b, "[");
+    vcore_json_open(&b, NULL, '[');
     for (size_t i = 0; i < t->count; i++) {
         const char *piece = vlm_tokenizer_token(tokenizer, t->ids[i]);
-        vcore_buf_printf(&b, "%s{\"id\": %u, \"piece\": ", i ? ", " : "", t->ids[i]);
-        vcore_json_quote(&b, piece ? piece : "", piece ? strlen(piece) : 0);
-        vcore_buf_printf(&b, ", \"begin\": %u, \"end\": %u}", t->begins[i], t->ends[i]);
+        vcore_json_open(&b, NULL, '{');
+        vcore_json_put_uint(&b, "id", t->ids[i]);
+        vcore_json_put_text(&b, "piece", piece ? piece : "");
+        vcore_json_put_uint(&b, "begin", t->begins[i]);
+        vcore_json_put_uint(&b, "end", t->ends[i]);
+        vcore_json_close(&b, '}');
     }
-    vcore_buf_puts(&b, "]");
+    vcore_json_close(&b, ']');
     puts(b.p ? b.p : "[]");
     vcore_buf_free(&b);
 }
@@ -128,12 +134,12 @@ int cmd_detokenize(int argc, char **argv) {
 /* What the template gets beside the messages, as one JSON object. */
 static vlm_status variables_json(vcore_buf *b, const cli_texts *variables, const char *tools, bool generation,
                                  vlm_error *err) {
-    vcore_buf_printf(b, "{\"add_generation_prompt\": %s", generation ? "true" : "false");
+    vcore_json_open(b, NULL, '{');
+    vcore_json_put_bool(b, "add_generation_prompt", generation);
     if (tools) {
         char *json = cli_read_file(tools, MAX_JSON, err);
         if (!json) return VLM_ERR_IO;
-        vcore_buf_puts(b, ", \"tools\": ");
-        vcore_buf_puts(b, json);
+        vcore_json_put_raw(b, "tools", json);
         vcore_free(json);
     }
     for (size_t i = 0; i < variables->n; i++) {
@@ -141,11 +147,10 @@ static vlm_status variables_json(vcore_buf *b, const cli_texts *variables, const
         vcore_json_doc *doc; /* a value that is none would change the object around it */
         VTRY(vcore_json_parse(&doc, equals + 1, strlen(equals + 1), text, err));
         vcore_json_free(doc);
-        vcore_buf_puts(b, ", ");
-        vcore_json_quote(b, text, (size_t)(equals - text));
-        vcore_buf_printf(b, ": %s", equals + 1);
+        vcore_json_key(b, (vcore_str) { text, (size_t)(equals - text) });
+        vcore_json_put_raw(b, NULL, equals + 1);
     }
-    vcore_buf_puts(b, "}");
+    vcore_json_close(b, '}');
     return b->failed ? vcore_no_memory(err, "variables") : VLM_OK;
 }
 

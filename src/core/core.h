@@ -155,8 +155,21 @@ typedef struct vcore_json_iter {
     const vcore_json *value;
 } vcore_json_iter;
 bool vcore_json_next(const vcore_json *object, vcore_json_iter *it);
-/* Appends s in quotes, as json.dumps(ensure_ascii=False) does; invalid bytes as U+FFFD. */
-void vcore_json_quote(vcore_buf *b, const char *s, size_t n);
+/* ---- writing JSON (json_write.c) ----------------------------------------------------------------
+ * A buffer holds one document; commas come by themselves. key: NULL in an array, and behind
+ * vcore_json_key. Text as json.dumps(ensure_ascii=False) writes it, invalid bytes as U+FFFD. */
+void vcore_json_open(vcore_buf *b, const char *key, char bracket); /* '{' or '[' */
+void vcore_json_close(vcore_buf *b, char bracket);                 /* '}' or ']' */
+void vcore_json_key(vcore_buf *b, vcore_str key);
+void vcore_json_put_text(vcore_buf *b, const char *key, const char *text); /* NULL: null */
+void vcore_json_put_str(vcore_buf *b, const char *key, vcore_str s);
+void vcore_json_put_bool(vcore_buf *b, const char *key, bool value);
+void vcore_json_put_int(vcore_buf *b, const char *key, int64_t n);
+void vcore_json_put_uint(vcore_buf *b, const char *key, uint64_t n);
+void vcore_json_put_real(vcore_buf *b, const char *key, double d); /* 1 is "1.0" */
+void vcore_json_put_raw(vcore_buf *b, const char *key, const char *json); /* text known to be JSON */
+void vcore_json_put(vcore_buf *b, const char *key, const vcore_json *v); /* what was parsed */
+void vcore_json_quote(vcore_buf *b, const char *s, size_t n); /* s in quotes alone */
 
 /* ---- half floats (half.c) -------------------------------------------------------------------- */
 static inline float vcore_bf16_to_f32(uint16_t h) {

@@ -475,23 +475,3 @@ bool vcore_json_next(const vcore_json *object, vcore_json_iter *it) {
     *it = (vcore_json_iter) { (void *)(uintptr_t)(i + 1), object, m->key, &m->value };
     return true;
 }
-
-/* ---- writing --------------------------------------------------------------------------------- */
-void vcore_json_quote(vcore_buf *b, const char *s, size_t n) {
-    static const char from[] = "\"\\\b\f\n\r\t", to[] = "\"\\bfnrt";
-    vcore_buf_add(b, "\"", 1);
-    for (size_t i = 0, used; i < n; i += used) {
-        uint32_t cp;
-        used = vcore_utf8_decode(s + i, n - i, &cp);
-        const char *known = s[i] ? strchr(from, s[i]) : NULL;
-        if (known)
-            vcore_buf_printf(b, "\\%c", to[known - from]);
-        else if (cp < 0x20)
-            vcore_buf_printf(b, "\\u%04x", (unsigned)cp);
-        else if (cp == VCORE_REPLACEMENT)
-            vcore_buf_add(b, "\xEF\xBF\xBD", 3);
-        else
-            vcore_buf_add(b, s + i, used);
-    }
-    vcore_buf_add(b, "\"", 1);
-}

@@ -4,9 +4,6 @@
  * that what a user types can never become a media slot. */
 #include "engine/engine.h"
 
-#include <math.h>
-#include <stdio.h>
-
 void vengine_prompt_free(vengine_prompt *p) {
     vcore_buf_free(&p->text);
     vcore_free(p->spans);
@@ -15,18 +12,19 @@ void vengine_prompt_free(vengine_prompt *p) {
 
 /* ---- messages as the template's JSON variables --------------------------------------------------------- */
 
-static void add_media_parts(vcore_buf *b, size_t n, const char *type, bool *first) {
+static void add_media_parts(vcore_buf *b, size_t n, const char *type) {
     for (size_t i = 0; i < n; i++) {
-        vcore_buf_printf(b, "%s{\"type\":\"%s\"}", *first ? "" : ",", type);
-        *first = false;
+        vcore_json_open(b, NULL, '{');
+        vcore_json_put_text(b, "type", type);
+        vcore_json_close(b, '}');
     }
 }
 
-static void add_text_part(vcore_buf *b, vcore_str text, bool *first) {
-    vcore_buf_puts(b, *first ? "{\"type\":\"text\",\"text\":" : ",{\"type\":\"text\",\"text\":");
-    vcore_json_quote(b, text.p, text.n);
-    vcore_buf_puts(b, "}");
-    *first = false;
+static void add_text_part(vcore_buf *b, vcore_str text) {
+    vcore_json_open(b, NULL, '{');
+    vcore_json_put_text(b, "type", "text");
+    vcore_json_put_str(b, "text", text);
+    vcore_json_close(b, '}');
 }
 
 /* Media come before the text of their message. */
@@ -35,28 +33,29 @@ static void add_messages(vcore_buf *b, const vlm_input *in) {
     size_t loose_videos = in->n_videos - in->claimed_videos;
     for (size_t i = 0; i < in->n_messages; i++) {
         const vengine_message *m = &in->messages[i];
-        bool first = true, last = i + 1 == in->n_messages;
-        vcore_buf_puts(b, i ? ",{\"role\":" : "{\"role\":");
-        vcore_json_quote(b, m->role, strlen(m->role));
-        vcore_buf_puts(b, ",\"content\":[");
-        add_media_parts(b, m->images + (last ? loose_images : 0), "image", &first);
-        add_media_parts(b, m->videos + (last ? loose_videos : 0), "video", &first);
-        add_text_part(b, vcore_str_of(m->text), &first);
-        vcore_buf_puts(b, "]}");
+        bool last = i + 1 == in->n_messages;
+        vcore_json_open(b, NULL, '{');
+        vcore_json_put_text(b, "role", m->role);
+        vcore_json_open(b, "content", '[');
+        add_media_parts(b, m->images + (last ? loose_images : 0), "image");
+        add_media_parts(b, m->videos + (last ? loose_videos : 0), "video");
+        add_text_part(b, vcore_str_of(m->text));
+        vcore_json_close(b, ']');
+        vcore_json_close(b, '}');
     }
 }
 
 /* A content part of an OpenAI message as templates know it: image_url -> image, video_url -> video. */
-static vlm_status add_part(vcore_buf *b, const vlm_json *part, bool *first, vlm_error *err) {
+static vlm_status add_part(vcore_buf *b, const vlm_json *part, vlm_error *err) {
     vcore_str type, text;
     if (!vcore_json_string(vcore_json_get(part, "type"), &type))
         return vcore_fail(err, VLM_ERR_FORMAT, "messages: a content part has no type");
     if (type.n >= 5 && !memcmp(type.p, "image", 5))
-        add_media_parts(b, 1, "image", first);
+        add_media_parts(b, 1, "image");
     else if (type.n >= 5 && !memcmp(type.p, "video", 5))
-        add_media_parts(b, 1, "video", first);
+        add_media_parts(b, 1, "video");
     else if (vcore_json_string(vcore_json_get(part, "text"), &text))
-        add_text_part(b, text, first);
+        add_text_part(b, text);
     else
         return vcore_fail(err, VLM_ERR_UNSUPPORTED, "messages: content part of type '%.*s'",
                           (int)(type.n < 40 ? type.n : 40), type.p);
@@ -64,78 +63,13 @@ static vlm_status add_part(vcore_buf *b, const vlm_json *part, bool *first, vlm_
 }
 
 static vlm_status add_content(vcore_buf *b, const vlm_json *content, vlm_error *err) {
-    bool first = true;
     vcore_str text;
-    vcore_buf_puts(b, "[");
-    if (vcore_json_string(content, &text)) add_text_part(b, text, &first);
+    vcore_json_open(b, "content", '[');
+    if (vcore_json_string(content, &text)) add_text_part(b, text);
     for (size_t i = 0; i < vcore_json_count(content); i++)
-        VTRY(add_part(b, vcore_json_at(content, i), &first, err));
-    vcore_buf_puts(b, "]");
+        VTRY(add_part(b, vcore_json_at(content, i), err));
+    vcore_json_close(b, ']');
     return VLM_OK;
-}
-
-static void add_value(vcore_buf *b, const vlm_json *v);
-
-static void add_object(vcore_buf *b, const vlm_json *v) {
-    vcore_json_iter it = { 0 };
-    vcore_buf_puts(b, "{");
-    for (bool first = true; vcore_json_next(v, &it); first = false) {
-        if (!first) vcore_buf_puts(b, ",");
-        vcore_json_quote(b, it.key.p, it.key.n);
-        vcore_buf_puts(b, ":");
-        add_value(b, it.value);
-    }
-    vcore_buf_puts(b, "}");
-}
-
-/* A real stays one: 1.0 is not 1 to a template. */
-static void add_real(vcore_buf *b, double d) {
-    char text[40];
-    snprintf(text, sizeof text, "%.17g", d);
-    for (char *p = text; *p; p++)
-        if (*p == ',') *p = '.'; /* the host program's locale */
-    if (isnan(d))
-        vcore_buf_puts(b, "NaN");
-    else if (isinf(d))
-        vcore_buf_puts(b, d < 0 ? "-Infinity" : "Infinity");
-    else
-        vcore_buf_printf(b, "%s%s", text, strpbrk(text, ".e") ? "" : ".0");
-}
-
-/* Writes a value back as JSON; its depth was limited when it was parsed. */
-static void add_value(vcore_buf *b, const vlm_json *v) {
-    int64_t i = 0;
-    double d = 0;
-    bool t = false;
-    vcore_str s;
-    switch (vcore_json_kind_of(v)) {
-    case VCORE_JSON_NULL: vcore_buf_puts(b, "null"); break;
-    case VCORE_JSON_BOOL:
-        vcore_json_bool(v, &t);
-        vcore_buf_puts(b, t ? "true" : "false");
-        break;
-    case VCORE_JSON_INT:
-        vcore_json_int(v, &i);
-        vcore_buf_printf(b, "%lld", (long long)i);
-        break;
-    case VCORE_JSON_REAL:
-        vcore_json_real(v, &d);
-        add_real(b, d);
-        break;
-    case VCORE_JSON_STRING:
-        vcore_json_string(v, &s);
-        vcore_json_quote(b, s.p, s.n);
-        break;
-    case VCORE_JSON_ARRAY:
-        vcore_buf_puts(b, "[");
-        for (size_t k = 0; k < vcore_json_count(v); k++) {
-            if (k) vcore_buf_puts(b, ",");
-            add_value(b, vcore_json_at(v, k));
-        }
-        vcore_buf_puts(b, "]");
-        break;
-    case VCORE_JSON_OBJECT: add_object(b, v); break;
-    }
 }
 
 /* The caller's chat with every content turned into a list of parts; other keys pass through. */
@@ -146,18 +80,16 @@ static vlm_status add_chat(vcore_buf *b, const char *json, vlm_error *err) {
     vlm_status status = VLM_OK;
     for (size_t i = 0; i < vcore_json_count(messages) && status >= 0; i++) {
         vcore_json_iter it = { 0 };
-        vcore_buf_puts(b, i ? ",{" : "{");
-        for (bool first = true; status >= 0 && vcore_json_next(vcore_json_at(messages, i), &it);
-             first = false) {
-            if (!first) vcore_buf_puts(b, ",");
-            vcore_json_quote(b, it.key.p, it.key.n);
-            vcore_buf_puts(b, ":");
-            if (vcore_str_eq(it.key, vcore_str_of("content")))
+        vcore_json_open(b, NULL, '{');
+        while (status >= 0 && vcore_json_next(vcore_json_at(messages, i), &it)) {
+            if (vcore_str_eq(it.key, vcore_str_of("content"))) {
                 status = add_content(b, it.value, err);
-            else
-                add_value(b, it.value);
+                continue;
+            }
+            vcore_json_key(b, it.key);
+            vcore_json_put(b, NULL, it.value);
         }
-        vcore_buf_puts(b, "}");
+        vcore_json_close(b, '}');
     }
     vcore_json_free(doc);
     return status;
@@ -168,24 +100,21 @@ static vlm_status template_variables(vcore_buf *b, const vlm_context *c, const v
                                      vlm_error *err) {
     static const char *const named[] = { "bos_token", "eos_token", "unk_token", "pad_token",
                                          "sep_token", "cls_token", "mask_token" };
-    vcore_buf_puts(b, "{\"messages\":[");
+    vcore_json_open(b, NULL, '{');
+    vcore_json_open(b, "messages", '[');
     if (in->messages_json)
         VTRY(add_chat(b, in->messages_json, err));
     else
         add_messages(b, in);
-    vcore_buf_puts(b, "],\"add_generation_prompt\":true");
+    vcore_json_close(b, ']');
+    vcore_json_put_bool(b, "add_generation_prompt", true);
     for (size_t i = 0; i < sizeof named / sizeof named[0]; i++) {
         vcore_str token;
-        if (!vtext_named_token(c->tokenizer, named[i], &token)) continue;
-        vcore_buf_printf(b, ",\"%s\":", named[i]);
-        vcore_json_quote(b, token.p, token.n);
+        if (vtext_named_token(c->tokenizer, named[i], &token)) vcore_json_put_str(b, named[i], token);
     }
-    for (size_t i = 0; i < in->n_variables; i++) {
-        vcore_buf_puts(b, ",");
-        vcore_json_quote(b, in->variable_names[i], strlen(in->variable_names[i]));
-        vcore_buf_printf(b, ":%s", in->variable_values[i]);
-    }
-    vcore_buf_puts(b, "}");
+    for (size_t i = 0; i < in->n_variables; i++)
+        vcore_json_put_raw(b, in->variable_names[i], in->variable_values[i]);
+    vcore_json_close(b, '}');
     return b->failed ? vcore_no_memory(err, "messages") : VLM_OK;
 }
 

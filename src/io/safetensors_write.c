@@ -31,25 +31,29 @@ static vlm_status build_header(vcore_buf *b, const vio_out_tensor *const *order,
     static const char eight[8] = { 0 };
     uint64_t begin = 0, bytes;
     vcore_buf_add(b, eight, 8); /* the length, once it is known */
-    vcore_buf_puts(b, "{");
+    vcore_json_open(b, NULL, '{');
     if (format) {
-        vcore_buf_puts(b, "\"__metadata__\":{\"format\":");
-        vcore_json_quote(b, format, strlen(format));
-        vcore_buf_puts(b, n ? "}," : "}");
+        vcore_json_open(b, "__metadata__", '{');
+        vcore_json_put_text(b, "format", format);
+        vcore_json_close(b, '}');
     }
     for (size_t i = 0; i < n; i++, begin += bytes) {
         const vio_out_tensor *t = order[i];
         VTRY(tensor_bytes(&bytes, t, path, err));
         if (i && strcmp(order[i - 1]->name, t->name) == 0)
             return vcore_fail(err, VLM_ERR_ARGUMENT, "%s: tensor '%s' comes twice", path, t->name);
-        vcore_json_quote(b, t->name, strlen(t->name));
-        vcore_buf_printf(b, ":{\"dtype\":\"%s\",\"shape\":[", vio_dtype_name(t->dtype));
-        for (int k = 0; k < t->rank; k++)
-            vcore_buf_printf(b, "%s%llu", k ? "," : "", (unsigned long long)t->shape[k]);
-        vcore_buf_printf(b, "],\"data_offsets\":[%llu,%llu]}%s", (unsigned long long)begin,
-                         (unsigned long long)(begin + bytes), i + 1 < n ? "," : "");
+        vcore_json_open(b, t->name, '{');
+        vcore_json_put_text(b, "dtype", vio_dtype_name(t->dtype));
+        vcore_json_open(b, "shape", '[');
+        for (int k = 0; k < t->rank; k++) vcore_json_put_uint(b, NULL, t->shape[k]);
+        vcore_json_close(b, ']');
+        vcore_json_open(b, "data_offsets", '[');
+        vcore_json_put_uint(b, NULL, begin);
+        vcore_json_put_uint(b, NULL, begin + bytes);
+        vcore_json_close(b, ']');
+        vcore_json_close(b, '}');
     }
-    vcore_buf_puts(b, "}");
+    vcore_json_close(b, '}');
     while (b->n % 8 && !b->failed) vcore_buf_puts(b, " ");
     if (b->failed) return vcore_no_memory(err, path);
     uint64_t length = b->n - 8;

@@ -280,8 +280,7 @@ static void add_tokens(vcore_buf *b, const vcore_json *config) {
         vcore_str s;
         if (!vcore_json_string(v, &s) && !vcore_json_string(vcore_json_get(v, "content"), &s))
             continue;
-        vcore_buf_printf(b, "%s\"%s\":", b->n > 1 ? "," : "", token_names[i]);
-        vcore_json_quote(b, s.p, s.n);
+        vcore_json_put_str(b, token_names[i], s);
     }
 }
 
@@ -291,7 +290,7 @@ static vlm_status read_tokens(vcore_json_doc **out, const char *dir, const vio_s
     static const char *const files[] = { "special_tokens_map.json", "tokenizer_config.json" };
     vcore_buf b = { 0 };
     vlm_status status = VLM_OK;
-    vcore_buf_puts(&b, "{");
+    vcore_json_open(&b, NULL, '{');
     for (size_t i = 0; i < 2 && status >= 0; i++) {
         vio_bytes text = { 0 };
         vcore_json_doc *doc = NULL;
@@ -304,7 +303,7 @@ static vlm_status read_tokens(vcore_json_doc **out, const char *dir, const vio_s
         vcore_free(text.p);
         vcore_free(path);
     }
-    vcore_buf_puts(&b, "}");
+    vcore_json_close(&b, '}');
     if (status >= 0 && b.failed) status = vcore_no_memory(err, "special tokens");
     if (status >= 0) status = vcore_json_parse(out, b.p, b.n, "special tokens", err);
     vcore_buf_free(&b);
@@ -320,9 +319,9 @@ static vlm_status wrap_messages(vcore_json_doc **out, const char *messages, vlm_
     *out = NULL;
     if (kind != VCORE_JSON_ARRAY)
         return vcore_fail(err, VLM_ERR_ARGUMENT, "messages: must be a JSON array");
-    vcore_buf_puts(&b, "{\"messages\":");
-    vcore_buf_puts(&b, messages);
-    vcore_buf_puts(&b, "}");
+    vcore_json_open(&b, NULL, '{');
+    vcore_json_put_raw(&b, "messages", messages);
+    vcore_json_close(&b, '}');
     vlm_status status = b.failed ? vcore_no_memory(err, "messages")
                                  : vcore_json_parse(out, b.p, b.n, "messages", err);
     vcore_buf_free(&b);
