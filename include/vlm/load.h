@@ -9,5 +9,6 @@
 #define VLM_LOAD_H
 
 #include "vlm/base.h"
+#include "vlm/load/quantization.h"
 
 #endif
