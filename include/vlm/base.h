@@ -120,9 +120,13 @@ typedef struct vlm_limits {
     uint64_t template_steps;    /**< evaluation steps of a chat template: 10,000,000 */
     uint64_t template_output;   /**< bytes a chat template may produce: 4 MiB */
     uint64_t context_tokens;    /**< tokens of one session: 1,048,576 */
+    uint64_t end_tokens;        /**< ids of an eos_token_id, and end tokens in all: 4,096 */
 } vlm_limits;
 
-#define VLM_LIMITS_INIT { sizeof(vlm_limits), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
+#define VLM_LIMITS_INIT { sizeof(vlm_limits), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
+
+/** A value of a parsed JSON document; borrowed from whoever owns the document. vlm/extend/config.h reads it. */
+typedef struct vcore_json vlm_json;
 
 /** Frees a string that the library gave as owned; NULL is fine. */
 VLM_API void vlm_string_free(char *string);

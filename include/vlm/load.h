@@ -9,6 +9,7 @@
 #define VLM_LOAD_H
 
 #include "vlm/base.h"
+#include "vlm/load/configs.h"
 #include "vlm/load/quantization.h"
 
 #endif

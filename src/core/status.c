@@ -132,6 +132,7 @@ vlm_limits vcore_limits(const vlm_limits *given) {
         .template_steps = 10000000,
         .template_output = 4u << 20,
         .context_tokens = 1u << 20,
+        .end_tokens = 4096,
     };
     vlm_limits limits = defaults;
     if (!given) return limits;
@@ -150,6 +151,7 @@ vlm_limits vcore_limits(const vlm_limits *given) {
     TAKE(template_steps);
     TAKE(template_output);
     TAKE(context_tokens);
+    TAKE(end_tokens);
 #undef TAKE
     return limits;
 }

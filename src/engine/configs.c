@@ -1,99 +1,91 @@
 /* SPDX-License-Identifier: MIT */
-/* The JSON files of a checkpoint directory, each read exactly once. Owns which file is asked for what;
- * what the values mean is said by the registries' units. */
+/* The JSON documents that configs are made of, from a directory or from memory, each read once. Owns
+ * neither which files there are nor what they say. */
 #include "engine/engine.h"
 
-static vlm_status read_optional(vcore_json_doc **doc, char **text_out, const char *dir,
-                                const char *name, const vio_source *from, vlm_error *err) {
-    *doc = NULL;
-    char *path = vio_join(dir, name);
-    if (!path) return vcore_no_memory(err, name);
-    vio_bytes text = { 0 };
-    vlm_status status = vio_read_text_optional(&text, path, from->limits.config_bytes, from, err);
-    if (status >= 0 && text.p) status = vcore_json_parse(doc, text.p, text.n, path, err);
-    if (status >= 0 && text.p &&
-        vcore_json_kind_of(vcore_json_root(*doc)) != VCORE_JSON_OBJECT) {
-        status = vcore_fail(err, VLM_ERR_FORMAT, "%s: must hold an object, holds %s", path,
-                            vcore_json_kind_name(vcore_json_root(*doc)));
-        vcore_json_free(*doc);
-        *doc = NULL;
-    }
-    if (status >= 0 && text_out) {
-        *text_out = text.p;
-        text.p = NULL;
-    }
-    vcore_free(text.p);
-    vcore_free(path);
-    return status;
+vio_source vengine_source_of(const vlm_load_options *options) {
+    vio_source source = vio_source_of(options->limits);
+    source.log = (vcore_log) { options->log, options->log_user };
+    source.opened = options->opened;
+    source.opened_user = options->opened_user;
+    source.in_memory = options->in_memory;
+    return source;
 }
 
-static vlm_status read_base(vengine_configs *c, const char *dir, const vio_source *from,
-                            vlm_error *err) {
-    if (!vio_is_dir(dir))
-        return vcore_fail(err, VLM_ERR_NOT_FOUND, "%s: no such checkpoint directory", dir);
-    VTRY(read_optional(&c->config, &c->config_text, dir, "config.json", from, err));
-    if (!c->config)
-        return vcore_fail(err, VLM_ERR_NOT_FOUND, "%s/config.json: no such file", dir);
-    const vlm_json *type = vcore_json_get(vcore_json_root(c->config), "model_type");
-    vcore_str name;
-    if (!vcore_json_string(type, &name) || name.n == 0 || memchr(name.p, 0, name.n))
-        return vcore_fail(err, VLM_ERR_CONFIG, "%s/config.json: model_type: must be a string, is %s",
-                          dir, type ? vcore_json_kind_name(type) : "absent");
-    c->model_type = vcore_strndup(name.p, name.n);
-    if (!c->model_type) return vcore_no_memory(err, "model_type");
-    vlm_error ignored = VLM_ERROR_INIT;
-    if (read_optional(&c->generation, NULL, dir, "generation_config.json", from, &ignored) < 0)
-        vcore_log_line(&from->log, VLM_LOG_WARNING, "%s (ignored)", ignored.message);
+vlm_status vengine_take_source(vio_source *out, const vlm_load_options *options, vlm_error *err) {
+    vlm_load_options taken = VLM_LOAD_OPTIONS_INIT;
+    if (options) VTRY(vengine_take_options(&taken, sizeof taken, options, "load options", err));
+    *out = vengine_source_of(&taken);
     return VLM_OK;
 }
 
-vlm_status vengine_configs_base(vengine_configs *out, const char *dir, const vio_source *from,
-                                vlm_error *err) {
-    *out = (vengine_configs) { 0 };
-    vlm_status status = read_base(out, dir, from, err);
-    if (status < 0) vengine_configs_free(out);
+static const vlm_config_text *find_text(const vengine_reader *from, const char *file) {
+    for (size_t i = 0; i < from->n_texts; i++)
+        if (from->texts[i].text.text && !strcmp(from->texts[i].file, file)) return &from->texts[i].text;
+    return NULL;
+}
+
+static vlm_status copy_text(vengine_document *d, const vlm_config_text *text, vlm_error *err) {
+    const char *p = text->text;
+    size_t n = text->bytes;
+    vcore_where where = { .file = d->name };
+    if (!vcore_utf8_valid(p, n))
+        return vcore_fail_at(err, VLM_ERR_ENCODING, where, "%s: is not UTF-8 text", d->name);
+    if (n >= 3 && memcmp(p, "\xEF\xBB\xBF", 3) == 0) {
+        p += 3;
+        n -= 3;
+    }
+    d->text = vcore_strndup(p, n);
+    d->bytes = n;
+    return d->text ? VLM_OK : vcore_no_memory(err, d->name);
+}
+
+static vlm_status read(vengine_document *d, const vengine_reader *from, const char *name,
+                       vlm_error *err) {
+    if (from->dir) {
+        vio_bytes bytes;
+        d->name = vio_join(from->dir, name);
+        if (!d->name) return vcore_no_memory(err, name);
+        VTRY(vio_read_text_optional(&bytes, d->name, from->source.limits.config_bytes, &from->source,
+                                    err));
+        d->text = bytes.p;
+        d->bytes = bytes.n;
+        return VLM_OK;
+    }
+    const vlm_config_text *text = find_text(from, name);
+    d->name = vcore_strdup(text ? text->name : name);
+    if (!d->name) return vcore_no_memory(err, name);
+    return text ? copy_text(d, text, err) : VLM_OK;
+}
+
+vlm_status vengine_document_read(vengine_document *out, const vengine_reader *from, const char *name,
+                                 vlm_error *err) {
+    *out = (vengine_document) { 0 };
+    vlm_status status = read(out, from, name, err);
+    if (status < 0) vengine_document_free(out);
     return status;
 }
 
-/* The class that a processor file names; false when it names none. */
-static vlm_status take_class(vengine_configs *c, const vcore_json_doc *doc, const char *file,
-                             vlm_error *err) {
-    const vlm_json *v = doc ? vcore_json_get(vcore_json_root(doc), "processor_class") : NULL;
-    if (c->processor_class || !v || vcore_json_kind_of(v) == VCORE_JSON_NULL) return VLM_OK;
-    vcore_str name;
-    if (!vcore_json_string(v, &name) || memchr(name.p, 0, name.n))
-        return vcore_fail(err, VLM_ERR_CONFIG, "%s: processor_class: must be a string, is %s", file,
-                          vcore_json_kind_name(v));
-    c->processor_class = vcore_strndup(name.p, name.n);
-    c->processor_file = file;
-    return c->processor_class ? VLM_OK : vcore_no_memory(err, file);
+vlm_status vengine_document_parse(vengine_document *d, vlm_error *err) {
+    if (!d->text) return VLM_OK;
+    VTRY(vcore_json_parse(&d->doc, d->text, d->bytes, d->name, err));
+    const vlm_json *root = vcore_json_root(d->doc);
+    if (vcore_json_kind_of(root) == VCORE_JSON_OBJECT) return VLM_OK;
+    vcore_where where = { .file = d->name };
+    vlm_status status = vcore_fail_at(err, VLM_ERR_FORMAT, where, "%s: must hold an object, holds %s",
+                                      d->name, vcore_json_kind_name(root));
+    vcore_json_free(d->doc);
+    d->doc = NULL;
+    return status;
 }
 
-vlm_status vengine_configs_processor(vengine_configs *c, const char *dir, const vio_source *from,
-                                     vlm_error *err) {
-    static const char *const preferred = "preprocessor_config.json", *const other = "processor_config.json";
-    VTRY(read_optional(&c->preprocessor, NULL, dir, preferred, from, err));
-    VTRY(read_optional(&c->processor, NULL, dir, other, from, err));
-    VTRY(read_optional(&c->video, NULL, dir, "video_preprocessor_config.json", from, err));
-    if (!c->preprocessor && !c->processor)
-        return vcore_fail(err, VLM_ERR_NOT_FOUND, "%s: neither %s nor %s is there", dir, preferred,
-                          other);
-    VTRY(take_class(c, c->preprocessor, preferred, err));
-    VTRY(take_class(c, c->processor, other, err));
-    if (!c->processor_class)
-        return vcore_fail(err, VLM_ERR_CONFIG, "%s: processor_class: named by neither %s nor %s", dir,
-                          preferred, other);
-    return VLM_OK;
+const vlm_json *vengine_document_json(const vengine_document *d) {
+    return vcore_json_root(d->doc);
 }
 
-void vengine_configs_free(vengine_configs *c) {
-    vcore_json_free(c->config);
-    vcore_json_free(c->generation);
-    vcore_json_free(c->preprocessor);
-    vcore_json_free(c->processor);
-    vcore_json_free(c->video);
-    vcore_free(c->config_text);
-    vcore_free((char *)c->processor_class);
-    vcore_free(c->model_type);
-    *c = (vengine_configs) { 0 };
+void vengine_document_free(vengine_document *d) {
+    vcore_json_free(d->doc);
+    vcore_free(d->text);
+    vcore_free(d->name);
+    *d = (vengine_document) { 0 };
 }

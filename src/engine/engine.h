@@ -7,38 +7,64 @@
 #include "models/models.h"
 #include "vlm/vlm.h"
 
-/* ---- end tokens (eos.c) ------------------------------------------------------------------------------
- * The top-level eos_token_id of config.json as it stands; absent: the first of text_config, llm_config
- * that has the key, if truthy; a truthy one of generation_config.json replaces it; none at all: the
- * tokenizer's eos_token. Extra tokens are added. */
-#define VENGINE_MAX_EOS 64
-typedef struct vengine_eos {
-    uint32_t id[VENGINE_MAX_EOS];
-    const char *source[VENGINE_MAX_EOS]; /* "config.json", "generation_config.json", ...; static */
-    size_t n;
-} vengine_eos;
-vlm_status vengine_eos_resolve(vengine_eos *out, const vlm_json *config, const vlm_json *generation,
-                               const vlm_tokenizer *tokenizer, vlm_error *err);
-/* Adds the ids of '|'-separated token texts; a text the vocabulary lacks is skipped. NULL is fine. */
-void vengine_eos_add(vengine_eos *eos, const vlm_tokenizer *tokenizer, const char *tokens,
-                     const char *source);
-bool vengine_eos_has(const vengine_eos *eos, uint32_t id);
+/* ---- the configs of a checkpoint directory -------------------------------------------------------------
+ * The pages are vlm/load/configs.h's. */
+/* One JSON file (configs.c). */
+typedef struct vengine_document {
+    char *name;          /* path, as messages have it */
+    char *text;          /* verbatim, NUL-terminated; NULL: absent */
+    size_t bytes;
+    vcore_json_doc *doc; /* NULL: absent, or not parsed */
+} vengine_document;
+/* A text in memory and the file it stands for. */
+typedef struct vengine_text {
+    const char *file;
+    vlm_config_text text;
+} vengine_text;
+/* Where documents come from: a directory, or texts in memory. */
+typedef struct vengine_reader {
+    const char *dir; /* NULL: memory */
+    const vengine_text *texts;
+    size_t n_texts;
+    vio_source source;
+    vtext_folder *folder; /* of dir, for the files that others read, too; NULL: reads them itself */
+} vengine_reader;
+/* Of the part of the options that says how files are read. */
+vio_source vengine_source_of(const vlm_load_options *options);
+/* The same of a caller's options, which may be NULL. */
+vlm_status vengine_take_source(vio_source *out, const vlm_load_options *options, vlm_error *err);
+/* An absent file is no error. On an error the document is empty. */
+vlm_status vengine_document_read(vengine_document *out, const vengine_reader *from, const char *name,
+                                 vlm_error *err);
+vlm_status vengine_document_parse(vengine_document *d, vlm_error *err); /* it must hold an object */
+const vlm_json *vengine_document_json(const vengine_document *d);       /* NULL: not parsed */
+void vengine_document_free(vengine_document *d);
 
-/* ---- the configs of a checkpoint directory (configs.c) -------------------------------------------------- */
-typedef struct vengine_configs {
-    char *config_text;                       /* verbatim config.json, owned */
-    vcore_json_doc *config, *generation, *preprocessor, *processor, *video; /* owned; may be NULL */
-    const char *processor_class;             /* owned, as the files say */
-    const char *processor_file;              /* static: the file that named it */
-    char *model_type;                        /* owned, as config.json says */
-} vengine_configs;
-/* Reads config.json and generation_config.json. */
-vlm_status vengine_configs_base(vengine_configs *out, const char *dir, const vio_source *from,
-                                vlm_error *err);
-/* Reads the processor's files behind them. */
-vlm_status vengine_configs_processor(vengine_configs *c, const char *dir, const vio_source *from,
-                                     vlm_error *err);
-void vengine_configs_free(vengine_configs *c);
+/* base_config.c and processor_config.c: what the public functions are made of. */
+vlm_status vengine_base_config_new(vlm_base_config **out, const vengine_reader *from, vlm_error *err);
+vlm_status vengine_processor_config_new(vlm_processor_config **out, const vengine_reader *from,
+                                        const char *default_class, vlm_error *err);
+
+/* ---- end tokens (eos.c) ------------------------------------------------------------------------------ */
+/* The rule of vlm_base_config_eos; *ids is owned, and out points into it. config_file: in messages. */
+vlm_status vengine_eos_resolve(vlm_config_eos *out, uint32_t **ids, const vlm_json *config,
+                               const char *config_file, const vlm_json *generation,
+                               const char *generation_file, uint64_t limit, vlm_error *err);
+/* A context's set: each id once, with who named it first. */
+typedef struct vengine_eos {
+    uint32_t *id;
+    const char **source; /* static: as vlm_config_eos says, "tokenizer", "processor", ... */
+    size_t n, cap;
+    uint64_t limit;
+} vengine_eos;
+/* Starts with the configs' or, where they say nothing, the tokenizer's own. */
+vlm_status vengine_eos_start(vengine_eos *eos, const vlm_config_eos *config,
+                             const vlm_tokenizer *tokenizer, uint64_t limit, vlm_error *err);
+/* Adds the ids of '|'-separated token texts; a text the vocabulary lacks is skipped. NULL is fine. */
+vlm_status vengine_eos_add(vengine_eos *eos, const vlm_tokenizer *tokenizer, const char *tokens,
+                           const char *source, vlm_error *err);
+bool vengine_eos_has(const vengine_eos *eos, uint32_t id);
+void vengine_eos_free(vengine_eos *eos);
 
 /* ---- option structs (options.c) -----------------------------------------------------------------------------
  * Copies a caller's option struct over the defaults in `to`: an older caller's is shorter; a newer one's is
@@ -52,7 +78,8 @@ struct vlm_context {
     vio_source source; /* how its files are opened: limits, log */
     char *dir;
     vlm_registry *own_registry; /* NULL when the caller gave one */
-    vengine_configs configs;
+    vlm_base_config *config;
+    vlm_processor_config *processor_config;
     vio_tensors *tensors;
     vlm_tokenizer *tokenizer;
     vtext_template *chat_template, *video_template; /* may be NULL */

@@ -5,21 +5,21 @@
 
 /* The registry's row for a model type, or an error that lists names like it. */
 static vlm_status choose_model(vlm_context *c, const vlm_registry *registry, vlm_error *err) {
-    c->model_type = vmodel_find(registry, c->configs.model_type);
+    c->model_type = vmodel_find(registry, vlm_base_config_model_type(c->config));
     if (c->model_type) return VLM_OK;
     const char *names[256], *key;
     size_t n = 0;
     for (size_t i = 0; n < 256 && (key = vlm_registry_model(registry, i, NULL)); i++) names[n++] = key;
     char near[160];
-    vcore_closest(near, sizeof near, c->configs.model_type, names, n, 3);
+    vcore_closest(near, sizeof near, vlm_base_config_model_type(c->config), names, n, 3);
     return vcore_fail(err, VLM_ERR_UNKNOWN_MODEL_TYPE,
                       "%s/config.json: model_type: '%s' is not known (close: %s)", c->dir,
-                      c->configs.model_type, near);
+                      vlm_base_config_model_type(c->config), near);
 }
 
 static vlm_status choose_processor(vlm_context *c, const vlm_registry *registry, vlm_error *err) {
     const char *name = c->model_type->processor_class ? c->model_type->processor_class
-                                                      : c->configs.processor_class;
+                                                      : vlm_processor_config_class(c->processor_config);
     c->processor_type = vmodel_find_processor(registry, name);
     if (c->processor_type) return VLM_OK;
     const char *names[256], *key;
@@ -30,7 +30,7 @@ static vlm_status choose_processor(vlm_context *c, const vlm_registry *registry,
     vcore_closest(near, sizeof near, name, names, n, 3);
     return vcore_fail(err, VLM_ERR_UNKNOWN_PROCESSOR,
                       "%s/%s: processor_class: '%s' is not known (close: %s)", c->dir,
-                      c->configs.processor_file, name, near);
+                      vlm_processor_config_named_by(c->processor_config), name, near);
 }
 
 static vlm_status make_backend(vlm_context *c, const vlm_load_options *options, vengine_depth depth,
@@ -59,16 +59,13 @@ static void guard_media_tokens(vlm_context *c) {
     static const char *const keys[] = { "image_token_id", "image_token_index", "video_token_id" };
     int64_t id;
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
-        if (vcore_json_int(vcore_json_get(vcore_json_root(c->configs.config), keys[i]), &id) && id >= 0
+        if (vcore_json_int(vcore_json_get(vlm_base_config_json(c->config), keys[i]), &id) && id >= 0
             && id < UINT32_MAX)
             vtext_control_token(c->tokenizer, (uint32_t)id);
 }
 
-static vlm_status load_text(vlm_context *c, const vlm_load_options *options, vlm_error *err) {
-    const char *dir = options->tokenizer_dir ? options->tokenizer_dir : c->dir;
-    VTRY(vtext_tokenizer_load(&c->tokenizer, dir, &c->source, err));
-    guard_media_tokens(c);
-    VTRY(vtext_template_load(&c->chat_template, dir, &c->source, err));
+static vlm_status load_template(vlm_context *c, vtext_folder *folder, vlm_error *err) {
+    VTRY(vtext_template_load(&c->chat_template, folder, err));
     const vlm_processor_type *type = c->processor_type;
     if (!c->chat_template && type->chat_template)
         VTRY(vtext_template_parse(&c->chat_template, type->chat_template,
@@ -79,23 +76,27 @@ static vlm_status load_text(vlm_context *c, const vlm_load_options *options, vlm
     return VLM_OK;
 }
 
+static vlm_status load_text(vlm_context *c, vtext_folder *folder, vlm_error *err) {
+    VTRY(vtext_tokenizer_load(&c->tokenizer, folder, err));
+    guard_media_tokens(c);
+    return load_template(c, folder, err);
+}
+
 /* End tokens: the files' rule, then the checkpoint registry's, the processor's and the caller's. */
 static vlm_status resolve_eos(vlm_context *c, const vlm_load_options *options, vlm_error *err) {
-    const vlm_json *generation = c->configs.generation ? vcore_json_root(c->configs.generation) : NULL;
-    VTRY(vengine_eos_resolve(&c->eos, vcore_json_root(c->configs.config), generation, c->tokenizer,
-                             err));
+    VTRY(vengine_eos_start(&c->eos, vlm_base_config_eos(c->config), c->tokenizer,
+                           c->source.limits.end_tokens, err));
     const char *base = strrchr(c->dir, '/');
     base = base ? base + 1 : c->dir;
     const vlm_checkpoint *known;
     for (size_t i = 0; (known = vlm_checkpoint_at(i)); i++) {
         const char *name = strrchr(known->id, '/');
         if (strcmp(name ? name + 1 : known->id, base)) continue;
-        vengine_eos_add(&c->eos, c->tokenizer, known->extra_eos, "checkpoint registry");
+        VTRY(vengine_eos_add(&c->eos, c->tokenizer, known->extra_eos, "checkpoint registry", err));
         c->info.default_prompt = known->default_prompt;
     }
-    vengine_eos_add(&c->eos, c->tokenizer, c->processor_type->extra_eos, "processor");
-    vengine_eos_add(&c->eos, c->tokenizer, options->extra_eos, "caller");
-    return VLM_OK;
+    VTRY(vengine_eos_add(&c->eos, c->tokenizer, c->processor_type->extra_eos, "processor", err));
+    return vengine_eos_add(&c->eos, c->tokenizer, options->extra_eos, "caller", err);
 }
 
 static vlm_status build_model(vlm_context *c, const vlm_load_options *options, vengine_depth depth,
@@ -103,8 +104,8 @@ static vlm_status build_model(vlm_context *c, const vlm_load_options *options, v
     c->arena = vcore_arena_new();
     if (!c->arena) return vcore_no_memory(err, "model");
     vmodel_build_args args = {
-        .config = vcore_json_root(c->configs.config),
-        .config_text = c->configs.config_text,
+        .config = vlm_base_config_json(c->config),
+        .config_text = vlm_base_config_text(c->config, NULL),
         .tensors = c->tensors,
         .log = &c->source.log,
         .arena = c->arena,
@@ -116,26 +117,17 @@ static vlm_status build_model(vlm_context *c, const vlm_load_options *options, v
     return vmodel_build_check_unused(c->build, options->lenient || depth == VENGINE_INSPECT, err);
 }
 
-/* Where the keys of an image or video processor are: nested in transformers 5's single file, else the
- * old file's top level. */
 static vlm_status build_processor(vlm_context *c, vlm_error *err) {
-    const vengine_configs *f = &c->configs;
-    const vlm_json *pre = f->preprocessor ? vcore_json_root(f->preprocessor) : NULL;
-    const vlm_json *all = f->processor ? vcore_json_root(f->processor) : NULL;
-    const vlm_json *image = vcore_json_get(all, "image_processor");
-    const vlm_json *video = vcore_json_get(all, "video_processor");
-    bool nested = vcore_json_kind_of(image) == VCORE_JSON_OBJECT;
+    const vlm_processor_config *p = c->processor_config;
     vlm_processor_build build = {
         .processor_class = c->processor_type->processor_class,
-        .processor_file = f->processor_file,
-        .preprocessor_config = pre,
-        .processor_config = all,
-        .image_config = nested ? image : pre ? pre : all,
-        .video_config = f->video ? vcore_json_root(f->video)
-                        : vcore_json_kind_of(video) == VCORE_JSON_OBJECT ? video
-                                                                         : pre,
-        .config = vcore_json_root(f->config),
-        .config_text = f->config_text,
+        .processor_file = vlm_processor_config_named_by(p),
+        .preprocessor_config = vlm_processor_config_json(p, "preprocessor_config.json"),
+        .processor_config = vlm_processor_config_json(p, "processor_config.json"),
+        .image_config = vlm_processor_config_image(p),
+        .video_config = vlm_processor_config_video(p),
+        .config = vlm_base_config_json(c->config),
+        .config_text = vlm_base_config_text(c->config, NULL),
         .tokenizer = c->tokenizer,
         .arena = c->arena,
     };
@@ -147,8 +139,8 @@ static void fill_info(vlm_context *c) {
     const vlm_text_info *text = vlm_text_get_info(c->model_type->text(c->model));
     c->info.model_type = c->model_type->model_type;
     c->info.processor_class = c->processor_type->processor_class;
-    c->info.processor_file = c->configs.processor_file;
-    c->info.config_json = c->configs.config_text;
+    c->info.processor_file = vlm_processor_config_named_by(c->processor_config);
+    c->info.config_json = vlm_base_config_text(c->config, NULL);
     c->info.backend = vtensor_backend_name(c->backend);
     c->info.eos_ids = c->eos.id;
     c->info.n_eos = c->eos.n;
@@ -159,34 +151,61 @@ static void fill_info(vlm_context *c) {
     c->info.layers = (uint32_t)text->layers;
 }
 
-static vlm_status load(vlm_context *c, const char *dir, const vlm_load_options *options,
-                       vengine_depth depth, vlm_error *err) {
-    c->source = vio_source_of(options->limits);
-    c->source.log = (vcore_log) { options->log, options->log_user };
-    c->source.opened = options->opened;
-    c->source.opened_user = options->opened_user;
-    c->source.in_memory = options->in_memory;
-    c->dir = vcore_strdup(dir);
-    if (!c->dir) return vcore_no_memory(err, dir);
-    size_t end = strlen(c->dir);
-    while (end > 1 && c->dir[end - 1] == '/') c->dir[--end] = 0;
-    const vlm_registry *registry = options->registry;
-    if (!registry) {
-        VTRY(vlm_registry_new(&c->own_registry, err));
-        registry = c->own_registry;
-    }
-    VTRY(vengine_configs_base(&c->configs, c->dir, &c->source, err));
+/* The directory without slashes at its end, as messages have it. */
+static char *clean_path(const char *dir) {
+    size_t n = strlen(dir);
+    while (n > 1 && dir[n - 1] == '/') n--;
+    return vcore_strndup(dir, n);
+}
+
+/* folder: of the tokenizer; what the processor config has read of it is not opened again. */
+static vlm_status load_configs(vlm_context *c, const vlm_registry *registry, vtext_folder *folder,
+                               vlm_error *err) {
+    vengine_reader from = { .dir = c->dir, .source = c->source };
+    if (!strcmp(folder->dir, c->dir)) from.folder = folder;
+    VTRY(vengine_base_config_new(&c->config, &from, err));
     VTRY(choose_model(c, registry, err));
-    VTRY(vengine_configs_processor(&c->configs, c->dir, &c->source, err));
-    VTRY(choose_processor(c, registry, err));
+    VTRY(vengine_processor_config_new(&c->processor_config, &from,
+                                      c->model_type->default_processor_class, err));
+    if (from.folder)
+        vtext_folder_give(folder, VTEXT_PROCESSOR_CONFIG,
+                          vlm_processor_config_json(c->processor_config, "processor_config.json"));
+    return choose_processor(c, registry, err);
+}
+
+static vlm_status load_all(vlm_context *c, const vlm_load_options *options, const vlm_registry *registry,
+                           vtext_folder *folder, vengine_depth depth, vlm_error *err) {
+    VTRY(load_configs(c, registry, folder, err));
     VTRY(make_backend(c, options, depth, err));
     VTRY(open_weights(c, depth, err));
-    VTRY(load_text(c, options, err));
+    VTRY(load_text(c, folder, err));
     VTRY(resolve_eos(c, options, err));
     VTRY(build_model(c, options, depth, err));
     VTRY(build_processor(c, err));
     fill_info(c);
     return VLM_OK;
+}
+
+static vlm_status load(vlm_context *c, const char *dir, const vlm_load_options *options,
+                       vengine_depth depth, vlm_error *err) {
+    vtext_folder folder;
+    c->source = vengine_source_of(options);
+    c->dir = clean_path(dir);
+    if (!c->dir) return vcore_no_memory(err, dir);
+    const vlm_registry *registry = options->registry;
+    if (!registry) {
+        VTRY(vlm_registry_new(&c->own_registry, err));
+        registry = c->own_registry;
+    }
+    char *tokenizer_dir = clean_path(options->tokenizer_dir ? options->tokenizer_dir : dir);
+    if (!tokenizer_dir) return vcore_no_memory(err, dir);
+    vlm_status status = vtext_folder_open(&folder, tokenizer_dir, &c->source, err);
+    if (status >= 0) {
+        status = load_all(c, options, registry, &folder, depth, err);
+        vtext_folder_close(&folder);
+    }
+    vcore_free(tokenizer_dir);
+    return status;
 }
 
 vlm_status vengine_load(vlm_context **out, const char *dir, const vlm_load_options *options,
@@ -223,7 +242,9 @@ void vlm_context_free(vlm_context *c) {
     vtext_tokenizer_free(c->tokenizer);
     vio_tensors_close(c->tensors);
     vtensor_backend_free(c->backend);
-    vengine_configs_free(&c->configs);
+    vengine_eos_free(&c->eos);
+    vlm_processor_config_free(c->processor_config);
+    vlm_base_config_free(c->config);
     vlm_registry_free(c->own_registry);
     vcore_free(c->dir);
     vcore_free(c);

@@ -107,7 +107,7 @@ static void modules_field(vcore_buf *b, const vlm_context *c) {
 
 /* What config.json says about quantized weights: MLX's key or Hugging Face's. */
 static void quantization_field(vcore_buf *b, const vlm_context *c) {
-    const vlm_json *config = vcore_json_root(c->configs.config), *q = vcore_json_get(config, "quantization");
+    const vlm_json *config = vlm_base_config_json(c->config), *q = vcore_json_get(config, "quantization");
     int64_t bits, group;
     if (!q) q = vcore_json_get(config, "quantization_config");
     key(b, "quantization");
@@ -194,7 +194,7 @@ vlm_status vlm_inspect(char **json, const char *dir, const vlm_load_options *opt
     const vmodel_usage *usage = vmodel_build_usage(c->build);
     vcore_buf b = { 0 };
     vcore_buf_puts(&b, "{\"model_type\":");
-    vcore_json_quote(&b, c->configs.model_type, strlen(c->configs.model_type));
+    vcore_json_quote(&b, vlm_base_config_model_type(c->config), strlen(vlm_base_config_model_type(c->config)));
     text_field(&b, "maps_to", c->info.model_type);
     text_field(&b, "processor_class", c->info.processor_class);
     text_field(&b, "processor_file", c->info.processor_file);

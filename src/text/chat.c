@@ -69,11 +69,12 @@ static vlm_status parse_member(vtext_template **out, const vcore_json *v, const 
     return vtext_template_parse(out, source.p, source.n, path, err);
 }
 
-static vlm_status load_json(vtext_template **out, const char *path, uint64_t cap,
-                            const vio_source *from, vlm_error *err) {
+/* Of a JSON file that is read for its template alone. */
+static vlm_status load_json(vtext_template **out, const char *path, const vio_source *from,
+                            vlm_error *err) {
     vio_bytes text;
     vcore_json_doc *doc = NULL;
-    VTRY(vio_read_text_optional(&text, path, cap, from, err));
+    VTRY(vio_read_text_optional(&text, path, 2 * from->limits.template_bytes, from, err));
     if (!text.p) return VLM_OK;
     vlm_status status = vcore_json_parse(&doc, text.p, text.n, path, err);
     if (status >= 0)
@@ -84,37 +85,41 @@ static vlm_status load_json(vtext_template **out, const char *path, uint64_t cap
     return status;
 }
 
-static vlm_status load_jinja(vtext_template **out, const char *path, uint64_t cap,
-                             const vio_source *from, vlm_error *err) {
+static vlm_status load_jinja(vtext_template **out, const char *path, const vio_source *from,
+                             vlm_error *err) {
     vio_bytes text;
-    VTRY(vio_read_text_optional(&text, path, cap, from, err));
+    VTRY(vio_read_text_optional(&text, path, from->limits.template_bytes, from, err));
     if (!text.p) return VLM_OK;
     vlm_status status = vtext_template_parse(out, text.p, text.n, path, err);
     vcore_free(text.p);
     return status;
 }
 
-vlm_status vtext_template_load(vtext_template **out, const char *dir, const vio_source *from,
-                               vlm_error *err) {
-    vio_source source = from ? *from : vio_source_of(NULL);
-    vlm_limits l = source.limits;
-    const struct {
-        const char *file;
-        vlm_status (*load)(vtext_template **, const char *, uint64_t, const vio_source *,
-                           vlm_error *);
-        uint64_t cap;
-    } places[] = { { "processor_config.json", load_json, l.config_bytes },
-                   { "chat_template.json", load_json, 2 * l.template_bytes },
-                   { "chat_template.jinja", load_jinja, l.template_bytes },
-                   { "tokenizer_config.json", load_json, l.tokenizer_bytes } };
+static vlm_status load_own(vtext_template **out, const vtext_folder *folder, const char *name,
+                           vlm_error *err) {
+    char *path = vio_join(folder->dir, name);
+    if (!path) return vcore_no_memory(err, name);
+    vlm_status status = strcmp(name, "chat_template.json") ? load_jinja(out, path, &folder->source, err)
+                                                           : load_json(out, path, &folder->source, err);
+    vcore_free(path);
+    return status;
+}
+
+/* Of a file that others read, too. */
+static vlm_status load_shared(vtext_template **out, vtext_folder *folder, vtext_file which,
+                              vlm_error *err) {
+    const vcore_json *root;
+    VTRY(vtext_folder_read(&root, folder, which, err));
+    return parse_member(out, vcore_json_get(root, "chat_template"), folder->file[which].path,
+                        &folder->source.limits, err);
+}
+
+vlm_status vtext_template_load(vtext_template **out, vtext_folder *folder, vlm_error *err) {
     *out = NULL;
-    for (size_t i = 0; i < sizeof places / sizeof *places && !*out; i++) {
-        char *path = vio_join(dir, places[i].file);
-        if (!path) return vcore_no_memory(err, "a path");
-        vlm_status status = places[i].load(out, path, places[i].cap, &source, err);
-        vcore_free(path);
-        if (status < 0) return status;
-    }
+    VTRY(load_shared(out, folder, VTEXT_PROCESSOR_CONFIG, err));
+    if (!*out) VTRY(load_own(out, folder, "chat_template.json", err));
+    if (!*out) VTRY(load_own(out, folder, "chat_template.jinja", err));
+    if (!*out) VTRY(load_shared(out, folder, VTEXT_TOKENIZER_CONFIG, err));
     return VLM_OK;
 }
 
@@ -285,27 +290,17 @@ static void add_tokens(vcore_buf *b, const vcore_json *config) {
 }
 
 /* special_tokens_map.json first: of two equal keys the last one counts, tokenizer_config.json's. */
-static vlm_status read_tokens(vcore_json_doc **out, const char *dir, const vio_source *from,
-                              vlm_error *err) {
-    static const char *const files[] = { "special_tokens_map.json", "tokenizer_config.json" };
+static vlm_status read_tokens(vcore_json_doc **out, vtext_folder *folder, vlm_error *err) {
+    const vcore_json *map, *config;
+    VTRY(vtext_folder_read(&map, folder, VTEXT_SPECIAL_TOKENS, err));
+    VTRY(vtext_folder_read(&config, folder, VTEXT_TOKENIZER_CONFIG, err));
     vcore_buf b = { 0 };
-    vlm_status status = VLM_OK;
     vcore_json_open(&b, NULL, '{');
-    for (size_t i = 0; i < 2 && status >= 0; i++) {
-        vio_bytes text = { 0 };
-        vcore_json_doc *doc = NULL;
-        char *path = vio_join(dir, files[i]);
-        status = path ? vio_read_text_optional(&text, path, from->limits.tokenizer_bytes, from, err)
-                      : vcore_no_memory(err, "a path");
-        if (status >= 0 && text.p) status = vcore_json_parse(&doc, text.p, text.n, path, err);
-        if (status >= 0 && doc) add_tokens(&b, vcore_json_root(doc));
-        vcore_json_free(doc);
-        vcore_free(text.p);
-        vcore_free(path);
-    }
+    add_tokens(&b, map);
+    add_tokens(&b, config);
     vcore_json_close(&b, '}');
-    if (status >= 0 && b.failed) status = vcore_no_memory(err, "special tokens");
-    if (status >= 0) status = vcore_json_parse(out, b.p, b.n, "special tokens", err);
+    vlm_status status = b.failed ? vcore_no_memory(err, "special tokens")
+                                 : vcore_json_parse(out, b.p, b.n, "special tokens", err);
     vcore_buf_free(&b);
     return status;
 }
@@ -328,11 +323,10 @@ static vlm_status wrap_messages(vcore_json_doc **out, const char *messages, vlm_
     return status;
 }
 
-static vlm_status render_dir(vtext_rendered *out, const vtext_template *t, const char *dir,
-                             const char *messages, const char *variables, const vio_source *from,
-                             vlm_error *err) {
+static vlm_status render_folder(vtext_rendered *out, const vtext_template *t, vtext_folder *folder,
+                                const char *messages, const char *variables, vlm_error *err) {
     vcore_json_doc *docs[3] = { NULL, NULL, NULL };
-    vlm_status status = read_tokens(&docs[0], dir, from, err);
+    vlm_status status = read_tokens(&docs[0], folder, err);
     if (status >= 0) status = wrap_messages(&docs[1], messages, err);
     if (status >= 0)
         status = vcore_json_parse(&docs[2], variables ? variables : "{}",
@@ -342,27 +336,39 @@ static vlm_status render_dir(vtext_rendered *out, const vtext_template *t, const
     if (status >= 0) {
         const vcore_json *objects[3];
         for (int i = 0; i < 3; i++) objects[i] = vcore_json_root(docs[i]);
-        status = render(t, objects, 3, &from->limits, out, err);
+        status = render(t, objects, 3, &folder->source.limits, out, err);
     }
     for (int i = 0; i < 3; i++) vcore_json_free(docs[i]);
+    return status;
+}
+
+static vlm_status load_and_render(char **out, vtext_folder *folder, const char *messages,
+                                  const char *variables, vlm_error *err) {
+    vtext_template *t;
+    vtext_rendered rendered = { 0 };
+    VTRY(vtext_template_load(&t, folder, err));
+    vcore_where where = { .file = folder->dir };
+    if (!t && !vio_is_dir(folder->dir))
+        return vcore_fail_at(err, VLM_ERR_NOT_FOUND, where, "%s: no such directory", folder->dir);
+    if (!t)
+        return vcore_fail_at(err, VLM_ERR_TEMPLATE, where, "%s: it has no chat template", folder->dir);
+    vlm_status status = render_folder(&rendered, t, folder, messages, variables, err);
+    if (status >= 0) *out = rendered.text;
+    vcore_free(rendered.spans);
+    vtext_template_free(t);
     return status;
 }
 
 vlm_status vlm_template_render(char **out, const char *dir, const char *messages_json,
                                const char *variables_json, const vlm_limits *limits,
                                vlm_error *err) {
-    vtext_template *t;
-    vtext_rendered rendered = { 0 };
+    vtext_folder folder;
     vio_source from = vio_source_of(limits);
     if (out) *out = NULL;
     if (!out || !dir || !messages_json)
         return vcore_fail(err, VLM_ERR_ARGUMENT, "vlm_template_render: a null argument");
-    if (!vio_is_dir(dir)) return vcore_fail(err, VLM_ERR_NOT_FOUND, "%s: no such directory", dir);
-    VTRY(vtext_template_load(&t, dir, &from, err));
-    if (!t) return vcore_fail(err, VLM_ERR_TEMPLATE, "%s: it has no chat template", dir);
-    vlm_status status = render_dir(&rendered, t, dir, messages_json, variables_json, &from, err);
-    if (status >= 0) *out = rendered.text;
-    vcore_free(rendered.spans);
-    vtext_template_free(t);
+    VTRY(vtext_folder_open(&folder, dir, &from, err));
+    vlm_status status = load_and_render(out, &folder, messages_json, variables_json, err);
+    vtext_folder_close(&folder);
     return status;
 }

@@ -14,10 +14,33 @@ typedef struct vtext_span {
     bool user; /* true: typed by the user, never a special token */
 } vtext_span;
 
+/* ---- files that several readers ask for (folder.c) ---------------------------------------------------------
+ * Each is opened at most once, when it is first asked for. */
+typedef enum vtext_file {
+    VTEXT_TOKENIZER_CONFIG, VTEXT_SPECIAL_TOKENS, VTEXT_PROCESSOR_CONFIG, VTEXT_FILES
+} vtext_file;
+typedef struct vtext_folder {
+    const char *dir; /* borrowed */
+    vio_source source;
+    struct {
+        char *path;
+        bool known;             /* read, given or found absent */
+        vcore_json_doc *doc;    /* owned; NULL: given or absent */
+        const vcore_json *root; /* NULL: absent */
+    } file[VTEXT_FILES];
+} vtext_folder;
+/* Opens no file yet. from: NULL: default limits. */
+vlm_status vtext_folder_open(vtext_folder *f, const char *dir, const vio_source *from, vlm_error *err);
+/* What the caller has read of the folder already; borrowed. NULL: there is no such file. */
+void vtext_folder_give(vtext_folder *f, vtext_file which, const vcore_json *root);
+/* *root is NULL where the file is absent. */
+vlm_status vtext_folder_read(const vcore_json **root, vtext_folder *f, vtext_file which,
+                             vlm_error *err);
+void vtext_folder_close(vtext_folder *f);
+
 /* ---- tokenizer (tok_*.c); the type vlm_tokenizer is public and immutable -------------------------------- */
-/* Reads tokenizer.json, tokenizer_config.json and special_tokens_map.json of dir. */
-vlm_status vtext_tokenizer_load(vlm_tokenizer **out, const char *dir, const vio_source *from,
-                                vlm_error *err);
+/* Reads tokenizer.json, tokenizer_config.json and special_tokens_map.json. */
+vlm_status vtext_tokenizer_load(vlm_tokenizer **out, vtext_folder *folder, vlm_error *err);
 /* From memory (fuzzing, tests); config_json may be NULL. */
 vlm_status vtext_tokenizer_parse(vlm_tokenizer **out, const char *json, size_t n,
                                  const char *config_json, size_t config_n, const char *name,
@@ -64,11 +87,10 @@ typedef struct vtext_template vtext_template; /* parsed template; immutable */
 vlm_status vtext_template_parse(vtext_template **out, const char *source, size_t n, const char *name,
                                 vlm_error *err);
 void vtext_template_free(vtext_template *t);
-/* The template of a checkpoint directory, as transformers' processors find it: the chat_template of
+/* The template of a folder, as transformers' processors find it: the chat_template of
  * processor_config.json over chat_template.json over chat_template.jinja over tokenizer_config.json's
  * (string, or list of named ones: "default"). *out is NULL when it has none. */
-vlm_status vtext_template_load(vtext_template **out, const char *dir, const vio_source *from,
-                               vlm_error *err);
+vlm_status vtext_template_load(vtext_template **out, vtext_folder *folder, vlm_error *err);
 
 /* Renders with variables given as a JSON object text (messages, tools, add_generation_prompt, bos_token,
  * ...), as transformers' apply_chat_template configures jinja2 (trim_blocks, lstrip_blocks, loop controls,

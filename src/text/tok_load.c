@@ -298,43 +298,26 @@ vlm_status vtext_tokenizer_parse(vlm_tokenizer **out, const char *json, size_t n
 }
 
 /* ---- from a directory ----------------------------------------------------------------------- */
-typedef struct file {
-    char *path;
-    vcore_json_doc *doc; /* NULL: an optional file that is not there */
-} file;
-
-static vlm_status read_file(file *f, const char *dir, const char *name, bool optional,
-                            const vio_source *from, vlm_error *err) {
-    uint64_t cap = from->limits.tokenizer_bytes;
-    vio_bytes text = { NULL, 0 };
-    f->path = vio_join(dir, name);
-    if (!f->path) return vcore_no_memory(err, name);
-    VTRY(optional ? vio_read_text_optional(&text, f->path, cap, from, err)
-                  : vio_read_text(&text, f->path, cap, from, err));
-    vlm_status status = text.p ? vcore_json_parse(&f->doc, text.p, text.n, f->path, err) : VLM_OK;
-    vcore_free(text.p);
+static vlm_status load_folder(vlm_tokenizer **out, const char *path, vtext_folder *folder,
+                              vlm_error *err) {
+    vcore_json_doc *doc;
+    sources parsed = { .config_name = folder->file[VTEXT_TOKENIZER_CONFIG].path };
+    VTRY(vio_read_json(&doc, NULL, path, folder->source.limits.tokenizer_bytes, &folder->source,
+                       err));
+    parsed.tokenizer = vcore_json_root(doc);
+    vlm_status status = vtext_folder_read(&parsed.config, folder, VTEXT_TOKENIZER_CONFIG, err);
+    if (status == VLM_OK) status = vtext_folder_read(&parsed.map, folder, VTEXT_SPECIAL_TOKENS, err);
+    if (status == VLM_OK) status = make(out, path, &parsed, err);
+    vcore_json_free(doc);
     return status;
 }
 
-vlm_status vtext_tokenizer_load(vlm_tokenizer **out, const char *dir, const vio_source *from,
-                                vlm_error *err) {
-    static const char *const name[] = { "tokenizer.json", "tokenizer_config.json",
-                                        "special_tokens_map.json" };
-    vio_source source = from ? *from : vio_source_of(NULL);
-    file f[3] = { { NULL, NULL }, { NULL, NULL }, { NULL, NULL } };
-    vlm_status status = VLM_OK;
+vlm_status vtext_tokenizer_load(vlm_tokenizer **out, vtext_folder *folder, vlm_error *err) {
+    char *path = vio_join(folder->dir, "tokenizer.json");
     *out = NULL;
-    for (int i = 0; i < 3 && status == VLM_OK; i++)
-        status = read_file(&f[i], dir, name[i], i > 0, &source, err);
-    if (status == VLM_OK) {
-        sources parsed = { vcore_json_root(f[0].doc), f[1].doc ? vcore_json_root(f[1].doc) : NULL,
-                         f[2].doc ? vcore_json_root(f[2].doc) : NULL, f[1].path };
-        status = make(out, f[0].path, &parsed, err);
-    }
-    for (int i = 0; i < 3; i++) {
-        vcore_json_free(f[i].doc);
-        vcore_free(f[i].path);
-    }
+    if (!path) return vcore_no_memory(err, "tokenizer.json");
+    vlm_status status = load_folder(out, path, folder, err);
+    vcore_free(path);
     return status;
 }
 

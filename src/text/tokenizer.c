@@ -8,7 +8,11 @@ vlm_status vlm_tokenizer_load(vlm_tokenizer **out, const char *dir, const vlm_li
     if (!out || !dir)
         return vcore_fail(err, VLM_ERR_ARGUMENT, "vlm_tokenizer_load: out and dir are required");
     vio_source from = vio_source_of(limits);
-    return vtext_tokenizer_load(out, dir, &from, err);
+    vtext_folder folder;
+    VTRY(vtext_folder_open(&folder, dir, &from, err));
+    vlm_status status = vtext_tokenizer_load(out, &folder, err);
+    vtext_folder_close(&folder);
+    return status;
 }
 
 void vlm_tokenizer_free(vlm_tokenizer *tokenizer) {

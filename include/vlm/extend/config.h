@@ -20,8 +20,6 @@ extern "C" {
 /** Fills err (which may be NULL) with one line that names file and field; returns code. */
 VLM_API vlm_status vlm_fail(vlm_error *err, vlm_status code, const char *fmt, ...) VLM_PRINTF(3, 4);
 
-/** A value of a parsed JSON document; borrowed from whoever owns the document. */
-typedef struct vcore_json vlm_json;
 /** Entry of an object by dotted path ("rope_parameters.rope_theta"); NULL when absent. */
 VLM_API const vlm_json *vlm_json_find(const vlm_json *value, const char *path);
 

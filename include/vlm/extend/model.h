@@ -225,6 +225,7 @@ typedef struct vlm_model_type {
     const char *aliases;    /**< further spellings in config.json, separated by '|'; may be NULL */
     const char
         *processor_class; /**< overrides the class that the processor files name; may be NULL */
+    const char *default_processor_class; /**< taken when no file names one; may be NULL */
     /** Builds the model from build's config and weights. Memory from vlm_build_alloc needs no
      * freeing. */
     vlm_status (*create)(void **model, vlm_build *build, vlm_error *err);

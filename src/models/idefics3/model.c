@@ -161,6 +161,7 @@ static int features(vlm_frame *f, const void *model, const vlm_prepared *prepare
 
 const vlm_model_type vmodel_idefics3 = {
     .model_type = "idefics3",
+    .default_processor_class = "Idefics3Processor",
     .aliases = "smolvlm",
     .create = create,
     .text = text_of,

@@ -98,6 +98,7 @@ static vlm_status positions(const void *model, const vlm_prepared *prepared, vlm
 
 const vlm_model_type vmodel_paligemma = {
     .model_type = "paligemma",
+    .default_processor_class = "PaliGemmaProcessor",
     .create = create,
     .text = text_of,
     .features = features,

@@ -254,6 +254,7 @@ static vlm_status positions(const void *model, const vlm_prepared *prepared, vlm
 
 const vlm_model_type vmodel_qwen2_5_vl = {
     .model_type = "qwen2_5_vl",
+    .default_processor_class = "Qwen2_5_VLProcessor",
     .create = create,
     .text = text_of,
     .features = features,
