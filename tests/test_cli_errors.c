@@ -180,7 +180,7 @@ static const bad table[] = {
     { "overlapping tensors", overlapping_tensors, { "model.safetensors" }, { 0 }, 0, 0 },
     { "missing tensor", missing_tensor, { "norm" }, { 0 }, 0, 0 },
     { "unknown dtype", unknown_dtype, { "model.safetensors", "F31" }, { 0 }, 0, 0 },
-    { "missing shard", missing_shard, { "model-00002-of-00003.safetensors" }, { 0 }, 0, 3 },
+    { "missing shard", missing_shard, { "model-00002-of-00003.safetensors: is not there; 14 tensors are missing: '" }, { 0 }, 0, 3 },
     { "no tokenizer", no_tokenizer, { "tokenizer.json" }, { 0 }, 0, 0 },
     { "tokenizer is no JSON", tokenizer_is_no_json, { "tokenizer.json" }, { 0 }, 0, 0 },
     { "broken chat template", broken_template, { "chat_template" }, { 0 }, 0, 0 },

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Safetensors: what is read, every lie that is refused, shards and their index, the writer. */
+/* One safetensors file: what is read, every lie that is refused, the writer. */
 #include "support/checkpoint.h"
 #include "support/cm.h"
 
@@ -262,160 +262,6 @@ static void many_tensors(void **state) {
     vcore_buf_free(&header);
 }
 
-/* ---- directories ----------------------------------------------------------------------------- */
-static const char *sub_dir(const char *name) {
-    static char path[600];
-    snprintf(path, sizeof path, "%s/%s", dir, name);
-    mkdir(path, 0777);
-    return path;
-}
-
-static void put(const char *in, const char *name, const void *p, size_t n) {
-    char *path = vio_join(in, name);
-    FILE *f = fopen(path, "wb");
-    assert_non_null(f);
-    assert_int_equal(fwrite(p, 1, n, f), n);
-    assert_int_equal(fclose(f), 0);
-    vcore_free(path);
-}
-
-static void put_one(const char *in, const char *file, const char *tensor, float value) {
-    char *path = vio_join(in, file);
-    vio_out_tensor t = { tensor, VIO_F32, 1, { 1 }, &value };
-    assert_int_equal(vio_safetensors_write(path, &t, 1, "pt", &err), VLM_OK);
-    vcore_free(path);
-}
-
-static float value_of(const vio_tensors *t, const char *name) {
-    float f;
-    memcpy(&f, vio_tensors_find(t, name)->data, 4);
-    return f;
-}
-
-static void put_index(const char *in, const char *text) {
-    put(in, "model.safetensors.index.json", text, strlen(text));
-}
-
-static vlm_status open_dir(vio_tensors **t, const char *path) {
-    vlm_status status = vio_tensors_open_dir(t, path, NULL, &err);
-    assert_int_equal(status >= 0, *t != NULL);
-    if (status < 0) assert_int_equal(err.code, status);
-    return status;
-}
-
-static void directory_with_index(void **state) {
-    (void)state;
-    vio_tensors *t;
-    const char *d = sub_dir("index");
-    put_one(d, "s1.safetensors", "a", 1);
-    put_one(d, "s2.safetensors", "b", 2);
-    put_one(d, "unlisted.safetensors", "c", 3);
-    put_one(d, "model.safetensors", "a", 4); /* the index goes first */
-    put_index(d, "{\"metadata\":{\"total_size\":8},\"weight_map\":{\"a\":\"s1.safetensors\","
-                 "\"b\":\"s2.safetensors\"}}");
-    assert_int_equal(open_dir(&t, d), VLM_OK);
-    assert_int_equal(vio_tensors_count(t), 2);
-    assert_true(value_of(t, "a") == 1 && value_of(t, "b") == 2);
-    assert_non_null(strstr(vio_tensors_find(t, "b")->file, "/index/s2.safetensors"));
-    assert_string_equal(vio_tensors_metadata(t, "format"), "pt");
-    vio_tensors_close(t);
-}
-
-static void bad_index(void **state) {
-    (void)state;
-    vio_tensors *t;
-    const char *d = sub_dir("bad");
-    put_one(d, "s1.safetensors", "a", 1);
-    put_one(d, "s2.safetensors", "a", 2);
-    put_one(d, "s3.safetensors", "b", 2);
-    static const struct {
-        const char *index, *message;
-    } cases[] = {
-        { "{", "the text ends too early" },
-        { "{}", "weight_map must be an object, is missing" },
-        { "{\"weight_map\":[]}", "weight_map must be an object, is an array" },
-        { "{\"weight_map\":{\"a\":1}}", "weight_map.a must be a plain file name" },
-        { "{\"weight_map\":{\"a\":\"\"}}", "weight_map.a must be a plain file name" },
-        { "{\"weight_map\":{\"a\":\"..\"}}", "weight_map.a must be a plain file name" },
-        { "{\"weight_map\":{\"a\":\"../bad/s1.safetensors\"}}",
-          "weight_map.a must be a plain file name" },
-        { "{\"weight_map\":{\"a\":\"/etc/passwd\"}}", "weight_map.a must be a plain file name" },
-        { "{\"weight_map\":{\"a\":\"s1.safetensors\\u0000\"}}",
-          "weight_map.a must be a plain file name" },
-        { "{\"weight_map\":{\"a\":\"s1.safetensors\",\"b\":\"s2.safetensors\"}}",
-          "tensor 'a' is also in" },
-        { "{\"weight_map\":{\"a\":\"s1.safetensors\",\"c\":\"s1.safetensors\"}}",
-          "tensor 'c' is not in s1.safetensors" },
-        { "{\"weight_map\":{\"a\":\"s3.safetensors\",\"b\":\"s1.safetensors\"}}",
-          "tensor 'a' is not in s3.safetensors" },
-        { "{\"weight_map\":{\"a\":\"s1.safetensors\",\"a\":\"s2.safetensors\"}}",
-          "tensor 'a' comes twice" },
-    };
-    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        put_index(d, cases[i].index);
-        vlm_status status = open_dir(&t, d);
-        if ((status != VLM_ERR_FORMAT && (status != VLM_ERR_PARSE || !err.line))
-            || !strstr(err.message, cases[i].message))
-            fail_msg("case %zu: %s, %s", i, vlm_status_name(status), err.message);
-    }
-    vio_source from = vio_source_of(NULL);
-    from.limits.index_bytes = 10;
-    assert_int_equal(vio_tensors_open_dir(&t, d, &from, &err), VLM_ERR_LIMIT);
-}
-
-static void keep_line(void *user, vlm_log_level level, const char *line) {
-    (void)level;
-    snprintf(user, 600, "%s", line);
-}
-
-static void missing_shard(void **state) {
-    (void)state;
-    vio_tensors *t;
-    const char *d = sub_dir("missing");
-    put_one(d, "s1.safetensors", "a", 1);
-    put_index(d, "{\"weight_map\":{\"a\":\"s1.safetensors\",\"b\":\"s2.safetensors\"}}");
-    assert_int_equal(open_dir(&t, d), VLM_ERR_NOT_FOUND);
-    assert_non_null(strstr(err.message, "/s2.safetensors: cannot open"));
-    put_one(d, "model.safetensors", "w", 9);
-    char line[600] = "";
-    vio_source from = vio_source_of(NULL);
-    from.log = (vcore_log) { keep_line, line };
-    assert_int_equal(vio_tensors_open_dir(&t, d, &from, &err), VLM_OK);
-    assert_true(value_of(t, "w") == 9);
-    assert_non_null(strstr(line, "/s2.safetensors: cannot open"));
-    vio_tensors_close(t);
-    put(d, "s2.safetensors", "x", 1); /* there, but broken: no way round it */
-    assert_int_equal(open_dir(&t, d), VLM_ERR_FORMAT);
-    assert_non_null(strstr(err.message, "s2.safetensors: too short"));
-}
-
-static void directory_without_index(void **state) {
-    (void)state;
-    vio_tensors *t;
-    const char *d = sub_dir("plain");
-    assert_int_equal(open_dir(&t, d), VLM_ERR_NOT_FOUND);
-    assert_non_null(strstr(err.message, "plain: no .safetensors file"));
-    put_one(d, "consolidated.safetensors", "c", 1);
-    assert_int_equal(open_dir(&t, d), VLM_ERR_NOT_FOUND);
-    put_one(d, "weights.safetensors", "a", 2);
-    assert_int_equal(open_dir(&t, d), VLM_OK);
-    assert_true(value_of(t, "a") == 2);
-    vio_tensors_close(t);
-    put_one(d, "other.safetensors", "a", 3);
-    assert_int_equal(open_dir(&t, d), VLM_ERR_NOT_FOUND);
-    assert_non_null(strstr(err.message, "several .safetensors files"));
-    put_one(d, "model.safetensors", "a", 4);
-    assert_int_equal(open_dir(&t, d), VLM_OK);
-    assert_true(value_of(t, "a") == 4);
-    vio_tensors_close(t);
-    put(d, "model.safetensors", "", 0);
-    assert_int_equal(open_dir(&t, d), VLM_ERR_FORMAT);
-    assert_int_equal(open_dir(&t, "/does/not/exist"), VLM_ERR_NOT_FOUND);
-    assert_int_equal(open_dir(&t, "/dev/null"), VLM_ERR_NOT_FOUND);
-    assert_int_equal(vio_tensors_open_file(&t, dir, NULL, &err), VLM_ERR_IO);
-    assert_null(t);
-}
-
 /* ---- writer ---------------------------------------------------------------------------------- */
 static void what_is_written_is_read(void **state) {
     (void)state;
@@ -485,10 +331,6 @@ int main(void) {
         cmocka_unit_test(lying_header_length),
         cmocka_unit_test(truncated_anywhere),
         cmocka_unit_test(many_tensors),
-        cmocka_unit_test(directory_with_index),
-        cmocka_unit_test(bad_index),
-        cmocka_unit_test(missing_shard),
-        cmocka_unit_test(directory_without_index),
         cmocka_unit_test(what_is_written_is_read),
         cmocka_unit_test(writer_refuses),
     };

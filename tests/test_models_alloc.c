@@ -54,7 +54,7 @@ static vlm_status build_model(void) {
                                      .arena = arena };
     vlm_status status = vmodel_build_new(&b, &args, &err);
     if (status >= 0) status = vmodel_find(registry, "idefics3")->create(&model, b, &err);
-    if (status >= 0) status = vmodel_build_check_unused(b, false, &err);
+    if (status >= 0) status = vmodel_build_check(b, false, &err);
     vmodel_build_free(b);
     vcore_arena_free(arena);
     return status;
@@ -75,7 +75,7 @@ static vlm_status inspect_model(void) {
     if (status >= 0) {
         const vmodel_build_args none = { .tensors = tensors, .arena = arena };
         status = vmodel_build_new(&b, &none, &err);
-        if (status >= 0) status = vmodel_build_check_unused(b, true, &err);
+        if (status >= 0) status = vmodel_build_check(b, true, &err);
         if (status >= 0) assert_true(vmodel_build_usage(b)->n_unused > 10);
         vmodel_build_free(b);
     }

@@ -113,7 +113,7 @@ static void names_and_prefixes(void **state) {
     assert_int_equal(usage->computed_bytes, 0);
     bind_ok(&x, linear_row, "b.", BIASED); /* a shared tensor counts once */
     assert_int_equal(usage->parameters, 4 * 64 + 4 + 64 + 64);
-    assert_int_equal(vmodel_build_check_unused(x.build, false, NULL), VLM_OK);
+    assert_int_equal(vmodel_build_check(x.build, false, NULL), VLM_OK);
     close_fixture(&x);
 }
 
@@ -131,31 +131,43 @@ static void left_over(void **state) {
     bind_ok(&x, linear_row, "", 0); /* without its condition the bias is nobody's */
     assert_int_equal(x.at.linear.bias.rank, 0);
     vlm_error err = VLM_ERROR_INIT;
-    assert_int_equal(vmodel_build_check_unused(x.build, false, &err), VLM_ERR_WEIGHTS);
+    assert_int_equal(vmodel_build_check(x.build, false, &err), VLM_ERR_WEIGHTS);
     assert_non_null(strstr(err.message, "layers.3.rope.inv_freq"));
     assert_non_null(strstr(err.message, x.path));
     vlm_weight_row ignored = VLM_BIND_IGNORED("*.rope.inv_freq");
     bind_ok(&x, ignored, "other.|", 0);
-    assert_int_equal(vmodel_build_check_unused(x.build, false, &err), VLM_ERR_WEIGHTS);
+    assert_int_equal(vmodel_build_check(x.build, false, &err), VLM_ERR_WEIGHTS);
     assert_non_null(strstr(err.message, "layers.7.proj.bias"));
     int lines = 0;
     const vcore_log log = { count_line, &lines };
     x.build->args.log = &log;
-    assert_int_equal(vmodel_build_check_unused(x.build, true, &err), VLM_OK);
+    assert_int_equal(vmodel_build_check(x.build, true, &err), VLM_OK);
     assert_int_equal(lines, 1);
     assert_int_equal(vmodel_build_usage(x.build)->n_unused, 1);
     assert_string_equal(vmodel_build_usage(x.build)->unused[0], "layers.7.proj.bias");
     close_fixture(&x);
 }
 
+static void collect_line(void *user, vlm_log_level level, const char *line) {
+    assert_int_equal(level, VLM_LOG_INFO);
+    vcore_buf_printf(user, "%s\n", line);
+}
+
+/* Each is bound without data, and all are named at the end: in the error, and one by one in the log. */
 static void missing_tensors(void **state) {
     (void)state;
     fixture x;
     OPEN(&x, "pt", F32_2("layers.7.proj.weight", 4, 64), F32_1("norm.weight", 64));
-    bind_fails(&x, linear_row, "x.|y.", 0, "'x.layers.7.new.weight' is missing");
-    bind_fails(&x, linear_row, "x.|", BIASED, "'layers.7.proj.bias' is missing");
-    bind_fails(&x, norm_row, "", 0, "'norm.bias' is missing");
-    bind_fails(&x, conv_row, "a.", 0, "'a.conv.weight' is missing");
+    bind_ok(&x, linear_row, "x.|y.", 0);
+    bind_ok(&x, linear_row, "x.|", BIASED);
+    bind_ok(&x, norm_row, "", 0);
+    bind_ok(&x, conv_row, "a.", 0);
+    assert_null(x.at.conv.weight.data.data);
+    vlm_error err = VLM_ERROR_INIT;
+    assert_int_equal(vmodel_build_check(x.build, true, &err), VLM_ERR_WEIGHTS);
+    assert_string_equal(err.message, "4 tensors are missing: 'x.layers.7.new.weight', "
+                                     "'layers.7.proj.bias', 'norm.bias', 'a.conv.weight'");
+    assert_string_equal(err.field, "x.layers.7.new.weight");
     close_fixture(&x);
     const vmodel_build_args none = { .arena = vcore_arena_new(), .inspect = true };
     assert_int_equal(vmodel_build_new(&x.build, &none, NULL), VLM_OK);
@@ -168,9 +180,60 @@ static void missing_tensors(void **state) {
     assert_string_equal(usage->missing[2], "x.conv.weight");
     assert_int_equal(x.at.linear.weight.data.shape[1], 64);
     assert_null(x.at.linear.weight.data.data);
-    assert_int_equal(vmodel_build_check_unused(x.build, false, NULL), VLM_OK);
+    assert_int_equal(vmodel_build_check(x.build, false, NULL), VLM_OK);
     vmodel_build_free(x.build);
     vcore_arena_free(none.arena);
+}
+
+/* Names on one line as far as it goes, and how many there are; the log has them all. */
+static void many_missing_and_left_over(void **state) {
+    (void)state;
+    enum { N = 40 };
+    fixture x;
+    vio_out_tensor list[N];
+    char names[N][64];
+    for (int i = 0; i < N; i++) {
+        snprintf(names[i], sizeof names[i], "model.other.%02d.weight", i);
+        list[i] = F32_1(names[i], 4);
+    }
+    open_with(&x, list, N, "pt", false);
+    for (int i = 0; i < N; i++) {
+        char prefix[32];
+        snprintf(prefix, sizeof prefix, "model.wanted.%02d.", i);
+        bind_ok(&x, norm_row, prefix, 0);
+    }
+    vcore_buf lines = { 0 };
+    const vcore_log log = { collect_line, &lines };
+    x.build->args.log = &log;
+    vlm_error err = VLM_ERROR_INIT;
+    assert_int_equal(vmodel_build_check(x.build, false, &err), VLM_ERR_WEIGHTS);
+    assert_string_equal(
+        err.message,
+        "80 tensors are missing: 'model.wanted.00.norm.weight', 'model.wanted.00.norm.bias', "
+        "'model.wanted.01.norm.weight', 'model.wanted.01.norm.bias', "
+        "'model.wanted.02.norm.weight' and 75 more; 40 tensors are not named by any part of the "
+        "model: 'model.other.00.weight', 'model.other.01.weight', 'model.other.02.weight', "
+        "'model.other.03.weight' and 36 more");
+    assert_non_null(strstr(lines.p, "tensor 'model.wanted.39.norm.bias' is missing\n"));
+    assert_non_null(strstr(lines.p, "tensor 'model.other.39.weight' is not used\n"));
+    size_t n = 0;
+    for (size_t i = 0; i < lines.n; i++) n += lines.p[i] == '\n';
+    assert_int_equal(n, 120);
+    vcore_buf_free(&lines);
+    close_fixture(&x);
+}
+
+/* A config that asks for a million tensors ends before it fills the memory with their names. */
+static void endless_missing_tensors(void **state) {
+    (void)state;
+    fixture x;
+    OPEN(&x, "pt", F32_1("norm.weight", 64));
+    vlm_error err = VLM_ERROR_INIT;
+    vlm_status status = VLM_OK;
+    for (int i = 0; i < 1000000 && status >= 0; i++) status = bind(&x, table_row, "", 0, &err);
+    assert_int_equal(status, VLM_ERR_WEIGHTS);
+    assert_non_null(strstr(err.message, "65536 tensors are missing: 'table.weight'"));
+    close_fixture(&x);
 }
 
 /* ---- shapes and types ------------------------------------------------------------------------ */
@@ -308,18 +371,21 @@ static void bad_tables(void **state) {
     assert_int_equal(bind(&x, thin, "", 0, &err), VLM_ERR_ARGUMENT);
     vlm_weight_row skipped = VLM_BIND_LINEAR_IF(EXTRA, object, linear, "proj", VLM_NEVER, OUT, IN);
     assert_int_equal(bind(&x, skipped, "", BIASED, &err), VLM_OK);
-    assert_int_equal(bind(&x, skipped, "", EXTRA, &err), VLM_ERR_WEIGHTS);
+    assert_int_equal(bind(&x, skipped, "", EXTRA, &err), VLM_OK);
+    assert_int_equal(vmodel_build_usage(x.build)->n_missing, 1);
     char longest[400];
     memset(longest, 'x', sizeof longest);
     longest[sizeof longest - 1] = '\0';
-    assert_int_equal(bind(&x, norm_row, longest, 0, &err), VLM_ERR_WEIGHTS);
+    bind_ok(&x, norm_row, longest, 0); /* no name can be that long: missing */
+    assert_int_equal(vmodel_build_usage(x.build)->n_missing, 3);
     close_fixture(&x);
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(names_and_prefixes), cmocka_unit_test(left_over),
-        cmocka_unit_test(missing_tensors),    cmocka_unit_test(wrong_shapes_and_types),
+        cmocka_unit_test(missing_tensors),    cmocka_unit_test(many_missing_and_left_over),
+        cmocka_unit_test(endless_missing_tensors), cmocka_unit_test(wrong_shapes_and_types),
         cmocka_unit_test(convolutions),       cmocka_unit_test(misaligned_data),
         cmocka_unit_test(quantized_triples),  cmocka_unit_test(bad_tables),
     };

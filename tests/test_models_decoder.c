@@ -135,7 +135,7 @@ static void decoder_open(decoder *d, const kind *k) {
     const vlm_text_options options = { vcore_json_root(d->config), "llama", "", "", false };
     if (vlm_text_new(&d->text, d->build, &options, &err) < 0)
         fail_msg("%s: %s", k->name, err.message);
-    assert_int_equal(vmodel_build_check_unused(d->build, false, &err), VLM_OK);
+    assert_int_equal(vmodel_build_check(d->build, false, &err), VLM_OK);
     d->info = vlm_text_get_info(d->text);
     assert_int_equal(d->info->layers, k->layers);
 }

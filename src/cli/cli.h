@@ -46,7 +46,7 @@ typedef struct cli_input {
     uint64_t min_pixels, max_pixels;
     uint32_t max_frames, device, threads, context, prefill_step, kv_bits;
     double fps;
-    bool lenient, no_int8_activations;
+    bool lenient, no_mmap, no_int8_activations;
 } cli_input;
 const cli_option *cli_input_options(cli_input *in); /* table to hand to cli_parse; valid until the next call */
 /* Checks what only usage can be wrong about; prints and returns CLI_USAGE, or -1. */
@@ -54,6 +54,8 @@ int cli_input_check(const cli_input *in);
 /* Refuses what the options names and this build does not have. */
 vlm_status cli_check_build(const cli_input *in, vlm_error *err);
 vlm_load_options cli_load_options(const cli_input *in);
+/* After a call with such options: prints its warnings, or drops them where it failed. */
+void cli_loaded(vlm_status status);
 vlm_status cli_load(vlm_context **out, const cli_input *in, vlm_error *err);
 /* Collects messages and media. default_prompt may be NULL. */
 vlm_status cli_build_input(vlm_input **out, const cli_input *in, const char *default_prompt,

@@ -119,6 +119,7 @@ static vlm_status run(const cli_input *in, uint32_t max_tokens, bool json, vlm_e
     vlm_load_options options = cli_load_options(in);
     char *text;
     vlm_status status = vlm_inspect(&text, in->model, &options, input, max_tokens, err);
+    cli_loaded(status);
     vlm_input_free(input);
     VTRY(status);
     vcore_json_doc *doc;

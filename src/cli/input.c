@@ -14,6 +14,7 @@ const cli_option *cli_input_options(cli_input *in) {
         { "--revision", NULL, CLI_TEXT, &in->revision, 0, 0, "R   of a hub id; not in this build" },
         { "--tokenizer", NULL, CLI_TEXT, &in->tokenizer, 0, 0, "DIR   tokenizer files from elsewhere" },
         { "--lenient", NULL, CLI_FLAG, &in->lenient, 0, 0, "unknown tensors are not an error" },
+        { "--no-mmap", NULL, CLI_FLAG, &in->no_mmap, 0, 0, "read the weights into memory instead of mapping the files" },
         { "--image", "-i", CLI_TEXTS, &in->images, 0, 0, "FILE   a picture; repeatable, in prompt order" },
         { "--video", NULL, CLI_TEXTS, &in->containers, 0, 0, "FILE   a video; not in this build: see --video-frames" },
         { "--video-frames", NULL, CLI_TEXTS, &in->videos, 0, 0, "DIR   pictures in name order as one video" },
@@ -81,9 +82,17 @@ int cli_input_check(const cli_input *in) {
     return -1;
 }
 
-static void print_log(void *user, vlm_log_level level, const char *line) {
+/* Warnings wait until the load is through: a failure says one line. */
+static vcore_buf warnings;
+
+static void keep_warning(void *user, vlm_log_level level, const char *line) {
     (void)user;
-    if (level == VLM_LOG_WARNING) fprintf(stderr, "vlm: warning: %s\n", line);
+    if (level == VLM_LOG_WARNING) vcore_buf_printf(&warnings, "vlm: warning: %s\n", line);
+}
+
+void cli_loaded(vlm_status status) {
+    if (status >= 0 && warnings.p) fputs(warnings.p, stderr);
+    vcore_buf_free(&warnings);
 }
 
 vlm_load_options cli_load_options(const cli_input *in) {
@@ -93,7 +102,8 @@ vlm_load_options cli_load_options(const cli_input *in) {
     o.device = (int)in->device;
     o.threads = (int)in->threads;
     o.lenient = in->lenient;
-    o.log = print_log;
+    o.in_memory = in->no_mmap;
+    o.log = keep_warning;
     const char *d = in->dtype ? in->dtype : "auto";
     o.precision = !strcmp(d, "f32")    ? VLM_PRECISION_F32
                   : !strcmp(d, "bf16") ? VLM_PRECISION_BF16
@@ -116,7 +126,9 @@ vlm_status cli_check_build(const cli_input *in, vlm_error *err) {
 vlm_status cli_load(vlm_context **out, const cli_input *in, vlm_error *err) {
     VTRY(cli_check_build(in, err));
     vlm_load_options options = cli_load_options(in);
-    return vlm_context_load(out, in->model, &options, err);
+    vlm_status status = vlm_context_load(out, in->model, &options, err);
+    cli_loaded(status);
+    return status;
 }
 
 static vlm_status add_media(vlm_input *to, const cli_input *in, vlm_error *err) {

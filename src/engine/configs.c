@@ -9,6 +9,7 @@ vio_source vengine_source_of(const vlm_load_options *options) {
     source.opened = options->opened;
     source.opened_user = options->opened_user;
     source.in_memory = options->in_memory;
+    source.lenient = options->lenient;
     return source;
 }
 

@@ -114,7 +114,7 @@ static vlm_status build_model(vlm_context *c, const vlm_load_options *options, v
     };
     VTRY(vmodel_build_new(&c->build, &args, err));
     VTRY(c->model_type->create(&c->model, c->build, err));
-    return vmodel_build_check_unused(c->build, options->lenient || depth == VENGINE_INSPECT, err);
+    return vmodel_build_check(c->build, options->lenient, err);
 }
 
 static vlm_status build_processor(vlm_context *c, vlm_error *err) {
@@ -190,6 +190,8 @@ static vlm_status load(vlm_context *c, const char *dir, const vlm_load_options *
                        vengine_depth depth, vlm_error *err) {
     vtext_folder folder;
     c->source = vengine_source_of(options);
+    c->source.in_memory &= depth == VENGINE_LOAD;
+    c->source.lenient |= depth == VENGINE_INSPECT;
     c->dir = clean_path(dir);
     if (!c->dir) return vcore_no_memory(err, dir);
     const vlm_registry *registry = options->registry;

@@ -15,6 +15,7 @@ typedef struct vio_source {
     vlm_open_fn opened; /* told of every file and folder just before it is opened; may be NULL */
     void *opened_user;
     bool in_memory; /* weights are read into memory instead of mapped */
+    bool lenient;   /* an index that names tensors which no file has is a warning, not an error */
 } vio_source;
 vio_source vio_source_of(const vlm_limits *limits); /* limits as a caller gives them; NULL: defaults */
 /* Tells of an open that vio_open_regular does not make (a folder). */
@@ -50,9 +51,9 @@ char *vio_join(const char *dir, const char *name); /* owned; NULL: no memory */
 bool vio_is_dir(const char *path);
 
 /* ---- memory maps (map.c) --------------------------------------------------------------------- */
-/* Read-only map of a regular file; immutable. Limit: if another process truncates the file while it
- * is mapped, touching what is gone raises SIGBUS. The library installs no handler for that; whoever
- * replaces a checkpoint in place must write a new file and rename it. */
+/* A whole regular file, read-only, page-aligned: mapped, or read where from->in_memory says so.
+ * A mapped file may be unlinked or replaced by a rename. If another process truncates it, touching
+ * what is gone raises SIGBUS: the library installs no handler for that (the command does). */
 typedef struct vio_map vio_map;
 vlm_status vio_map_open(vio_map **out, const char *path, const vio_source *from, vlm_error *err);
 const uint8_t *vio_map_data(const vio_map *m); /* NULL when the file is empty */
@@ -77,7 +78,7 @@ typedef struct vio_tensor {
     const char *file;             /* path of the file it lies in, for messages */
     bool mlx;                     /* the file's metadata says format: mlx */
 } vio_tensor;
-/* Every tensor of a checkpoint by name: one file, or the shards that an index names. Immutable. */
+/* Every tensor of a checkpoint by name: of one file or of several. Immutable. */
 typedef struct vio_tensors vio_tensors;
 /* One safetensors file. Header <= limits->header_bytes; offsets must tile the data without holes or
  * overlap; every size is checked before use. */
@@ -86,19 +87,40 @@ vlm_status vio_tensors_open_file(vio_tensors **out, const char *path, const vio_
 /* The same from memory, which is borrowed and must outlive *out; name: what messages call it. */
 vlm_status vio_tensors_open_memory(vio_tensors **out, const void *data, size_t size,
                                    const char *name, const vio_source *from, vlm_error *err);
-/* The weights of a checkpoint directory: model.safetensors.index.json when every file it names
- * exists, else model.safetensors, else, where there is no index, the only *.safetensors (names
- * ending consolidated.safetensors do not count). ERR_NOT_FOUND when there are none, or a shard is
- * missing. A malformed index, a shard name that leaves the directory, a tensor that is not in the
- * shard the index says, and one that is in two shards are ERR_FORMAT. */
-vlm_status vio_tensors_open_dir(vio_tensors **out, const char *dir, const vio_source *from, vlm_error *err);
+/* Several files together: those a directory's weights are in (vio_tensors_open_dir finds them). dir
+ * NULL: names are paths. A tensor that is in two files is ERR_FORMAT. */
+typedef struct vio_selection {
+    const char *const *names; /* sorted */
+    size_t n;
+    bool indexed;        /* the index chose them */
+    const char *missing; /* first file that an index or a numbered set lacks; NULL: none */
+} vio_selection;
+vlm_status vio_tensors_open_files(vio_tensors **out, const char *dir, const vio_selection *files,
+                                  const vio_source *from, vlm_error *err);
 size_t vio_tensors_count(const vio_tensors *t);
 const vio_tensor *vio_tensors_at(const vio_tensors *t, size_t i); /* sorted by name, one array */
 const vio_tensor *vio_tensors_find(const vio_tensors *t, const char *name); /* NULL: none */
+/* Path of the first file that should be there and is not (a stale index, an incomplete set): why a
+ * tensor may be missing. NULL: none. */
+const char *vio_tensors_missing_file(const vio_tensors *t);
 /* Of the first file; NULL: none. */
 const char *vio_tensors_metadata(const vio_tensors *t, const char *key);
 uint64_t vio_tensors_bytes(const vio_tensors *t); /* sum over tensors */
 void vio_tensors_close(vio_tensors *t);
+
+/* ---- which files hold the weights (shards.c) ----------------------------------------------------
+ * In this order: what the index names, if all of it is there; model.safetensors alone; the one complete set
+ * model-K-of-N.safetensors; whatever else ends .safetensors, but for names that say consolidated
+ * or adapter. docs/LOADING.md has the cases. A pure function: index is the JSON of
+ * model.safetensors.index.json (NULL: there is none), names the *.safetensors of the folder, sorted.
+ * ERR_FORMAT: the index is malformed, or two complete sets are there; ERR_NOT_FOUND: no weights. The selection lies
+ * in the arena and borrows from names. */
+vlm_status vio_select_weights(vio_selection *out, vcore_arena *arena, const char *dir,
+                              const vcore_json *index, const char *const *names, size_t n,
+                              const vcore_log *log, vlm_error *err);
+/* Selects, opens, and holds the index against what the files say. */
+vlm_status vio_tensors_open_dir(vio_tensors **out, const char *dir, const vio_source *from,
+                                vlm_error *err);
 
 /* Writing (safetensors_write.c): for `vlm dump`. Written to a temporary name and renamed. */
 typedef struct vio_out_tensor {

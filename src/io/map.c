@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Read-only memory maps of whole files. Owns no knowledge of what is in them. */
+/* Whole files as read-only memory, mapped or read. Owns no knowledge of what is in them. */
 #include "io/io.h"
 
 #include <errno.h>
@@ -11,6 +11,44 @@ struct vio_map {
     size_t size;
 };
 
+/* Fills n bytes; a file that became shorter since fstat is an error. */
+static vlm_status read_whole(uint8_t *to, size_t n, int fd, const char *path, vlm_error *err) {
+    vcore_where where = { .file = path, .operation = "read" };
+    for (size_t done = 0; done < n;) {
+        ssize_t got = read(fd, to + done, n - done);
+        if (got < 0 && errno == EINTR) continue;
+        if (got < 0) return vio_fail_errno(err, path, "read", errno);
+        if (got == 0)
+            return vcore_fail_at(err, VLM_ERR_IO, where, "%s: became shorter while it was read",
+                                 path);
+        done += (size_t)got;
+    }
+    return VLM_OK;
+}
+
+/* Pages of our own with the file's bytes in them: from the system like a map, so that both end alike
+ * and nothing is zeroed twice. */
+static vlm_status read_pages(void **out, size_t size, int fd, const char *path, vlm_error *err) {
+    void *data = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (data == MAP_FAILED) return vcore_no_memory(err, path);
+    madvise(data, size, MADV_HUGEPAGE); /* a wish */
+    vlm_status status = read_whole(data, size, fd, path, err);
+    if (status >= 0 && mprotect(data, size, PROT_READ) != 0)
+        status = vio_fail_errno(err, path, "map", errno);
+    if (status < 0)
+        munmap(data, size);
+    else
+        *out = data;
+    return status;
+}
+
+static vlm_status map_pages(void **out, size_t size, int fd, const char *path, vlm_error *err) {
+    void *data = mmap(NULL, size, PROT_READ, MAP_PRIVATE, fd, 0);
+    if (data == MAP_FAILED) return vio_fail_errno(err, path, "map", errno);
+    *out = data;
+    return VLM_OK;
+}
+
 vlm_status vio_map_open(vio_map **out, const char *path, const vio_source *from, vlm_error *err) {
     int fd;
     uint64_t size;
@@ -21,10 +59,9 @@ vlm_status vio_map_open(vio_map **out, const char *path, const vio_source *from,
     vlm_status status = m ? VLM_OK : vcore_no_memory(err, path);
     if (m && size > SIZE_MAX)
         status = vcore_fail(err, VLM_ERR_LIMIT, "%s: larger than the address space", path);
-    else if (m && size) {
-        data = mmap(NULL, (size_t)size, PROT_READ, MAP_PRIVATE, fd, 0);
-        if (data == MAP_FAILED) status = vio_fail_errno(err, path, "map", errno);
-    }
+    else if (m && size)
+        status = from && from->in_memory ? read_pages(&data, (size_t)size, fd, path, err)
+                                         : map_pages(&data, (size_t)size, fd, path, err);
     close(fd);
     if (status < 0) {
         vcore_free(m);

@@ -74,26 +74,9 @@ static const vio_tensor *companion(const row_binding *c, const char *suffix) {
     return fits ? find(c->b, name) : NULL;
 }
 
-/* Names a tensor that is not there: an error, or a line of the list that an inspection makes. */
+/* A tensor that is not there is bound without data; that it lacks is said once, of all together. */
 static vlm_status missing(row_binding *c, const char *suffix) {
-    vlm_build *b = c->b;
-    if (!b->args.inspect)
-        return vcore_fail(c->err, VLM_ERR_WEIGHTS, "tensor '%s%s' is missing from the checkpoint",
-                          c->stem, suffix);
-    if (b->usage.n_missing == b->missing_capacity) {
-        size_t capacity = b->missing_capacity ? 2 * b->missing_capacity : 16;
-        const char **list = vcore_realloc_array(b->missing, capacity, sizeof *list);
-        if (!list) return vcore_no_memory(c->err, "list of tensors");
-        b->missing = list;
-        b->usage.missing = list;
-        b->missing_capacity = capacity;
-    }
-    vcore_buf name = { 0 };
-    vcore_buf_printf(&name, "%s%s", c->stem, suffix);
-    if (!(b->missing[b->usage.n_missing] = vcore_buf_take(&name)))
-        return vcore_no_memory(c->err, "list of tensors");
-    b->usage.n_missing++;
-    return VLM_OK;
+    return vmodel_build_missing(c->b, c->stem, suffix, c->err);
 }
 
 /* Marks a tensor as used and counts its bytes, and as many parameters, once. */

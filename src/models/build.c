@@ -57,6 +57,7 @@ const vmodel_usage *vmodel_build_usage(const vlm_build *b) {
     return &b->usage;
 }
 
+/* ---- what is missing, what is left over ------------------------------------------------------ */
 static vlm_status list_unused(vlm_build *b, vlm_error *err) {
     const vio_tensors *tensors = b->args.tensors;
     size_t n = tensors ? vio_tensors_count(tensors) : 0, unused = 0;
@@ -72,23 +73,79 @@ static vlm_status list_unused(vlm_build *b, vlm_error *err) {
     return VLM_OK;
 }
 
-vlm_status vmodel_build_check_unused(vlm_build *b, bool lenient, vlm_error *err) {
-    enum { SHOWN = 10 };
-    VTRY(list_unused(b, err));
-    size_t n = b->usage.n_unused;
-    if (n && !lenient) {
-        const vio_tensor *t = vio_tensors_find(b->args.tensors, b->unused[0]);
-        return vcore_fail(
-            err, VLM_ERR_WEIGHTS,
-            "%s: tensor '%s': no part of the model names it (%zu such; a lenient load "
-            "passes over them)",
-            t->file, t->name, n);
+/* "'a', 'b' and 7 more", as many as fit `room` bytes and one at least. */
+static void put_names(vcore_buf *to, const char *const *names, size_t n, size_t room) {
+    size_t i = 0, begin = to->n;
+    for (; i < n && (i == 0 || to->n - begin + strlen(names[i]) < room); i++)
+        vcore_buf_printf(to, "%s'%.160s'", i ? ", " : "", names[i]);
+    if (i < n) vcore_buf_printf(to, " and %zu more", n - i);
+}
+
+/* The one line about all of them. A file that should be there and is not is the likely cause, so it
+ * comes first. */
+static vlm_status fail_tensors(const vlm_build *b, vlm_error *err) {
+    const vmodel_usage *u = &b->usage;
+    const char *lost = b->args.tensors ? vio_tensors_missing_file(b->args.tensors) : NULL;
+    const vio_tensor *surplus = u->n_unused ? vio_tensors_find(b->args.tensors, u->unused[0]) : NULL;
+    const char *file = lost ? lost : surplus ? surplus->file : NULL;
+    vcore_buf line = { 0 };
+    if (lost && u->n_missing) vcore_buf_printf(&line, "%s: is not there; ", lost);
+    else if (surplus && !u->n_missing) vcore_buf_printf(&line, "%s: ", surplus->file);
+    if (u->n_missing) {
+        vcore_buf_printf(&line, "%zu tensor%s missing: ", u->n_missing,
+                         u->n_missing == 1 ? " is" : "s are");
+        put_names(&line, u->missing, u->n_missing, 160);
     }
-    for (size_t i = 0; i < n && i < SHOWN; i++)
-        vcore_log_line(b->args.log, VLM_LOG_WARNING, "tensor '%s' is not used", b->unused[i]);
-    if (n > SHOWN)
-        vcore_log_line(b->args.log, VLM_LOG_WARNING, "%zu more tensors are not used", n - SHOWN);
+    if (u->n_unused) {
+        vcore_buf_printf(&line, "%s%zu tensor%s not named by any part of the model: ",
+                         u->n_missing ? "; " : "", u->n_unused, u->n_unused == 1 ? " is" : "s are");
+        put_names(&line, u->unused, u->n_unused, 100);
+        if (!u->n_missing) vcore_buf_puts(&line, " (a lenient load passes over them)");
+    }
+    if (line.failed) return vcore_no_memory(err, "list of tensors");
+    vcore_where where = { .file = file, .field = u->n_missing ? u->missing[0] : u->unused[0] };
+    vlm_status status = vcore_fail_at(err, VLM_ERR_WEIGHTS, where, "%s", line.p);
+    vcore_buf_free(&line);
+    return status;
+}
+
+vlm_status vmodel_build_missing(vlm_build *b, const char *stem, const char *suffix,
+                                vlm_error *err) {
+    enum { MOST = 65536 }; /* a config that asks for more has nothing to do with these files */
+    if (b->usage.n_missing == MOST && !b->args.inspect) return fail_tensors(b, err);
+    if (b->usage.n_missing == b->missing_capacity) {
+        size_t capacity = b->missing_capacity ? 2 * b->missing_capacity : 16;
+        const char **list = vcore_realloc_array(b->missing, capacity, sizeof *list);
+        if (!list) return vcore_no_memory(err, "list of tensors");
+        b->missing = list;
+        b->usage.missing = list;
+        b->missing_capacity = capacity;
+    }
+    vcore_buf name = { 0 };
+    vcore_buf_printf(&name, "%s%s", stem, suffix);
+    if (!(b->missing[b->usage.n_missing] = vcore_buf_take(&name)))
+        return vcore_no_memory(err, "list of tensors");
+    b->usage.n_missing++;
     return VLM_OK;
+}
+
+static void log_names(const vlm_build *b, size_t warned, const char *const *names, size_t n,
+                      const char *what) {
+    for (size_t i = 0; i < n; i++)
+        vcore_log_line(b->args.log, i < warned ? VLM_LOG_WARNING : VLM_LOG_INFO, "tensor '%s' is %s",
+                       names[i], what);
+    if (warned && n > warned)
+        vcore_log_line(b->args.log, VLM_LOG_WARNING, "%zu more tensors are %s", n - warned, what);
+}
+
+vlm_status vmodel_build_check(vlm_build *b, bool lenient, vlm_error *err) {
+    enum { WARNED = 10 };
+    VTRY(list_unused(b, err));
+    const vmodel_usage *u = &b->usage;
+    bool fails = !b->args.inspect && (u->n_missing || (u->n_unused && !lenient));
+    if (b->args.tensors) log_names(b, 0, u->missing, u->n_missing, "missing");
+    log_names(b, fails ? 0 : WARNED, u->unused, u->n_unused, "not used");
+    return fails ? fail_tensors(b, err) : VLM_OK;
 }
 
 bool vmodel_alternative(const char **list, vcore_str *out) {

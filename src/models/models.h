@@ -19,20 +19,23 @@ typedef struct vmodel_build_args {
     const vlm_json *config;
     const char *config_text;
     const vio_tensors *tensors; /* NULL: none, every tensor counts as missing */
-    bool inspect; /* missing tensors are listed and bound without data, not an error */
+    bool inspect; /* missing tensors and unused ones are listed, not an error */
     const vcore_log *log;
     vcore_arena *arena; /* lives as long as the model */
     vtensor_backend *backend;
 } vmodel_build_args;
 vlm_status vmodel_build_new(vlm_build **out, const vmodel_build_args *args, vlm_error *err);
 void vmodel_build_free(vlm_build *b);
-/* After construction: tensors that nothing named. Strict: the first one is an error. */
-vlm_status vmodel_build_check_unused(vlm_build *b, bool lenient, vlm_error *err);
+/* Notes that "<stem><suffix>" is in no file. ERR_WEIGHTS when there are too many to go on. */
+vlm_status vmodel_build_missing(vlm_build *b, const char *stem, const char *suffix, vlm_error *err);
+/* After construction: tensors that are missing, and those that nothing named. The first is an error
+ * always, the second a strict one; the log has every name. */
+vlm_status vmodel_build_check(vlm_build *b, bool lenient, vlm_error *err);
 typedef struct vmodel_usage {
     uint64_t parameters, weight_bytes, computed_bytes;
     const char *const *missing; /* borrowed from the build, as unused is */
     size_t n_missing;
-    const char *const *unused; /* known after vmodel_build_check_unused */
+    const char *const *unused; /* known after vmodel_build_check */
     size_t n_unused;
 } vmodel_usage;
 const vmodel_usage *vmodel_build_usage(const vlm_build *b);
