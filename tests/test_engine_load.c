@@ -208,10 +208,10 @@ static void end_tokens_by_rule(void **state) {
                  r->text ? "\"eos_token_id\": " : "", r->text ? r->text : "", r->llm ? "\"eos_token_id\": " : "",
                  r->llm ? r->llm : "");
         if (r->generation) snprintf(more, sizeof more, "{\"eos_token_id\": %s}", r->generation);
-        vlm_config_text config = { "config.json", text, strlen(text) };
-        vlm_config_text generation = { "generation_config.json", more, strlen(more) };
+        const vlm_config_text texts[] = { { "config.json", text, strlen(text) },
+                                          { "generation_config.json", more, strlen(more) } };
         vlm_base_config *base;
-        if (vlm_base_config_parse(&base, &config, &generation, NULL, &err) < 0)
+        if (vlm_base_config_parse(&base, texts, 2, NULL, &err) < 0)
             fail_msg("%s: %s", r->name, err.message);
         vengine_eos eos;
         assert_int_equal(vengine_eos_start(&eos, vlm_base_config_eos(base), tokenizer, 10, &err), VLM_OK);

@@ -8,6 +8,7 @@
 struct vlm_base_config {
     vengine_document config, generation;
     char *model_type;
+    vlm_quantization *quantization; /* NULL: none */
     uint32_t *eos_ids;
     vlm_config_eos eos; /* into eos_ids */
 };
@@ -30,7 +31,7 @@ static vlm_status take_model_type(vlm_base_config *c, vlm_error *err) {
 }
 
 static vlm_status no_config(const vlm_base_config *c, const char *dir, vlm_error *err) {
-    if (vio_is_dir(dir)) return vio_fail_errno(err, c->config.name, "open", ENOENT);
+    if (!dir || vio_is_dir(dir)) return vio_fail_errno(err, c->config.name, "open", ENOENT);
     vcore_where where = { .file = dir, .operation = "open", .os_error = ENOENT };
     return vcore_fail_at(err, VLM_ERR_NOT_FOUND, where, "%s: no such checkpoint directory", dir);
 }
@@ -50,11 +51,27 @@ static vlm_status read_generation(vlm_base_config *c, const vengine_reader *from
     return VLM_OK;
 }
 
+/* ModelOpt's file is asked only where config.json says nothing. */
+static vlm_status read_quantization(vlm_base_config *c, const vengine_reader *from, vlm_error *err) {
+    const vlm_json *config = vengine_document_json(&c->config);
+    vengine_document other;
+    VTRY(vmodel_quantization_new(&c->quantization, config, NULL, c->config.name, err));
+    if (c->quantization) return VLM_OK;
+    VTRY(vengine_document_read(&other, from, "hf_quant_config.json", err));
+    vlm_status status = vengine_document_parse(&other, err);
+    if (status >= 0 && other.doc)
+        status = vmodel_quantization_new(&c->quantization, config, vengine_document_json(&other),
+                                         c->config.name, err);
+    vengine_document_free(&other);
+    return status;
+}
+
 static vlm_status fill(vlm_base_config *c, const vengine_reader *from, vlm_error *err) {
     VTRY(vengine_document_read(&c->config, from, "config.json", err));
     if (!c->config.text) return no_config(c, from->dir, err);
     VTRY(vengine_document_parse(&c->config, err));
     VTRY(take_model_type(c, err));
+    VTRY(read_quantization(c, from, err));
     VTRY(read_generation(c, from, err));
     return vengine_eos_resolve(&c->eos, &c->eos_ids, vengine_document_json(&c->config),
                                c->config.name, vengine_document_json(&c->generation),
@@ -83,16 +100,12 @@ vlm_status vlm_base_config_load(vlm_base_config **out, const char *dir,
     return vengine_base_config_new(out, &from, err);
 }
 
-vlm_status vlm_base_config_parse(vlm_base_config **out, const vlm_config_text *config,
-                                 const vlm_config_text *generation, const vlm_load_options *options,
-                                 vlm_error *err) {
-    if (out) *out = NULL;
-    if (!out || !config || !config->name || !config->text || (generation && !generation->name))
-        return vcore_fail(err, VLM_ERR_ARGUMENT, "vlm_base_config_parse: a null argument");
-    vengine_text texts[2] = { { "config.json", *config }, { .file = "generation_config.json" } };
-    vengine_reader from = { .texts = texts, .n_texts = 2 };
-    if (generation) texts[1].text = *generation;
-    VTRY(vengine_take_source(&from.source, options, err));
+vlm_status vlm_base_config_parse(vlm_base_config **out, const vlm_config_text *texts, size_t n,
+                                 const vlm_load_options *options, vlm_error *err) {
+    vengine_reader from;
+    if (!out) return vcore_fail(err, VLM_ERR_ARGUMENT, "vlm_base_config_parse: a null argument");
+    *out = NULL;
+    VTRY(vengine_take_texts(&from, texts, n, options, "vlm_base_config_parse", err));
     return vengine_base_config_new(out, &from, err);
 }
 
@@ -100,6 +113,7 @@ void vlm_base_config_free(vlm_base_config *c) {
     if (!c) return;
     vengine_document_free(&c->config);
     vengine_document_free(&c->generation);
+    vlm_quantization_free(c->quantization);
     vcore_free(c->model_type);
     vcore_free(c->eos_ids);
     vcore_free(c);
@@ -124,4 +138,8 @@ const vlm_json *vlm_base_config_generation(const vlm_base_config *c) {
 
 const vlm_config_eos *vlm_base_config_eos(const vlm_base_config *c) {
     return c ? &c->eos : NULL;
+}
+
+const vlm_quantization *vlm_base_config_quantization(const vlm_base_config *c) {
+    return c ? c->quantization : NULL;
 }

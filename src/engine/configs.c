@@ -20,9 +20,22 @@ vlm_status vengine_take_source(vio_source *out, const vlm_load_options *options,
     return VLM_OK;
 }
 
-static const vlm_config_text *find_text(const vengine_reader *from, const char *file) {
-    for (size_t i = 0; i < from->n_texts; i++)
-        if (from->texts[i].text.text && !strcmp(from->texts[i].file, file)) return &from->texts[i].text;
+vlm_status vengine_take_texts(vengine_reader *out, const vlm_config_text *texts, size_t n,
+                              const vlm_load_options *options, const char *who, vlm_error *err) {
+    *out = (vengine_reader) { .texts = texts, .n_texts = n };
+    if (n && !texts) return vcore_fail(err, VLM_ERR_ARGUMENT, "%s: a null argument", who);
+    for (size_t i = 0; i < n; i++)
+        if (!texts[i].name) return vcore_fail(err, VLM_ERR_ARGUMENT, "%s: a text has no name", who);
+    return vengine_take_source(&out->source, options, err);
+}
+
+/* The last text of that name, whatever folders are in front of it; NULL: none. */
+static const vlm_config_text *find_text(const vengine_reader *from, const char *name) {
+    for (size_t i = from->n_texts; i-- > 0;) {
+        const char *slash = strrchr(from->texts[i].name, '/');
+        if (!strcmp(slash ? slash + 1 : from->texts[i].name, name) && from->texts[i].text)
+            return &from->texts[i];
+    }
     return NULL;
 }
 

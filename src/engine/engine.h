@@ -16,15 +16,10 @@ typedef struct vengine_document {
     size_t bytes;
     vcore_json_doc *doc; /* NULL: absent, or not parsed */
 } vengine_document;
-/* A text in memory and the file it stands for. */
-typedef struct vengine_text {
-    const char *file;
-    vlm_config_text text;
-} vengine_text;
 /* Where documents come from: a directory, or texts in memory. */
 typedef struct vengine_reader {
     const char *dir; /* NULL: memory */
-    const vengine_text *texts;
+    const vlm_config_text *texts; /* told apart by what is behind the last '/' of their names */
     size_t n_texts;
     vio_source source;
     vtext_folder *folder; /* of dir, for the files that others read, too; NULL: reads them itself */
@@ -33,6 +28,9 @@ typedef struct vengine_reader {
 vio_source vengine_source_of(const vlm_load_options *options);
 /* The same of a caller's options, which may be NULL. */
 vlm_status vengine_take_source(vio_source *out, const vlm_load_options *options, vlm_error *err);
+/* A reader of texts: each must have a name. who: the function that was given them. */
+vlm_status vengine_take_texts(vengine_reader *out, const vlm_config_text *texts, size_t n,
+                              const vlm_load_options *options, const char *who, vlm_error *err);
 /* An absent file is no error. On an error the document is empty. */
 vlm_status vengine_document_read(vengine_document *out, const vengine_reader *from, const char *name,
                                  vlm_error *err);

@@ -157,23 +157,10 @@ vlm_status vlm_processor_config_load(vlm_processor_config **out, const char *dir
 vlm_status vlm_processor_config_parse(vlm_processor_config **out, const vlm_config_text *texts, size_t n,
                                       const char *default_class, const vlm_load_options *options,
                                       vlm_error *err) {
-    static const char *const known[] = { "preprocessor_config.json", "processor_config.json",
-                                         "video_preprocessor_config.json", "tokenizer_config.json" };
-    enum { KNOWN = sizeof known / sizeof known[0] };
-    vengine_text found[KNOWN] = { { 0 } };
-    vengine_reader from = { .texts = found, .n_texts = KNOWN };
-    if (out) *out = NULL;
-    if (!out || (n && !texts))
-        return vcore_fail(err, VLM_ERR_ARGUMENT, "vlm_processor_config_parse: a null argument");
-    for (size_t k = 0; k < KNOWN; k++) found[k].file = known[k];
-    for (size_t i = 0; i < n; i++) {
-        const char *name = texts[i].name, *base = name ? strrchr(name, '/') : NULL;
-        if (!name)
-            return vcore_fail(err, VLM_ERR_ARGUMENT, "vlm_processor_config_parse: a text has no name");
-        for (size_t k = 0; k < KNOWN; k++)
-            if (!strcmp(base ? base + 1 : name, known[k])) found[k].text = texts[i];
-    }
-    VTRY(vengine_take_source(&from.source, options, err));
+    vengine_reader from;
+    if (!out) return vcore_fail(err, VLM_ERR_ARGUMENT, "vlm_processor_config_parse: a null argument");
+    *out = NULL;
+    VTRY(vengine_take_texts(&from, texts, n, options, "vlm_processor_config_parse", err));
     return vengine_processor_config_new(out, &from, default_class, err);
 }
 

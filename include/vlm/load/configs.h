@@ -21,6 +21,7 @@
 #define VLM_LOAD_CONFIGS_H
 
 #include "vlm/base.h"
+#include "vlm/load/quantization.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -30,7 +31,7 @@ struct vlm_load_options;
 
 /** The text of a JSON file that is in memory already. */
 typedef struct vlm_config_text {
-    const char *name; /**< path or file name; errors call it so */
+    const char *name; /**< "config.json", maybe with folders in front; errors call it so */
     const char *text; /**< UTF-8; needs no NUL behind it; NULL: there is no such file */
     size_t bytes;
 } vlm_config_text;
@@ -40,9 +41,11 @@ typedef struct vlm_config_text {
 typedef struct vlm_base_config vlm_base_config;
 
 /**
- * Reads config.json (required) and generation_config.json (optional) of a checkpoint directory.
- * `model_type` must be there; everything else passes through as it stands. A generation_config.json
- * that cannot be used is a line to the log, never an error.
+ * Reads config.json (required), generation_config.json (optional) and, where config.json does not
+ * speak of quantization, hf_quant_config.json (optional) of a checkpoint directory. `model_type`
+ * must be there, what is said of quantization must be well-formed (vlm_quantization_parse);
+ * everything else passes through as it stands. A generation_config.json that cannot be used is a
+ * line to the log, never an error.
  * @param out owned @param options limits, log and opened are used, the rest is not looked at;
  * NULL: defaults
  */
@@ -50,11 +53,13 @@ VLM_API vlm_status vlm_base_config_load(vlm_base_config **out, const char *dir,
                                         const struct vlm_load_options *options, vlm_error *err);
 /**
  * The same from memory; opens no file. The texts are copied.
- * @param out owned @param generation NULL: there is none @param options log is used; NULL: none
+ * @param out owned @param texts [n], told apart by what is behind the last '/' of their names:
+ * "config.json" must be among them; those of other names are not looked at @param options log and
+ * limits->end_tokens are used; NULL: defaults
  */
-VLM_API vlm_status vlm_base_config_parse(vlm_base_config **out, const vlm_config_text *config,
-                                         const vlm_config_text *generation,
-                                         const struct vlm_load_options *options, vlm_error *err);
+VLM_API vlm_status vlm_base_config_parse(vlm_base_config **out, const vlm_config_text *texts,
+                                         size_t n, const struct vlm_load_options *options,
+                                         vlm_error *err);
 /** NULL is fine. */
 VLM_API void vlm_base_config_free(vlm_base_config *config);
 
@@ -67,6 +72,8 @@ VLM_API const char *vlm_base_config_text(const vlm_base_config *config, size_t *
 VLM_API const vlm_json *vlm_base_config_json(const vlm_base_config *config);
 /** generation_config.json, parsed; borrowed. NULL: there is none that can be used. */
 VLM_API const vlm_json *vlm_base_config_generation(const vlm_base_config *config);
+/** How the weights are quantized; borrowed. NULL: they are not. */
+VLM_API const vlm_quantization *vlm_base_config_quantization(const vlm_base_config *config);
 
 /** How `eos_token_id` was written. */
 typedef enum vlm_eos_form {
@@ -116,8 +123,8 @@ VLM_API vlm_status vlm_processor_config_load(vlm_processor_config **out, const c
                                              const struct vlm_load_options *options, vlm_error *err);
 /**
  * The same from memory; opens no file. The texts are copied.
- * @param out owned @param texts [n], told apart by what is behind the last '/' of their names; of
- * other names none is looked at
+ * @param out owned @param texts [n], told apart by what is behind the last '/' of their names; those
+ * of other names are not looked at
  */
 VLM_API vlm_status vlm_processor_config_parse(vlm_processor_config **out,
                                               const vlm_config_text *texts, size_t n,
