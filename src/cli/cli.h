@@ -70,6 +70,10 @@ int cli_fail(const char *what, const vlm_error *err);
 /* Whole file, NUL-terminated, owned; NULL with err set. */
 char *cli_read_file(const char *path, size_t cap, vlm_error *err);
 
+/* ---- signals (sigbus.c) ---- */
+/* From here on, a mapped file that another process cuts short ends the command with its one line. */
+void cli_catch_cut_files(const char *name);
+
 int cmd_generate(int argc, char **argv);
 int cmd_dump(int argc, char **argv);
 int cmd_inspect(int argc, char **argv);

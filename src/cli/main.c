@@ -86,6 +86,7 @@ int main(int argc, char **argv) {
     }
     for (int i = 0; i < N_SUBCOMMANDS; i++) {
         if (strcmp(argv[1], subcommands[i].name)) continue;
+        cli_catch_cut_files(argv[1]);
         int status = subcommands[i].run(argc - 1, argv + 1);
         bool lost = ferror(stdout); /* of an earlier write */
         if ((fflush(stdout) != 0 || lost) && status == CLI_DONE) {
