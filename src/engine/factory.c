@@ -117,15 +117,38 @@ static vlm_status build_model(vlm_context *c, const vlm_load_options *options, v
     return vmodel_build_check(c->build, options->lenient, err);
 }
 
+/* What errors call a body of the processor config: its file and, where transformers 5 nests it, the key. */
+static const char *where_is(const vlm_processor_config *p, const vlm_json *body, const char *nested) {
+    static const char *const files[] = { "preprocessor_config.json", "processor_config.json",
+                                         "video_preprocessor_config.json" };
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++)
+        if (vlm_processor_config_json(p, files[i]) == body) return files[i];
+    return nested;
+}
+
+/* transformers 5 nests objects; anything else there would pass for absent. */
+static vlm_status check_nested(const vlm_processor_config *p, const char *key, vlm_error *err) {
+    const char *file = "processor_config.json";
+    const vlm_json *v = vcore_json_get(vlm_processor_config_json(p, file), key);
+    vcore_json_kind kind = vcore_json_kind_of(v);
+    if (kind == VCORE_JSON_OBJECT || kind == VCORE_JSON_NULL) return VLM_OK;
+    return vlm_config_fail(err, file, key, "must be an object, is %s", vcore_json_kind_name(v));
+}
+
 static vlm_status build_processor(vlm_context *c, vlm_error *err) {
     const vlm_processor_config *p = c->processor_config;
+    const vlm_json *image = vlm_processor_config_image(p), *video = vlm_processor_config_video(p);
+    VTRY(check_nested(p, "image_processor", err));
+    VTRY(check_nested(p, "video_processor", err));
     vlm_processor_build build = {
         .processor_class = c->processor_type->processor_class,
         .processor_file = vlm_processor_config_named_by(p),
         .preprocessor_config = vlm_processor_config_json(p, "preprocessor_config.json"),
         .processor_config = vlm_processor_config_json(p, "processor_config.json"),
-        .image_config = vlm_processor_config_image(p),
-        .video_config = vlm_processor_config_video(p),
+        .image_config = image,
+        .image_where = where_is(p, image, "processor_config.json: image_processor"),
+        .video_config = video,
+        .video_where = where_is(p, video, "processor_config.json: video_processor"),
         .config = vlm_base_config_json(c->config),
         .config_text = vlm_base_config_text(c->config, NULL),
         .tokenizer = c->tokenizer,

@@ -24,11 +24,14 @@ static const char *joint(const char *where) {
 static void describe(char *out, size_t bytes, const vcore_json *v) {
     vcore_str s;
     double real = 0;
+    int64_t whole = 0;
     bool boolean = false;
     if (vcore_json_string(v, &s))
         snprintf(out, bytes, "\"%.*s\"%s", (int)(s.n < 40 ? s.n : 40), s.p, s.n > 40 ? "..." : "");
     else if (vcore_json_bool(v, &boolean))
         snprintf(out, bytes, "%s", boolean ? "true" : "false");
+    else if (vcore_json_int(v, &whole))
+        snprintf(out, bytes, "%lld", (long long)whole);
     else if (vcore_json_real(v, &real))
         snprintf(out, bytes, "%.17g", real);
     else
@@ -151,6 +154,15 @@ static vlm_status read_row(row *r, void *member, const vcore_json *object) {
     }
     return vcore_fail(r->err, VLM_ERR_ARGUMENT, "config table: unknown type of field '%s'",
                       r->field->key);
+}
+
+vlm_status vlm_config_fail(vlm_error *err, const char *where, const char *key, const char *fmt, ...) {
+    char what[sizeof err->message];
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(what, sizeof what, fmt, args);
+    va_end(args);
+    return vcore_fail(err, VLM_ERR_CONFIG, "%s%s%s: %s", where, joint(where), key, what);
 }
 
 const vlm_json *vlm_json_find(const vlm_json *value, const char *path) {

@@ -232,13 +232,17 @@ static vlm_status index_added(vlm_tokenizer *t, vlm_error *err) {
 
 typedef struct sources {
     const vcore_json *tokenizer, *config, *map; /* config, map: NULL when there is none */
-    const char *config_name;
+    const char *config_name, *map_name;
 } sources;
 
 static vlm_status load(vlm_tokenizer *t, const sources *from, vlm_error *err) {
     const vcore_json *root = from->tokenizer;
     if (vcore_json_kind_of(root) != VCORE_JSON_OBJECT)
         return vcore_fail(err, VLM_ERR_FORMAT, "%s: must be an object", t->name);
+    if (from->config && vcore_json_kind_of(from->config) != VCORE_JSON_OBJECT)
+        return vcore_fail(err, VLM_ERR_FORMAT, "%s: must be an object", from->config_name);
+    if (from->map && vcore_json_kind_of(from->map) != VCORE_JSON_OBJECT)
+        return vcore_fail(err, VLM_ERR_FORMAT, "%s: must be an object", from->map_name);
     VTRY(load_model(t, vcore_json_get(root, "model"), err));
     VTRY(vtext_normalizer_load(&t->normalizer, vcore_json_get(root, "normalizer"), t->name,
                                t->arena, err));
@@ -289,7 +293,7 @@ vlm_status vtext_tokenizer_parse(vlm_tokenizer **out, const char *json, size_t n
         status = vcore_json_parse(&config, config_json, config_n, "tokenizer_config.json", err);
     if (status == VLM_OK) {
         sources from = { vcore_json_root(doc), config ? vcore_json_root(config) : NULL, NULL,
-                         "tokenizer_config.json" };
+                         "tokenizer_config.json", NULL };
         status = make(out, name, &from, err);
     }
     vcore_json_free(doc);
@@ -301,7 +305,8 @@ vlm_status vtext_tokenizer_parse(vlm_tokenizer **out, const char *json, size_t n
 static vlm_status load_folder(vlm_tokenizer **out, const char *path, vtext_folder *folder,
                               vlm_error *err) {
     vcore_json_doc *doc;
-    sources parsed = { .config_name = folder->file[VTEXT_TOKENIZER_CONFIG].path };
+    sources parsed = { .config_name = folder->file[VTEXT_TOKENIZER_CONFIG].path,
+                       .map_name = folder->file[VTEXT_SPECIAL_TOKENS].path };
     VTRY(vio_read_json(&doc, NULL, path, folder->source.limits.tokenizer_bytes, &folder->source,
                        err));
     parsed.tokenizer = vcore_json_root(doc);

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -21,7 +22,22 @@ static char *slurp(FILE *file) {
     return text;
 }
 
+bool tprocess_can_limit(void) {
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+    return false;
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+    return false;
+#endif
+#endif
+    return true;
+}
+
 tprocess tprocess_run(const char *const *argv, const char *input) {
+    return tprocess_run_within(argv, input, 60, 0);
+}
+
+tprocess tprocess_run_within(const char *const *argv, const char *input, unsigned seconds, size_t address_space) {
     const char *build = getenv("VLM_BUILD_DIR");
     char program[1024];
     if (strchr(argv[0], '/'))
@@ -41,14 +57,18 @@ tprocess tprocess_run(const char *const *argv, const char *input) {
         dup2(fileno(in), 0);
         dup2(fileno(out), 1);
         dup2(fileno(err), 2);
-        alarm(60); /* watchdog */
+        const struct rlimit limit = { address_space, address_space };
+        if (address_space && tprocess_can_limit()) setrlimit(RLIMIT_AS, &limit);
+        alarm(seconds); /* watchdog */
         execv(program, (char *const *)argv);
         _exit(127);
     }
     int status;
-    assert_int_equal(waitpid(pid, &status, 0), pid);
+    struct rusage usage;
+    assert_int_equal(wait4(pid, &status, 0, &usage), pid);
     fclose(in);
     tprocess p = { .status = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status) };
+    p.peak_rss = (size_t)usage.ru_maxrss * 1024;
     p.out = slurp(out);
     p.err = slurp(err);
     if (p.status == 127) fail_msg("%s: cannot be run", program);

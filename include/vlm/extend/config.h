@@ -77,6 +77,13 @@ typedef struct vlm_config_field {
 VLM_API vlm_status vlm_config_read(void *out, const vlm_json *object, const char *where,
                                    const vlm_config_field *fields, size_t n_fields, vlm_error *err);
 
+/**
+ * For what a table cannot say: fills err with "<where>.<key>: <what>" as vlm_config_read does.
+ * @return VLM_ERR_CONFIG
+ */
+VLM_API vlm_status vlm_config_fail(vlm_error *err, const char *where, const char *key,
+                                   const char *fmt, ...) VLM_PRINTF(4, 5);
+
 #ifdef __cplusplus
 }
 #endif

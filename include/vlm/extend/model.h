@@ -254,6 +254,9 @@ typedef struct vlm_processor_build {
     const vlm_json *image_config;        /**< where image processor keys are: the nested
                                               image_processor of transformers 5, else the above */
     const vlm_json *video_config;        /**< likewise; NULL when there is none */
+    const char *image_where;             /**< what to call them in errors: the file and, where they
+                                              are nested, the key */
+    const char *video_where;
     const vlm_json *config;              /**< config.json */
     const char *config_text;             /**< verbatim config.json */
     const vlm_tokenizer *tokenizer;

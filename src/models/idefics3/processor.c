@@ -65,20 +65,21 @@ static vlm_status read_recipe(recipe *out, const vlm_json *config, const char *w
     if (status < 0) return status;
     if (out->longest_edge == 0 && !vlm_json_find(config, "size")) out->longest_edge = 4 * 364;
     if (out->longest_edge == 0 && (out->height == 0 || out->width == 0))
-        return vlm_fail(err, VLM_ERR_CONFIG, "%s.size: must have longest_edge, or height and width",
-                        where);
+        return vlm_config_fail(err, where, "size",
+                               "must have longest_edge, or height and width");
     return vlm_pixel_rules_read(&out->rules, config, where, &default_rules, err);
 }
 
 /* A video processor without "size" takes the one for sampled videos. */
-static vlm_status read_video_recipe(recipe *out, const vlm_json *config, vlm_error *err) {
+static vlm_status read_video_recipe(recipe *out, const vlm_json *config, const char *where,
+                                    vlm_error *err) {
     static const vlm_config_field sampled[] = {
         VLM_INT(recipe, longest_edge, "video_sampling.video_size.longest_edge", 1, 1 << 15,
                 VLM_KEEP),
     };
-    vlm_status status = read_recipe(out, config, "video processor", err);
+    vlm_status status = read_recipe(out, config, where, err);
     if (status == VLM_OK && !vlm_json_find(config, "size"))
-        status = vlm_config_read(out, config, "video processor", sampled, COUNT(sampled), err);
+        status = vlm_config_read(out, config, where, sampled, COUNT(sampled), err);
     out->do_image_splitting = false;
     return status;
 }
@@ -88,15 +89,15 @@ static vlm_status create_any(void **out, const vlm_processor_build *build, bool 
     processor *p = vlm_processor_alloc(build, 1, sizeof *p);
     if (!p) return vlm_fail(err, VLM_ERR_MEMORY, "%s: out of memory", build->processor_class);
     p->takes_video = takes_video;
-    const vlm_json *config = vlm_json_find(build->processor_config, "image_seq_len")
-                                 ? build->processor_config
-                                 : build->preprocessor_config;
+    bool own = vlm_json_find(build->processor_config, "image_seq_len") != NULL;
     vlm_status status =
-        vlm_config_read(p, config, "processor", processor_fields, COUNT(processor_fields), err);
+        vlm_config_read(p, own ? build->processor_config : build->preprocessor_config,
+                        own ? "processor_config.json" : "preprocessor_config.json",
+                        processor_fields, COUNT(processor_fields), err);
     if (status == VLM_OK)
-        status = read_recipe(&p->image, build->image_config, "image processor", err);
+        status = read_recipe(&p->image, build->image_config, build->image_where, err);
     if (status == VLM_OK && takes_video)
-        status = read_video_recipe(&p->video, build->video_config, err);
+        status = read_video_recipe(&p->video, build->video_config, build->video_where, err);
     if (status == VLM_OK) *out = p;
     return status;
 }

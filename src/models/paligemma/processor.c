@@ -29,9 +29,10 @@ static const vlm_pixel_rules default_rules = {
 static vlm_status create(void **out, const vlm_processor_build *build, vlm_error *err) {
     processor *p = vlm_processor_alloc(build, 1, sizeof *p);
     if (!p) return vlm_fail(err, VLM_ERR_MEMORY, "%s: out of memory", build->processor_class);
-    vlm_status status = vlm_config_read(p, build->image_config, "image processor", fields, COUNT(fields), err);
+    const char *where = build->image_where;
+    vlm_status status = vlm_config_read(p, build->image_config, where, fields, COUNT(fields), err);
     if (status == VLM_OK)
-        status = vlm_pixel_rules_read(&p->rules, build->image_config, "image processor", &default_rules, err);
+        status = vlm_pixel_rules_read(&p->rules, build->image_config, where, &default_rules, err);
     if (status == VLM_OK) *out = p;
     return status;
 }

@@ -81,9 +81,9 @@ static vlm_status create(void **out, const vlm_processor_build *build, vlm_error
     if (!p) return vlm_fail(err, VLM_ERR_MEMORY, "%s: out of memory", build->processor_class);
     p->image = (recipe) { .min_pixels = 56 * 56, .max_pixels = 28 * 28 * 1280 };
     p->video = (recipe) { .min_pixels = 128 * 28 * 28, .max_pixels = 768 * 28 * 28 };
-    vlm_status status = read_recipe(&p->image, build->image_config, "image processor", err);
+    vlm_status status = read_recipe(&p->image, build->image_config, build->image_where, err);
     if (status == VLM_OK)
-        status = read_recipe(&p->video, build->video_config, "video processor", err);
+        status = read_recipe(&p->video, build->video_config, build->video_where, err);
     if (status == VLM_OK) status = find_token(&p->image_token_id, build, IMAGE_TOKEN, err);
     if (status == VLM_OK) status = find_token(&p->video_token_id, build, VIDEO_TOKEN, err);
     if (status == VLM_OK) *out = p;
