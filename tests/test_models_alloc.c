@@ -103,6 +103,8 @@ static vlm_status process(void) {
                                         .processor_config = root,
                                         .image_config = root,
                                         .video_config = root,
+                                        .image_where = "image",
+                                        .video_where = "video",
                                         .arena = arena };
     void *processor;
     vlm_prepared *p = NULL;
@@ -171,6 +173,7 @@ static bool write_input(void) {
     const vlm_processor_type *type = vmodel_find_processor(registry, "Idefics3Processor");
     const vlm_processor_build build = { .processor_config = root,
                                         .image_config = root,
+                                        .image_where = "image",
                                         .arena = arena };
     bool done = type->create(&processor, &build, &err) >= 0 && vmodel_prepared_new(&p, &err) >= 0
                 && vmodel_prepared_set_ids(p, ids, 69, &err) >= 0 && fill(type, processor, p) >= 0

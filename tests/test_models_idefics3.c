@@ -28,6 +28,8 @@ static vlm_status setup_try(setup *s, const char *processor_class, const char *j
                                   .processor_config = root,
                                   .image_config = root,
                                   .video_config = root,
+                                  .image_where = "image",
+                                  .video_where = "video",
                                   .arena = s->arena };
     return s->type->create(&s->processor, &build, err);
 }

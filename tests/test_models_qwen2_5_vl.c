@@ -28,6 +28,8 @@ static vlm_status setup_try(setup *s, const char *json, vlm_error *err) {
     vlm_processor_build build = { .processor_class = "Qwen2_5_VLProcessor",
                                   .image_config = root,
                                   .video_config = root,
+                                  .image_where = "image",
+                                  .video_where = "video",
                                   .tokenizer = tiny.context->tokenizer,
                                   .arena = s->arena };
     return tiny.context->processor_type->create(&s->processor, &build, err);

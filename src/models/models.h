@@ -12,6 +12,7 @@
 #include "tensor/tensor.h"
 #include "text/text.h"
 #include "vlm/extend.h"
+#include "vlm/load/quantization.h"
 
 /* ---- building (build.c, bind.c) -------------------------------------------------------------- */
 typedef struct vmodel_build_args {
@@ -53,6 +54,50 @@ struct vlm_build {
 bool vmodel_alternative(const char **list, vcore_str *out);
 /* True when name is one of the alternatives of list (NULL: none). */
 bool vmodel_is_one_of(const char *list, vcore_str name);
+
+/* ---- quantization (quantization.c, quantization_hf.c; the page: vlm/load/quantization.h) -------
+ * How a checkpoint lays its quantized matrices out. */
+typedef enum vmodel_layout {
+    VMODEL_LAYOUT_MLX,        /* weight, scales, biases */
+    VMODEL_LAYOUT_COMPRESSED, /* compressed-tensors: weight_packed, weight_scale, ... */
+    VMODEL_LAYOUT_MODELOPT    /* weight, weight_scale, weight_scale_2 */
+} vmodel_layout;
+typedef struct vmodel_quantization_entry {
+    const char *module;
+    vlm_quantization_answer answer;
+    vlm_quantization_params params; /* when GIVEN */
+} vmodel_quantization_entry;
+struct vlm_quantization {
+    vcore_arena *memory;
+    const char *file; /* that said it */
+    const char *method;
+    const char *refused_field, *refusal; /* why its weights cannot be had; NULL: they can */
+    vmodel_layout layout;
+    bool has_whole;
+    vlm_quantization_params whole;    /* of the whole model */
+    vlm_quantization_params integers; /* COMPRESSED: of packed integers */
+    int64_t block[2]; /* COMPRESSED: rows and columns of 8-bit floats that share a scale; 0: a row */
+    vcore_map *modules; /* path -> index of its entry */
+    vmodel_quantization_entry *entries;
+    size_t n_entries, capacity;
+};
+/* From parsed files. hf_quant: hf_quant_config.json, read when the config says nothing; may be
+ * NULL. file: what to call the config in errors. *out stays NULL when there is no quantization. */
+vlm_status vmodel_quantization_new(vlm_quantization **out, const vlm_json *config,
+                                   const vlm_json *hf_quant, const char *file, vlm_error *err);
+/* Whether the mode has these bits and this group size. */
+bool vmodel_quantization_has(const vlm_quantization_params *p);
+/* Parameters of an object; whole: bits and group_size must be there. */
+vlm_status vmodel_quantization_read(const vlm_quantization *q, vlm_quantization_params *out,
+                                    const vlm_json *object, bool whole, const char *where,
+                                    vlm_error *err);
+/* The kinds of sections: MLX's, Hugging Face's (a refusal is no error), ModelOpt's. */
+vlm_status vmodel_quantization_read_mlx(vlm_quantization *q, const vlm_json *object,
+                                        const char *where, vlm_error *err);
+vlm_status vmodel_quantization_read_hf(vlm_quantization *q, const vlm_json *c, const char *where,
+                                       vlm_error *err);
+vlm_status vmodel_quantization_read_modelopt(vlm_quantization *q, const vlm_json *c,
+                                             const char *where, vlm_error *err);
 
 /* ---- text decoders and vision towers (text/, vision/): registries by their own model_type ---- */
 /* The model_type of a part's config, or fallback; ERR_CONFIG when it is no string. */
