@@ -2,14 +2,9 @@
 /* The processor's files: which is read, which class it names, what an image processor may ask for. */
 #include "hostile/hostile.h"
 
-/* Nothing from which a class could be told: the class named in neither file, no image processor. */
-#define NO_CLASS UNSET(PRE, "processor_class"), UNSET(PRE, "image_processor_type"), UNSET(PROC, "processor_class")
-
 static const hostile bad_processor[] = {
     /* Case 1: preprocessor_config.json is absent, the other must do. */
     { "processor: neither file", { REMOVE(PRE), REMOVE(PROC) }, { PRE, PROC } },
-    { "processor: the only file names no class", { REMOVE(PRE), UNSET(PROC, "processor_class") }, { PROC, "processor_class" } },
-    { "processor: the only file's class is null", { REMOVE(PRE), SET(PROC, "processor_class", "null") }, { PROC, "processor_class" } },
     { "processor: the only file's class is a number", { REMOVE(PRE), SET(PROC, "processor_class", "7") }, { PROC ": processor_class" } },
     { "processor: the only file's class is a list", { REMOVE(PRE), SET(PROC, "processor_class", "[\"Idefics3Processor\"]") }, { PROC ": processor_class", "array" } },
     { "processor: the only file is no JSON", { REMOVE(PRE), WRITE(PROC, "{\"processor_class\": ") }, { "/" PROC, "line 1" } },
@@ -23,7 +18,6 @@ static const hostile bad_processor[] = {
     { "processor: the only file is a link to itself", { REMOVE(PRE), LINK(PROC, PROC) }, { "/" PROC, "symbolic links" } },
     { "processor: the only file is too large", { REMOVE(PRE), GROW(PROC, 1 << 20) }, { "/" PROC, "1048576" } },
     { "processor: the only file is a git-lfs pointer", { REMOVE(PRE), WRITE(PROC, "version https://git-lfs.github.com/spec/v1\n") }, { "/" PROC, "line 1" } },
-    { "processor: transformers 5's file without a class", { UNSET(PROC, "processor_class"), UNSET(PROC, "image_processor/image_processor_type") }, { PROC, "processor_class" }, PALI2 },
 
     /* Case 2: preprocessor_config.json names the class; a broken one is an error though the other is good. */
     { "processor: preferred is no JSON", { WRITE(PRE, "{\"processor_class\": \"Idefics3Processor\",}") }, { "/" PRE, "line 1" } },
@@ -50,8 +44,6 @@ static const hostile bad_processor[] = {
     { "processor: the second file is not UTF-8", { WRITE(PROC, "\xFF") }, { "/" PROC, "UTF-8" } },
 
     /* Case 3: preprocessor_config.json names none, the other does. */
-    { "processor: no class in either", { NO_CLASS }, { PRE, PROC, "processor_class" } },
-    { "processor: no class, no second file", { UNSET(PRE, "processor_class"), UNSET(PRE, "image_processor_type"), REMOVE(PROC) }, { PRE, "processor_class" } },
     { "processor: the class's file is no JSON", { UNSET(PRE, "processor_class"), WRITE(PROC, "{") }, { "/" PROC, "line 1" } },
     { "processor: the class's file is an array", { UNSET(PRE, "processor_class"), WRITE(PROC, "[1]") }, { "/" PROC, "object", "array" } },
     { "processor: the class's file is a directory", { UNSET(PRE, "processor_class"), DIRECTORY(PROC) }, { "/" PROC, "directory" } },
