@@ -138,6 +138,8 @@ static vlm_status add_entry(const header *h, vcore_str name, const vcore_json *e
     t->name = vcore_arena_strndup(h->to->arena, name.p, name.n);
     if (!t->name) return vcore_no_memory(h->err, h->path);
     if (strlen(t->name) != name.n) return fail_entry(h, t->name, "the name contains a NUL");
+    if (vcore_json_repeated(entry))
+        return fail_entry(h, t->name, "'%.40s' comes twice", vcore_json_repeated(entry));
     VTRY(entry_dtype(h, t, entry));
     VTRY(entry_shape(h, t, entry));
     VTRY(entry_data(h, t, entry));
@@ -176,7 +178,8 @@ static vlm_status read_metadata(header *h, const vcore_json *root) {
     vcore_json_iter it = { 0 };
     vcore_str value;
     vcore_where where = { .file = h->path, .field = "__metadata__" };
-    if (metadata && vcore_json_kind_of(metadata) != VCORE_JSON_OBJECT)
+    if (vcore_json_kind_of(metadata) != VCORE_JSON_NULL
+        && vcore_json_kind_of(metadata) != VCORE_JSON_OBJECT)
         return vcore_fail_at(h->err, VLM_ERR_FORMAT, where,
                              "%s: __metadata__ must be an object, is %s", h->path,
                              vcore_json_kind_name(metadata));
