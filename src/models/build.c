@@ -15,6 +15,9 @@ vlm_status vmodel_build_new(vlm_build **out, const vmodel_build_args *args, vlm_
         vmodel_build_free(b);
         return vcore_no_memory(err, "model");
     }
+    for (size_t i = 0; i < n; i++)
+        if (vmodel_quantization_ignores(args->quantization, vio_tensors_at(args->tensors, i)->name))
+            b->fates[i] = VMODEL_IGNORED;
     *out = b;
     return VLM_OK;
 }
@@ -24,6 +27,7 @@ void vmodel_build_free(vlm_build *b) {
     for (size_t i = 0; i < b->usage.n_missing; i++) vcore_free((void *)b->missing[i]);
     vcore_free(b->missing);
     vcore_free(b->unused);
+    vcore_free(b->modules);
     vcore_free(b->fates);
     vcore_free(b);
 }

@@ -23,6 +23,7 @@ typedef struct vmodel_build_args {
     const vcore_log *log;
     vcore_arena *arena; /* lives as long as the model */
     vtensor_backend *backend;
+    const vlm_quantization *quantization; /* NULL: the config says nothing of it */
 } vmodel_build_args;
 vlm_status vmodel_build_new(vlm_build **out, const vmodel_build_args *args, vlm_error *err);
 void vmodel_build_free(vlm_build *b);
@@ -40,6 +41,17 @@ typedef struct vmodel_usage {
 } vmodel_usage;
 const vmodel_usage *vmodel_build_usage(const vlm_build *b);
 
+/* A module that is stored as no float, as it was bound. */
+typedef struct vmodel_module {
+    const char *name; /* its path in the checkpoint; borrowed from the arena */
+    const char *mode; /* "affine", ..., "fp8"; static */
+    int bits, group_size; /* group_size 0: a scale for a row, a block or all */
+    bool dense;   /* decoded into floats while loading */
+    bool guessed; /* the config says nothing; its shapes say this */
+} vmodel_module;
+/* In the order of binding; borrowed. */
+const vmodel_module *vmodel_build_modules(const vlm_build *b, size_t *n);
+
 /* What became of a tensor of the checkpoint. */
 typedef enum vmodel_fate { VMODEL_UNUSED, VMODEL_USED, VMODEL_IGNORED } vmodel_fate;
 struct vlm_build {
@@ -48,6 +60,8 @@ struct vlm_build {
     vmodel_usage usage;
     const char **missing, **unused;
     size_t missing_capacity;
+    vmodel_module *modules;
+    size_t n_modules, module_capacity;
 };
 /* Copies the alternative that *list begins with ("a|b|c") and moves *list behind it; false at the
  * end. Start with a copy of the list's address; an empty alternative is one, too. */
@@ -98,6 +112,44 @@ vlm_status vmodel_quantization_read_hf(vlm_quantization *q, const vlm_json *c, c
                                        vlm_error *err);
 vlm_status vmodel_quantization_read_modelopt(vlm_quantization *q, const vlm_json *c,
                                              const char *where, vlm_error *err);
+
+/* Before anything is bound: ERR_UNSUPPORTED names the first module whose mode cannot be computed. */
+vlm_status vmodel_quantization_check(const vlm_quantization *q, const vio_tensors *tensors,
+                                     vlm_error *err);
+/* Tensors of a layout that belong to a quantized module and are not read. */
+bool vmodel_quantization_ignores(const vlm_quantization *q, const char *name);
+
+/* ---- a row of a weight table while it is bound (bind.c, bind_quantized.c) -------------------- */
+enum { VMODEL_NAME_BYTES = 256, VMODEL_MAX_DIMS = 5 };
+typedef struct vmodel_row {
+    vlm_build *b;
+    const vlm_binding *at;
+    const vlm_weight_row *row;
+    int rank;
+    int64_t dims[VMODEL_MAX_DIMS];
+    char stem[VMODEL_NAME_BYTES]; /* path of what was found: its name less the suffix */
+    vlm_error *err;
+} vmodel_row;
+/* Tries every prefix with every name of the row; stem is what was found, or the first tried. */
+const vio_tensor *vmodel_row_locate(vmodel_row *r, const char *suffix);
+/* "<stem><suffix>", or NULL. */
+const vio_tensor *vmodel_row_companion(const vmodel_row *r, const char *suffix);
+/* What the table says of the module, under the name found or another one of the row. */
+vlm_quantization_answer vmodel_row_quantization(const vmodel_row *r, vlm_quantization_params *p);
+/* Marks a tensor as used and counts its bytes, and as many parameters, once. */
+void vmodel_row_take(const vmodel_row *r, const vio_tensor *t, uint64_t parameters);
+/* ERR_WEIGHTS "...: shape [4, 9], <who> asks for [4, 8]". */
+vlm_status vmodel_row_check_shape(const vmodel_row *r, const vio_tensor *t, const int64_t *dims,
+                                  int rank, const char *who);
+vlm_status vmodel_row_float_type(const vmodel_row *r, const vio_tensor *t, vlm_dtype *out);
+/* The tensor's bytes where they lie, as elements of dtype; copied only when misaligned for it. */
+vlm_status vmodel_row_view(vmodel_row *r, const vio_tensor *t, vlm_dtype dtype,
+                           const int64_t *dims, int rank, vlm_tensor *out);
+/* Memory of the model's own for what a file cannot give as it is; counted. An inspection counts it
+ * and gets NULL. */
+vlm_status vmodel_row_materialise(vmodel_row *r, void **data, const vio_tensor *t, size_t bytes);
+/* Binds a matrix that is stored as no float; otherwise *bound is false. */
+vlm_status vmodel_bind_quantized(vmodel_row *r, vlm_matrix *m, bool *bound);
 
 /* ---- text decoders and vision towers (text/, vision/): registries by their own model_type ---- */
 /* The model_type of a part's config, or fallback; ERR_CONFIG when it is no string. */

@@ -92,15 +92,30 @@ void vlm_gate_to(vlm_frame *f, vlm_tensor gate, vlm_tensor up, vlm_activation ac
 }
 
 /* ---- weights ---- */
-static bool check_affine(const vlm_matrix *m) {
-    static const unsigned allowed_bits = 1 << 2 | 1 << 3 | 1 << 4 | 1 << 5 | 1 << 6 | 1 << 8;
-    if (m->bits < 2 || m->bits > 8 || !(allowed_bits >> m->bits & 1)) return false;
-    if (m->group != 32 && m->group != 64 && m->group != 128) return false;
-    if (m->in % m->group != 0 || m->in > INT64_MAX / 8) return false;
+/* Whether the storage has these bits and this group size. */
+static bool has_parameters(const vlm_matrix *m) {
+    switch (m->storage) {
+    case VLM_STORAGE_DENSE: return false;
+    case VLM_STORAGE_AFFINE: {
+        static const unsigned bits = 1 << 2 | 1 << 3 | 1 << 4 | 1 << 5 | 1 << 6 | 1 << 8;
+        return m->bits >= 2 && m->bits <= 8 && (bits >> m->bits & 1)
+               && (m->group == 32 || m->group == 64 || m->group == 128);
+    }
+    case VLM_STORAGE_MXFP4: return m->bits == 4 && m->group == 32;
+    case VLM_STORAGE_MXFP8: return m->bits == 8 && m->group == 32;
+    case VLM_STORAGE_NVFP4: return m->bits == 4 && m->group == 16;
+    }
+    return false;
+}
+
+static bool check_quantized(const vlm_matrix *m) {
+    bool affine = m->storage == VLM_STORAGE_AFFINE;
+    if (!has_parameters(m) || m->in % m->group != 0 || m->in > INT64_MAX / 8) return false;
     const vlm_tensor *parts[] = { &m->scales, &m->biases };
-    for (int i = 0; i < 2; i++)
-        if (parts[i]->rank != 2 || !vtensor_is_float(parts[i]->dtype)
-            || parts[i]->shape[0] != m->out || parts[i]->shape[1] != m->in / m->group)
+    for (int i = 0; i < (affine ? 2 : 1); i++)
+        if (parts[i]->rank != 2 || parts[i]->shape[0] != m->out
+            || parts[i]->shape[1] != m->in / m->group
+            || (affine ? !vtensor_is_float(parts[i]->dtype) : parts[i]->dtype != VLM_DTYPE_U8))
             return false;
     return m->data.rank == 2 && m->data.dtype == VLM_DTYPE_U32 && m->data.shape[0] == m->out
            && m->data.shape[1] == m->in * m->bits / 32;
@@ -108,15 +123,18 @@ static bool check_affine(const vlm_matrix *m) {
 
 static bool check_matrix(vlm_frame *f, const char *op, const vlm_matrix *m) {
     bool fits = m->out > 0 && m->in > 0;
-    if (m->storage == VLM_STORAGE_AFFINE)
-        fits = fits && check_affine(m);
+    if (m->storage != VLM_STORAGE_DENSE)
+        fits = fits && check_quantized(m);
     else
-        fits = fits && m->storage == VLM_STORAGE_DENSE && m->data.rank == 2
-               && vtensor_is_float(m->data.dtype) && m->data.shape[0] == m->out
-               && m->data.shape[1] == m->in;
+        fits = fits && m->data.rank == 2 && vtensor_is_float(m->data.dtype)
+               && m->data.shape[0] == m->out && m->data.shape[1] == m->in;
     if (!fits)
         vlm_frame_fail(f, VLM_ERR_ARGUMENT, "%s: a matrix [%lld, %lld] stored as %s", op,
                        (long long)m->out, (long long)m->in, vtensor_describe(m->data).s);
+    else if (m->storage > VLM_STORAGE_AFFINE && !f->backend->table->shapes_only) {
+        vlm_frame_fail(f, VLM_ERR_UNSUPPORTED, "%s: no backend computes with this storage", op);
+        return false;
+    }
     return fits;
 }
 

@@ -126,16 +126,24 @@ VLM_API void vlm_activation_to(vlm_frame *f, vlm_tensor x, vlm_activation act);
 VLM_API void vlm_gate_to(vlm_frame *f, vlm_tensor gate, vlm_tensor up, vlm_activation act);
 
 /* ---- weights -------------------------------------------------------------------------------------- */
-/** How a matrix is stored. */
-typedef enum vlm_storage { VLM_STORAGE_DENSE, VLM_STORAGE_AFFINE } vlm_storage;
+/** How a matrix is stored: as floats, or in one of MLX's quantization modes. */
+typedef enum vlm_storage {
+    VLM_STORAGE_DENSE,
+    VLM_STORAGE_AFFINE,
+    VLM_STORAGE_MXFP4,
+    VLM_STORAGE_MXFP8,
+    VLM_STORAGE_NVFP4
+} vlm_storage;
 
 /** A matrix as the checkpoint stores it, [out, in]. */
 typedef struct vlm_matrix {
     vlm_storage storage;
     int64_t out, in;
-    vlm_tensor data;           /**< dense: [out, in]; affine: U32 [out, in * bits / 32] */
-    vlm_tensor scales, biases; /**< affine: [out, in / group] */
+    vlm_tensor data;           /**< dense: [out, in]; quantized: U32 [out, in * bits / 32] */
+    vlm_tensor scales, biases; /**< affine: floats [out, in / group]; else scales are U8, no biases */
     int bits, group;
+    vlm_tensor factor;         /**< nvfp4: float32 [1], of all values; empty: 1 */
+    bool divided;              /**< values are divided by the factor, not multiplied with it */
 } vlm_matrix;
 
 /** y = x Wᵀ + b. */
