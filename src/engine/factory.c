@@ -111,6 +111,7 @@ static vlm_status build_model(vlm_context *c, const vlm_load_options *options, v
         .arena = c->arena,
         .backend = c->backend,
         .inspect = depth == VENGINE_INSPECT,
+        .quantization = vlm_base_config_quantization(c->config),
     };
     VTRY(vmodel_build_new(&c->build, &args, err));
     VTRY(c->model_type->create(&c->model, c->build, err));
@@ -188,6 +189,7 @@ static vlm_status load_configs(vlm_context *c, const vlm_registry *registry, vte
     if (!strcmp(folder->dir, c->dir)) from.folder = folder;
     VTRY(vengine_base_config_new(&c->config, &from, err));
     VTRY(choose_model(c, registry, err));
+    VTRY(vlm_quantization_usable(vlm_base_config_quantization(c->config), err));
     VTRY(vengine_processor_config_new(&c->processor_config, &from,
                                       c->model_type->default_processor_class, err));
     if (from.folder)
@@ -201,6 +203,8 @@ static vlm_status load_all(vlm_context *c, const vlm_load_options *options, cons
     VTRY(load_configs(c, registry, folder, err));
     VTRY(make_backend(c, options, depth, err));
     VTRY(open_weights(c, depth, err));
+    if (depth == VENGINE_LOAD)
+        VTRY(vmodel_quantization_check(vlm_base_config_quantization(c->config), c->tensors, err));
     VTRY(load_text(c, folder, err));
     VTRY(resolve_eos(c, options, err));
     VTRY(build_model(c, options, depth, err));
