@@ -139,15 +139,15 @@ static void without_processor_files_nothing_is_loaded(void **state) {
 /* A model type may know better than its files; an alias gets there, too. */
 static void a_model_type_overrides_the_class(void **state) {
     (void)state;
-    vlm_registry *registry;
-    assert_int_equal(vlm_registry_new(&registry, &err), VLM_OK);
-    vlm_model_type other = *vmodel_find(registry, "idefics3");
+    vlm_model_type other = *vlm_model_registry_find(vlm_model_registry_default(), "idefics3");
     other.model_type = "idefics_of_others";
     other.aliases = "idefics-of-others|idefics3_of_others";
     other.processor_class = "SmolVLMProcessor";
-    assert_int_equal(vlm_registry_add_model(registry, &other, &err), VLM_OK);
+    vlm_model_registry *registry;
+    assert_int_equal(vlm_model_registry_with(&registry, vlm_model_registry_default(),
+                                             (const vlm_model_type *const[]) { &other }, 1, &err), VLM_OK);
     vlm_load_options o = VLM_LOAD_OPTIONS_INIT;
-    o.registry = registry;
+    o.models = registry;
     edit("config.json", "\"idefics3\"", "\"idefics3_of_others\"");
     vlm_context *c = load_with(&o);
     assert_string_equal(vlm_context_get_info(c)->model_type, "idefics_of_others");
@@ -155,7 +155,7 @@ static void a_model_type_overrides_the_class(void **state) {
     assert_string_equal(vlm_context_get_info(c)->processor_file, "preprocessor_config.json");
     vlm_context_free(c);
     refused(VLM_ERR_UNKNOWN_MODEL_TYPE, "idefics3_of_others", NULL); /* the built-in registry is as it was */
-    vlm_registry_free(registry);
+    vlm_model_registry_free(registry);
 }
 
 /* ---- end tokens --------------------------------------------------------------------------------------------- */
@@ -237,7 +237,8 @@ static void end_tokens_of_a_context(void **state) {
     (void)state;
     int warnings = 0;
     vlm_load_options o = VLM_LOAD_OPTIONS_INIT;
-    o.extra_eos = "<|im_start|>|no such token|<|im_end|>";
+    o.extra_eos = (const char *const[]) { "<|im_start|>", "no such token", "<|im_end|>" };
+    o.n_extra_eos = 3;
     o.log = count_warnings;
     o.log_user = &warnings;
     write_text("generation_config.json", "{");
@@ -322,7 +323,7 @@ static void a_tokenizer_from_elsewhere(void **state) {
     }
     refused(VLM_ERR_NOT_FOUND, "tokenizer.json", NULL);
     vlm_load_options o = VLM_LOAD_OPTIONS_INIT;
-    o.tokenizer_dir = elsewhere;
+    o.tokenizer_source = elsewhere;
     vlm_context *c = load_with(&o);
     vlm_input *in;
     vlm_prepared *prepared;

@@ -47,7 +47,9 @@ static void nulls_are_refused(void **state) {
     REFUSED(vlm_context_load(NULL, "x", NULL, &err));
     REFUSED(vlm_context_load(&context, NULL, NULL, &err));
     assert_null(context);
-    REFUSED(vlm_registry_new(NULL, &err));
+    REFUSED(vlm_model_registry_new(NULL, NULL, &err));
+    REFUSED(vlm_processor_registry_new(NULL, NULL, &err));
+    REFUSED(vlm_checkpoint_registry_new(NULL, NULL, &err));
     REFUSED(vlm_inspect(NULL, "x", NULL, NULL, 1, &err));
     REFUSED(vlm_inspect(&text, NULL, NULL, NULL, 1, &err));
     assert_null(text);
@@ -92,7 +94,9 @@ static void nulls_do_nothing_where_there_is_no_status(void **state) {
     vlm_input_free(NULL);
     vlm_prepared_free(NULL);
     vlm_session_free(NULL);
-    vlm_registry_free(NULL);
+    vlm_model_registry_free(NULL);
+    vlm_processor_registry_free(NULL);
+    vlm_checkpoint_registry_free(NULL);
     vlm_tokenizer_free(NULL);
     vlm_image_free(NULL);
     vlm_string_free(NULL);
@@ -101,8 +105,14 @@ static void nulls_do_nothing_where_there_is_no_status(void **state) {
     assert_int_equal(stats.length, 0);
     assert_null(vlm_context_get_info(NULL));
     assert_null(vlm_context_tokenizer(NULL));
-    assert_null(vlm_registry_model(NULL, 0, NULL));
-    assert_null(vlm_registry_processor(NULL, 0, NULL));
+    assert_null(vlm_context_image_processor_config(NULL));
+    assert_null(vlm_remap_model_type(NULL));
+    assert_null(vlm_model_registry_at(NULL, 0, NULL));
+    assert_null(vlm_processor_registry_at(NULL, 0, NULL));
+    assert_null(vlm_checkpoint_registry_at(NULL, 0));
+    assert_null(vlm_checkpoint_registry_find(NULL, "x"));
+    assert_false(vlm_model_registry_contains(NULL, "x"));
+    assert_false(vlm_processor_registry_contains(NULL, "x"));
     assert_null(vlm_image_pixels(NULL));
     assert_int_equal(vlm_image_size(NULL).width, 0);
     assert_int_equal(vlm_prepared_tokens(NULL, &media), 0);

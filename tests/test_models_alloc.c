@@ -12,7 +12,6 @@
 
 static char *dir, *input;
 static vlm_error err;
-static vlm_registry *registry;
 static vio_tensors *tensors;
 static vcore_json_doc *config, *processor_config;
 static vlm_context *context;
@@ -36,12 +35,35 @@ static void sweep(vlm_status (*act)(void), bool can_do_without) {
     fail_msg("too many allocations");
 }
 
-static vlm_status make_registry(void) {
-    vlm_registry *r;
-    vlm_status status = vlm_registry_new(&r, &err);
-    assert_int_equal(status >= 0, r != NULL);
-    vlm_registry_free(r);
+static vlm_status make_registries(void) {
+    static vlm_model_type another;
+    another = *vlm_model_registry_find(vlm_model_registry_default(), "idefics3");
+    another.model_type = "another";
+    const vlm_model_type *const types[] = { &another };
+    vlm_model_registry *models;
+    vlm_processor_registry *processors = NULL;
+    vlm_checkpoint_registry *checkpoints = NULL;
+    vlm_status status =
+        vlm_model_registry_with(&models, vlm_model_registry_default(), types, 1, &err);
+    assert_int_equal(status >= 0, models != NULL);
+    if (status >= 0)
+        status = vlm_processor_registry_new(&processors, vlm_processor_registry_default(), &err);
+    assert_int_equal(status >= 0, processors != NULL);
+    if (status >= 0)
+        status = vlm_checkpoint_registry_new(&checkpoints, vlm_checkpoint_registry_default(), &err);
+    assert_int_equal(status >= 0, checkpoints != NULL);
+    const vlm_model_configuration *known =
+        vlm_checkpoint_registry_find(checkpoints, "Qwen/Qwen2.5-VL-3B-Instruct");
+    if (status >= 0) status = vlm_checkpoint_registry_add(checkpoints, known, NULL, &err);
+    vlm_model_registry_free(models);
+    vlm_processor_registry_free(processors);
+    vlm_checkpoint_registry_free(checkpoints);
     return status;
+}
+
+/* The row of a built-in class. */
+static const vlm_processor_type *processor_type(const char *processor_class) {
+    return vlm_processor_registry_find(vlm_processor_registry_default(), processor_class);
 }
 
 static vlm_status build_model(void) {
@@ -53,7 +75,7 @@ static vlm_status build_model(void) {
                                      .tensors = tensors,
                                      .arena = arena };
     vlm_status status = vmodel_build_new(&b, &args, &err);
-    if (status >= 0) status = vmodel_find(registry, "idefics3")->create(&model, b, &err);
+    if (status >= 0) status = vlm_model_registry_create(&model, vlm_model_registry_default(), b, &err);
     if (status >= 0) status = vmodel_build_check(b, false, &err);
     vmodel_build_free(b);
     vcore_arena_free(arena);
@@ -70,7 +92,7 @@ static vlm_status inspect_model(void) {
                                      .arena = arena,
                                      .inspect = true };
     vlm_status status = vmodel_build_new(&b, &args, &err);
-    if (status >= 0) status = vmodel_find(registry, "idefics3")->create(&model, b, &err);
+    if (status >= 0) status = vlm_model_registry_create(&model, vlm_model_registry_default(), b, &err);
     vmodel_build_free(b);
     if (status >= 0) {
         const vmodel_build_args none = { .tensors = tensors, .arena = arena };
@@ -97,7 +119,7 @@ static vlm_status fill(const vlm_processor_type *type, void *processor, vlm_prep
 
 static vlm_status process(void) {
     vcore_arena *arena = vcore_arena_new();
-    const vlm_processor_type *type = vmodel_find_processor(registry, "SmolVLMProcessor");
+    const vlm_processor_type *type = processor_type("SmolVLMProcessor");
     const vlm_json *root = vcore_json_root(processor_config);
     const vlm_processor_build build = { .processor_class = type->processor_class,
                                         .processor_config = root,
@@ -139,7 +161,7 @@ static vlm_status feed(void) {
 
 static void registries(void **state) {
     (void)state;
-    sweep(make_registry, false);
+    sweep(make_registries, false);
 }
 
 static void building(void **state) {
@@ -170,7 +192,7 @@ static bool write_input(void) {
     void *processor;
     const vlm_json *root = vcore_json_root(processor_config);
     vcore_arena *arena = vcore_arena_new();
-    const vlm_processor_type *type = vmodel_find_processor(registry, "Idefics3Processor");
+    const vlm_processor_type *type = processor_type("Idefics3Processor");
     const vlm_processor_build build = { .processor_config = root,
                                         .image_config = root,
                                         .image_where = "image",
@@ -194,7 +216,6 @@ static int make(void **state) {
     input = tcheckpoint_path(dir, "input.bin");
     bool done =
         tcheckpoint_write("tests/golden/idefics3-split", dir, NULL)
-        && vlm_registry_new(&registry, &err) >= 0
         && vio_tensors_open_dir(&tensors, dir, NULL, &err) >= 0
         && vio_read_json(&config, &text, "tests/golden/idefics3-split/config.json", 1 << 20, NULL, &err)
                >= 0
@@ -213,7 +234,6 @@ static int unmake(void **state) {
     vcore_json_free(config);
     vcore_json_free(processor_config);
     vio_tensors_close(tensors);
-    vlm_registry_free(registry);
     tcheckpoint_remove(dir);
     free(input);
     free(dir);

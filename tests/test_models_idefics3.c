@@ -8,7 +8,6 @@
 #include "support/cm.h"
 
 typedef struct {
-    vlm_registry *registry;
     vcore_arena *arena;
     vcore_json_doc *config;
     const vlm_processor_type *type;
@@ -18,9 +17,8 @@ typedef struct {
 static vlm_status setup_try(setup *s, const char *processor_class, const char *json,
                             vlm_error *err) {
     *s = (setup) { .arena = vcore_arena_new() };
-    assert_int_equal(vlm_registry_new(&s->registry, NULL), VLM_OK);
     assert_int_equal(vcore_json_parse(&s->config, json, strlen(json), "test", NULL), VLM_OK);
-    s->type = vmodel_find_processor(s->registry, processor_class);
+    s->type = vlm_processor_registry_find(vlm_processor_registry_default(), processor_class);
     assert_non_null(s->type);
     const vlm_json *root = vcore_json_root(s->config);
     vlm_processor_build build = { .processor_class = processor_class,
@@ -37,7 +35,6 @@ static vlm_status setup_try(setup *s, const char *processor_class, const char *j
 static void teardown(setup *s) {
     vcore_arena_free(s->arena);
     vcore_json_free(s->config);
-    vlm_registry_free(s->registry);
 }
 
 static void setup_ok(setup *s, const char *processor_class, const char *json) {

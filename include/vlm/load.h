@@ -11,5 +11,6 @@
 #include "vlm/base.h"
 #include "vlm/load/configs.h"
 #include "vlm/load/quantization.h"
+#include "vlm/load/registries.h"
 
 #endif

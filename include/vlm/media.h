@@ -9,6 +9,8 @@
 #ifndef VLM_MEDIA_H
 #define VLM_MEDIA_H
 
+#include <stdbool.h>
+
 #include "vlm/base.h"
 
 #ifdef __cplusplus
@@ -62,6 +64,20 @@ VLM_API vlm_status vlm_image_crop(vlm_image **out, const vlm_image *image, int32
                                   vlm_size size, vlm_error *err);
 /** Largest size with the aspect ratio of `size` that fits inside `box` (halves round away from 0). */
 VLM_API vlm_size vlm_size_best_fit(vlm_size size, vlm_size box);
+
+/** Order of the channels in what a model sees. */
+typedef enum vlm_channel_order { VLM_CHANNELS_RGB, VLM_CHANNELS_BGR } vlm_channel_order;
+
+/** What an image processor does to a picture: resize, crop, rescale, normalise, in this order. */
+typedef struct vlm_image_processor_config {
+    vlm_size size;     /**< of what the vision tower sees at once; zeros: it follows the picture */
+    vlm_size crop;     /**< cut out of the middle behind the resize; zeros: nothing is */
+    vlm_filter resample;
+    bool do_resize, do_rescale, do_normalize;
+    double rescale_factor;
+    double mean[3], std[3];
+    vlm_channel_order channels;
+} vlm_image_processor_config;
 
 #ifdef __cplusplus
 }

@@ -46,29 +46,6 @@
 extern "C" {
 #endif
 
-/* ---- registries ---------------------------------------------------------------------------------- */
-/** The model types and processor classes that a load knows. Not to be changed while a load uses it. */
-typedef struct vlm_registry vlm_registry;
-/** A registry with everything built in; vlm/extend.h adds to it. @param out owned */
-VLM_API vlm_status vlm_registry_new(vlm_registry **out, vlm_error *err);
-/** NULL is fine. */
-VLM_API void vlm_registry_free(vlm_registry *registry);
-/** Key of the i-th model type, NULL behind the last; *aliases (may be NULL) its other spellings, '|'-separated. */
-VLM_API const char *vlm_registry_model(const vlm_registry *registry, size_t i, const char **aliases);
-/** Key of the i-th processor class, NULL behind the last; aliases likewise. */
-VLM_API const char *vlm_registry_processor(const vlm_registry *registry, size_t i,
-                                           const char **aliases);
-
-/** A known checkpoint: what is good to know beside its files. */
-typedef struct vlm_checkpoint {
-    const char *id;             /**< hub id */
-    const char *model_type;
-    const char *default_prompt; /**< what to ask when the user asks nothing; may be NULL */
-    const char *extra_eos;      /**< further end tokens, separated by '|'; may be NULL */
-} vlm_checkpoint;
-/** The i-th entry of the checkpoint registry; NULL behind the last. Static. */
-VLM_API const vlm_checkpoint *vlm_checkpoint_at(size_t i);
-
 /* ---- context ---------------------------------------------------------------------------------------- */
 /** Numeric modes. */
 typedef enum vlm_precision {
@@ -78,35 +55,67 @@ typedef enum vlm_precision {
     VLM_PRECISION_F16 = 3
 } vlm_precision;
 
-/** How to load. */
+/** The stages of a load, in their order. What fails for ordinary reasons comes before what costs time: nothing
+ * of a later stage is touched when one fails. */
+typedef enum vlm_load_stage {
+    VLM_LOAD_RESOLVE,          /**< which directory; a hub id is pulled into the cache */
+    VLM_LOAD_CONFIG,           /**< config.json and generation_config.json, each read once */
+    VLM_LOAD_MODEL_TYPE,       /**< the model type is registered, its quantization one that is known */
+    VLM_LOAD_PROCESSOR_CONFIG, /**< the processor's files, each read once */
+    VLM_LOAD_PROCESSOR_CLASS,  /**< the processor class, after any override, is registered */
+    VLM_LOAD_TOKENIZER_SOURCE, /**< which directory the tokenizer comes from */
+    VLM_LOAD_WEIGHTS,          /**< the weights are opened */
+    VLM_LOAD_TOKENIZER,        /**< the tokenizer and the chat template are built, end tokens resolved */
+    VLM_LOAD_MODEL,            /**< the model is constructed; no file is opened from here on */
+    VLM_LOAD_PROCESSOR         /**< the processor is constructed */
+} vlm_load_stage;
+
+/** Where a load stands. Every stage is told of twice at least: when it begins and when it is over. */
+typedef struct vlm_load_progress {
+    vlm_load_stage stage;
+    const char *what;     /**< file, directory or name concerned; borrowed for the call */
+    uint64_t done, total; /**< 0 of 1, then 1 of 1; bytes where something is downloaded */
+} vlm_load_progress;
+/** Told on the loading thread. Nonzero cancels: the load ends with VLM_ERR_CANCELLED and leaves nothing behind. */
+typedef int (*vlm_load_progress_fn)(void *user, const vlm_load_progress *progress);
+
+/** How to load. All pointers are borrowed for the call, except those to rows inside the registries. */
 typedef struct vlm_load_options {
     size_t struct_size;
-    const char *tokenizer_dir;    /**< NULL: the checkpoint directory */
+    const char *tokenizer_source; /**< directory or hub id; NULL: what the checkpoint registry says, else the
+                                       checkpoint's directory */
     const char *backend;          /**< NULL or "auto", "cpu", "cuda" */
     int device;                   /**< which GPU */
     int threads;                  /**< 0: one per CPU the process may use */
     vlm_precision precision;
     bool lenient;                 /**< tensors that no part of the model names are a log line, not an error */
-    const vlm_registry *registry; /**< borrowed for the call; NULL: the built-in one */
+    bool in_memory;               /**< weights are read into memory, not mapped: nobody can cut them short */
+    const vlm_model_registry *models;           /**< NULL: what is built in, as for the next two */
+    const vlm_processor_registry *processors;
+    const vlm_checkpoint_registry *checkpoints;
+    const char *const *extra_eos; /**< texts of further end tokens; those the vocabulary lacks are passed over */
+    size_t n_extra_eos;
     const vlm_limits *limits;     /**< NULL: defaults */
     vlm_log_fn log;               /**< may be NULL */
     void *log_user;
-    const char *extra_eos;        /**< further end tokens, separated by '|'; may be NULL */
     vlm_open_fn opened;           /**< told of every file before it is opened; may be NULL */
     void *opened_user;
-    bool in_memory;               /**< weights are read into memory, not mapped: nobody can cut them short */
+    vlm_load_progress_fn progress; /**< may be NULL */
+    void *progress_user;
 } vlm_load_options;
-#define VLM_LOAD_OPTIONS_INIT { sizeof(vlm_load_options), NULL, NULL, 0, 0, VLM_PRECISION_AUTO, false, NULL, NULL, NULL, NULL, NULL, NULL, NULL, false }
+#define VLM_LOAD_OPTIONS_INIT { sizeof(vlm_load_options), NULL, NULL, 0, 0, VLM_PRECISION_AUTO, false, false, NULL, NULL, NULL, NULL, 0, NULL, NULL, NULL, NULL, NULL, NULL, NULL }
 
 /** A loaded model, processor, tokenizer and config. Immutable, thread-safe. Outlives its sessions. */
 typedef struct vlm_context vlm_context;
 
 /**
- * Loads a checkpoint directory. Cheap checks come first: config, model type, processor class; then
- * weights (mapped, not read), tokenizer, model, processor.
- * @param out owned @param options NULL: defaults
+ * The load factory: loads a checkpoint in the order of vlm_load_stage.
+ *
+ * What is known of a checkpoint beside its files comes from the checkpoint registry: the entry of this id, or, for
+ * a directory, the first entry whose id ends in the directory's name.
+ * @param out owned @param dir_or_id a directory, or the id of a checkpoint @param options NULL: defaults
  */
-VLM_API vlm_status vlm_context_load(vlm_context **out, const char *dir,
+VLM_API vlm_status vlm_context_load(vlm_context **out, const char *dir_or_id,
                                     const vlm_load_options *options, vlm_error *err);
 /** NULL is fine. Sessions of the context must be gone. */
 VLM_API void vlm_context_free(vlm_context *context);
@@ -126,10 +135,19 @@ typedef struct vlm_context_info {
     uint64_t computed_bytes;     /**< of them, held in memory beside the mapped files */
     uint32_t vocab_size;
     uint32_t layers;
+    const char *directory;           /**< where the checkpoint's files are */
+    const char *tokenizer_directory; /**< where the tokenizer's are */
 } vlm_context_info;
 VLM_API const vlm_context_info *vlm_context_get_info(const vlm_context *context);
+/** The context's base config; borrowed. */
+VLM_API const vlm_base_config *vlm_context_base_config(const vlm_context *context);
+/** The context's processor config, as the files are: a model type may override its class; borrowed. */
+VLM_API const vlm_processor_config *vlm_context_processor_config(const vlm_context *context);
 /** The context's tokenizer; borrowed. */
 VLM_API const vlm_tokenizer *vlm_context_tokenizer(const vlm_context *context);
+/** How the context's processor makes pixels of a picture; borrowed. NULL when its class does not say. */
+VLM_API const vlm_image_processor_config *vlm_context_image_processor_config(
+    const vlm_context *context);
 
 /**
  * Describes a checkpoint directory without reading weights: types, processor, dtypes, missing and unused

@@ -4,47 +4,74 @@
 
 #include <stdio.h>
 
-/* '|'-separated names as a JSON list. */
-static void put_names(vcore_buf *b, const char *key, const char *names) {
-    vcore_json_open(b, key, '[');
-    while (names && *names) {
-        size_t n = strcspn(names, "|");
-        vcore_json_put_str(b, NULL, (vcore_str) { names, n });
-        names += n + (names[n] == '|');
-    }
-    vcore_json_close(b, ']');
+/* ---- names and their aliases ------------------------------------------------------------------------- */
+static void put_alias(vcore_buf *b, vcore_str alias, bool json, bool first) {
+    if (json)
+        vcore_json_put_str(b, NULL, alias);
+    else
+        vcore_buf_printf(b, "%s%.*s", first ? " (" : "|", (int)alias.n, alias.p);
 }
 
-typedef const char *(*list_fn)(const vlm_registry *, size_t, const char **);
+/* The aliases of a row ('|'-separated), then, for a model type, those that every registry knows. */
+static void put_aliases(vcore_buf *b, const char *key, const char *own, bool models, bool json) {
+    const char *alias, *type;
+    bool first = true;
+    for (; own && *own; first = false) {
+        size_t n = strcspn(own, "|");
+        put_alias(b, (vcore_str) { own, n }, json, first);
+        own += n + (own[n] == '|');
+    }
+    for (size_t i = 0; models && (alias = vlm_remap_at(i, &type)); i++) {
+        if (strcmp(type, key) != 0) continue;
+        put_alias(b, vcore_str_of(alias), json, first);
+        first = false;
+    }
+    if (!json && !first) vcore_buf_puts(b, ")");
+}
 
-static void list_keys(vcore_buf *b, const vlm_registry *registry, list_fn at, const char *name, bool json) {
+static void list_keys(vcore_buf *b, bool models, bool json) {
     const char *key, *aliases;
-    for (size_t i = 0; (key = at(registry, i, &aliases)); i++) {
+    for (size_t i = 0;; i++) {
+        key = models ? vlm_model_registry_at(vlm_model_registry_default(), i, &aliases)
+                     : vlm_processor_registry_at(vlm_processor_registry_default(), i, &aliases);
+        if (!key) return;
         if (json) {
             vcore_json_open(b, NULL, '{');
-            vcore_json_put_text(b, name, key);
-            put_names(b, "aliases", aliases);
+            vcore_json_put_text(b, models ? "model_type" : "processor_class", key);
+            vcore_json_open(b, "aliases", '[');
+            put_aliases(b, key, aliases, models, true);
+            vcore_json_close(b, ']');
             vcore_json_close(b, '}');
         } else {
-            vcore_buf_printf(b, "%s%s%s%s\n", key, aliases ? " (" : "", aliases ? aliases : "",
-                             aliases ? ")" : "");
+            vcore_buf_puts(b, key);
+            put_aliases(b, key, aliases, models, false);
+            vcore_buf_puts(b, "\n");
         }
     }
+}
+
+/* ---- checkpoints ---------------------------------------------------------------------------------------- */
+static void put_checkpoint(vcore_buf *b, const vlm_model_configuration *c) {
+    vcore_json_open(b, NULL, '{');
+    vcore_json_put_text(b, "id", c->id);
+    vcore_json_put_text(b, "revision", c->revision);
+    vcore_json_put_text(b, "model_type", c->model_type);
+    vcore_json_put_text(b, "tokenizer_source", c->tokenizer_source);
+    vcore_json_put_text(b, "default_prompt", c->default_prompt);
+    vcore_json_open(b, "extra_eos", '[');
+    for (size_t i = 0; i < c->n_extra_eos; i++)
+        vcore_json_put_str(b, NULL, vcore_str_of(c->extra_eos[i]));
+    vcore_json_close(b, ']');
+    vcore_json_close(b, '}');
 }
 
 static void list_checkpoints(vcore_buf *b, bool json) {
-    const vlm_checkpoint *c;
-    for (size_t i = 0; (c = vlm_checkpoint_at(i)); i++) {
-        if (json) {
-            vcore_json_open(b, NULL, '{');
-            vcore_json_put_text(b, "id", c->id);
-            vcore_json_put_text(b, "model_type", c->model_type);
-            vcore_json_put_text(b, "default_prompt", c->default_prompt);
-            vcore_json_put_text(b, "extra_eos", c->extra_eos);
-            vcore_json_close(b, '}');
-        } else {
-            vcore_buf_printf(b, "%-44s %s\n", c->id, c->model_type);
-        }
+    const vlm_model_configuration *c;
+    for (size_t i = 0; (c = vlm_checkpoint_registry_at(vlm_checkpoint_registry_default(), i)); i++) {
+        if (json)
+            put_checkpoint(b, c);
+        else
+            vcore_buf_printf(b, "%-50s %s\n", c->id, c->model_type ? c->model_type : "");
     }
 }
 
@@ -64,23 +91,20 @@ int cmd_list(int argc, char **argv) {
         fprintf(stderr, "vlm: list: models, processors or checkpoints\n");
         return CLI_USAGE;
     }
-    vlm_error err = VLM_ERROR_INIT;
-    vlm_registry *registry;
-    if (vlm_registry_new(&registry, &err) < 0) return cli_fail("list", &err);
     vcore_buf b = { 0 };
     if (json) vcore_json_open(&b, NULL, '[');
-    if (models)
-        list_keys(&b, registry, vlm_registry_model, "model_type", json);
-    else if (processors)
-        list_keys(&b, registry, vlm_registry_processor, "processor_class", json);
+    if (models || processors)
+        list_keys(&b, models, json);
     else
         list_checkpoints(&b, json);
     if (json) {
         vcore_json_close(&b, ']');
         vcore_buf_puts(&b, "\n");
     }
-    fputs(b.p ? b.p : "", stdout);
+    vlm_error err = VLM_ERROR_INIT;
+    if (b.failed) vcore_no_memory(&err, what);
+    bool written = !b.failed;
+    if (written) fputs(b.p ? b.p : "", stdout);
     vcore_buf_free(&b);
-    vlm_registry_free(registry);
-    return CLI_DONE;
+    return written ? CLI_DONE : cli_fail("list", &err);
 }

@@ -97,7 +97,7 @@ void cli_loaded(vlm_status status) {
 
 vlm_load_options cli_load_options(const cli_input *in) {
     vlm_load_options o = VLM_LOAD_OPTIONS_INIT;
-    o.tokenizer_dir = in->tokenizer;
+    o.tokenizer_source = in->tokenizer;
     o.backend = in->backend;
     o.device = (int)in->device;
     o.threads = (int)in->threads;

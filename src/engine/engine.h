@@ -58,9 +58,9 @@ typedef struct vengine_eos {
 /* Starts with the configs' or, where they say nothing, the tokenizer's own. */
 vlm_status vengine_eos_start(vengine_eos *eos, const vlm_config_eos *config,
                              const vlm_tokenizer *tokenizer, uint64_t limit, vlm_error *err);
-/* Adds the ids of '|'-separated token texts; a text the vocabulary lacks is skipped. NULL is fine. */
-vlm_status vengine_eos_add(vengine_eos *eos, const vlm_tokenizer *tokenizer, const char *tokens,
-                           const char *source, vlm_error *err);
+/* Adds the ids of token texts; a text the vocabulary lacks is skipped. */
+vlm_status vengine_eos_add(vengine_eos *eos, const vlm_tokenizer *tokenizer,
+                           const char *const *tokens, size_t n, const char *source, vlm_error *err);
 bool vengine_eos_has(const vengine_eos *eos, uint32_t id);
 void vengine_eos_free(vengine_eos *eos);
 
@@ -70,12 +70,17 @@ void vengine_eos_free(vengine_eos *eos);
 vlm_status vengine_take_options(void *to, size_t size, const void *from, const char *what,
                                 vlm_error *err);
 
-/* ---- context (factory.c) ---------------------------------------------------------------------------------- */
+/* ---- checkpoints (checkpoints.c) -------------------------------------------------------------------------
+ * What the registry knows of a checkpoint: the entry of this id; for a directory, the first one whose id ends in
+ * the directory's name. NULL: nothing. */
+const vlm_model_configuration *vengine_configuration_of(const vlm_checkpoint_registry *registry,
+                                                        const char *dir_or_id, bool is_dir);
+
+/* ---- context (context.c) ---------------------------------------------------------------------------------- */
 struct vlm_context {
     vlm_context_info info;
     vio_source source; /* how its files are opened: limits, log */
-    char *dir;
-    vlm_registry *own_registry; /* NULL when the caller gave one */
+    char *dir, *tokenizer_dir;
     vlm_base_config *config;
     vlm_processor_config *processor_config;
     vio_tensors *tensors;
@@ -83,17 +88,20 @@ struct vlm_context {
     vtext_template *chat_template, *video_template; /* may be NULL */
     vtensor_backend *backend;
     vtensor_mode mode;
-    vcore_arena *arena;         /* the model's memory */
+    vcore_arena *arena;         /* the model's memory, and texts of info */
     vlm_build *build;
     const vlm_model_type *model_type;
     void *model;
     const vlm_processor_type *processor_type;
     void *processor;
+    vlm_image_processor_config image_processor;
     vengine_eos eos;
 };
+
+/* ---- the load factory (factory.c) -------------------------------------------------------------------------- */
 /* How far to load: an inspection reads headers only and survives missing weights. */
 typedef enum vengine_depth { VENGINE_LOAD, VENGINE_INSPECT } vengine_depth;
-vlm_status vengine_load(vlm_context **out, const char *dir, const vlm_load_options *options,
+vlm_status vengine_load(vlm_context **out, const char *dir_or_id, const vlm_load_options *options,
                         vengine_depth depth, vlm_error *err);
 
 /* ---- input (input.c) and prompt assembly (prompt.c) ---------------------------------------------------------- */

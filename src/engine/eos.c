@@ -149,20 +149,12 @@ vlm_status vengine_eos_start(vengine_eos *eos, const vlm_config_eos *config,
     return VLM_OK;
 }
 
-vlm_status vengine_eos_add(vengine_eos *eos, const vlm_tokenizer *tokenizer, const char *tokens,
-                           const char *source, vlm_error *err) {
-    while (tokens && *tokens) {
-        size_t n = strcspn(tokens, "|");
-        /* Tokens such as <|im_end|> hold the separator themselves. */
-        if (tokens[0] == '<' && tokens[1] == '|') {
-            const char *end = strstr(tokens + 2, "|>");
-            if (end) n = (size_t)(end + 2 - tokens);
-        }
-        uint32_t id;
-        if (n && vtext_token_to_id(tokenizer, (vcore_str) { tokens, n }, &id))
+vlm_status vengine_eos_add(vengine_eos *eos, const vlm_tokenizer *tokenizer,
+                           const char *const *tokens, size_t n, const char *source, vlm_error *err) {
+    uint32_t id;
+    for (size_t i = 0; i < n; i++)
+        if (vtext_token_to_id(tokenizer, vcore_str_of(tokens[i]), &id))
             VTRY(add(eos, id, source, err));
-        tokens += n + (tokens[n] == '|');
-    }
     return VLM_OK;
 }
 

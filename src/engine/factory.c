@@ -1,40 +1,105 @@
 /* SPDX-License-Identifier: MIT */
-/* The load factory: from a checkpoint directory to a context. Owns the order of loading: cheap checks
- * that fail for ordinary reasons come first, weights are touched only when everything else can work. */
+/* The load factory: from a checkpoint to a context. Owns the order of the stages, which is one table: what fails
+ * for ordinary reasons comes first, weights are touched only when everything else can work, and constructors find
+ * all that was read. */
+#include <stdio.h>
+
 #include "engine/engine.h"
 
-/* The registry's row for a model type, or an error that lists names like it. */
-static vlm_status choose_model(vlm_context *c, const vlm_registry *registry, vlm_error *err) {
-    c->model_type = vmodel_find(registry, vlm_base_config_model_type(c->config));
-    if (c->model_type) return VLM_OK;
-    const char *names[256], *key;
-    size_t n = 0;
-    for (size_t i = 0; n < 256 && (key = vlm_registry_model(registry, i, NULL)); i++) names[n++] = key;
-    char near[160];
-    vcore_closest(near, sizeof near, vlm_base_config_model_type(c->config), names, n, 3);
-    return vcore_fail(err, VLM_ERR_UNKNOWN_MODEL_TYPE,
-                      "%s/config.json: model_type: '%s' is not known (close: %s)", c->dir,
-                      vlm_base_config_model_type(c->config), near);
+/* One load under way. The context is what becomes of it. */
+typedef struct factory {
+    vlm_context *c;
+    const char *dir_or_id;
+    const vlm_load_options *options;
+    vengine_depth depth;
+    const vlm_model_registry *models;
+    const vlm_processor_registry *processors;
+    const vlm_model_configuration *configuration; /* what is known beside the files; may be NULL */
+    vtext_folder folder; /* small files that several readers ask for: the tokenizer's directory, in the end */
+} factory;
+
+/* ---- where the files are ------------------------------------------------------------------------------- */
+/* The directory of dir_or_id. */
+static vlm_status find_directory(char **dir, const char *dir_or_id, vlm_error *err) {
+    if (!vio_is_dir(dir_or_id))
+        return vcore_fail_at(err, VLM_ERR_NOT_FOUND, (vcore_where) { .file = dir_or_id },
+                             "%s: no such checkpoint directory", dir_or_id);
+    *dir = vcore_strdup(dir_or_id);
+    if (!*dir) return vcore_no_memory(err, dir_or_id);
+    for (size_t end = strlen(*dir); end > 1 && (*dir)[end - 1] == '/';) (*dir)[--end] = 0;
+    return VLM_OK;
 }
 
-static vlm_status choose_processor(vlm_context *c, const vlm_registry *registry, vlm_error *err) {
-    const char *name = c->model_type->processor_class ? c->model_type->processor_class
-                                                      : vlm_processor_config_class(c->processor_config);
-    c->processor_type = vmodel_find_processor(registry, name);
-    if (c->processor_type) return VLM_OK;
-    const char *names[256], *key;
-    size_t n = 0;
-    for (size_t i = 0; n < 256 && (key = vlm_registry_processor(registry, i, NULL)); i++)
-        names[n++] = key;
-    char near[160];
-    vcore_closest(near, sizeof near, name, names, n, 3);
-    return vcore_fail(err, VLM_ERR_UNKNOWN_PROCESSOR,
-                      "%s/%s: processor_class: '%s' is not known (close: %s)", c->dir,
-                      vlm_processor_config_named_by(c->processor_config), name, near);
+static vlm_status resolve(factory *f, vlm_error *err) {
+    const vlm_checkpoint_registry *known =
+        f->options->checkpoints ? f->options->checkpoints : vlm_checkpoint_registry_default();
+    f->configuration = vengine_configuration_of(known, f->dir_or_id, vio_is_dir(f->dir_or_id));
+    VTRY(find_directory(&f->c->dir, f->dir_or_id, err));
+    return vtext_folder_open(&f->folder, f->c->dir, &f->c->source, err);
 }
 
-static vlm_status make_backend(vlm_context *c, const vlm_load_options *options, vengine_depth depth,
-                               vlm_error *err) {
+static vlm_status find_tokenizer(factory *f, vlm_error *err) {
+    vlm_context *c = f->c;
+    const char *source = f->options->tokenizer_source;
+    if (!source && f->configuration) source = f->configuration->tokenizer_source;
+    VTRY(find_directory(&c->tokenizer_dir, source ? source : c->dir, err));
+    if (strcmp(c->tokenizer_dir, c->dir) == 0) return VLM_OK;
+    vtext_folder_close(&f->folder);
+    return vtext_folder_open(&f->folder, c->tokenizer_dir, &c->source, err);
+}
+
+/* ---- configs ---------------------------------------------------------------------------------------------- */
+static vlm_status read_base_config(factory *f, vlm_error *err) {
+    const vengine_reader from = { .dir = f->c->dir, .source = f->c->source, .folder = &f->folder };
+    return vengine_base_config_new(&f->c->config, &from, err);
+}
+
+static vlm_status choose_model(factory *f, vlm_error *err) {
+    vlm_context *c = f->c;
+    const char *name = vlm_base_config_model_type(c->config);
+    c->model_type = vlm_model_registry_find(f->models, name);
+    if (c->model_type) return vlm_quantization_usable(vlm_base_config_quantization(c->config), err);
+    char *path = vio_join(c->dir, "config.json");
+    if (!path) return vcore_no_memory(err, "config.json");
+    vlm_status status = vmodel_unknown_model(err, f->models, path, name);
+    vcore_free(path);
+    return status;
+}
+
+static vlm_status read_processor_config(factory *f, vlm_error *err) {
+    vlm_context *c = f->c;
+    const vengine_reader from = { .dir = c->dir, .source = c->source, .folder = &f->folder };
+    VTRY(vengine_processor_config_new(&c->processor_config, &from,
+                                      c->model_type->default_processor_class, err));
+    vtext_folder_give(&f->folder, VTEXT_PROCESSOR_CONFIG,
+                      vlm_processor_config_json(c->processor_config, "processor_config.json"));
+    return VLM_OK;
+}
+
+static vlm_status refuse_processor(const factory *f, const char *wanted, const char *override,
+                                   vlm_error *err) {
+    const vlm_processor_config *config = f->c->processor_config;
+    const char *by = vlm_processor_config_named_by(config);
+    char because[300] = "";
+    if (override)
+        snprintf(because, sizeof because, "model type '%.64s' needs another class than '%.64s': ",
+                 f->c->model_type->model_type, vlm_processor_config_class(config));
+    char *path = vio_join(f->c->dir, by);
+    if (!path) return vcore_no_memory(err, by);
+    vlm_status status = vmodel_unknown_processor(err, f->processors, path, wanted, because);
+    vcore_free(path);
+    return status;
+}
+
+static vlm_status choose_processor(factory *f, vlm_error *err) {
+    const char *override = vmodel_processor_override(f->c->model_type);
+    const char *wanted = override ? override : vlm_processor_config_class(f->c->processor_config);
+    f->c->processor_type = vlm_processor_registry_find(f->processors, wanted);
+    return f->c->processor_type ? VLM_OK : refuse_processor(f, wanted, override, err);
+}
+
+/* ---- weights ------------------------------------------------------------------------------------------------ */
+static vlm_status check_backend(const vlm_load_options *options, vlm_error *err) {
     const char *name = options->backend ? options->backend : "auto";
     if (strcmp(name, "auto") && strcmp(name, "cpu"))
         return vcore_fail(err, VLM_ERR_UNSUPPORTED, "backend: '%s' is not in this build (cpu)", name);
@@ -42,18 +107,27 @@ static vlm_status make_backend(vlm_context *c, const vlm_load_options *options, 
         return vcore_fail(err, VLM_ERR_ARGUMENT, "precision: %d is none", (int)options->precision);
     if (options->precision == VLM_PRECISION_F16)
         return vcore_fail(err, VLM_ERR_UNSUPPORTED, "precision: f16 products are not in this build");
-    c->mode = options->precision == VLM_PRECISION_F32 ? VTENSOR_EXACT : VTENSOR_FAST;
-    if (depth == VENGINE_INSPECT) return vtensor_backend_dry(&c->backend, err);
-    vtensor_cpu_options cpu = { .threads = options->threads };
+    return VLM_OK;
+}
+
+static vlm_status make_backend(factory *f, vlm_error *err) {
+    vlm_context *c = f->c;
+    c->mode = f->options->precision == VLM_PRECISION_F32 ? VTENSOR_EXACT : VTENSOR_FAST;
+    if (f->depth == VENGINE_INSPECT) return vtensor_backend_dry(&c->backend, err);
+    vtensor_cpu_options cpu = { .threads = f->options->threads };
     return vtensor_backend_cpu(&c->backend, &cpu, err);
 }
 
-static vlm_status open_weights(vlm_context *c, vengine_depth depth, vlm_error *err) {
+static vlm_status open_weights(factory *f, vlm_error *err) {
+    vlm_context *c = f->c;
+    VTRY(make_backend(f, err));
     vlm_status status = vio_tensors_open_dir(&c->tensors, c->dir, &c->source, err);
-    if (status == VLM_ERR_NOT_FOUND && depth == VENGINE_INSPECT) return VLM_OK;
-    return status;
+    if (f->depth == VENGINE_INSPECT) return status == VLM_ERR_NOT_FOUND ? VLM_OK : status;
+    VTRY(status);
+    return vmodel_quantization_check(vlm_base_config_quantization(c->config), c->tensors, err);
 }
 
+/* ---- tokenizer ---------------------------------------------------------------------------------------------- */
 /* What a user types is never a media token, even where the tokenizer's files do not call it special. */
 static void guard_media_tokens(vlm_context *c) {
     static const char *const keys[] = { "image_token_id", "image_token_index", "video_token_id" };
@@ -64,8 +138,9 @@ static void guard_media_tokens(vlm_context *c) {
             vtext_control_token(c->tokenizer, (uint32_t)id);
 }
 
-static vlm_status load_template(vlm_context *c, vtext_folder *folder, vlm_error *err) {
-    VTRY(vtext_template_load(&c->chat_template, folder, err));
+static vlm_status load_templates(factory *f, vlm_error *err) {
+    vlm_context *c = f->c;
+    VTRY(vtext_template_load(&c->chat_template, &f->folder, err));
     const vlm_processor_type *type = c->processor_type;
     if (!c->chat_template && type->chat_template)
         VTRY(vtext_template_parse(&c->chat_template, type->chat_template,
@@ -76,46 +151,45 @@ static vlm_status load_template(vlm_context *c, vtext_folder *folder, vlm_error 
     return VLM_OK;
 }
 
-static vlm_status load_text(vlm_context *c, vtext_folder *folder, vlm_error *err) {
-    VTRY(vtext_tokenizer_load(&c->tokenizer, folder, err));
-    guard_media_tokens(c);
-    return load_template(c, folder, err);
-}
-
 /* End tokens: the files' rule, then the checkpoint registry's, the processor's and the caller's. */
-static vlm_status resolve_eos(vlm_context *c, const vlm_load_options *options, vlm_error *err) {
+static vlm_status resolve_eos(const factory *f, vlm_error *err) {
+    vlm_context *c = f->c;
+    const vlm_model_configuration *known = f->configuration;
+    const vlm_processor_type *type = c->processor_type;
     VTRY(vengine_eos_start(&c->eos, vlm_base_config_eos(c->config), c->tokenizer,
                            c->source.limits.end_tokens, err));
-    const char *base = strrchr(c->dir, '/');
-    base = base ? base + 1 : c->dir;
-    const vlm_checkpoint *known;
-    for (size_t i = 0; (known = vlm_checkpoint_at(i)); i++) {
-        const char *name = strrchr(known->id, '/');
-        if (strcmp(name ? name + 1 : known->id, base)) continue;
-        VTRY(vengine_eos_add(&c->eos, c->tokenizer, known->extra_eos, "checkpoint registry", err));
-        c->info.default_prompt = known->default_prompt;
-    }
-    VTRY(vengine_eos_add(&c->eos, c->tokenizer, c->processor_type->extra_eos, "processor", err));
-    return vengine_eos_add(&c->eos, c->tokenizer, options->extra_eos, "caller", err);
+    if (known)
+        VTRY(vengine_eos_add(&c->eos, c->tokenizer, known->extra_eos, known->n_extra_eos,
+                             "checkpoint registry", err));
+    VTRY(vengine_eos_add(&c->eos, c->tokenizer, type->extra_eos, type->n_extra_eos, "processor", err));
+    return vengine_eos_add(&c->eos, c->tokenizer, f->options->extra_eos, f->options->n_extra_eos,
+                           "caller", err);
 }
 
-static vlm_status build_model(vlm_context *c, const vlm_load_options *options, vengine_depth depth,
-                              vlm_error *err) {
-    c->arena = vcore_arena_new();
-    if (!c->arena) return vcore_no_memory(err, "model");
+static vlm_status load_tokenizer(factory *f, vlm_error *err) {
+    VTRY(vtext_tokenizer_load(&f->c->tokenizer, &f->folder, err));
+    guard_media_tokens(f->c);
+    VTRY(load_templates(f, err));
+    return resolve_eos(f, err);
+}
+
+/* ---- constructors -------------------------------------------------------------------------------------------- */
+static vlm_status build_model(factory *f, vlm_error *err) {
+    vlm_context *c = f->c;
     vmodel_build_args args = {
         .config = vlm_base_config_json(c->config),
         .config_text = vlm_base_config_text(c->config, NULL),
+        .base = c->config,
         .tensors = c->tensors,
         .log = &c->source.log,
         .arena = c->arena,
         .backend = c->backend,
-        .inspect = depth == VENGINE_INSPECT,
+        .inspect = f->depth == VENGINE_INSPECT,
         .quantization = vlm_base_config_quantization(c->config),
     };
     VTRY(vmodel_build_new(&c->build, &args, err));
-    VTRY(c->model_type->create(&c->model, c->build, err));
-    return vmodel_build_check(c->build, options->lenient, err);
+    VTRY(vlm_model_registry_create(&c->model, f->models, c->build, err));
+    return vmodel_build_check(c->build, f->options->lenient, err);
 }
 
 /* What errors call a body of the processor config: its file and, where transformers 5 nests it, the key. */
@@ -136,29 +210,87 @@ static vlm_status check_nested(const vlm_processor_config *p, const char *key, v
     return vlm_config_fail(err, file, key, "must be an object, is %s", vcore_json_kind_name(v));
 }
 
-static vlm_status build_processor(vlm_context *c, vlm_error *err) {
+static vlm_status build_processor(factory *f, vlm_error *err) {
+    static const char preprocessor[] = "preprocessor_config.json", processor[] = "processor_config.json";
+    vlm_context *c = f->c;
     const vlm_processor_config *p = c->processor_config;
     const vlm_json *image = vlm_processor_config_image(p), *video = vlm_processor_config_video(p);
     VTRY(check_nested(p, "image_processor", err));
     VTRY(check_nested(p, "video_processor", err));
-    vlm_processor_build build = {
+    const vlm_processor_build build = {
         .processor_class = c->processor_type->processor_class,
         .processor_file = vlm_processor_config_named_by(p),
-        .preprocessor_config = vlm_processor_config_json(p, "preprocessor_config.json"),
-        .processor_config = vlm_processor_config_json(p, "processor_config.json"),
+        .preprocessor_config = vlm_processor_config_json(p, preprocessor),
+        .processor_config = vlm_processor_config_json(p, processor),
+        .preprocessor_text = vlm_processor_config_text(p, preprocessor, NULL),
+        .processor_text = vlm_processor_config_text(p, processor, NULL),
         .image_config = image,
         .image_where = where_is(p, image, "processor_config.json: image_processor"),
         .video_config = video,
         .video_where = where_is(p, video, "processor_config.json: video_processor"),
         .config = vlm_base_config_json(c->config),
         .config_text = vlm_base_config_text(c->config, NULL),
+        .base = c->config,
         .tokenizer = c->tokenizer,
         .arena = c->arena,
     };
-    return c->processor_type->create(&c->processor, &build, err);
+    VTRY(vlm_processor_registry_create(&c->processor, f->processors, &build, err));
+    if (c->processor_type->image_processor_config)
+        c->processor_type->image_processor_config(c->processor, &c->image_processor);
+    return VLM_OK;
 }
 
-static void fill_info(vlm_context *c) {
+/* ---- the order ------------------------------------------------------------------------------------------------ */
+typedef struct stage {
+    const char *name;
+    vlm_status (*run)(factory *f, vlm_error *err);
+} stage;
+
+static const stage stages[] = {
+    [VLM_LOAD_RESOLVE] = { "resolve", resolve },
+    [VLM_LOAD_CONFIG] = { "config", read_base_config },
+    [VLM_LOAD_MODEL_TYPE] = { "model type", choose_model },
+    [VLM_LOAD_PROCESSOR_CONFIG] = { "processor config", read_processor_config },
+    [VLM_LOAD_PROCESSOR_CLASS] = { "processor class", choose_processor },
+    [VLM_LOAD_TOKENIZER_SOURCE] = { "tokenizer source", find_tokenizer },
+    [VLM_LOAD_WEIGHTS] = { "weights", open_weights },
+    [VLM_LOAD_TOKENIZER] = { "tokenizer", load_tokenizer },
+    [VLM_LOAD_MODEL] = { "model", build_model },
+    [VLM_LOAD_PROCESSOR] = { "processor", build_processor },
+};
+
+/* What a stage is about, as far as it is known before the stage has run. */
+static const char *subject(const factory *f, vlm_load_stage at) {
+    switch (at) {
+    case VLM_LOAD_RESOLVE: return f->dir_or_id;
+    case VLM_LOAD_MODEL_TYPE: return vlm_base_config_model_type(f->c->config);
+    case VLM_LOAD_PROCESSOR_CLASS: return vlm_processor_config_class(f->c->processor_config);
+    case VLM_LOAD_TOKENIZER: return f->c->tokenizer_dir;
+    case VLM_LOAD_MODEL: return f->c->model_type->model_type;
+    case VLM_LOAD_PROCESSOR: return f->c->processor_type->processor_class;
+    default: return f->c->dir;
+    }
+}
+
+static vlm_status report(const factory *f, vlm_load_stage at, uint64_t done, uint64_t total,
+                         vlm_error *err) {
+    const vlm_load_progress progress = { at, subject(f, at), done, total };
+    const vlm_load_options *o = f->options;
+    if (!o->progress || o->progress(o->progress_user, &progress) == 0) return VLM_OK;
+    return vcore_fail(err, VLM_ERR_CANCELLED, "%s: the load was cancelled (%s)", f->dir_or_id,
+                      stages[at].name);
+}
+
+static vlm_status run_stages(factory *f, vlm_error *err) {
+    for (size_t i = 0; i < sizeof stages / sizeof *stages; i++) {
+        VTRY(report(f, (vlm_load_stage)i, 0, 1, err));
+        VTRY(stages[i].run(f, err));
+        VTRY(report(f, (vlm_load_stage)i, 1, 1, err));
+    }
+    return VLM_OK;
+}
+
+static void describe(vlm_context *c) {
     const vmodel_usage *usage = vmodel_build_usage(c->build);
     const vlm_text_info *text = vlm_text_get_info(c->model_type->text(c->model));
     c->info.model_type = c->model_type->model_type;
@@ -173,78 +305,43 @@ static void fill_info(vlm_context *c) {
     c->info.computed_bytes = usage->computed_bytes;
     c->info.vocab_size = (uint32_t)text->vocab_size;
     c->info.layers = (uint32_t)text->layers;
+    c->info.directory = c->dir;
+    c->info.tokenizer_directory = c->tokenizer_dir;
 }
 
-/* The directory without slashes at its end, as messages have it. */
-static char *clean_path(const char *dir) {
-    size_t n = strlen(dir);
-    while (n > 1 && dir[n - 1] == '/') n--;
-    return vcore_strndup(dir, n);
-}
-
-/* folder: of the tokenizer; what the processor config has read of it is not opened again. */
-static vlm_status load_configs(vlm_context *c, const vlm_registry *registry, vtext_folder *folder,
-                               vlm_error *err) {
-    vengine_reader from = { .dir = c->dir, .source = c->source };
-    if (!strcmp(folder->dir, c->dir)) from.folder = folder;
-    VTRY(vengine_base_config_new(&c->config, &from, err));
-    VTRY(choose_model(c, registry, err));
-    VTRY(vlm_quantization_usable(vlm_base_config_quantization(c->config), err));
-    VTRY(vengine_processor_config_new(&c->processor_config, &from,
-                                      c->model_type->default_processor_class, err));
-    if (from.folder)
-        vtext_folder_give(folder, VTEXT_PROCESSOR_CONFIG,
-                          vlm_processor_config_json(c->processor_config, "processor_config.json"));
-    return choose_processor(c, registry, err);
-}
-
-static vlm_status load_all(vlm_context *c, const vlm_load_options *options, const vlm_registry *registry,
-                           vtext_folder *folder, vengine_depth depth, vlm_error *err) {
-    VTRY(load_configs(c, registry, folder, err));
-    VTRY(make_backend(c, options, depth, err));
-    VTRY(open_weights(c, depth, err));
-    if (depth == VENGINE_LOAD)
-        VTRY(vmodel_quantization_check(vlm_base_config_quantization(c->config), c->tensors, err));
-    VTRY(load_text(c, folder, err));
-    VTRY(resolve_eos(c, options, err));
-    VTRY(build_model(c, options, depth, err));
-    VTRY(build_processor(c, err));
-    fill_info(c);
+static vlm_status load(factory *f, vlm_error *err) {
+    vlm_context *c = f->c;
+    const vlm_load_options *o = f->options;
+    c->source = vengine_source_of(o);
+    c->source.in_memory &= f->depth == VENGINE_LOAD;
+    c->source.lenient |= f->depth == VENGINE_INSPECT;
+    VTRY(check_backend(o, err));
+    if (!(c->arena = vcore_arena_new())) return vcore_no_memory(err, "context");
+    VTRY(run_stages(f, err));
+    describe(c);
+    const char *prompt = f->configuration ? f->configuration->default_prompt : NULL;
+    if (prompt && !(c->info.default_prompt = vcore_arena_strndup(c->arena, prompt, strlen(prompt))))
+        return vcore_no_memory(err, "default prompt");
     return VLM_OK;
 }
 
-static vlm_status load(vlm_context *c, const char *dir, const vlm_load_options *options,
-                       vengine_depth depth, vlm_error *err) {
-    vtext_folder folder;
-    c->source = vengine_source_of(options);
-    c->source.in_memory &= depth == VENGINE_LOAD;
-    c->source.lenient |= depth == VENGINE_INSPECT;
-    c->dir = clean_path(dir);
-    if (!c->dir) return vcore_no_memory(err, dir);
-    const vlm_registry *registry = options->registry;
-    if (!registry) {
-        VTRY(vlm_registry_new(&c->own_registry, err));
-        registry = c->own_registry;
-    }
-    char *tokenizer_dir = clean_path(options->tokenizer_dir ? options->tokenizer_dir : dir);
-    if (!tokenizer_dir) return vcore_no_memory(err, dir);
-    vlm_status status = vtext_folder_open(&folder, tokenizer_dir, &c->source, err);
-    if (status >= 0) {
-        status = load_all(c, options, registry, &folder, depth, err);
-        vtext_folder_close(&folder);
-    }
-    vcore_free(tokenizer_dir);
-    return status;
-}
-
-vlm_status vengine_load(vlm_context **out, const char *dir, const vlm_load_options *options,
+vlm_status vengine_load(vlm_context **out, const char *dir_or_id, const vlm_load_options *options,
                         vengine_depth depth, vlm_error *err) {
     vlm_load_options given = VLM_LOAD_OPTIONS_INIT;
     *out = NULL;
     if (options) VTRY(vengine_take_options(&given, sizeof given, options, "load options", err));
     vlm_context *c = vcore_alloc(sizeof *c);
     if (!c) return vcore_no_memory(err, "context");
-    vlm_status status = load(c, dir, &given, depth, err);
+    factory f = {
+        .c = c,
+        .dir_or_id = dir_or_id,
+        .options = &given,
+        .depth = depth,
+        .models = given.models ? given.models : vlm_model_registry_default(),
+        .processors = given.processors ? given.processors : vlm_processor_registry_default(),
+    };
+    vlm_status status = load(&f, err);
+    vtext_folder_close(&f.folder);
     if (status < 0) {
         vlm_context_free(c);
         return status;
@@ -253,36 +350,10 @@ vlm_status vengine_load(vlm_context **out, const char *dir, const vlm_load_optio
     return VLM_OK;
 }
 
-vlm_status vlm_context_load(vlm_context **out, const char *dir, const vlm_load_options *options,
-                            vlm_error *err) {
+vlm_status vlm_context_load(vlm_context **out, const char *dir_or_id,
+                            const vlm_load_options *options, vlm_error *err) {
     if (out) *out = NULL;
-    if (!out || !dir) return vcore_fail(err, VLM_ERR_ARGUMENT, "vlm_context_load: a null argument");
-    return vengine_load(out, dir, options, VENGINE_LOAD, err);
-}
-
-void vlm_context_free(vlm_context *c) {
-    if (!c) return;
-    if (c->processor && c->processor_type->destroy) c->processor_type->destroy(c->processor);
-    if (c->model && c->model_type->destroy) c->model_type->destroy(c->model);
-    vmodel_build_free(c->build);
-    vcore_arena_free(c->arena);
-    vtext_template_free(c->chat_template);
-    vtext_template_free(c->video_template);
-    vtext_tokenizer_free(c->tokenizer);
-    vio_tensors_close(c->tensors);
-    vtensor_backend_free(c->backend);
-    vengine_eos_free(&c->eos);
-    vlm_processor_config_free(c->processor_config);
-    vlm_base_config_free(c->config);
-    vlm_registry_free(c->own_registry);
-    vcore_free(c->dir);
-    vcore_free(c);
-}
-
-const vlm_context_info *vlm_context_get_info(const vlm_context *context) {
-    return context ? &context->info : NULL;
-}
-
-const vlm_tokenizer *vlm_context_tokenizer(const vlm_context *context) {
-    return context ? context->tokenizer : NULL;
+    if (!out || !dir_or_id)
+        return vcore_fail(err, VLM_ERR_ARGUMENT, "vlm_context_load: a null argument");
+    return vengine_load(out, dir_or_id, options, VENGINE_LOAD, err);
 }

@@ -40,6 +40,14 @@ const char *vlm_build_config_text(const vlm_build *build) {
     return build->args.config_text;
 }
 
+const vlm_base_config *vlm_build_base_config(const vlm_build *build) {
+    return build->args.base;
+}
+
+const void *vlm_build_user(const vlm_build *build) {
+    return build->user;
+}
+
 void *vlm_build_alloc(vlm_build *build, size_t count, size_t size) {
     return vcore_arena_array(build->args.arena, count, size);
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The built-in families: one line each, MODEL for a model type, PROCESSOR for a processor class. */
+/* The built-in families: one line each, MODEL for a model type, PROCESSOR for a processor class. The default
+ * registries are these lists, constant from the start. */
 #include "models/models.h"
 
 /* clang-format off */
@@ -15,5 +16,17 @@ FAMILIES(DECLARE_MODEL, DECLARE_PROCESSOR)
 
 #define LIST(name) &name,
 #define SKIP(name)
-const vlm_model_type *const vmodel_builtin[] = { FAMILIES(LIST, SKIP) NULL };
-const vlm_processor_type *const vmodel_builtin_processors[] = { FAMILIES(SKIP, LIST) NULL };
+static const void *const models[] = { FAMILIES(LIST, SKIP) };
+static const void *const processors[] = { FAMILIES(SKIP, LIST) };
+
+const vlm_model_registry *vlm_model_registry_default(void) {
+    static const vlm_model_registry registry = { { models, NULL, sizeof models / sizeof *models } };
+    return &registry;
+}
+
+const vlm_processor_registry *vlm_processor_registry_default(void) {
+    static const vlm_processor_registry registry = {
+        { processors, NULL, sizeof processors / sizeof *processors }
+    };
+    return &registry;
+}

@@ -18,6 +18,7 @@
 typedef struct vmodel_build_args {
     const vlm_json *config;
     const char *config_text;
+    const vlm_base_config *base; /* handed on, not looked at */
     const vio_tensors *tensors; /* NULL: none, every tensor counts as missing */
     bool inspect; /* missing tensors and unused ones are listed, not an error */
     const vcore_log *log;
@@ -62,6 +63,7 @@ struct vlm_build {
     size_t missing_capacity;
     vmodel_module *modules;
     size_t n_modules, module_capacity;
+    const void *user; /* of the row whose constructor runs */
 };
 /* Copies the alternative that *list begins with ("a|b|c") and moves *list behind it; false at the
  * end. Start with a copy of the list's address; an empty alternative is one, too. */
@@ -156,12 +158,35 @@ vlm_status vmodel_bind_quantized(vmodel_row *r, vlm_matrix *m, bool *bound);
 vlm_status vmodel_part_type(vcore_str *out, const vlm_json *config, const char *fallback,
                             const char *where, vlm_error *err);
 
-/* ---- registries (registry.c, builtin.c) ------------------------------------------------------ */
-const vlm_model_type *vmodel_find(const vlm_registry *r, const char *model_type);
-const vlm_processor_type *vmodel_find_processor(const vlm_registry *r, const char *processor_class);
-/* The one place where built-in families are listed: one line each. */
-extern const vlm_model_type *const vmodel_builtin[];
-extern const vlm_processor_type *const vmodel_builtin_processors[];
+/* ---- registries (registry.c, builtin.c) and names (names.c) ----------------------------------- */
+/* Rows of a registry. at == own unless the rows are constant. */
+typedef struct vmodel_rows {
+    const void *const *at;
+    const void **own;
+    size_t n;
+} vmodel_rows;
+typedef vcore_str (*vmodel_key_fn)(const void *row); /* its end is NUL-terminated */
+vlm_status vmodel_rows_new(vmodel_rows *out, const vmodel_rows *from, vlm_error *err);
+void vmodel_rows_free(vmodel_rows *rows);
+/* Replaces the row of the same key, or adds at the end. *displaced: the row replaced, or NULL. */
+vlm_status vmodel_rows_put(vmodel_rows *rows, vmodel_key_fn key, const void *row,
+                           const void **displaced, vlm_error *err);
+const void *vmodel_rows_find(const vmodel_rows *rows, vmodel_key_fn key, vcore_str name);
+struct vlm_model_registry {
+    vmodel_rows rows;
+};
+struct vlm_processor_registry {
+    vmodel_rows rows;
+};
+/* The refusals, with the nearest names. because: "" or how the class came about, ending in ": ". */
+vlm_status vmodel_unknown_model(vlm_error *err, const vlm_model_registry *registry,
+                                const char *file, const char *model_type);
+vlm_status vmodel_unknown_processor(vlm_error *err, const vlm_processor_registry *registry,
+                                    const char *file, const char *processor_class,
+                                    const char *because);
+vcore_str vmodel_remap(vcore_str model_type); /* vlm_remap_model_type of a piece of text */
+/* The class that a model type needs whatever its files say; NULL: what they say. */
+const char *vmodel_processor_override(const vlm_model_type *type);
 
 /* ---- prepared inputs and plans (prepared.c, plan.c) ------------------------------------------ */
 vlm_status vmodel_prepared_new(vlm_prepared **out, vlm_error *err);

@@ -69,6 +69,15 @@ vlm_status vlm_pixel_rules_read(vlm_pixel_rules *out, const vlm_json *image_conf
     return VLM_OK;
 }
 
+void vlm_pixel_rules_describe(vlm_image_processor_config *out, const vlm_pixel_rules *rules) {
+    out->resample = rules->resample;
+    out->do_rescale = rules->do_rescale;
+    out->do_normalize = rules->do_normalize;
+    out->rescale_factor = rules->rescale_factor;
+    memcpy(out->mean, rules->mean, sizeof out->mean);
+    memcpy(out->std, rules->std, sizeof out->std);
+}
+
 void vlm_pixels_planar(float *out, size_t row_stride, size_t plane_stride, const vlm_image *image,
                        uint32_t x, uint32_t y, vlm_size size, const vlm_pixel_rules *rules) {
     vmedia_normalize how = { .do_rescale = rules->do_rescale,

@@ -180,19 +180,23 @@ static vlm_status ask(const vlm_context *context, int argc, char **argv, vlm_err
 int main(int argc, char **argv) {
     if (argc < 3) return 2;
     vlm_error err = VLM_ERROR_INIT;
-    vlm_registry *registry = NULL;
+    vlm_model_registry *models = NULL;
+    vlm_processor_registry *processors = NULL;
     vlm_context *context = NULL;
     vlm_load_options options = VLM_LOAD_OPTIONS_INIT;
     vlm_status status = vlm_extend_check(VLM_API_VERSION, &err);
-    if (status >= 0) status = vlm_registry_new(&registry, &err);
-    if (status >= 0) status = vlm_registry_add_model(registry, &toy_model, &err);
+    if (status >= 0) status = vlm_model_registry_new(&models, vlm_model_registry_default(), &err);
+    if (status >= 0) status = vlm_model_registry_add(models, &toy_model, NULL, &err);
+    if (status >= 0) status = vlm_processor_registry_new(&processors, NULL, &err);
     for (size_t i = 0; i < sizeof toy_processors / sizeof toy_processors[0] && status >= 0; i++)
-        status = vlm_registry_add_processor(registry, &toy_processors[i], &err);
-    options.registry = registry;
+        status = vlm_processor_registry_add(processors, &toy_processors[i], NULL, &err);
+    options.models = models;
+    options.processors = processors;
     if (status >= 0) status = vlm_context_load(&context, argv[1], &options, &err);
     if (status >= 0) status = ask(context, argc, argv, &err);
     if (status < 0) fprintf(stderr, "%s: %s\n", vlm_status_name(status), err.message);
     vlm_context_free(context);
-    vlm_registry_free(registry);
+    vlm_model_registry_free(models);
+    vlm_processor_registry_free(processors);
     return status < 0 ? 1 : 0;
 }

@@ -31,6 +31,10 @@ typedef struct vlm_build vlm_build;
 VLM_API const vlm_json *vlm_build_config(const vlm_build *build);
 /** Verbatim config.json. Lives as long as the context. */
 VLM_API const char *vlm_build_config_text(const vlm_build *build);
+/** What config.json says of every model: type, end tokens, quantization. Lives as long as the context. */
+VLM_API const vlm_base_config *vlm_build_base_config(const vlm_build *build);
+/** The user pointer of the registry's row: one constructor may serve several rows. */
+VLM_API const void *vlm_build_user(const vlm_build *build);
 /** Zeroed memory that lives as long as the model; NULL: no memory. */
 VLM_API void *vlm_build_alloc(vlm_build *build, size_t count, size_t size);
 
@@ -242,6 +246,7 @@ typedef struct vlm_model_type {
     bool bidirectional_prompt;
     /** Frees what create took beyond vlm_build_alloc; may be NULL. */
     void (*destroy)(void *model);
+    const void *user; /**< what vlm_build_user() gives to create; may be NULL */
 } vlm_model_type;
 
 /* ---- the processor class --------------------------------------------------------------------- */
@@ -251,6 +256,8 @@ typedef struct vlm_processor_build {
     const char *processor_file;          /**< the file that named the class */
     const vlm_json *preprocessor_config; /**< preprocessor_config.json, or NULL */
     const vlm_json *processor_config;    /**< processor_config.json, or NULL */
+    const char *preprocessor_text;       /**< verbatim preprocessor_config.json, or NULL */
+    const char *processor_text;          /**< verbatim processor_config.json, or NULL */
     const vlm_json *image_config;        /**< where image processor keys are: the nested
                                               image_processor of transformers 5, else the above */
     const vlm_json *video_config;        /**< likewise; NULL when there is none */
@@ -258,8 +265,10 @@ typedef struct vlm_processor_build {
                                               are nested, the key */
     const char *video_where;
     const vlm_json *config;              /**< config.json */
-    const char *config_text;             /**< verbatim config.json */
+    const char *config_text;             /**< verbatim config.json: the very text the model's constructor got */
+    const vlm_base_config *base;         /**< what config.json says of every model */
     const vlm_tokenizer *tokenizer;
+    const void *user;                    /**< user pointer of the registry's row */
     void *arena;
 } vlm_processor_build;
 /** Zeroed memory that lives as long as the processor; NULL: no memory. */
@@ -309,8 +318,9 @@ typedef struct vlm_processor_type {
     const char *chat_template;
     /** Chat template used in place of the checkpoint's when the chat holds a video; may be NULL. */
     const char *video_chat_template;
-    /** The processor's own end tokens, separated by '|' ("<end_of_utterance>"); may be NULL. */
-    const char *extra_eos;
+    /** Texts of the processor's own end tokens ("<end_of_utterance>"). */
+    const char *const *extra_eos;
+    size_t n_extra_eos;
     /** Encode with the tokenizer's own special tokens (BOS), as the reference does. */
     bool add_special_tokens;
     /** Images and videos may not be mixed / several are refused / at least one is needed. */
@@ -323,6 +333,9 @@ typedef struct vlm_processor_type {
     /** Adjusts a raw prompt as the reference's processor does (PaliGemma's prefix); may be NULL.
        The text returned is owned by the plan's arena. */
     const char *(*raw_prompt)(const void *processor, vlm_plan *plan, const char *text);
+    /** Says how it makes pixels (vlm_context_image_processor_config()); *out is zeroed. May be NULL. */
+    void (*image_processor_config)(const void *processor, vlm_image_processor_config *out);
+    const void *user; /**< what create finds in its vlm_processor_build; may be NULL */
 } vlm_processor_type;
 
 /* ---- pixels for processors ------------------------------------------------------------------- */
@@ -338,6 +351,9 @@ typedef struct vlm_pixel_rules {
 VLM_API vlm_status vlm_pixel_rules_read(vlm_pixel_rules *out, const vlm_json *image_config,
                                         const char *where, const vlm_pixel_rules *fallback,
                                         vlm_error *err);
+/** Copies the rules into what image_processor_config() fills. */
+VLM_API void vlm_pixel_rules_describe(vlm_image_processor_config *out,
+                                      const vlm_pixel_rules *rules);
 /** Rescaled and normalised planar floats of a rectangle of an image, bit for bit as the Pillow path
  * of transformers. @param out [3, size.height, size.width] with row_stride and plane_stride in
  * floats */
@@ -346,12 +362,49 @@ VLM_API void vlm_pixels_planar(float *out, size_t row_stride, size_t plane_strid
                                const vlm_pixel_rules *rules);
 
 /* ---- registration ---------------------------------------------------------------------------- */
-/** Adds a model type; a row of the same key is replaced. `type` must outlive the registry. */
-VLM_API vlm_status vlm_registry_add_model(vlm_registry *registry, const vlm_model_type *type,
-                                          vlm_error *err);
-/** Adds a processor class; likewise. */
-VLM_API vlm_status vlm_registry_add_processor(vlm_registry *registry,
-                                              const vlm_processor_type *type, vlm_error *err);
+/** Adds a model type under vlm_remap_model_type() of its name; a row of the same key is replaced.
+ * @param type must outlive the registry and what is loaded with it
+ * @param displaced the row that was replaced, or NULL; may be NULL */
+VLM_API vlm_status vlm_model_registry_add(vlm_model_registry *registry, const vlm_model_type *type,
+                                          const vlm_model_type **displaced, vlm_error *err);
+/** A registry in one call: what `from` holds (NULL: nothing), then these rows, a later one in the place of an
+ * earlier one of its key. @param out owned @param types [n] */
+VLM_API vlm_status vlm_model_registry_with(vlm_model_registry **out, const vlm_model_registry *from,
+                                           const vlm_model_type *const *types, size_t n,
+                                           vlm_error *err);
+/** The row that serves a model type; NULL: none. A key goes before the alias of another row. */
+VLM_API const vlm_model_type *vlm_model_registry_find(const vlm_model_registry *registry,
+                                                      const char *model_type);
+/** Constructs the model that the config of `build` names: the constructor runs with its row's user pointer.
+ * VLM_ERR_UNKNOWN_MODEL_TYPE when no row serves it. */
+VLM_API vlm_status vlm_model_registry_create(void **model, const vlm_model_registry *registry,
+                                             vlm_build *build, vlm_error *err);
+
+/** Adds a processor class under the very name it has; a row of the same key is replaced.
+ * @param type,displaced as for model types */
+VLM_API vlm_status vlm_processor_registry_add(vlm_processor_registry *registry,
+                                              const vlm_processor_type *type,
+                                              const vlm_processor_type **displaced, vlm_error *err);
+/** A registry in one call, as for model types. */
+VLM_API vlm_status vlm_processor_registry_with(vlm_processor_registry **out,
+                                               const vlm_processor_registry *from,
+                                               const vlm_processor_type *const *types, size_t n,
+                                               vlm_error *err);
+/** The row of a processor class; NULL: none. */
+VLM_API const vlm_processor_type *vlm_processor_registry_find(const vlm_processor_registry *registry,
+                                                              const char *processor_class);
+/** Constructs the processor that build->processor_class names, which no override changes any more.
+ * VLM_ERR_UNKNOWN_PROCESSOR when no row is of that name. */
+VLM_API vlm_status vlm_processor_registry_create(void **processor,
+                                                 const vlm_processor_registry *registry,
+                                                 const vlm_processor_build *build, vlm_error *err);
+
+/** The context's model, when `type` is the row that made it; NULL otherwise: the row is the class tag that makes
+ * the cast to the concrete type safe. Borrowed. */
+VLM_API const void *vlm_context_model(const vlm_context *context, const vlm_model_type *type);
+/** The context's processor, likewise. */
+VLM_API const void *vlm_context_processor(const vlm_context *context,
+                                          const vlm_processor_type *type);
 /** Fails unless the library's VLM_API_VERSION is the one the extension was compiled with. */
 VLM_API vlm_status vlm_extend_check(int api_version, vlm_error *err);
 

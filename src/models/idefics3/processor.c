@@ -422,12 +422,24 @@ static const char video_template[] =
     "{% endfor %}{{ '<end_of_utterance>\\n' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ 'Assistant:' }}{% endif %}";
 
+static const char *const end_tokens[] = { "<end_of_utterance>" };
+
+static void image_processor_config(const void *self, vlm_image_processor_config *out) {
+    const recipe *how = &((const processor *)self)->image;
+    const uint32_t side = (uint32_t)how->max_image_size;
+    out->size = (vlm_size) { side, side };
+    out->do_resize = how->do_resize;
+    vlm_pixel_rules_describe(out, &how->rules);
+}
+
 const vlm_processor_type vmodel_idefics3_processor = {
     .processor_class = "Idefics3Processor",
     .create = create_idefics3,
     .placeholder = placeholder,
     .add_special_tokens = true,
-    .extra_eos = "<end_of_utterance>",
+    .extra_eos = end_tokens,
+    .n_extra_eos = COUNT(end_tokens),
+    .image_processor_config = image_processor_config,
     .plan = plan,
     .fill = fill,
 };
@@ -439,7 +451,9 @@ const vlm_processor_type vmodel_smolvlm_processor = {
     .video_chat_template = video_template,
     .add_special_tokens = true,
     .single_media_type = true,
-    .extra_eos = "<end_of_utterance>",
+    .extra_eos = end_tokens,
+    .n_extra_eos = COUNT(end_tokens),
+    .image_processor_config = image_processor_config,
     .plan = plan,
     .fill = fill,
 };

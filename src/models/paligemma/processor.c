@@ -100,6 +100,13 @@ static const char *raw_prompt(const void *self, vlm_plan *plan, const char *text
     return pictures ? vlm_plan_printf(plan, "%s" BOS "%s\n", pictures, text) : NULL;
 }
 
+static void image_processor_config(const void *self, vlm_image_processor_config *out) {
+    const processor *p = self;
+    out->size = (vlm_size) { (uint32_t)p->width, (uint32_t)p->height };
+    out->do_resize = p->do_resize;
+    vlm_pixel_rules_describe(out, &p->rules);
+}
+
 static const char chat_template[] =
     "{% for message in messages %}{% for part in message.content %}"
     "{% if part.type == 'image' %}{{ '" IMAGE "' }}{% endif %}"
@@ -117,4 +124,5 @@ const vlm_processor_type vmodel_paligemma_processor = {
     .plan = plan,
     .fill = fill,
     .raw_prompt = raw_prompt,
+    .image_processor_config = image_processor_config,
 };

@@ -294,10 +294,17 @@ static vlm_status fill(const void *self, const vlm_plan *plan, const vlm_media *
     return status;
 }
 
+static void image_processor_config(const void *self, vlm_image_processor_config *out) {
+    const recipe *how = &((const processor *)self)->image;
+    out->do_resize = how->do_resize;
+    vlm_pixel_rules_describe(out, &how->rules);
+}
+
 const vlm_processor_type vmodel_qwen2_5_vl_processor = {
     .processor_class = "Qwen2_5_VLProcessor",
     .create = create,
     .placeholder = placeholder,
     .plan = plan,
     .fill = fill,
+    .image_processor_config = image_processor_config,
 };
