@@ -143,7 +143,7 @@ static vlm_status inspect(void) {
     if (status >= 0) status = vlm_input_add_image_file(in, PICTURE, &err);
     if (status >= 0) status = vlm_input_add_message(in, "user", "x", &err);
     if (status >= 0) {
-        status = vlm_inspect(&json, dir, NULL, in, 16, &err);
+        status = vlm_inspect(&json, dir, NULL, in, NULL, &err);
         assert_int_equal(status < 0, json == NULL);
         vlm_string_free(json);
     }

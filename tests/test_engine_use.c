@@ -50,8 +50,8 @@ static void nulls_are_refused(void **state) {
     REFUSED(vlm_model_registry_new(NULL, NULL, &err));
     REFUSED(vlm_processor_registry_new(NULL, NULL, &err));
     REFUSED(vlm_checkpoint_registry_new(NULL, NULL, &err));
-    REFUSED(vlm_inspect(NULL, "x", NULL, NULL, 1, &err));
-    REFUSED(vlm_inspect(&text, NULL, NULL, NULL, 1, &err));
+    REFUSED(vlm_inspect(NULL, "x", NULL, NULL, NULL, &err));
+    REFUSED(vlm_inspect(&text, NULL, NULL, NULL, NULL, &err));
     assert_null(text);
     REFUSED(vlm_input_new(NULL, &err));
     REFUSED(vlm_input_add_message(NULL, "user", "x", &err));

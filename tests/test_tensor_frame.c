@@ -96,7 +96,8 @@ static void sizes_are_bounded(void **state) {
 static void dry_run_measures(void **state) {
     (void)state;
     vtensor_backend *cpu = open_backend(N_LEVELS - 1, 2), *dry;
-    assert_int_equal(vtensor_backend_dry(&dry, NULL), VLM_OK);
+    const vtensor_cpu_options options = { .threads = 2, .dry = true };
+    assert_int_equal(vtensor_backend_cpu(&dry, &options, NULL), VLM_OK);
     assert_string_equal(vtensor_backend_name(dry), "dry");
     vlm_frame *real = open_frame(cpu, VTENSOR_FAST), *shapes = open_frame(dry, VTENSOR_FAST);
     layer l = make_layer(), unread = l;
@@ -114,6 +115,10 @@ static void dry_run_measures(void **state) {
         assert_memory_equal(&x, &y, sizeof x);
         assert_true(vtensor_frame_peak(real) > 0);
         assert_int_equal(vtensor_frame_peak(real), vtensor_frame_peak(shapes));
+        assert_int_equal(vtensor_frame_held(real), vtensor_frame_held(shapes));
+        assert_true(vtensor_frame_held(real) >= vtensor_frame_peak(real));
+        assert_true(vtensor_backend_scratch(cpu) > 0);
+        assert_int_equal(vtensor_backend_scratch(cpu), vtensor_backend_scratch(dry));
     }
     vtensor_frame_begin(shapes); /* it refuses what the real one refuses */
     run_pass(shapes, &unread, 1, 300, PASS_CAPACITY - 200);

@@ -149,15 +149,6 @@ VLM_API const vlm_tokenizer *vlm_context_tokenizer(const vlm_context *context);
 VLM_API const vlm_image_processor_config *vlm_context_image_processor_config(
     const vlm_context *context);
 
-/**
- * Describes a checkpoint directory without reading weights: types, processor, dtypes, missing and unused
- * tensors, end tokens and where each came from, predicted memory (a dry run of `input`, may be NULL,
- * plus max_tokens). @param json owned, a JSON object; free with vlm_string_free()
- */
-struct vlm_input;
-VLM_API vlm_status vlm_inspect(char **json, const char *dir, const vlm_load_options *options,
-                               const struct vlm_input *input, uint32_t max_tokens, vlm_error *err);
-
 /* ---- input ------------------------------------------------------------------------------------------- */
 /** Wishes about picture processing; zero means what the checkpoint says. */
 typedef struct vlm_processing {
@@ -248,6 +239,15 @@ typedef struct vlm_session_options {
     void *progress_user;
 } vlm_session_options;
 #define VLM_SESSION_OPTIONS_INIT { sizeof(vlm_session_options), 0, 0, 0, { 0, 0, 0, 0, 0, 0, 0, 0, 0 }, false, NULL, 0, NULL, NULL }
+
+/**
+ * Describes a checkpoint directory without reading its weights: types, processor, dtypes, missing and unused
+ * tensors, end tokens and where each came from. What is not there (processor, tokenizer, weights) is said to be
+ * absent. With an input (may be NULL) also what a session with these options (NULL: defaults) would hold in
+ * memory: a dry run of its forward pass. @param json owned, a JSON object; free with vlm_string_free()
+ */
+VLM_API vlm_status vlm_inspect(char **json, const char *dir, const vlm_load_options *options,
+                               const vlm_input *input, const vlm_session_options *session, vlm_error *err);
 
 /** Why a turn ended. */
 typedef enum vlm_finish { VLM_FINISH_NONE, VLM_FINISH_STOP, VLM_FINISH_LENGTH, VLM_FINISH_CANCEL } vlm_finish;

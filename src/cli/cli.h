@@ -74,6 +74,14 @@ char *cli_read_file(const char *path, size_t cap, vlm_error *err);
 /* From here on, a mapped file that another process cuts short ends the command with its one line. */
 void cli_catch_cut_files(const char *name);
 
+/* ---- memory (memory.c) --------------------------------------------------------------------------------------
+ * Bytes resident now, of the process's own and of files it has mapped (its program and libraries among them), and
+ * the most there ever were of both. Zeros where the system does not say. */
+typedef struct cli_memory {
+    uint64_t own, files, peak;
+} cli_memory;
+cli_memory cli_memory_now(void);
+
 int cmd_generate(int argc, char **argv);
 int cmd_dump(int argc, char **argv);
 int cmd_inspect(int argc, char **argv);

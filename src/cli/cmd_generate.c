@@ -4,7 +4,6 @@
 
 #include <math.h>
 #include <stdio.h>
-#include <sys/resource.h>
 #include <time.h>
 
 typedef struct generate_options {
@@ -45,8 +44,6 @@ static void put_thousandths(vcore_buf *b, const char *key, double x) {
 
 static void print_json(const run_result *r) {
     vcore_buf b = { 0 };
-    struct rusage usage;
-    getrusage(RUSAGE_SELF, &usage);
     vcore_json_open(&b, NULL, '{');
     vcore_json_put_str(&b, "text", (vcore_str) { r->text.p ? r->text.p : "", r->text.n });
     vcore_json_put_raw(&b, "tokens", r->tokens.p);
@@ -64,7 +61,7 @@ static void print_json(const run_result *r) {
     vcore_json_open(&b, "memory", '{');
     vcore_json_put_uint(&b, "weights_bytes", r->info.weight_bytes);
     vcore_json_put_uint(&b, "kv_bytes", r->stats.kv_bytes);
-    vcore_json_put_uint(&b, "peak_rss_bytes", (uint64_t)usage.ru_maxrss * 1024);
+    vcore_json_put_uint(&b, "peak_rss_bytes", cli_memory_now().peak);
     vcore_json_close(&b, '}');
     vcore_json_close(&b, '}');
     puts(b.p ? b.p : "{}");

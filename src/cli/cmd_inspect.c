@@ -54,19 +54,44 @@ static void print_object(const vcore_json *v, bool bytes) {
     }
 }
 
-/* One line per module: its name, its dtypes. */
-static void print_modules(const vcore_json *v) {
+static bool is(vcore_str key, const char *name) {
+    return vcore_str_eq(key, vcore_str_of(name));
+}
+
+static bool is_bytes(vcore_str key) {
+    return key.n > 6 && !memcmp(key.p + key.n - 6, "_bytes", 6);
+}
+
+/* "weight_bytes" as "weight"; a module's name as it is. */
+static void print_key(vcore_str key, int width) {
+    char text[64];
+    size_t n = is_bytes(key) ? key.n - 6 : key.n;
+    bool module = memchr(key.p, '.', key.n);
+    if (n >= sizeof text) n = sizeof text - 1;
+    for (size_t i = 0; i < n; i++) text[i] = (char)(key.p[i] == '_' && !module ? ' ' : key.p[i]);
+    text[n] = 0;
+    printf("%-*s ", width - 1, text);
+}
+
+/* One line per member: a module and its dtypes, or what memory is for. */
+static void print_lines(const vcore_json *v, bool bytes) {
     vcore_json_iter it = { 0 };
     while (vcore_json_next(v, &it)) {
-        printf("\n  %-30.*s ", (int)it.key.n, it.key.p);
-        print_object(it.value, true);
+        printf("\n  ");
+        print_key(it.key, 31);
+        if (vcore_json_kind_of(it.value) == VCORE_JSON_OBJECT)
+            print_object(it.value, bytes);
+        else
+            print_value(it.value, bytes);
     }
 }
 
+/* The first few; --json has them all. */
 static void print_list(const vcore_json *v) {
+    enum { SHOWN = 10 };
     size_t n = vcore_json_count(v);
     if (n == 0) printf("none");
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; i < n && i < SHOWN; i++) {
         const vcore_json *item = vcore_json_at(v, i);
         printf("\n  ");
         if (vcore_json_kind_of(item) != VCORE_JSON_OBJECT) {
@@ -79,59 +104,89 @@ static void print_list(const vcore_json *v) {
             print_value(it.value, false);
         }
     }
-}
-
-static bool is_bytes(vcore_str key) {
-    return key.n > 6 && !memcmp(key.p + key.n - 6, "_bytes", 6);
-}
-
-/* "weight_bytes" as "weight". */
-static void print_key(vcore_str key) {
-    char text[32];
-    size_t n = is_bytes(key) ? key.n - 6 : key.n;
-    if (n >= sizeof text) n = sizeof text - 1;
-    for (size_t i = 0; i < n; i++) text[i] = (char)(key.p[i] == '_' ? ' ' : key.p[i]);
-    text[n] = 0;
-    printf("%-18s", text);
+    if (n > SHOWN) printf("\n  and %zu more", n - SHOWN);
 }
 
 static void print_readable(const vcore_json *root) {
     vcore_json_iter it = { 0 };
     while (vcore_json_next(root, &it)) {
-        print_key(it.key);
-        if (vcore_str_eq(it.key, vcore_str_of("modules")))
-            print_modules(it.value);
+        print_key(it.key, 18);
+        if (is(it.key, "modules") || is(it.key, "memory"))
+            print_lines(it.value, true);
         else if (vcore_json_kind_of(it.value) == VCORE_JSON_ARRAY)
             print_list(it.value);
         else if (vcore_json_kind_of(it.value) == VCORE_JSON_OBJECT)
-            print_object(it.value, vcore_str_eq(it.key, vcore_str_of("dtypes")));
+            print_object(it.value, is(it.key, "dtypes"));
         else
             print_value(it.value, is_bytes(it.key));
         putchar('\n');
     }
 }
 
+/* ---- memory --------------------------------------------------------------------------------------------- */
+
+/* The library's prediction, and what a process holds beside it. An inspection does for real what comes before the
+ * first forward pass, with the same code: the program and its libraries, and the peak of loading the tokenizer and
+ * preparing pictures, are what this process was seen to hold. */
+static void put_memory(vcore_buf *b, const vcore_json *root, cli_memory start, cli_memory end) {
+    uint64_t program = start.own + end.files;
+    int64_t peak = 0;
+    vcore_json_iter it = { 0 };
+    vcore_json_open(b, NULL, '{');
+    while (vcore_json_next(root, &it)) {
+        vcore_json_key(b, it.key);
+        if (is(it.key, "memory")) {
+            vcore_json_open(b, NULL, '{');
+            for (vcore_json_iter part = { 0 }; vcore_json_next(it.value, &part);) {
+                vcore_json_key(b, part.key);
+                vcore_json_put(b, NULL, part.value);
+            }
+            vcore_json_put_uint(b, "program_bytes", program);
+            vcore_json_close(b, '}');
+            vcore_json_put_uint(b, "preparing_bytes", end.peak);
+        } else if (is(it.key, "peak_bytes") && vcore_json_int(it.value, &peak)) {
+            uint64_t run = (uint64_t)peak + program;
+            vcore_json_put_uint(b, NULL, run > end.peak ? run : end.peak);
+        } else {
+            vcore_json_put(b, NULL, it.value);
+        }
+    }
+    vcore_json_close(b, '}');
+}
+
+static vlm_status print(const char *text, bool json, cli_memory start, vlm_error *err) {
+    cli_memory end = cli_memory_now(); /* the checkpoint's files are unmapped again */
+    vcore_json_doc *doc, *whole = NULL;
+    vcore_buf b = { 0 };
+    VTRY(vcore_json_parse(&doc, text, strlen(text), "inspect", err));
+    put_memory(&b, vcore_json_root(doc), start, end);
+    vlm_status status = b.failed ? vcore_no_memory(err, "inspect") : VLM_OK;
+    if (status >= 0 && json) puts(b.p);
+    if (status >= 0 && !json) status = vcore_json_parse(&whole, b.p, b.n, "inspect", err);
+    if (whole) print_readable(vcore_json_root(whole));
+    vcore_json_free(whole);
+    vcore_json_free(doc);
+    vcore_buf_free(&b);
+    return status;
+}
+
 static vlm_status run(const cli_input *in, uint32_t max_tokens, bool json, vlm_error *err) {
+    cli_memory start = cli_memory_now();
+    vlm_session_options session = VLM_SESSION_OPTIONS_INIT;
+    session.max_tokens = max_tokens;
+    session.context = in->context;
+    session.prefill_step = in->prefill_step;
     vlm_input *input = NULL;
     VTRY(cli_check_build(in, err));
     if (in->images.n || in->videos.n || in->prompt || in->messages || in->raw)
         VTRY(cli_build_input(&input, in, "", err));
     vlm_load_options options = cli_load_options(in);
     char *text;
-    vlm_status status = vlm_inspect(&text, in->model, &options, input, max_tokens, err);
+    vlm_status status = vlm_inspect(&text, in->model, &options, input, &session, err);
     cli_loaded(status);
     vlm_input_free(input);
     VTRY(status);
-    vcore_json_doc *doc;
-    if (json) {
-        puts(text);
-    } else {
-        status = vcore_json_parse(&doc, text, strlen(text), "inspect", err);
-        if (status >= 0) {
-            print_readable(vcore_json_root(doc));
-            vcore_json_free(doc);
-        }
-    }
+    status = print(text, json, start, err);
     vlm_string_free(text);
     return status;
 }

@@ -63,6 +63,7 @@ vcore_arena *vcore_arena_new(void);
 void *vcore_arena_alloc(vcore_arena *a, size_t bytes);
 void *vcore_arena_array(vcore_arena *a, size_t n, size_t size);
 char *vcore_arena_strndup(vcore_arena *a, const char *s, size_t n);
+size_t vcore_arena_bytes(const vcore_arena *a); /* of memory it holds; NULL: 0 */
 void vcore_arena_free(vcore_arena *a); /* NULL is fine */
 
 /* ---- strings (str.c) ------------------------------------------------------------------------- */
@@ -100,6 +101,7 @@ vcore_map *vcore_map_new(size_t expected);
 bool vcore_map_put(vcore_map *m, vcore_str key, uint32_t value); /* replaces; false: no memory */
 bool vcore_map_get(const vcore_map *m, vcore_str key, uint32_t *value);
 size_t vcore_map_count(const vcore_map *m);
+size_t vcore_map_bytes(const vcore_map *m); /* of memory it holds; NULL: 0 */
 void vcore_map_free(vcore_map *m);
 
 /* Up to max entries of names[0..n) nearest to word (edit distance), joined ", ": did you mean? */
@@ -190,6 +192,7 @@ uint16_t vcore_f32_to_f16(float f);  /* round to nearest even */
 typedef struct vcore_pool vcore_pool;
 vcore_pool *vcore_pool_new(int threads); /* <= 0: one per usable CPU. NULL: no memory */
 int vcore_pool_size(const vcore_pool *p); /* less than asked where the system starts no more */
+int vcore_pool_asked(int threads); /* the size that a pool asked for so many threads aims at */
 void vcore_pool_run(vcore_pool *p, size_t n, void (*fn)(void *arg, size_t i, int worker),
                     void *arg);
 void vcore_pool_free(vcore_pool *p);

@@ -112,6 +112,12 @@ char *vcore_arena_strndup(vcore_arena *a, const char *s, size_t n) {
     return copy;
 }
 
+size_t vcore_arena_bytes(const vcore_arena *a) {
+    size_t bytes = a ? sizeof *a : 0;
+    for (const chunk *c = a ? a->newest : NULL; c; c = c->older) bytes += CHUNK_HEADER + c->size;
+    return bytes;
+}
+
 void vcore_arena_free(vcore_arena *a) {
     if (!a) return;
     for (chunk *c = a->newest; c;) {

@@ -172,6 +172,10 @@ size_t vcore_map_count(const vcore_map *m) {
     return m->count;
 }
 
+size_t vcore_map_bytes(const vcore_map *m) {
+    return m ? sizeof *m + vcore_arena_bytes(m->keys) + (m->mask + 1) * sizeof *m->slots : 0;
+}
+
 void vcore_map_free(vcore_map *m) {
     if (!m) return;
     vcore_arena_free(m->keys);

@@ -138,9 +138,13 @@ static void start_threads(vcore_pool *p, int size) {
     pthread_sigmask(SIG_SETMASK, &before, NULL);
 }
 
-vcore_pool *vcore_pool_new(int threads) {
+int vcore_pool_asked(int threads) {
     if (threads <= 0) threads = usable_cpus();
-    if (threads > MAX_THREADS) threads = MAX_THREADS;
+    return threads < MAX_THREADS ? threads : MAX_THREADS;
+}
+
+vcore_pool *vcore_pool_new(int threads) {
+    threads = vcore_pool_asked(threads);
     vcore_pool *p = vcore_alloc(sizeof *p + (size_t)(threads - 1) * sizeof p->threads[0]);
     if (!p) return NULL;
     pthread_mutex_init(&p->turn, NULL);

@@ -152,6 +152,15 @@ typedef struct vengine_run {
 } vengine_run;
 /* Runs the tower over a prepared input's media and checks that features and media tokens agree in number. */
 vlm_status vengine_run_features(vengine_run *run, const vlm_prepared *prepared, vlm_error *err);
+/* Reads rows [first, run->n) of a prompt that begins behind `past` tokens, in the steps of the options; a prompt
+ * whose tokens all see each other goes in one. The last row's logits stay: [vocab]. */
+typedef struct vengine_prefill {
+    size_t first, past;
+    const vlm_kv *kv;                   /* [layers] */
+    const vlm_session_options *options; /* prefill_step, progress */
+    float *logits;                      /* untouched in a dry run */
+} vengine_prefill;
+vlm_status vengine_run_prefill(const vengine_run *run, const vengine_prefill *how, vlm_error *err);
 /* Rows [begin, end) of the prompt through the decoder. @return hidden [end - begin, dim] */
 vlm_tensor vengine_run_rows(const vengine_run *run, size_t begin, size_t end, size_t past,
                             const vlm_kv *kv);
@@ -159,7 +168,36 @@ vlm_tensor vengine_run_rows(const vengine_run *run, size_t begin, size_t end, si
 vlm_status vengine_positions(int32_t **out, int64_t *next, const vlm_context *c,
                              const vlm_prepared *prepared, size_t past, vlm_error *err);
 
+/* ---- state (state.c) -------------------------------------------------------------------------------------------------- */
+/* Bytes of the state of all layers for so many tokens. */
+vlm_status vengine_state_bytes(size_t *out, const vlm_context *c, size_t capacity, vlm_error *err);
+/* Lays kv [layers] out in such memory: of each layer keys, then values, [capacity, kv_heads, head_dim]. NULL: shapes
+ * only. */
+void vengine_state_place(vlm_kv *kv, const vlm_context *c, size_t capacity, void *memory);
+
+/* ---- predicted memory (predict.c) -------------------------------------------------------------------------------------- */
+/* Bytes that a run holds at its peak, by what they are for. */
+typedef struct vengine_memory {
+    size_t prompt_tokens, media_tokens;
+    uint64_t weights;     /* pages of the checkpoint's files that are read */
+    uint64_t computed;    /* weights held beside the files */
+    uint64_t tokenizer, input;
+    uint64_t state;
+    uint64_t temporaries; /* of the passes */
+    uint64_t scratch;     /* of the operations */
+    uint64_t logits;
+    uint64_t peak;        /* of all that */
+    uint64_t pictures;    /* decoded, while the input is prepared */
+} vengine_memory;
+/* Prepares the input and runs it over shapes alone. c: loaded as VENGINE_INSPECT. */
+vlm_status vengine_predict(vengine_memory *out, const vlm_context *c, const vlm_input *input,
+                           const vlm_session_options *options, vlm_error *err);
+
 /* ---- sessions (session.c) -------------------------------------------------------------------------------------------- */
+/* The options with their defaults in place; given: NULL for all defaults. */
+vlm_status vengine_session_options(vlm_session_options *out, const vlm_session_options *given, vlm_error *err);
+/* Tokens that the state of a session holds whose first prompt has n. */
+size_t vengine_session_capacity(const vlm_session_options *options, size_t n);
 /* Logits behind the last stored token, [vocab]; for tests. Sampling may have changed them. */
 const float *vengine_session_logits(const vlm_session *s);
 

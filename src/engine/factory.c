@@ -113,8 +113,7 @@ static vlm_status check_backend(const vlm_load_options *options, vlm_error *err)
 static vlm_status make_backend(factory *f, vlm_error *err) {
     vlm_context *c = f->c;
     c->mode = f->options->precision == VLM_PRECISION_F32 ? VTENSOR_EXACT : VTENSOR_FAST;
-    if (f->depth == VENGINE_INSPECT) return vtensor_backend_dry(&c->backend, err);
-    vtensor_cpu_options cpu = { .threads = f->options->threads };
+    vtensor_cpu_options cpu = { .threads = f->options->threads, .dry = f->depth == VENGINE_INSPECT };
     return vtensor_backend_cpu(&c->backend, &cpu, err);
 }
 

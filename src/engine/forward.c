@@ -117,3 +117,24 @@ vlm_tensor vengine_run_rows(const vengine_run *run, size_t begin, size_t end, si
     };
     return vlm_text_forward(f, text, &input);
 }
+
+vlm_status vengine_run_prefill(const vengine_run *run, const vengine_prefill *how, vlm_error *err) {
+    const vlm_session_options *o = how->options;
+    vlm_frame *f = run->frame;
+    size_t n = run->n, step = run->context->model_type->bidirectional_prompt ? n : o->prefill_step;
+    for (size_t begin = how->first; begin < n; begin += step) {
+        size_t end = n - begin < step ? n : begin + step;
+        vlm_scope scope = vlm_scope_begin(f);
+        vlm_tensor hidden = vengine_run_rows(run, begin, end, how->past, how->kv);
+        if (o->progress && o->progress(o->progress_user, end, n))
+            return vcore_fail(err, VLM_ERR_CANCELLED, "prefill: cancelled");
+        if (end == n) { /* the last thing that can fail: until then the old logits stay */
+            const vlm_text *text = run->context->model_type->text(run->context->model);
+            vlm_tensor last = vlm_rows(f, hidden, (int64_t)(end - begin) - 1, 1);
+            vlm_tensor logits = vlm_text_logits(f, text, last);
+            if (vlm_frame_ok(f)) VTRY(vtensor_read(f, logits, how->logits, err));
+        }
+        vlm_scope_end(f, scope);
+    }
+    return VLM_OK;
+}

@@ -1,72 +1,40 @@
 /* SPDX-License-Identifier: MIT */
-/* What a checkpoint directory is and would need, as JSON, without reading its weights. What it predicts
- * comes from a dry run: the model's own forward pass over shapes alone. */
+/* What a checkpoint directory is and would need, as JSON, without reading its weights: what its files and its
+ * model say of themselves. What a run would hold in memory is predicted in predict.c. */
 #include "engine/engine.h"
 
-static void key(vcore_buf *b, const char *name) {
-    vcore_buf_puts(b, ",");
-    vcore_json_quote(b, name, strlen(name));
-    vcore_buf_puts(b, ":");
+static void put_names(vcore_buf *b, const char *key, const char *const *names, size_t n) {
+    vcore_json_open(b, key, '[');
+    for (size_t i = 0; i < n; i++) vcore_json_put_text(b, NULL, names[i]);
+    vcore_json_close(b, ']');
 }
 
-static void text_field(vcore_buf *b, const char *name, const char *value) {
-    key(b, name);
-    if (value)
-        vcore_json_quote(b, value, strlen(value));
-    else
-        vcore_buf_puts(b, "null");
-}
-
-static void number_field(vcore_buf *b, const char *name, uint64_t value) {
-    key(b, name);
-    vcore_buf_printf(b, "%llu", (unsigned long long)value);
-}
-
-static void names_field(vcore_buf *b, const char *name, const char *const *names, size_t n) {
-    key(b, name);
-    vcore_buf_puts(b, "[");
-    for (size_t i = 0; i < n; i++) {
-        if (i) vcore_buf_puts(b, ",");
-        vcore_json_quote(b, names[i], strlen(names[i]));
-    }
-    vcore_buf_puts(b, "]");
-}
-
-static void eos_field(vcore_buf *b, const vlm_context *c) {
-    key(b, "eos");
-    vcore_buf_puts(b, "[");
+static void put_eos(vcore_buf *b, const vlm_context *c) {
+    vcore_json_open(b, "eos", '[');
     for (size_t i = 0; i < c->eos.n; i++) {
-        vcore_str token = { "", 0 };
-        vtext_id_to_token(c->tokenizer, c->eos.id[i], &token);
-        vcore_buf_printf(b, "%s{\"id\":%u,\"token\":", i ? "," : "", c->eos.id[i]);
-        vcore_json_quote(b, token.p, token.n);
-        vcore_buf_printf(b, ",\"source\":\"%s\"}", c->eos.source[i]);
+        vcore_str token;
+        vcore_json_open(b, NULL, '{');
+        vcore_json_put_uint(b, "id", c->eos.id[i]);
+        if (c->tokenizer && vtext_id_to_token(c->tokenizer, c->eos.id[i], &token))
+            vcore_json_put_str(b, "token", token);
+        else
+            vcore_json_put_text(b, "token", NULL);
+        vcore_json_put_text(b, "source", c->eos.source[i]);
+        vcore_json_close(b, '}');
     }
-    vcore_buf_puts(b, "]");
+    vcore_json_close(b, ']');
 }
+
+/* ---- dtypes --------------------------------------------------------------------------------------------- */
+
+enum { DTYPES = VIO_F8_E8M0 + 1 };
 
 /* {"F32": bytes, ...}, of the dtypes that are there. */
-static void dtypes_object(vcore_buf *b, const uint64_t *bytes) {
-    vcore_buf_puts(b, "{");
-    bool first = true;
-    for (int t = 0; t <= VIO_F8_E8M0; t++) {
-        if (!bytes[t]) continue;
-        vcore_buf_printf(b, "%s\"%s\":%llu", first ? "" : ",", vio_dtype_name((vio_dtype)t),
-                         (unsigned long long)bytes[t]);
-        first = false;
-    }
-    vcore_buf_puts(b, "}");
-}
-
-/* Bytes per dtype over the tensors of the checkpoint. */
-static void dtypes_field(vcore_buf *b, const vlm_context *c) {
-    uint64_t bytes[VIO_F8_E8M0 + 1] = { 0 };
-    for (size_t i = 0; c->tensors && i < vio_tensors_count(c->tensors); i++) {
-        const vio_tensor *t = vio_tensors_at(c->tensors, i);
-        bytes[t->dtype] += t->bytes;
-    }
-    key(b, "dtypes");
-    dtypes_object(b, bytes);
+static void put_dtypes(vcore_buf *b, const char *key, const uint64_t bytes[DTYPES]) {
+    vcore_json_open(b, key, '{');
+    for (int t = 0; t < DTYPES; t++)
+        if (bytes[t]) vcore_json_put_uint(b, vio_dtype_name((vio_dtype)t), bytes[t]);
+    vcore_json_close(b, '}');
 }
 
 /* Where a tensor belongs: the first two parts of its name, without the last part of all. */
@@ -77,13 +45,14 @@ static vcore_str module_of(const char *name) {
 
 typedef struct module {
     vcore_str name;
-    uint64_t bytes[VIO_F8_E8M0 + 1];
+    uint64_t bytes[DTYPES];
 } module;
 
-/* Bytes per dtype over the modules of the checkpoint, in the order of the files; those behind the last one
- * there is room for come together. */
-static void modules_field(vcore_buf *b, const vlm_context *c) {
+/* Bytes per dtype, over all tensors of the checkpoint and over its modules, in the order of their names; modules
+ * behind the last one there is room for come together. */
+static void put_tensors(vcore_buf *b, const vlm_context *c) {
     module modules[64];
+    uint64_t all[DTYPES] = { 0 };
     size_t n = 0, most = sizeof modules / sizeof modules[0];
     for (size_t i = 0; c->tensors && i < vio_tensors_count(c->tensors); i++) {
         const vio_tensor *t = vio_tensors_at(c->tensors, i);
@@ -93,131 +62,98 @@ static void modules_field(vcore_buf *b, const vlm_context *c) {
         if (k == most) modules[--k].name = vcore_str_of("others");
         if (k == n) modules[n++] = (module) { .name = name };
         modules[k].bytes[t->dtype] += t->bytes;
+        all[t->dtype] += t->bytes;
     }
-    key(b, "modules");
-    vcore_buf_puts(b, "{");
+    put_dtypes(b, "dtypes", all);
+    vcore_json_open(b, "modules", '{');
     for (size_t k = 0; k < n; k++) {
-        if (k) vcore_buf_puts(b, ",");
-        vcore_json_quote(b, modules[k].name.p, modules[k].name.n);
-        vcore_buf_puts(b, ":");
-        dtypes_object(b, modules[k].bytes);
+        vcore_json_key(b, modules[k].name);
+        put_dtypes(b, NULL, modules[k].bytes);
     }
-    vcore_buf_puts(b, "}");
+    vcore_json_close(b, '}');
 }
 
 /* What config.json says about quantized weights: MLX's key or Hugging Face's. */
-static void quantization_field(vcore_buf *b, const vlm_context *c) {
+static void put_quantization(vcore_buf *b, const vlm_context *c) {
     const vlm_json *config = vlm_base_config_json(c->config), *q = vcore_json_get(config, "quantization");
     int64_t bits, group;
     if (!q) q = vcore_json_get(config, "quantization_config");
-    key(b, "quantization");
     if (!vcore_json_int(vcore_json_get(q, "bits"), &bits)) {
-        vcore_buf_puts(b, "null");
+        vcore_json_put_text(b, "quantization", NULL);
         return;
     }
-    vcore_buf_printf(b, "{\"bits\":%lld", (long long)bits);
-    if (vcore_json_int(vcore_json_get(q, "group_size"), &group))
-        vcore_buf_printf(b, ",\"group_size\":%lld", (long long)group);
-    vcore_buf_puts(b, "}");
+    vcore_json_open(b, "quantization", '{');
+    vcore_json_put_int(b, "bits", bits);
+    if (vcore_json_int(vcore_json_get(q, "group_size"), &group)) vcore_json_put_int(b, "group_size", group);
+    vcore_json_close(b, '}');
 }
 
-static uint64_t state_bytes(const vlm_context *c, uint64_t tokens) {
-    const vlm_text_info *text = vlm_text_get_info(c->model_type->text(c->model));
-    uint64_t bytes = 0, element = c->mode == VTENSOR_EXACT ? 4 : 2;
-    for (int64_t l = 0; l < text->layers; l++)
-        bytes += 2 * element * tokens * (uint64_t)(text->state[l].kv_heads * text->state[l].head_dim);
-    return bytes;
+/* ---- the whole ------------------------------------------------------------------------------------------- */
+
+static void put_memory(vcore_buf *b, const vengine_memory *m) {
+    vcore_json_put_uint(b, "prompt_tokens", m->prompt_tokens);
+    vcore_json_put_uint(b, "image_tokens", m->media_tokens);
+    vcore_json_open(b, "memory", '{');
+    vcore_json_put_uint(b, "weights_bytes", m->weights);
+    vcore_json_put_uint(b, "computed_bytes", m->computed);
+    vcore_json_put_uint(b, "tokenizer_bytes", m->tokenizer);
+    vcore_json_put_uint(b, "input_bytes", m->input);
+    vcore_json_put_uint(b, "kv_bytes", m->state);
+    vcore_json_put_uint(b, "temporaries_bytes", m->temporaries);
+    vcore_json_put_uint(b, "scratch_bytes", m->scratch);
+    vcore_json_put_uint(b, "logits_bytes", m->logits);
+    vcore_json_close(b, '}');
+    vcore_json_put_uint(b, "pictures_bytes", m->pictures);
+    vcore_json_put_uint(b, "peak_bytes", m->peak);
 }
 
-/* Peak of temporaries of one prompt, by running it over shapes alone. */
-static vlm_status dry_run(uint64_t *scratch, const vlm_context *c, const vlm_prepared *prepared,
-                          vlm_error *err) {
-    size_t n;
-    const uint32_t *ids = vlm_prepared_ids(prepared, &n);
-    vlm_frame *f = NULL;
-    int32_t *positions = NULL;
-    int64_t next = 0;
-    vlm_status status = vtensor_frame_new(&f, c->backend, c->mode, err);
-    if (status >= 0) status = vengine_positions(&positions, &next, c, prepared, 0, err);
-    if (status >= 0) {
-        vengine_run run = { .context = c, .frame = f, .ids = ids, .n = n, .positions = positions,
-                            .span = { 0, (int64_t)n } };
-        vtensor_frame_begin(f);
-        status = vengine_run_features(&run, prepared, err);
-        size_t step = c->model_type->bidirectional_prompt || n < 2048 ? n : 2048;
-        if (status >= 0) vengine_run_rows(&run, 0, step, 0, NULL);
-        vlm_status ended = vtensor_frame_end(f, status >= 0 ? err : NULL);
-        if (status >= 0) status = ended;
-        *scratch = vtensor_frame_peak(f);
+static void put_context(vcore_buf *b, const vlm_context *c) {
+    const vmodel_usage *usage = vmodel_build_usage(c->build);
+    vcore_json_put_text(b, "model_type", vlm_base_config_model_type(c->config));
+    vcore_json_put_text(b, "maps_to", c->info.model_type);
+    vcore_json_put_text(b, "processor_class", c->info.processor_class);
+    vcore_json_put_text(b, "processor_file", c->info.processor_file);
+    vcore_json_put_bool(b, "has_weights", c->tensors != NULL);
+    vcore_json_put_bool(b, "has_tokenizer", c->tokenizer != NULL);
+    vcore_json_put_bool(b, "has_chat_template", c->chat_template != NULL);
+    put_tensors(b, c);
+    put_quantization(b, c);
+    vcore_json_put_uint(b, "parameters", c->info.parameters);
+    vcore_json_put_uint(b, "weight_bytes", c->info.weight_bytes);
+    vcore_json_put_uint(b, "computed_bytes", c->info.computed_bytes);
+    vcore_json_put_uint(b, "layers", c->info.layers);
+    vcore_json_put_uint(b, "vocab_size", c->info.vocab_size);
+    put_names(b, "missing", usage->missing, c->tensors ? usage->n_missing : 0);
+    put_names(b, "unused", usage->unused, usage->n_unused);
+    put_eos(b, c);
+}
+
+static vlm_status inspect(vcore_buf *b, const vlm_context *c, const vlm_input *input,
+                          const vlm_session_options *session, vlm_error *err) {
+    vengine_memory memory;
+    vcore_json_open(b, NULL, '{');
+    put_context(b, c);
+    if (input) {
+        VTRY(vengine_predict(&memory, c, input, session, err));
+        put_memory(b, &memory);
     }
-    vcore_free(positions);
-    vtensor_frame_free(f);
-    return status;
-}
-
-static uint64_t array_bytes(const vlm_prepared *prepared) {
-    uint64_t bytes = 0;
-    for (size_t i = 0; i < vmodel_prepared_count(prepared); i++) {
-        const vlm_array *a = vmodel_prepared_at(prepared, i);
-        uint64_t n = vtensor_dtype_size(a->dtype);
-        for (int d = 0; d < a->rank; d++) n *= (uint64_t)a->shape[d];
-        bytes += n;
-    }
-    return bytes;
-}
-
-static vlm_status predict(vcore_buf *b, const vlm_context *c, const vlm_input *input,
-                          uint32_t max_tokens, vlm_error *err) {
-    vlm_prepared *prepared;
-    VTRY(vlm_prepare(&prepared, c, input, err));
-    uint64_t scratch = 0;
-    vlm_status status = dry_run(&scratch, c, prepared, err);
-    size_t media = 0, tokens = vlm_prepared_tokens(prepared, &media);
-    uint64_t pixels = array_bytes(prepared), kv = state_bytes(c, tokens + max_tokens);
-    vlm_prepared_free(prepared);
-    VTRY(status);
-    number_field(b, "prompt_tokens", tokens);
-    number_field(b, "image_tokens", media);
-    number_field(b, "input_bytes", pixels);
-    number_field(b, "kv_bytes", kv);
-    number_field(b, "scratch_bytes", scratch);
-    number_field(b, "peak_bytes", c->info.weight_bytes + c->info.computed_bytes + pixels + kv + scratch);
+    vcore_json_close(b, '}');
     return VLM_OK;
 }
 
-vlm_status vlm_inspect(char **json, const char *dir, const vlm_load_options *options,
-                       const vlm_input *input, uint32_t max_tokens, vlm_error *err) {
+vlm_status vlm_inspect(char **json, const char *dir, const vlm_load_options *options, const vlm_input *input,
+                       const vlm_session_options *session, vlm_error *err) {
     if (json) *json = NULL;
     if (!json || !dir) return vcore_fail(err, VLM_ERR_ARGUMENT, "vlm_inspect: a null argument");
+    vlm_session_options how;
+    VTRY(vengine_session_options(&how, session, err));
+    how.progress = NULL;
     vlm_context *c;
     VTRY(vengine_load(&c, dir, options, VENGINE_INSPECT, err));
-    const vmodel_usage *usage = vmodel_build_usage(c->build);
     vcore_buf b = { 0 };
-    vcore_buf_puts(&b, "{\"model_type\":");
-    vcore_json_quote(&b, vlm_base_config_model_type(c->config), strlen(vlm_base_config_model_type(c->config)));
-    text_field(&b, "maps_to", c->info.model_type);
-    text_field(&b, "processor_class", c->info.processor_class);
-    text_field(&b, "processor_file", c->info.processor_file);
-    key(&b, "has_weights");
-    vcore_buf_puts(&b, c->tensors ? "true" : "false");
-    dtypes_field(&b, c);
-    modules_field(&b, c);
-    quantization_field(&b, c);
-    number_field(&b, "parameters", c->info.parameters);
-    number_field(&b, "weight_bytes", c->info.weight_bytes);
-    number_field(&b, "computed_bytes", c->info.computed_bytes);
-    number_field(&b, "layers", c->info.layers);
-    number_field(&b, "vocab_size", c->info.vocab_size);
-    names_field(&b, "missing", usage->missing, c->tensors ? usage->n_missing : 0);
-    names_field(&b, "unused", usage->unused, usage->n_unused);
-    eos_field(&b, c);
-    vlm_status status = input ? predict(&b, c, input, max_tokens, err) : VLM_OK;
-    vcore_buf_puts(&b, "}");
+    vlm_status status = inspect(&b, c, input, &how, err);
     vlm_context_free(c);
-    if (status >= 0) {
-        *json = vcore_buf_take(&b);
-        if (!*json) status = vcore_no_memory(err, "inspect");
-    }
+    if (status >= 0 && !(*json = vcore_buf_take(&b))) status = vcore_no_memory(err, "inspect");
     vcore_buf_free(&b);
     return status;
 }

@@ -53,6 +53,19 @@ static vlm_status init(vlm_session *s, vlm_error *err) {
     return VLM_OK;
 }
 
+vlm_status vengine_session_options(vlm_session_options *out, const vlm_session_options *given,
+                                   vlm_error *err) {
+    *out = (vlm_session_options) VLM_SESSION_OPTIONS_INIT;
+    if (given) VTRY(vengine_take_options(out, sizeof *out, given, "session options", err));
+    if (out->max_tokens == 0) out->max_tokens = 256;
+    if (out->prefill_step == 0) out->prefill_step = 2048;
+    return VLM_OK;
+}
+
+size_t vengine_session_capacity(const vlm_session_options *options, size_t n) {
+    return options->context ? options->context : n + options->max_tokens;
+}
+
 vlm_status vlm_session_new(vlm_session **out, const vlm_context *context,
                            const vlm_session_options *options, vlm_error *err) {
     if (out) *out = NULL;
@@ -60,11 +73,7 @@ vlm_status vlm_session_new(vlm_session **out, const vlm_context *context,
     vlm_session *s = vcore_alloc(sizeof *s);
     if (!s) return vcore_no_memory(err, "session");
     s->context = context;
-    s->options = (vlm_session_options) VLM_SESSION_OPTIONS_INIT;
-    vlm_status status = VLM_OK;
-    if (options) status = vengine_take_options(&s->options, sizeof s->options, options, "session options", err);
-    if (s->options.max_tokens == 0) s->options.max_tokens = 256;
-    if (s->options.prefill_step == 0) s->options.prefill_step = 2048;
+    vlm_status status = vengine_session_options(&s->options, options, err);
     if (status >= 0) status = init(s, err);
     if (status < 0) {
         vlm_session_free(s);
@@ -113,37 +122,17 @@ const float *vengine_session_logits(const vlm_session *s) {
     return s->logits;
 }
 
-/* State memory of every layer in one piece: keys, then values, [capacity, kv_heads, head_dim]. */
+/* State memory of every layer in one piece. */
 static vlm_status make_state(vlm_session *s, size_t capacity, vlm_error *err) {
-    const vlm_context *c = s->context;
-    const vlm_text_info *text = vlm_text_get_info(c->model_type->text(c->model));
-    vlm_dtype dtype = c->mode == VTENSOR_EXACT ? VLM_DTYPE_F32 : VLM_DTYPE_BF16;
-    if (capacity > c->source.limits.context_tokens)
-        return vcore_fail(err, VLM_ERR_LIMIT, "context: %zu tokens, the limit is %llu", capacity,
-                          (unsigned long long)c->source.limits.context_tokens);
-    size_t total = 0, bytes;
-    for (int64_t l = 0; l < text->layers; l++) {
-        const vlm_state_layer *layer = &text->state[l];
-        if (!vcore_mul((size_t)(layer->kv_heads * layer->head_dim), 2 * vtensor_dtype_size(dtype), &bytes) ||
-            !vcore_mul(bytes, capacity, &bytes) || !vcore_add(total, bytes, &total))
-            return vcore_fail(err, VLM_ERR_LIMIT, "context: %zu tokens need more memory than there is",
-                              capacity);
-    }
-    s->kv_memory = vtensor_memory_new(c->backend, total);
+    size_t total;
+    VTRY(vengine_state_bytes(&total, s->context, capacity, err));
+    s->kv_memory = vtensor_memory_new(s->context->backend, total);
     s->tokens = vcore_alloc_array(capacity + 1, sizeof *s->tokens);
     s->positions = vcore_alloc_array(capacity, sizeof *s->positions);
     if (!s->kv_memory || !s->tokens || !s->positions)
         return vcore_fail(err, VLM_ERR_MEMORY, "context: %zu bytes for the state of %zu tokens", total,
                           capacity);
-    char *at = s->kv_memory;
-    for (int64_t l = 0; l < text->layers; l++) {
-        const vlm_state_layer *layer = &text->state[l];
-        const int64_t shape[] = { (int64_t)capacity, layer->kv_heads, layer->head_dim };
-        bytes = capacity * (size_t)(layer->kv_heads * layer->head_dim) * vtensor_dtype_size(dtype);
-        s->kv[l].k = vtensor_of(at, dtype, 3, shape);
-        s->kv[l].v = vtensor_of(at + bytes, dtype, 3, shape);
-        at += 2 * bytes;
-    }
+    vengine_state_place(s->kv, s->context, capacity, s->kv_memory);
     s->capacity = capacity;
     s->stats.kv_bytes = total;
     return VLM_OK;
@@ -153,8 +142,7 @@ static vlm_status make_state(vlm_session *s, size_t capacity, vlm_error *err) {
 
 static vlm_status make_room(vlm_session *s, size_t n, vlm_error *err) {
     if (!s->kv_memory) {
-        size_t capacity = s->options.context ? s->options.context : n + s->options.max_tokens;
-        vlm_status status = make_state(s, capacity, err);
+        vlm_status status = make_state(s, vengine_session_capacity(&s->options, n), err);
         if (status < 0) {
             if (s->kv_memory) vtensor_memory_free(s->context->backend, s->kv_memory);
             vcore_free(s->tokens);
@@ -178,27 +166,6 @@ typedef struct reading {
     size_t first, past;
 } reading;
 
-/* Prefill in steps; a prompt whose tokens all see each other goes in one. The last row's logits stay. */
-static vlm_status prefill(vlm_session *s, const reading *r, vlm_error *err) {
-    const vlm_context *c = s->context;
-    vlm_frame *f = s->frame;
-    size_t n = r->run.n, step = c->model_type->bidirectional_prompt ? n : s->options.prefill_step;
-    for (size_t begin = r->first; begin < n; begin += step) {
-        size_t end = n - begin < step ? n : begin + step;
-        vlm_scope scope = vlm_scope_begin(f);
-        vlm_tensor hidden = vengine_run_rows(&r->run, begin, end, r->past, s->kv);
-        if (s->options.progress && s->options.progress(s->options.progress_user, end, n))
-            return vcore_fail(err, VLM_ERR_CANCELLED, "prefill: cancelled");
-        if (end == n) { /* the last thing that can fail: until then the old logits stay */
-            vlm_tensor last = vlm_rows(f, hidden, (int64_t)(end - begin) - 1, 1);
-            vlm_tensor logits = vlm_text_logits(f, c->model_type->text(c->model), last);
-            if (vlm_frame_ok(f)) VTRY(vtensor_read(f, logits, s->logits, err));
-        }
-        vlm_scope_end(f, scope);
-    }
-    return VLM_OK;
-}
-
 static vlm_status run_prompt(vlm_session *s, reading *r, const vlm_prepared *prepared, vlm_error *err) {
     double start = now_ms();
     vtensor_frame_begin(s->frame);
@@ -206,7 +173,12 @@ static vlm_status run_prompt(vlm_session *s, reading *r, const vlm_prepared *pre
     if (r->first == 0 || r->first < s->media_end || s->media_end == 0)
         status = vengine_run_features(&r->run, prepared, err);
     double middle = now_ms();
-    if (status >= 0) status = prefill(s, r, err);
+    const vengine_prefill how = { .first = r->first,
+                                  .past = r->past,
+                                  .kv = s->kv,
+                                  .options = &s->options,
+                                  .logits = s->logits };
+    if (status >= 0) status = vengine_run_prefill(&r->run, &how, err);
     vlm_status ended = vtensor_frame_end(s->frame, status >= 0 ? err : NULL);
     s->stats.vision_ms = middle - start;
     s->stats.prefill_ms = now_ms() - middle;

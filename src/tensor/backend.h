@@ -14,7 +14,7 @@
  * innermost. */
 typedef struct vtensor_table {
     const char *name;
-    bool shapes_only; /* no operation is called, temporaries have no memory */
+    bool shapes_only; /* a dry run: temporaries have no memory, and only what takes scratch has an entry */
 
     void (*free)(vtensor_backend *b);
     void *(*memory_new)(vtensor_backend *b, size_t bytes); /* zeroed, 64-byte aligned */
@@ -22,6 +22,7 @@ typedef struct vtensor_table {
     void (*upload)(vlm_frame *f, void *to, const void *host, size_t bytes);
     void (*download)(vlm_frame *f, void *host, const void *from, size_t bytes); /* waits */
     void (*wait)(vlm_frame *f);
+    size_t (*scratch)(const vtensor_backend *b); /* bytes that operations took, or would have taken */
     bool host_memory; /* tensors live in host memory: a view of it needs no copy */
 
     /* ---- required ------------------------------------------------------------------------------
@@ -81,9 +82,12 @@ struct vlm_frame {
     vtensor_chunk chunks[VTENSOR_MAX_CHUNKS];
     int n_chunks, chunk; /* chunk: the one in use */
     size_t used, pass_peak, peak, limit;
+    size_t held, held_peak; /* bytes of all chunks */
 
     vtensor_dump_fn dump;
     void *dump_user;
+    vtensor_reads_fn reads;
+    void *reads_user;
     int (*poll)(void *user);
     void *poll_user;
 };
@@ -104,10 +108,15 @@ vtensor_text vtensor_describe(vlm_tensor x);
 /* x as rows of its innermost dimension; false when the rows do not lie at one stride. */
 bool vtensor_as_rows(vlm_tensor x, vlm_tensor *rows);
 
-/* Calls an operation of the table unless only shapes are run. */
+/* Tells who asked of a tensor that is read and is no temporary: in a dry run these have no memory. */
+static inline void vtensor_note_read(vlm_frame *f, vlm_tensor x, bool sparse) {
+    if (f->reads && x.rank && x.data) f->reads(f->reads_user, x, sparse);
+}
+
+/* Calls an operation of the table, which a dry run's need not have. */
 #define VTENSOR_RUN(f, op, ...)                                                                    \
     do {                                                                                           \
-        if (!(f)->table->shapes_only && (f)->error.code == VLM_OK) (f)->table->op(f, __VA_ARGS__); \
+        if ((f)->table->op && (f)->error.code == VLM_OK) (f)->table->op(f, __VA_ARGS__);           \
     } while (0)
 
 #endif

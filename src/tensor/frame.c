@@ -16,6 +16,10 @@ void vtensor_backend_free(vtensor_backend *b) {
     if (b) b->table->free(b);
 }
 
+size_t vtensor_backend_scratch(const vtensor_backend *b) {
+    return b->table->scratch ? b->table->scratch(b) : 0;
+}
+
 void *vtensor_memory_new(vtensor_backend *b, size_t bytes) {
     return b->table->memory_new(b, bytes);
 }
@@ -40,6 +44,7 @@ static void free_chunks(vlm_frame *f, int keep) {
     while (f->n_chunks > keep) {
         vtensor_chunk *c = &f->chunks[--f->n_chunks];
         f->table->memory_free(f->backend, c->data);
+        f->held -= c->size;
         *c = (vtensor_chunk) { 0 };
     }
 }
@@ -56,6 +61,8 @@ static bool add_chunk(vlm_frame *f, size_t size) {
     if (!c->data) return false;
     c->size = size;
     f->n_chunks++;
+    f->held += size;
+    if (f->held > f->held_peak) f->held_peak = f->held;
     return true;
 }
 
@@ -78,6 +85,10 @@ vlm_status vtensor_frame_end(vlm_frame *f, vlm_error *err) {
 
 size_t vtensor_frame_peak(const vlm_frame *f) {
     return f->peak;
+}
+
+size_t vtensor_frame_held(const vlm_frame *f) {
+    return f->held_peak;
 }
 
 vtensor_mode vtensor_frame_mode(const vlm_frame *f) {
@@ -123,6 +134,11 @@ void vtensor_frame_cancel(vlm_frame *f, int (*poll)(void *user), void *user) {
 void vtensor_frame_dump(vlm_frame *f, vtensor_dump_fn fn, void *user) {
     f->dump = fn;
     f->dump_user = user;
+}
+
+void vtensor_frame_reads(vlm_frame *f, vtensor_reads_fn fn, void *user) {
+    f->reads = fn;
+    f->reads_user = user;
 }
 
 void vlm_dump(vlm_frame *f, const char *name, vlm_tensor x) {
@@ -173,17 +189,15 @@ static bool push(vlm_frame *f, size_t bytes, void **p) {
     if (!vcore_add(bytes, VTENSOR_ALIGN - 1, &padded)) goto limit;
     padded &= ~(size_t)(VTENSOR_ALIGN - 1);
     if (!vcore_add(f->used, padded, &used) || used > f->limit) goto limit;
-    if (!f->table->shapes_only) {
-        const vtensor_chunk *c = &f->chunks[f->chunk];
-        if (f->n_chunks == 0 || used - c->base > c->size) {
-            if (!next_chunk(f, padded)) {
-                vlm_frame_fail(f, VLM_ERR_MEMORY, "no memory for a temporary of %zu bytes", bytes);
-                return false;
-            }
-            c = &f->chunks[f->chunk];
+    const vtensor_chunk *c = &f->chunks[f->chunk];
+    if (f->n_chunks == 0 || used - c->base > c->size) {
+        if (!next_chunk(f, padded)) {
+            vlm_frame_fail(f, VLM_ERR_MEMORY, "no memory for a temporary of %zu bytes", bytes);
+            return false;
         }
-        *p = c->data + (f->used - c->base);
+        c = &f->chunks[f->chunk];
     }
+    if (!f->table->shapes_only) *p = c->data + (f->used - c->base);
     f->used = used;
     if (used > f->pass_peak) f->pass_peak = used;
     if (used > f->peak) f->peak = used;

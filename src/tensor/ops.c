@@ -35,6 +35,7 @@ static bool pair_rows(vlm_frame *f, const char *op, vlm_tensor x, vlm_tensor y, 
     if (y.rank == 0 || !vtensor_is_float(y.dtype) || (!one && !vtensor_same_shape(x, y))
         || y.shape[y.rank - 1] != x.shape[x.rank - 1] || !vtensor_as_rows(y, rows))
         return refuse(f, op, y, x);
+    vtensor_note_read(f, y, false);
     return true;
 }
 
@@ -146,6 +147,12 @@ static bool check_vector(vlm_frame *f, const char *op, vlm_tensor v, int64_t n) 
     return false;
 }
 
+static void note_matrix(vlm_frame *f, const vlm_matrix *m, bool sparse) {
+    vtensor_note_read(f, m->data, sparse);
+    vtensor_note_read(f, m->scales, sparse);
+    vtensor_note_read(f, m->biases, sparse);
+}
+
 void vlm_apply_linears(vlm_frame *f, vlm_tensor *y, vlm_tensor x, const vlm_linear *const *linears,
                        int n_linears) {
     for (int i = 0; i < n_linears; i++) y[i] = (vlm_tensor) { 0 };
@@ -167,6 +174,8 @@ void vlm_apply_linears(vlm_frame *f, vlm_tensor *y, vlm_tensor x, const vlm_line
         int64_t shape[VLM_MAX_RANK];
         memcpy(shape, x.shape, sizeof shape);
         shape[x.rank - 1] = l->weight.out;
+        note_matrix(f, &l->weight, false);
+        vtensor_note_read(f, l->bias, false);
         y[i] = vtensor_new(f, VLM_DTYPE_F32, x.rank, shape);
         if (y[i].rank == 0) return;
         rows[i] = rows_of(y[i]);
@@ -189,6 +198,7 @@ vlm_tensor vlm_embed(vlm_frame *f, const vlm_matrix *table, vlm_tensor ids) {
     if (!vtensor_enter(f) || !check_matrix(f, "embed", table)) return (vlm_tensor) { 0 };
     if (ids.rank != 1 || ids.dtype != VLM_DTYPE_I32)
         return vlm_frame_fail(f, VLM_ERR_ARGUMENT, "embed: ids are %s", vtensor_describe(ids).s);
+    note_matrix(f, table, true);
     int64_t shape[] = { ids.shape[0], table->in };
     vlm_tensor y = vtensor_new(f, VLM_DTYPE_F32, 2, shape);
     if (vtensor_count(y) > 0) VTENSOR_RUN(f, embed, y, table, ids);
@@ -200,6 +210,8 @@ static vlm_tensor normalise(vlm_frame *f, const char *op, vlm_tensor x, const vl
     if (!enter_rows(f, op, x) || !check_vector(f, op, norm->weight, x.shape[x.rank - 1])
         || !check_vector(f, op, norm->bias, x.shape[x.rank - 1]))
         return (vlm_tensor) { 0 };
+    vtensor_note_read(f, norm->weight, false);
+    vtensor_note_read(f, norm->bias, false);
     vlm_tensor y = vtensor_new(f, VLM_DTYPE_F32, x.rank, x.shape);
     if (vtensor_count(y) > 0) VTENSOR_RUN(f, norm, rows_of(y), rows_of(x), norm, subtract_mean);
     return y;

@@ -147,6 +147,7 @@ vlm_tensor vlm_permute(vlm_frame *f, vlm_tensor x, const int *axes) {
         seen.shape[i] = x.shape[axes[i]];
         seen.stride[i] = x.stride[axes[i]];
     }
+    vtensor_note_read(f, x, false);
     vlm_tensor y = vtensor_new(f, x.dtype, x.rank, seen.shape);
     if (vtensor_count(y) > 0) VTENSOR_RUN(f, copy, y, seen);
     return y;
@@ -154,6 +155,7 @@ vlm_tensor vlm_permute(vlm_frame *f, vlm_tensor x, const int *axes) {
 
 vlm_tensor vlm_copy(vlm_frame *f, vlm_tensor x) {
     if (!enter_with(f, "copy", x)) return (vlm_tensor) { 0 };
+    vtensor_note_read(f, x, false);
     vlm_tensor y = vtensor_new(f, copied_type(x.dtype), x.rank, x.shape);
     if (vtensor_count(y) > 0) VTENSOR_RUN(f, copy, y, x);
     return y;
@@ -161,6 +163,7 @@ vlm_tensor vlm_copy(vlm_frame *f, vlm_tensor x) {
 
 void vlm_copy_to(vlm_frame *f, vlm_tensor x, vlm_tensor y) {
     if (!enter_with(f, "copy_to", x) || !enter_with(f, "copy_to", y)) return;
+    vtensor_note_read(f, y, false);
     bool types = x.dtype == y.dtype || (x.dtype == VLM_DTYPE_F32 && vtensor_is_float(y.dtype));
     if (!types || !vtensor_same_shape(x, y))
         vlm_frame_fail(f, VLM_ERR_ARGUMENT, "copy_to: %s into %s", vtensor_describe(y).s,
@@ -185,6 +188,7 @@ vlm_tensor vlm_concat(vlm_frame *f, const vlm_tensor *parts, int n_parts) {
     int64_t shape[VLM_MAX_RANK], rows = 0;
     for (int i = 0; i < n_parts; i++) {
         if (!enter_with(f, "concat", parts[i])) return (vlm_tensor) { 0 };
+        vtensor_note_read(f, parts[i], false);
         vlm_tensor part = parts[i];
         part.shape[0] = parts[0].shape[0];
         if (!vtensor_same_shape(part, parts[0])
@@ -214,6 +218,7 @@ static bool check_index(vlm_frame *f, const char *op, vlm_tensor x, vlm_tensor i
 vlm_tensor vlm_gather(vlm_frame *f, vlm_tensor x, vlm_tensor index) {
     if (!enter_with(f, "gather", x) || !check_index(f, "gather", x, index))
         return (vlm_tensor) { 0 };
+    vtensor_note_read(f, x, false);
     int64_t shape[] = { index.shape[0], x.shape[1] };
     vlm_tensor y = vtensor_new(f, copied_type(x.dtype), 2, shape);
     if (vtensor_count(y) > 0) VTENSOR_RUN(f, gather, y, x, index);

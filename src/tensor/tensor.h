@@ -26,13 +26,14 @@ typedef struct vtensor_backend vtensor_backend;
 typedef struct vtensor_cpu_options {
     int threads;       /* <= 0: all */
     unsigned cpu_mask; /* features not to use, for tests (vcore_cpu_flag) */
+    bool dry;          /* shapes only: no memory, no threads, no arithmetic */
 } vtensor_cpu_options;
 vlm_status vtensor_backend_cpu(vtensor_backend **out, const vtensor_cpu_options *options,
                                vlm_error *err);
-/* Runs shapes only: no memory for temporaries, no arithmetic; measures the arena. */
-vlm_status vtensor_backend_dry(vtensor_backend **out, vlm_error *err);
 void vtensor_backend_free(vtensor_backend *b);
 const char *vtensor_backend_name(const vtensor_backend *b);
+/* Memory of its own that its operations took so far, or in a dry run would have taken. */
+size_t vtensor_backend_scratch(const vtensor_backend *b);
 /* Long-lived memory of the backend (KV state): zeroed; freed with vtensor_memory_free. */
 void *vtensor_memory_new(vtensor_backend *b, size_t bytes);
 void vtensor_memory_free(vtensor_backend *b, void *p);
@@ -50,6 +51,7 @@ void vtensor_frame_begin(vlm_frame *f);
 vlm_status vtensor_frame_end(vlm_frame *f, vlm_error *err);
 size_t
 vtensor_frame_peak(const vlm_frame *f); /* bytes of temporaries that the largest pass needed */
+size_t vtensor_frame_held(const vlm_frame *f); /* most memory held for them at a time: at least that */
 vtensor_mode vtensor_frame_mode(const vlm_frame *f);
 /* Temporaries beyond this many bytes fail with ERR_LIMIT; 64 TiB at first. */
 void vtensor_frame_limit(vlm_frame *f, size_t bytes);
@@ -58,6 +60,9 @@ vlm_status vtensor_read(vlm_frame *f, vlm_tensor x, void *host, vlm_error *err);
 /* Who gets the values named by vlm_dump; NULL: nobody. x is valid during the call. */
 typedef void (*vtensor_dump_fn)(void *user, vlm_frame *f, const char *name, vlm_tensor x);
 void vtensor_frame_dump(vlm_frame *f, vtensor_dump_fn fn, void *user);
+/* Who is told of the weights that a dry run would read; NULL: nobody. sparse: some rows of a table. */
+typedef void (*vtensor_reads_fn)(void *user, vlm_tensor weight, bool sparse);
+void vtensor_frame_reads(vlm_frame *f, vtensor_reads_fn fn, void *user);
 /* Pass in flight can be stopped: polled between operations; nonzero return stops it
  * (ERR_CANCELLED). */
 void vtensor_frame_cancel(vlm_frame *f, int (*poll)(void *user), void *user);

@@ -45,6 +45,7 @@ vlm_status vtext_tokenizer_load(vlm_tokenizer **out, vtext_folder *folder, vlm_e
 vlm_status vtext_tokenizer_parse(vlm_tokenizer **out, const char *json, size_t n,
                                  const char *config_json, size_t config_n, const char *name,
                                  vlm_error *err);
+size_t vtext_tokenizer_bytes(const vlm_tokenizer *t); /* of memory it holds; NULL: 0 */
 void vtext_tokenizer_free(vlm_tokenizer *t);
 
 typedef struct vtext_ids {

@@ -98,6 +98,7 @@ vlm_status vtext_vocab_init(vtext_vocab *v, size_t n, uint32_t ids, vlm_error *e
 bool vtext_vocab_add(vtext_vocab *v, vcore_str text, uint32_t id); /* text must be new to it */
 bool vtext_vocab_find(const vtext_vocab *v, vcore_str text, uint32_t *id);
 vcore_str vtext_vocab_text(const vtext_vocab *v, uint32_t id); /* p NULL: no such id */
+size_t vtext_vocab_bytes(const vtext_vocab *v); /* of memory it holds */
 void vtext_vocab_free(vtext_vocab *v);
 
 /* ---- BPE (tok_bpe.c) ------------------------------------------------------------------------ */
@@ -137,6 +138,7 @@ typedef struct vtext_bpe_scratch {
 vtext_merge *vtext_bpe_merge_slot(const vtext_bpe *bpe, uint64_t pair);
 vlm_status vtext_bpe_load(vtext_bpe *bpe, const vcore_json *model, const char *name,
                           vlm_error *err);
+size_t vtext_bpe_bytes(const vtext_bpe *bpe); /* of memory it holds */
 void vtext_bpe_free(vtext_bpe *bpe);
 /* Tokens of one word: s->symbol[0..n), in order, with their lengths in bytes. byte_level: each byte
  * stands for its character of the byte-level alphabet, and lengths are in bytes of these. False: no

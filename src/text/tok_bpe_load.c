@@ -162,6 +162,11 @@ vlm_status vtext_bpe_load(vtext_bpe *bpe, const vcore_json *model, const char *n
     return VLM_OK;
 }
 
+size_t vtext_bpe_bytes(const vtext_bpe *bpe) {
+    size_t slots = bpe->merge ? bpe->mask + 1 : 0;
+    return vtext_vocab_bytes(&bpe->vocab) + slots * sizeof *bpe->merge;
+}
+
 void vtext_bpe_free(vtext_bpe *bpe) {
     vtext_vocab_free(&bpe->vocab);
     vcore_free(bpe->merge);

@@ -326,6 +326,14 @@ vlm_status vtext_tokenizer_load(vlm_tokenizer **out, vtext_folder *folder, vlm_e
     return status;
 }
 
+size_t vtext_tokenizer_bytes(const vlm_tokenizer *t) {
+    if (!t) return 0;
+    return sizeof *t + vtext_bpe_bytes(&t->bpe) + t->added.cap * sizeof *t->added.token
+           + vcore_map_bytes(t->added.by_content)
+           + ((size_t)t->vocab_size + 1) * sizeof *t->added_by_id + t->n_named * sizeof *t->named
+           + vcore_arena_bytes(t->arena);
+}
+
 void vtext_tokenizer_free(vlm_tokenizer *t) {
     if (!t) return;
     vtext_bpe_free(&t->bpe);

@@ -44,6 +44,12 @@ vcore_str vtext_vocab_text(const vtext_vocab *v, uint32_t id) {
     return at ? v->text[at - 1] : (vcore_str) { NULL, 0 };
 }
 
+size_t vtext_vocab_bytes(const vtext_vocab *v) {
+    if (!v->slot) return 0;
+    return vcore_arena_bytes(v->arena) + (v->cap + 1) * (sizeof *v->text + sizeof *v->id)
+           + (v->mask + 1) * sizeof *v->slot + ((size_t)v->ids + 1) * sizeof *v->by_id;
+}
+
 void vtext_vocab_free(vtext_vocab *v) {
     vcore_arena_free(v->arena);
     vcore_free(v->text);

@@ -17,12 +17,23 @@ static bool grow(char **p, size_t *have, size_t need, size_t pieces) {
     return *p != NULL;
 }
 
+/* In a dry run: what would have been taken. */
+static void note(vcpu_backend *b, size_t shared_bytes, size_t worker_bytes) {
+    if (shared_bytes > b->shared_bytes) b->shared_bytes = shared_bytes;
+    if (worker_bytes > b->worker_bytes) b->worker_bytes = worker_bytes;
+}
+
 bool vcpu_begin(vlm_frame *f, size_t shared_bytes, size_t worker_bytes) {
     vcpu_backend *b = vcpu_of(f);
+    worker_bytes = vcpu_round_up(worker_bytes, 64);
     pthread_mutex_lock(&b->turn);
+    if (!b->pool) {
+        note(b, shared_bytes, worker_bytes);
+        pthread_mutex_unlock(&b->turn);
+        return false;
+    }
     if (grow(&b->shared, &b->shared_bytes, shared_bytes, 1)
-        && grow(&b->workers, &b->worker_bytes, vcpu_round_up(worker_bytes, 64),
-                (size_t)vcore_pool_size(b->pool)))
+        && grow(&b->workers, &b->worker_bytes, worker_bytes, b->n_workers))
         return true;
     pthread_mutex_unlock(&b->turn);
     vlm_frame_fail(f, VLM_ERR_MEMORY, "no memory for an operation's scratch of %zu bytes",
@@ -114,6 +125,11 @@ static void cpu_free(vtensor_backend *base) {
     vcore_free(b);
 }
 
+static size_t scratch(const vtensor_backend *base) {
+    const vcpu_backend *b = (const vcpu_backend *)base;
+    return b->shared_bytes + b->n_workers * b->worker_bytes;
+}
+
 static void *memory_new(vtensor_backend *b, size_t bytes) {
     (void)b;
     return vcore_alloc_aligned(bytes);
@@ -122,6 +138,17 @@ static void *memory_new(vtensor_backend *b, size_t bytes) {
 static void memory_free(vtensor_backend *b, void *p) {
     (void)b;
     vcore_free(p);
+}
+
+/* Memory that does not exist, but must not look like a lack of memory. */
+static void *dry_memory_new(vtensor_backend *b, size_t bytes) {
+    (void)bytes;
+    return b;
+}
+
+static void dry_memory_free(vtensor_backend *b, void *p) {
+    (void)b;
+    (void)p;
 }
 
 static void upload(vlm_frame *f, void *to, const void *host, size_t bytes) {
@@ -140,6 +167,7 @@ static const vtensor_table cpu_table = {
     .free = cpu_free,
     .memory_new = memory_new,
     .memory_free = memory_free,
+    .scratch = scratch,
     .upload = upload,
     .download = download,
     .copy = vcpu_copy,
@@ -158,6 +186,21 @@ static const vtensor_table cpu_table = {
     .attention = vcpu_attention,
     .gate = vcpu_gate,
     .linears = vcpu_linears,
+};
+
+/* The operations that take scratch go as far as to say how much; see vcpu_begin. */
+static const vtensor_table dry_table = {
+    .name = "dry",
+    .shapes_only = true,
+    .host_memory = true,
+    .free = cpu_free,
+    .memory_new = dry_memory_new,
+    .memory_free = dry_memory_free,
+    .scratch = scratch,
+    .linear = vcpu_linear,
+    .linears = vcpu_linears,
+    .norm = vcpu_norm,
+    .attention = vcpu_attention,
 };
 
 static void select_kernels(vcpu_kernels *k, unsigned flags) {
@@ -180,13 +223,13 @@ vlm_status vtensor_backend_cpu(vtensor_backend **out, const vtensor_cpu_options 
     *out = NULL;
     vcpu_backend *b = vcore_alloc(sizeof *b);
     if (!b) return vcore_no_memory(err, "cpu backend");
-    b->pool = vcore_pool_new(options->threads);
-    if (!b->pool) {
+    if (!options->dry && !(b->pool = vcore_pool_new(options->threads))) {
         vcore_free(b);
         return vcore_no_memory(err, "cpu backend");
     }
+    b->n_workers = (size_t)(b->pool ? vcore_pool_size(b->pool) : vcore_pool_asked(options->threads));
     pthread_mutex_init(&b->turn, NULL);
-    b->base.table = &cpu_table;
+    b->base.table = options->dry ? &dry_table : &cpu_table;
     select_kernels(&b->k, vcore_cpu_flags() & ~options->cpu_mask);
     *out = &b->base;
     return VLM_OK;

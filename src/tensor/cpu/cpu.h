@@ -14,7 +14,8 @@
 typedef struct vcpu_backend {
     vtensor_backend base;
     vcpu_kernels k;
-    vcore_pool *pool;
+    vcore_pool *pool; /* NULL in a dry run */
+    size_t n_workers;
     pthread_mutex_t turn;
     char *shared; /* read by all threads during an operation */
     size_t shared_bytes;
@@ -26,7 +27,8 @@ static inline vcpu_backend *vcpu_of(vlm_frame *f) {
     return (vcpu_backend *)f->backend;
 }
 
-/* Takes the turn and the scratch; false when the frame failed, and the turn is then not held. */
+/* Takes the turn and the scratch; false when the frame failed, or in a dry run, which only notes how
+ * much it would be; the turn is then not held. */
 bool vcpu_begin(vlm_frame *f, size_t shared_bytes, size_t worker_bytes);
 void vcpu_end(vlm_frame *f);
 static inline void *vcpu_scratch(vcpu_backend *b, int worker) {
