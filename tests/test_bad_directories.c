@@ -10,6 +10,7 @@
 #include "hostile/model.h"
 #include "hostile/processor.h"
 #include "hostile/text.h"
+#include "hostile/weights.h"
 #include "support/checkpoint.h"
 #include "support/cm.h"
 #include "support/process.h"
@@ -80,5 +81,7 @@ int main(void) {
     ADD(bad_model, is_refused);
     ADD(bad_processor, is_refused);
     ADD(bad_text, is_refused);
+    ADD(bad_weights, is_refused);
+    ADD(bad_headers, is_refused);
     return _cmocka_run_group_tests("hostile directories", tests, n, NULL, NULL);
 }

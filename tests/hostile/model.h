@@ -2,6 +2,7 @@
 /* config.json that names a model and then asks for what cannot be built. */
 #include "hostile/hostile.h"
 
+#define ONES "1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,"
 #define TEXT(key, json) { SET(CONFIG, "text_config/" key, json) }
 #define TEXT_SAYS(key) "config.json: text_config." key
 #define VISION(key, json) { SET(CONFIG, "vision_config/" key, json) }
@@ -77,7 +78,7 @@ static const hostile bad_model[] = {
     { "mrope_section: a wrong sum", TEXT("rope_parameters/mrope_section", "[2, 2, 3]"), { "config.json: text_config", "mrope_section" }, QWEN_NEST },
     { "mrope_section: two axes", TEXT("rope_parameters/mrope_section", "[4, 4]"), { "config.json: text_config", "mrope_section" }, QWEN_NEST },
     { "mrope_section: a string in it", TEXT("rope_parameters/mrope_section", "[4, \"2\", 2]"), { "config.json: text_config", "mrope_section" }, QWEN_NEST },
-    { "mrope_section: 200 entries", TEXT("rope_parameters/mrope_section", "[1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1]"), { "config.json: text_config", "mrope_section" }, QWEN_NEST },
+    { "mrope_section: 145 entries", TEXT("rope_parameters/mrope_section", "[" ONES ONES "1]"), { "config.json: text_config", "mrope_section" }, QWEN_NEST },
     { "layer_types: too few", TEXT("layer_types", "[\"full_attention\"]"), { TEXT_SAYS("layer_types") }, PALI2 },
     { "layer_types: unknown", TEXT("layer_types/0", "\"linear_attention\""), { TEXT_SAYS("layer_types"), "linear_attention" }, PALI2 },
     { "layer_types: a number in it", TEXT("layer_types/1", "3"), { TEXT_SAYS("layer_types") }, PALI2 },

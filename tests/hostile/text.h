@@ -2,6 +2,9 @@
 /* Tokenizer files and chat templates. */
 #include "hostile/hostile.h"
 
+#define FIVE(s) s s s s s
+#define PARENTHESES FIVE(FIVE(FIVE("((((")))
+
 static const hostile bad_text[] = {
     /* tokenizer.json. */
     { "tokenizer: absent", { REMOVE(TOKENIZER) }, { "/" TOKENIZER } },
@@ -73,7 +76,7 @@ static const hostile bad_text[] = {
     { "template: an unknown statement", { SET(TEMPLATE, "chat_template", "\"{% import 'os' %}\"") }, { "/" TEMPLATE, "import" } },
     { "template: an expression without an end", { SET(TEMPLATE, "chat_template", "\"{{ messages\"") }, { "/" TEMPLATE } },
     { "template: an unknown filter", { SET(TEMPLATE, "chat_template", "\"{{ messages | frobnicate }}\"") }, { "/" TEMPLATE, "frobnicate" } },
-    { "template: parentheses too deep", { WRITE(JINJA, "{{ ((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((1") }, { "/" JINJA }, SMOL },
+    { "template: parentheses too deep", { WRITE(JINJA, "{{ " PARENTHESES "1") }, { "/" JINJA }, SMOL },
     { "template: raises an error", { SET(TEMPLATE, "chat_template", "\"{{ raise_exception('roles must alternate') }}\"") }, { TEMPLATE, "roles must alternate" } },
     { "template: an attribute of nothing", { SET(TEMPLATE, "chat_template", "\"{{ no.such.thing }}\"") }, { TEMPLATE } },
     { "template: divides by zero", { SET(TEMPLATE, "chat_template", "\"{{ 1 // 0 }}\"") }, { TEMPLATE } },

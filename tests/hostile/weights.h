@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: MIT */
+/* Which files hold the weights, the index, and the header of a safetensors file. */
+#include "hostile/hostile.h"
+
+#define X_10(s) s s s s s s s s s s
+#define X_300(s) X_10(X_10(s)) X_10(X_10(s)) X_10(X_10(s))
+#define X2000 X_10(X_10("xxxxxxxxxxxxxxxxxxxx"))
+#define EMPTY "\2\0\0\0\0\0\0\0{}"
+
+static const hostile bad_weights[] = {
+    /* Files. */
+    { "weights: none", { REMOVE(WEIGHTS) }, { "safetensors" } },
+    { "weights: an adapter only", { MOVE(WEIGHTS, "adapter_model.safetensors") }, { "safetensors" } },
+    { "weights: adapters only", { MOVE(WEIGHTS, "adapters.safetensors") }, { "safetensors" } },
+    { "weights: a consolidated file only", { MOVE(WEIGHTS, "consolidated.safetensors") }, { "safetensors" } },
+    { "weights: a consolidated shard only", { MOVE(WEIGHTS, "consolidated.00-of-01.safetensors") }, { "safetensors" } },
+    { "weights: of PyTorch only", { MOVE(WEIGHTS, "pytorch_model.bin") }, { "safetensors" } },
+    { "weights: hidden only", { MOVE(WEIGHTS, ".model.safetensors") }, { "safetensors" } },
+    { "weights: a FIFO", { FIFO(WEIGHTS) }, { "/" WEIGHTS, "regular" } },
+    { "weights: a directory", { DIRECTORY(WEIGHTS) }, { "/" WEIGHTS, "directory" } },
+    { "weights: a device", { LINK(WEIGHTS, "/dev/zero") }, { "/" WEIGHTS, "regular" } },
+    { "weights: a link to itself", { LINK(WEIGHTS, WEIGHTS) }, { "safetensors" } },
+    { "weights: a link to nothing", { LINK(WEIGHTS, "../blobs/0123") }, { "safetensors" } },
+    { "weights: twice, under two names", { COPY(WEIGHTS, "weights.safetensors"), MOVE(WEIGHTS, "other.safetensors") }, { "other.safetensors", "weights.safetensors", "tensor '" } },
+    { "weights: two complete sets", { REMOVE(INDEX), COPY(SHARD(1), "model-00001-of-00001.safetensors") }, { "model-00001-of-00001.safetensors", SHARD(1) }, SHARDED },
+    { "weights: the last shard lost", { REMOVE(SHARD(3)) }, { SHARD(3) }, SHARDED },
+    { "weights: a shard lost, no index", { REMOVE(INDEX), REMOVE(SHARD(2)) }, { SHARD(2) }, SHARDED },
+    { "weights: all shards lost", { REMOVE(SHARD(1)), REMOVE(SHARD(2)), REMOVE(SHARD(3)) }, { "safetensors" }, SHARDED },
+    { "weights: a shard is a directory", { DIRECTORY(SHARD(2)) }, { "/" SHARD(2), "directory" }, SHARDED },
+    { "weights: a shard is a FIFO", { FIFO(SHARD(2)) }, { "/" SHARD(2), "regular" }, SHARDED },
+    { "weights: a shard is empty", { WRITE(SHARD(2), "") }, { "/" SHARD(2) }, SHARDED },
+    { "weights: a shard is cut", { GROW(SHARD(3), -4) }, { "/" SHARD(3), "tensor '" }, SHARDED },
+    { "weights: a shard is another's copy", { REMOVE(SHARD(2)), COPY(SHARD(1), SHARD(2)) }, { SHARD(1), SHARD(2), "tensor '" }, SHARDED },
+
+    /* The index. */
+    { "index: no JSON", { WRITE(INDEX, "{\"weight_map\": {") }, { "/" INDEX, "line 1" }, SHARDED },
+    { "index: empty", { WRITE(INDEX, "") }, { "/" INDEX, "line 1" }, SHARDED },
+    { "index: not UTF-8", { WRITE(INDEX, "{\"\xFF\": 1}") }, { "/" INDEX, "UTF-8" }, SHARDED },
+    { "index: an array", { WRITE(INDEX, "[]") }, { "/" INDEX, "weight_map" }, SHARDED },
+    { "index: a FIFO", { FIFO(INDEX) }, { "/" INDEX, "regular" }, SHARDED },
+    { "index: a directory", { DIRECTORY(INDEX) }, { "/" INDEX, "directory" }, SHARDED },
+    { "index: too large", { GROW(INDEX, 16 << 20) }, { "/" INDEX, "16777216" }, SHARDED },
+    { "index: too deep", { REPEAT(INDEX, "{\"a\":", 1000) }, { "/" INDEX, "deep" }, SHARDED },
+    { "index: no weight_map", { UNSET(INDEX, "weight_map") }, { "/" INDEX, "weight_map" }, SHARDED },
+    { "index: weight_map is a list", { SET(INDEX, "weight_map", "[]") }, { "/" INDEX, "weight_map", "array" }, SHARDED },
+    { "index: weight_map is empty", { SET(INDEX, "weight_map", "{}") }, { "/" INDEX, "weight_map" }, SHARDED },
+    { "index: a file name that is a number", { SET(INDEX, "weight_map/lm_head.weight", "3") }, { "/" INDEX, "lm_head.weight" }, SHARDED },
+    { "index: a file name that is empty", { SET(INDEX, "weight_map/lm_head.weight", "\"\"") }, { "/" INDEX, "lm_head.weight" }, SHARDED },
+    { "index: an absolute path", { SET(INDEX, "weight_map/lm_head.weight", "\"/etc/passwd\"") }, { "/" INDEX, "lm_head.weight" }, SHARDED },
+    { "index: a path to the parent", { SET(INDEX, "weight_map/lm_head.weight", "\"../model.safetensors\"") }, { "/" INDEX, "lm_head.weight" }, SHARDED },
+    { "index: the parent itself", { SET(INDEX, "weight_map/lm_head.weight", "\"..\"") }, { "/" INDEX, "lm_head.weight" }, SHARDED },
+    { "index: a path below", { SET(INDEX, "weight_map/lm_head.weight", "\"sub/model.safetensors\"") }, { "/" INDEX, "lm_head.weight" }, SHARDED },
+    { "index: a file name with a NUL", { SET(INDEX, "weight_map/lm_head.weight", "\"" SHARD(3) "\\u0000.safetensors\"") }, { "/" INDEX, "lm_head.weight" }, SHARDED },
+    { "index: a file that is no weights", { SET(INDEX, "weight_map/lm_head.weight", "\"config.json\"") }, { "/" INDEX, "lm_head.weight" }, SHARDED },
+    { "index: a tensor twice", { SET(INDEX, "weight_map/x", "\"" SHARD(1) "\", \"x\": \"" SHARD(2) "\"") }, { "/" INDEX, "'x'" }, SHARDED },
+    { "index: a tensor that is in no file", { SET(INDEX, "weight_map/ghost.weight", "\"" SHARD(1) "\"") }, { "/" INDEX, "'ghost.weight'", SHARD(1) }, SHARDED },
+    { "index: names a file that is not there", { SET(INDEX, "weight_map/lm_head.weight", "\"model-00004-of-00004.safetensors\""), REMOVE(SHARD(3)) }, { "safetensors" }, SHARDED },
+    { "index: two shards' names swapped, one cut", { GROW(SHARD(1), -1), SET(INDEX, "weight_map/lm_head.weight", "\"" SHARD(1) "\"") }, { "/" SHARD(1) }, SHARDED },
+    { "index: broken beside a whole file", { WRITE(INDEX, "{") }, { "/" INDEX, "line 1" } },
+};
+
+/* The first tensors of the file. */
+#define FIRST "model.vision_model.embeddings.patch_embedding.weight" /* F32 48 3 16 16, [0, 147456] */
+#define SECOND "model.vision_model.embeddings.patch_embedding.bias"  /* F32 48, [147456, 147648] */
+#define LAST "lm_head.weight"                                        /* F32 544 64, [955712, 1094976] */
+#define FIRST_SAYS { "/" WEIGHTS, "'" FIRST "'" }
+
+static const hostile bad_headers[] = {
+    /* Its length. */
+    { "header: an empty file", { WRITE(WEIGHTS, "") }, { "/" WEIGHTS } },
+    { "header: seven bytes", { WRITE(WEIGHTS, "\0\0\0\0\0\0\0") }, { "/" WEIGHTS } },
+    { "header: length 0", { WRITE(WEIGHTS, "\0\0\0\0\0\0\0\0") }, { "/" WEIGHTS, "header" } },
+    { "header: length 0 and bytes behind", { HEADER_LENGTH(WEIGHTS, 0) }, { "/" WEIGHTS, "header" } },
+    { "header: length 2^64 - 1", { HEADER_LENGTH(WEIGHTS, -1) }, { "/" WEIGHTS, "18446744073709551615" } },
+    { "header: length 2^63", { HEADER_LENGTH(WEIGHTS, INT64_MIN) }, { "/" WEIGHTS, "9223372036854775808" } },
+    { "header: length 2^64 - 8", { HEADER_LENGTH(WEIGHTS, -8) }, { "/" WEIGHTS, "18446744073709551608" } },
+    { "header: length above the cap", { HEADER_LENGTH(WEIGHTS, 100000001) }, { "/" WEIGHTS, "100000001" } },
+    { "header: length beyond the file", { HEADER_LENGTH(WEIGHTS, 50000000) }, { "/" WEIGHTS, "50000000" } },
+    { "header: length one too many", { HEADER_LENGTH(WEIGHTS, 9769) }, { "/" WEIGHTS } },
+    { "header: length one too few", { HEADER_LENGTH(WEIGHTS, 9700) }, { "/" WEIGHTS, "line 1" } },
+    { "header: cut within", { WRITE(WEIGHTS, "\x20\0\0\0\0\0\0\0{\"a\":") }, { "/" WEIGHTS } },
+    { "header: a zip archive", { WRITE(WEIGHTS, "PK\3\4\24\0\0\0\0\0archive/data.pkl") }, { "/" WEIGHTS } },
+    { "header: a pickle", { WRITE(WEIGHTS, "\x80\2}q\0(X\4\0\0\0bias") }, { "/" WEIGHTS } },
+    { "header: GGUF", { WRITE(WEIGHTS, "GGUF\3\0\0\0\0\0\0\0\0\0\0\0") }, { "/" WEIGHTS } },
+    { "header: a git-lfs pointer", { WRITE(WEIGHTS, "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1104752\n") }, { "/" WEIGHTS } },
+    { "header: a web page", { WRITE(WEIGHTS, "<!doctype html><title>Not found</title>") }, { "/" WEIGHTS } },
+
+    /* Its text. */
+    { "header: no JSON", { HEADER_TEXT(WEIGHTS, "{\"a\"") }, { "/" WEIGHTS, "line 1" } },
+    { "header: text behind", { HEADER_TEXT(WEIGHTS, "{}{}") }, { "/" WEIGHTS, "line 1" } },
+    { "header: an array", { HEADER_TEXT(WEIGHTS, "[{}]") }, { "/" WEIGHTS, "'{'" } },
+    { "header: a space in front", { HEADER_TEXT(WEIGHTS, " {}") }, { "/" WEIGHTS, "'{'" } },
+    { "header: a BOM", { HEADER_TEXT(WEIGHTS, "\xEF\xBB\xBF{}") }, { "/" WEIGHTS, "'{'" } },
+    { "header: not UTF-8", { HEADER_TEXT(WEIGHTS, "{\"\xFF\": {}}") }, { "/" WEIGHTS, "UTF-8" } },
+    { "header: a NUL", { HEADER_TEXT(WEIGHTS, "{\0}") }, { "/" WEIGHTS, "line 1" } },
+    { "header: too deep", { HEADER_TEXT(WEIGHTS, "{\"a\":" X_300("[")) }, { "/" WEIGHTS, "deep" } },
+    { "header: no tensors before the data", { HEADER_TEXT(WEIGHTS, "{}") }, { "/" WEIGHTS, "1094976 bytes" } },
+    { "header: nothing at all", { WRITE(WEIGHTS, EMPTY) }, { "missing" } },
+    { "header: __metadata__ is a list", { HEADER(WEIGHTS, "__metadata__", "[]") }, { "/" WEIGHTS, "__metadata__", "array" } },
+    { "header: __metadata__ holds a number", { HEADER(WEIGHTS, "__metadata__/format", "1") }, { "/" WEIGHTS, "__metadata__.format" } },
+
+    /* Entries. */
+    { "entry: a tensor twice", { HEADER(WEIGHTS, "x", "1, \"x\": 1") }, { "/" WEIGHTS, "'x'" } },
+    { "entry: null", { HEADER(WEIGHTS, FIRST, "null") }, FIRST_SAYS },
+    { "entry: a list", { HEADER(WEIGHTS, FIRST, "[\"F32\", [48], [0, 192]]") }, FIRST_SAYS },
+    { "entry: a name with a NUL", { HEADER(WEIGHTS, "x", "1, \"a\\u0000b\": {\"dtype\": \"F32\", \"shape\": [0], \"data_offsets\": [0, 0]}") }, { "/" WEIGHTS } },
+    { "entry: a name of two lines", { RENAME(WEIGHTS, SECOND, "a\nb") }, { "a?b" } },
+    { "entry: a name of 2000 bytes", { RENAME(WEIGHTS, SECOND, X2000) }, { SECOND } },
+    { "entry: no dtype", { HEADER(WEIGHTS, FIRST "/dtype", NULL) }, { "/" WEIGHTS, "'" FIRST "'", "dtype" } },
+    { "entry: dtype is a number", { HEADER(WEIGHTS, FIRST "/dtype", "32") }, { "/" WEIGHTS, "'" FIRST "'", "dtype" } },
+    { "entry: dtype is unknown", { HEADER(WEIGHTS, FIRST "/dtype", "\"F31\"") }, { "/" WEIGHTS, "'" FIRST "'", "'F31'" } },
+    { "entry: dtype in small letters", { HEADER(WEIGHTS, FIRST "/dtype", "\"f32\"") }, { "/" WEIGHTS, "'" FIRST "'", "'f32'" } },
+    { "entry: dtype of four bits", { HEADER(WEIGHTS, FIRST "/dtype", "\"F4\"") }, { "/" WEIGHTS, "'" FIRST "'", "'F4'" } },
+    { "entry: dtype of half the size", { HEADER(WEIGHTS, FIRST "/dtype", "\"F16\"") }, { "/" WEIGHTS, "'" FIRST "'", "73728" } },
+    { "entry: no shape", { HEADER(WEIGHTS, FIRST "/shape", NULL) }, { "/" WEIGHTS, "'" FIRST "'", "shape" } },
+    { "entry: shape is a number", { HEADER(WEIGHTS, FIRST "/shape", "48") }, { "/" WEIGHTS, "'" FIRST "'", "shape" } },
+    { "entry: a negative dimension", { HEADER(WEIGHTS, FIRST "/shape", "[-48, -3, 16, 16]") }, { "/" WEIGHTS, "'" FIRST "'", "shape" } },
+    { "entry: a dimension that is a fraction", { HEADER(WEIGHTS, FIRST "/shape", "[48.0, 3, 16, 16]") }, { "/" WEIGHTS, "'" FIRST "'", "shape" } },
+    { "entry: a dimension that is a string", { HEADER(WEIGHTS, FIRST "/shape", "[\"48\", 3, 16, 16]") }, { "/" WEIGHTS, "'" FIRST "'", "shape" } },
+    { "entry: a dimension of 2^64", { HEADER(WEIGHTS, FIRST "/shape", "[18446744073709551616]") }, { "/" WEIGHTS, "'" FIRST "'", "shape" } },
+    { "entry: a shape whose product overflows", { HEADER(WEIGHTS, FIRST "/shape", "[4294967296, 4294967296, 48]") }, { "/" WEIGHTS, "'" FIRST "'", "shape" } },
+    { "entry: a shape whose product wraps to the size", { HEADER(WEIGHTS, FIRST "/shape", "[4611686018427424768]") }, { "/" WEIGHTS, "'" FIRST "'", "shape" } },
+    { "entry: a shape whose bytes overflow", { HEADER(WEIGHTS, FIRST "/shape", "[4611686018427387904]") }, { "/" WEIGHTS, "'" FIRST "'", "shape" } },
+    { "entry: a shape of 0 and 2^63", { HEADER(WEIGHTS, FIRST "/shape", "[0, 9223372036854775808]") }, { "/" WEIGHTS, "'" FIRST "'", "shape" } },
+    { "entry: nine dimensions", { HEADER(WEIGHTS, FIRST "/shape", "[48, 3, 16, 16, 1, 1, 1, 1, 1]") }, { "/" WEIGHTS, "'" FIRST "'", "9 dimensions" } },
+    { "entry: one dimension too few", { HEADER(WEIGHTS, FIRST "/shape", "[48, 3, 16]") }, { "/" WEIGHTS, "'" FIRST "'", "9216" } },
+    { "entry: no data_offsets", { HEADER(WEIGHTS, FIRST "/data_offsets", NULL) }, { "/" WEIGHTS, "'" FIRST "'", "data_offsets" } },
+    { "entry: data_offsets of one", { HEADER(WEIGHTS, FIRST "/data_offsets", "[0]") }, { "/" WEIGHTS, "'" FIRST "'", "data_offsets" } },
+    { "entry: data_offsets of three", { HEADER(WEIGHTS, FIRST "/data_offsets", "[0, 1, 2]") }, { "/" WEIGHTS, "'" FIRST "'", "data_offsets" } },
+    { "entry: data_offsets negative", { HEADER(WEIGHTS, FIRST "/data_offsets", "[-147456, 0]") }, { "/" WEIGHTS, "'" FIRST "'", "data_offsets" } },
+    { "entry: data_offsets backwards", { HEADER(WEIGHTS, FIRST "/data_offsets", "[147456, 0]") }, { "/" WEIGHTS, "'" FIRST "'", "data_offsets" } },
+    { "entry: data_offsets of strings", { HEADER(WEIGHTS, FIRST "/data_offsets", "[\"0\", \"147456\"]") }, { "/" WEIGHTS, "'" FIRST "'", "data_offsets" } },
+    { "entry: data_offsets of fractions", { HEADER(WEIGHTS, FIRST "/data_offsets", "[0.0, 147456.0]") }, { "/" WEIGHTS, "'" FIRST "'", "data_offsets" } },
+    { "entry: data_offsets an object", { HEADER(WEIGHTS, FIRST "/data_offsets", "{\"begin\": 0, \"end\": 147456}") }, { "/" WEIGHTS, "'" FIRST "'", "data_offsets" } },
+    { "entry: data too short for the shape", { HEADER(WEIGHTS, FIRST "/data_offsets", "[0, 147452]") }, { "/" WEIGHTS, "'" FIRST "'", "147452" } },
+    { "entry: data beyond the file", { HEADER(WEIGHTS, LAST "/data_offsets", "[955716, 1094980]") }, { "/" WEIGHTS, "'" LAST "'", "1094980" } },
+    { "entry: data at 2^63", { HEADER(WEIGHTS, LAST "/data_offsets", "[9223372036854775800, 9223372036854775807]") }, { "/" WEIGHTS, "'" LAST "'", "9223372036854775807" } },
+    { "entry: data that overlaps", { HEADER(WEIGHTS, SECOND "/data_offsets", "[147452, 147644]") }, { "/" WEIGHTS, "'" SECOND "'", "overlap" } },
+    { "entry: data that two tensors share", { HEADER(WEIGHTS, SECOND "/data_offsets", "[0, 192]") }, { "/" WEIGHTS, "overlap" } },
+    { "entry: a hole in the data", { HEADER(WEIGHTS, SECOND, NULL) }, { "/" WEIGHTS, "hole" } },
+    { "entry: a hole at the beginning", { HEADER(WEIGHTS, FIRST, NULL) }, { "/" WEIGHTS, "'" SECOND "'", "hole" } },
+    { "entry: bytes behind the last tensor", { GROW(WEIGHTS, 1) }, { "/" WEIGHTS, "1 bytes" } },
+    { "entry: half a gigabyte behind the last tensor", { GROW(WEIGHTS, 1 << 29) }, { "/" WEIGHTS, "536870912 bytes" } },
+    { "entry: the last tensor left out", { HEADER(WEIGHTS, LAST, NULL) }, { "/" WEIGHTS, "139264 bytes" } },
+    { "entry: the data cut by a byte", { GROW(WEIGHTS, -1) }, { "/" WEIGHTS, "'" LAST "'", "1094976" } },
+    { "entry: the data cut by half", { GROW(WEIGHTS, -500000) }, { "/" WEIGHTS, "tensor '", "data" } },
+};
