@@ -8,7 +8,9 @@
 
 #include "hostile/config.h"
 #include "hostile/model.h"
+#include "hostile/odd.h"
 #include "hostile/processor.h"
+#include "hostile/tensors.h"
 #include "hostile/text.h"
 #include "hostile/weights.h"
 #include "support/checkpoint.h"
@@ -68,6 +70,16 @@ static void is_refused(void **state) {
     tprocess_free(&p);
 }
 
+static void is_loaded(void **state) {
+    const hostile *row = *state;
+    tprocess p = run(row);
+    if (p.status != 0) fail_msg("%s: is refused: %s", row->name, p.err);
+    if ((tprocess_lines(p.err) > 0) != (row->says[0] != NULL)) fail_msg("%s: says: %s", row->name, p.err);
+    check_says(row, p.err);
+    assert_true(p.out[0]);
+    tprocess_free(&p);
+}
+
 static void add(struct CMUnitTest *tests, size_t *n, const hostile *rows, size_t count, CMUnitTestFunction run_row) {
     for (size_t i = 0; i < count; i++)
         tests[(*n)++] = (struct CMUnitTest) { rows[i].name, run_row, NULL, NULL, (void *)&rows[i] };
@@ -75,7 +87,7 @@ static void add(struct CMUnitTest *tests, size_t *n, const hostile *rows, size_t
 #define ADD(rows, how) add(tests, &n, rows, sizeof(rows) / sizeof *(rows), how)
 
 int main(void) {
-    static struct CMUnitTest tests[512];
+    static struct CMUnitTest tests[768];
     size_t n = 0;
     ADD(bad_config, is_refused);
     ADD(bad_model, is_refused);
@@ -83,5 +95,8 @@ int main(void) {
     ADD(bad_text, is_refused);
     ADD(bad_weights, is_refused);
     ADD(bad_headers, is_refused);
+    ADD(bad_tensors, is_refused);
+    ADD(bad_quantized, is_refused);
+    ADD(odd_but_good, is_loaded);
     return _cmocka_run_group_tests("hostile directories", tests, n, NULL, NULL);
 }

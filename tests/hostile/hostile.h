@@ -29,8 +29,7 @@ typedef enum {
 typedef struct hostile {
     const char *name;
     tedit edits[HOSTILE_EDITS];
-    /* Each must be in the line. Of directories that load: in the one line that is logged, none when
-     * nothing is to be. */
+    /* Each must be in the line. Of a directory that loads: in the warnings; none: there may be none. */
     const char *says[HOSTILE_SAYS];
     hostile_base base;
 } hostile;
