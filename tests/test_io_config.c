@@ -138,8 +138,14 @@ static void one_line_says_what_is_wrong(void **state) {
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         config c;
-        assert_int_equal(read_text(&c, cases[i].text, NULL, "config.json"), VLM_ERR_CONFIG);
+        bool missing = strstr(cases[i].message, "is missing") != NULL;
+        assert_int_equal(read_text(&c, cases[i].text, NULL, "config.json"),
+                         missing ? VLM_ERR_MISSING_FIELD : VLM_ERR_CONFIG);
         assert_string_equal(err.message, cases[i].message);
+        assert_string_equal(err.file, "config.json");
+        const char *field = cases[i].message + strlen("config.json: ");
+        assert_int_equal(strlen(err.field), strchr(field, ':') ? strcspn(field, ":") : 0);
+        assert_memory_equal(err.field, field, strlen(err.field));
     }
 }
 
@@ -156,8 +162,10 @@ static void nested_objects(void **state) {
         read_text(&c, "{\"text_config\":5}", "text_config", "config.json: text_config"),
         VLM_ERR_CONFIG);
     assert_string_equal(err.message, "config.json: text_config: must be an object, is an integer");
+    assert_string_equal(err.field, "text_config");
     assert_int_equal(read_text(&c, "{}", "text_config", "config.json: text_config"),
-                     VLM_ERR_CONFIG);
+                     VLM_ERR_MISSING_FIELD);
+    assert_string_equal(err.field, "text_config.hidden_size");
     assert_string_equal(err.message, "config.json: text_config.hidden_size: is missing");
     assert_null(vlm_json_find(NULL, "a.b"));
 }
@@ -174,8 +182,9 @@ static void long_lists(void **state) {
     assert_int_equal(c.stops.n, VLM_MAX_INTS);
     b.n = n;
     vcore_buf_puts(&b, ",1]}");
-    assert_int_equal(read_text(&c, b.p, NULL, "config.json"), VLM_ERR_CONFIG);
-    assert_string_equal(err.message, "config.json: stops: has 129 entries, at most 128 can be");
+    assert_int_equal(read_text(&c, b.p, NULL, "config.json"), VLM_ERR_LIMIT);
+    assert_string_equal(err.message, "config.json: stops: more than 128 entries");
+    assert_int_equal(err.limit, 128);
     vcore_buf_free(&b);
 }
 

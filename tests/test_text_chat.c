@@ -154,7 +154,7 @@ static void size_is_limited(void **state) {
     assert_int_equal(unlink(strcat(strcpy((char[128]) { 0 }, dir), "/chat_template.jinja")), 0);
     assert_int_equal(vlm_template_render(&text, dir, "[]", NULL, &limits, &err), VLM_ERR_LIMIT);
     assert_non_null(
-        strstr(err.message, "tokenizer_config.json: chat_template: larger than 4 bytes"));
+        strstr(err.message, "tokenizer_config.json: chat_template: more than 4 bytes"));
 }
 
 int main(void) {

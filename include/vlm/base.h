@@ -87,7 +87,7 @@ typedef struct vlm_error {
     char field[128];       /**< the key, tensor or option concerned; "": none */
     const char *operation; /**< of a file: "open", "stat", "read", "map", "write"; static; NULL: none */
     int os_error;          /**< errno of the operation; 0: none */
-    uint32_t line, column; /**< of VLM_ERR_PARSE, from 1; 0: none */
+    uint32_t line, column; /**< of text, from 1: VLM_ERR_PARSE, VLM_ERR_TEMPLATE; 0: none */
     uint64_t limit;        /**< of VLM_ERR_LIMIT: the bound that was crossed; 0: none */
 } vlm_error;
 

@@ -25,6 +25,13 @@ typedef struct vcore_where {
 } vcore_where;
 vlm_status vcore_fail_at(vlm_error *err, vlm_status code, vcore_where where, const char *fmt, ...)
     VLM_PRINTF(4, 5);
+/* "<where>: <field>: <text>", with file and field as data. where: a file, or an object in it
+ * ("config.json: text_config"), whose field is then joined by a point; field: NULL: where alone. */
+vlm_status vcore_fail_field(vlm_error *err, vlm_status code, const char *where, const char *field,
+                            const char *fmt, ...) VLM_PRINTF(5, 6);
+/* Likewise ERR_LIMIT: "... more than <limit> <what>". */
+vlm_status vcore_fail_limit(vlm_error *err, const char *where, const char *field, uint64_t limit,
+                            const char *what);
 /* Prepends "<context>: " to err's message; returns status unchanged. */
 vlm_status vcore_context(vlm_error *err, vlm_status status, const char *fmt, ...) VLM_PRINTF(3, 4);
 vlm_status vcore_no_memory(vlm_error *err, const char *what);

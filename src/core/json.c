@@ -218,7 +218,7 @@ static vlm_status parse_word(parser *ps, vcore_json *out) {
 
 static vlm_status push(parser *ps, vcore_str key, const vcore_json *value) {
     if (++ps->values > MAX_VALUES) /* a value takes up to 50 times the two bytes of "1," */
-        return vcore_fail(ps->err, VLM_ERR_LIMIT, "%s: more than %d values", ps->name, MAX_VALUES);
+        return vcore_fail_limit(ps->err, ps->name, NULL, MAX_VALUES, "values");
     if (ps->count == ps->capacity) {
         size_t capacity = ps->capacity ? ps->capacity * 2 : 64;
         member *stack = vcore_realloc_array(ps->stack, capacity, sizeof *stack);

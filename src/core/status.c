@@ -49,16 +49,17 @@ static void set_message(vlm_error *err, const char *fmt, va_list args) {
 }
 
 /* Copies as much of the end of s as fits: of a long path the file's name counts. */
-static void set_end(char *to, size_t size, const char *s) {
-    size_t n = s ? strlen(s) : 0, skip = n < size ? 0 : n - size + 1;
-    memmove(to, s ? s + skip : "", n - skip + 1);
+static void set_end(char *to, size_t size, const char *s, size_t n) {
+    size_t skip = n < size ? 0 : n - size + 1;
+    memmove(to, n ? s + skip : "", n - skip);
+    to[n - skip] = 0;
     make_printable(to);
 }
 
 static void set_data(vlm_error *err, vlm_status code, vcore_where where) {
     err->code = code;
-    set_end(err->file, sizeof err->file, where.file);
-    set_end(err->field, sizeof err->field, where.field);
+    set_end(err->file, sizeof err->file, where.file, where.file ? strlen(where.file) : 0);
+    set_end(err->field, sizeof err->field, where.field, where.field ? strlen(where.field) : 0);
     err->operation = where.operation;
     err->os_error = where.os_error;
     err->line = where.line;
@@ -86,6 +87,46 @@ vlm_status vcore_fail_at(vlm_error *err, vlm_status code, vcore_where where, con
         va_end(args);
     }
     return code;
+}
+
+/* Where "<file>: <object>" ends its file; the whole of a path that holds ": " itself. */
+static size_t file_length(const char *where) {
+    const char *colon = strstr(where, ": ");
+    for (const char *next; colon && (next = strstr(colon + 2, ": "));) colon = next;
+    return colon && !strchr(colon, '/') ? (size_t)(colon - where) : strlen(where);
+}
+
+/* Sets the data and begins the message: "<file>: <field>: ". @return its length */
+static size_t begin_field(vlm_error *err, vlm_status code, const char *where, const char *field) {
+    size_t n = file_length(where), size = sizeof err->message;
+    const char *object = where[n] ? where + n + 2 : "";
+    char name[256];
+    snprintf(name, sizeof name, "%s%s%s", object, *object && field ? "." : "", field ? field : "");
+    set_data(err, code, (vcore_where) { .field = name });
+    set_end(err->file, sizeof err->file, where, n);
+    int used = snprintf(err->message, size, "%.*s: %s%s", (int)n, where, name, *name ? ": " : "");
+    return used < 0 ? 0 : (size_t)used < size ? (size_t)used : size - 1;
+}
+
+vlm_status vcore_fail_field(vlm_error *err, vlm_status code, const char *where, const char *field,
+                            const char *fmt, ...) {
+    if (err) {
+        size_t used = begin_field(err, code, where, field);
+        va_list args;
+        va_start(args, fmt);
+        vsnprintf(err->message + used, sizeof err->message - used, fmt, args);
+        va_end(args);
+        make_printable(err->message);
+    }
+    return code;
+}
+
+vlm_status vcore_fail_limit(vlm_error *err, const char *where, const char *field, uint64_t limit,
+                            const char *what) {
+    vcore_fail_field(err, VLM_ERR_LIMIT, where, field, "more than %llu %s",
+                     (unsigned long long)limit, what);
+    if (err) err->limit = limit;
+    return VLM_ERR_LIMIT;
 }
 
 vlm_status vcore_context(vlm_error *err, vlm_status status, const char *fmt, ...) {

@@ -15,19 +15,17 @@ struct vlm_base_config {
 
 static vlm_status take_model_type(vlm_base_config *c, vlm_error *err) {
     const vlm_json *v = vcore_json_get(vengine_document_json(&c->config), "model_type");
-    vcore_where where = { .file = c->config.name, .field = "model_type" };
+    const char *file = c->config.name;
     vcore_str name;
-    if (!v)
-        return vcore_fail_at(err, VLM_ERR_MISSING_FIELD, where, "%s: model_type: is missing",
-                             c->config.name);
+    if (!v) return vcore_fail_field(err, VLM_ERR_MISSING_FIELD, file, "model_type", "is missing");
     if (!vcore_json_string(v, &name))
-        return vcore_fail_at(err, VLM_ERR_CONFIG, where, "%s: model_type: must be a string, is %s",
-                             c->config.name, vcore_json_kind_name(v));
+        return vcore_fail_field(err, VLM_ERR_CONFIG, file, "model_type", "must be a string, is %s",
+                                vcore_json_kind_name(v));
     if (name.n == 0 || memchr(name.p, 0, name.n))
-        return vcore_fail_at(err, VLM_ERR_CONFIG, where, "%s: model_type: must be a name, %s",
-                             c->config.name, name.n ? "holds a NUL" : "is empty");
+        return vcore_fail_field(err, VLM_ERR_CONFIG, file, "model_type", "must be a name, %s",
+                                name.n ? "holds a NUL" : "is empty");
     c->model_type = vcore_strndup(name.p, name.n);
-    return c->model_type ? VLM_OK : vcore_no_memory(err, c->config.name);
+    return c->model_type ? VLM_OK : vcore_no_memory(err, file);
 }
 
 static vlm_status no_config(const vlm_base_config *c, const char *dir, vlm_error *err) {

@@ -42,9 +42,8 @@ static const vlm_config_text *find_text(const vengine_reader *from, const char *
 static vlm_status copy_text(vengine_document *d, const vlm_config_text *text, vlm_error *err) {
     const char *p = text->text;
     size_t n = text->bytes;
-    vcore_where where = { .file = d->name };
     if (!vcore_utf8_valid(p, n))
-        return vcore_fail_at(err, VLM_ERR_ENCODING, where, "%s: is not UTF-8 text", d->name);
+        return vcore_fail_field(err, VLM_ERR_ENCODING, d->name, NULL, "is not UTF-8 text");
     if (n >= 3 && memcmp(p, "\xEF\xBB\xBF", 3) == 0) {
         p += 3;
         n -= 3;
@@ -85,9 +84,9 @@ vlm_status vengine_document_parse(vengine_document *d, vlm_error *err) {
     VTRY(vcore_json_parse(&d->doc, d->text, d->bytes, d->name, err));
     const vlm_json *root = vcore_json_root(d->doc);
     if (vcore_json_kind_of(root) == VCORE_JSON_OBJECT) return VLM_OK;
-    vcore_where where = { .file = d->name };
-    vlm_status status = vcore_fail_at(err, VLM_ERR_FORMAT, where, "%s: must hold an object, holds %s",
-                                      d->name, vcore_json_kind_name(root));
+    vlm_status status =
+        vcore_fail_field(err, VLM_ERR_FORMAT, d->name, NULL, "must hold an object, holds %s",
+                         vcore_json_kind_name(root));
     vcore_json_free(d->doc);
     d->doc = NULL;
     return status;

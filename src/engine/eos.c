@@ -3,6 +3,8 @@
  * files are read elsewhere. */
 #include "engine/engine.h"
 
+#include <stdio.h>
+
 /* ---- what the configs say -------------------------------------------------------------------- */
 static bool is_id(const vlm_json *v, uint32_t *id) {
     int64_t n;
@@ -12,17 +14,11 @@ static bool is_id(const vlm_json *v, uint32_t *id) {
     return true;
 }
 
-static vlm_status fail_count(const char *file, const char *field, uint64_t limit, vlm_error *err) {
-    vcore_where where = { .file = file, .field = field, .limit = limit };
-    return vcore_fail_at(err, VLM_ERR_LIMIT, where, "%s: %s: has more than %llu ids", file, field,
-                         (unsigned long long)limit);
-}
-
 /* The ids of a list; items that are none are dropped. */
 static vlm_status take_list(vlm_config_eos *out, uint32_t **ids, const vlm_json *list,
                             const char *file, const char *field, uint64_t limit, vlm_error *err) {
     size_t n = vcore_json_count(list);
-    if (n > limit) return fail_count(file, field, limit, err);
+    if (n > limit) return vcore_fail_limit(err, file, field, limit, "ids");
     uint32_t *p = vcore_realloc_array(*ids, n, sizeof *p);
     if (!p) return vcore_no_memory(err, file);
     *ids = p;
@@ -45,18 +41,19 @@ static vlm_status take_one(vlm_config_eos *out, uint32_t **ids, uint32_t id, vlm
 static vlm_status take_top(vlm_config_eos *out, uint32_t **ids, const vlm_json *v, const char *file,
                            uint64_t limit, vlm_error *err) {
     static const char field[] = "eos_token_id";
-    vcore_where where = { .file = file, .field = field };
     uint32_t id;
     if (is_id(v, &id)) return take_one(out, ids, id, err);
     if (vcore_json_kind_of(v) != VCORE_JSON_ARRAY)
-        return vcore_fail_at(err, VLM_ERR_CONFIG, where,
-                             "%s: %s: must be an id or a list of ids, is %s", file, field,
-                             vcore_json_kind_name(v));
+        return vcore_fail_field(err, VLM_ERR_CONFIG, file, field,
+                                "must be an id or a list of ids, is %s", vcore_json_kind_name(v));
     VTRY(take_list(out, ids, v, file, field, limit, err));
-    for (size_t i = 0; i < vcore_json_count(v); i++)
-        if (!is_id(vcore_json_at(v, i), &id))
-            return vcore_fail_at(err, VLM_ERR_CONFIG, where, "%s: %s[%zu]: must be an id, is %s", file,
-                                 field, i, vcore_json_kind_name(vcore_json_at(v, i)));
+    for (size_t i = 0; i < vcore_json_count(v); i++) {
+        if (is_id(vcore_json_at(v, i), &id)) continue;
+        char item[64];
+        snprintf(item, sizeof item, "%s[%zu]", field, i);
+        return vcore_fail_field(err, VLM_ERR_CONFIG, file, item, "must be an id, is %s",
+                                vcore_json_kind_name(vcore_json_at(v, i)));
+    }
     return VLM_OK;
 }
 
@@ -122,7 +119,7 @@ bool vengine_eos_has(const vengine_eos *eos, uint32_t id) {
 
 static vlm_status add(vengine_eos *eos, uint32_t id, const char *source, vlm_error *err) {
     if (vengine_eos_has(eos, id)) return VLM_OK;
-    if (eos->n >= eos->limit) return fail_count(source, "end tokens", eos->limit, err);
+    if (eos->n >= eos->limit) return vcore_fail_limit(err, source, NULL, eos->limit, "end tokens");
     if (eos->n == eos->cap) {
         size_t cap = eos->cap ? 2 * eos->cap : 8;
         uint32_t *ids = vcore_realloc_array(eos->id, cap, sizeof *ids);

@@ -206,7 +206,7 @@ static vlm_status check_nested(const vlm_processor_config *p, const char *key, v
     const vlm_json *v = vcore_json_get(vlm_processor_config_json(p, file), key);
     vcore_json_kind kind = vcore_json_kind_of(v);
     if (kind == VCORE_JSON_OBJECT || kind == VCORE_JSON_NULL) return VLM_OK;
-    return vlm_config_fail(err, file, key, "must be an object, is %s", vcore_json_kind_name(v));
+    return vcore_fail_field(err, VLM_ERR_CONFIG, file, key, "must be an object, is %s", vcore_json_kind_name(v));
 }
 
 static vlm_status build_processor(factory *f, vlm_error *err) {

@@ -3,6 +3,7 @@
 #include "engine/engine.h"
 
 #include <dirent.h>
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -148,14 +149,15 @@ static vlm_status open_frames(vlm_image **frames, const char *dir, struct dirent
 
 vlm_status vlm_input_add_video_dir(vlm_input *in, const char *dir, double fps, vlm_error *err) {
     if (!in || !dir) return null_argument(err, "vlm_input_add_video_dir");
-    if (!vio_is_dir(dir)) return vcore_fail(err, VLM_ERR_NOT_FOUND, "%s: no such directory", dir);
+    if (!vio_is_dir(dir))
+        return vcore_fail_field(err, VLM_ERR_NOT_FOUND, dir, NULL, "no such directory");
     struct dirent **names = NULL;
     int n = scandir(dir, &names, visible, by_name);
-    if (n < 0) return vcore_fail(err, VLM_ERR_IO, "%s: cannot be read", dir);
+    if (n < 0) return vio_fail_errno(err, dir, "open", errno);
     vlm_status status = VLM_OK;
     vlm_image **frames = n ? vcore_alloc_array((size_t)n, sizeof *frames) : NULL;
     if (n == 0)
-        status = vcore_fail(err, VLM_ERR_NO_VIDEO_TRACK, "%s: it holds no frames", dir);
+        status = vcore_fail_field(err, VLM_ERR_NO_VIDEO_TRACK, dir, NULL, "it holds no frames");
     else if (!frames)
         status = vcore_no_memory(err, dir);
     if (status >= 0) status = open_frames(frames, dir, names, n, err);

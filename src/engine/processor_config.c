@@ -29,15 +29,14 @@ static vlm_status set_class(vlm_processor_config *c, vcore_str name, const char 
 static vlm_status take_class(vlm_processor_config *c, const vlm_json *object, const char *path,
                              const char *named_by, vlm_error *err) {
     const vlm_json *v = vcore_json_get(object, "processor_class");
-    vcore_where where = { .file = path, .field = "processor_class" };
     vcore_str name;
     if (c->class_name || vcore_json_kind_of(v) == VCORE_JSON_NULL) return VLM_OK;
     if (!vcore_json_string(v, &name))
-        return vcore_fail_at(err, VLM_ERR_CONFIG, where, "%s: processor_class: must be a string, is %s",
-                             path, vcore_json_kind_name(v));
+        return vcore_fail_field(err, VLM_ERR_CONFIG, path, "processor_class",
+                                "must be a string, is %s", vcore_json_kind_name(v));
     if (memchr(name.p, 0, name.n))
-        return vcore_fail_at(err, VLM_ERR_CONFIG, where, "%s: processor_class: must be a name, holds a NUL",
-                             path);
+        return vcore_fail_field(err, VLM_ERR_CONFIG, path, "processor_class",
+                                "must be a name, holds a NUL");
     return set_class(c, name, named_by, err);
 }
 
@@ -87,11 +86,10 @@ static vlm_status look_further(vlm_processor_config *c, const vlm_json *tokenize
     if (c->class_name) return VLM_OK;
     if (default_class) return set_class(c, vcore_str_of(default_class), "default", err);
     const char *file = c->file[c->file[PREPROCESSOR].text ? PREPROCESSOR : PROCESSOR].name;
-    vcore_where where = { .file = file, .field = "processor_class" };
-    return vcore_fail_at(err, VLM_ERR_MISSING_FIELD, where,
-                         "%s: processor_class: is missing, and neither %s nor %s names one", file,
-                         c->file[PREPROCESSOR].text ? file_names[PROCESSOR] : file_names[PREPROCESSOR],
-                         tokenizer_file);
+    return vcore_fail_field(err, VLM_ERR_MISSING_FIELD, file, "processor_class",
+                            "is missing, and neither %s nor %s names one",
+                            file_names[c->file[PREPROCESSOR].text ? PROCESSOR : PREPROCESSOR],
+                            tokenizer_file);
 }
 
 static vlm_status look_in_folder(vlm_processor_config *c, vtext_folder *folder,

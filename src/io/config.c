@@ -16,11 +16,6 @@ typedef struct row {
     vlm_error *err;
 } row;
 
-/* "config.json: hidden_size", "config.json: text_config.hidden_size" */
-static const char *joint(const char *where) {
-    return strstr(where, ": ") ? "." : ": ";
-}
-
 static void describe(char *out, size_t bytes, const vcore_json *v) {
     vcore_str s;
     double real = 0;
@@ -39,12 +34,16 @@ static void describe(char *out, size_t bytes, const vcore_json *v) {
 }
 
 /* at: index in a list, or -1. */
+static void row_name(char *out, size_t bytes, const row *r, int64_t at) {
+    int n = snprintf(out, bytes, "%.*s", (int)(r->key.n < 90 ? r->key.n : 90), r->key.p);
+    if (at >= 0) snprintf(out + n, bytes - (size_t)n, "[%lld]", (long long)at);
+}
+
 static vlm_status fail_value(const row *r, int64_t at, const char *must, const vcore_json *v) {
-    char is[64], index[32] = "";
+    char is[64], name[128];
     describe(is, sizeof is, v);
-    if (at >= 0) snprintf(index, sizeof index, "[%lld]", (long long)at);
-    return vcore_fail(r->err, VLM_ERR_CONFIG, "%s%s%.*s%s: must be %s, is %s", r->where,
-                      joint(r->where), (int)r->key.n, r->key.p, index, must, is);
+    row_name(name, sizeof name, r, at);
+    return vcore_fail_field(r->err, VLM_ERR_CONFIG, r->where, name, "must be %s, is %s", must, is);
 }
 
 static vlm_status read_int(const row *r, int64_t at, const vcore_json *v, int64_t *out) {
@@ -97,9 +96,11 @@ static vlm_status read_ints(const row *r, const vcore_json *v, vlm_ints *out) {
         return VLM_OK;
     }
     size_t n = vcore_json_count(v);
-    if (n > VLM_MAX_INTS)
-        return vcore_fail(r->err, VLM_ERR_CONFIG, "%s%s%.*s: has %zu entries, at most %d can be",
-                          r->where, joint(r->where), (int)r->key.n, r->key.p, n, VLM_MAX_INTS);
+    if (n > VLM_MAX_INTS) {
+        char name[128];
+        row_name(name, sizeof name, r, -1);
+        return vcore_fail_limit(r->err, r->where, name, VLM_MAX_INTS, "entries");
+    }
     for (size_t i = 0; i < n; i++) VTRY(read_int(r, (int64_t)i, vcore_json_at(v, i), &out->at[i]));
     out->n = (int64_t)n;
     return VLM_OK;
@@ -139,9 +140,11 @@ static const vcore_json *find_alternative(row *r, const vcore_json *object) {
 static vlm_status read_row(row *r, void *member, const vcore_json *object) {
     const vcore_json *v = find_alternative(r, object);
     if (!v) {
-        if (r->field->required)
-            return vcore_fail(r->err, VLM_ERR_CONFIG, "%s%s%.*s: is missing", r->where,
-                              joint(r->where), (int)r->key.n, r->key.p);
+        if (r->field->required) {
+            char name[128];
+            row_name(name, sizeof name, r, -1);
+            return vcore_fail_field(r->err, VLM_ERR_MISSING_FIELD, r->where, name, "is missing");
+        }
         set_fallback(r->field, member);
         return VLM_OK;
     }
@@ -156,15 +159,6 @@ static vlm_status read_row(row *r, void *member, const vcore_json *object) {
                       r->field->key);
 }
 
-vlm_status vlm_config_fail(vlm_error *err, const char *where, const char *key, const char *fmt, ...) {
-    char what[sizeof err->message];
-    va_list args;
-    va_start(args, fmt);
-    vsnprintf(what, sizeof what, fmt, args);
-    va_end(args);
-    return vcore_fail(err, VLM_ERR_CONFIG, "%s%s%s: %s", where, joint(where), key, what);
-}
-
 const vlm_json *vlm_json_find(const vlm_json *value, const char *path) {
     return vcore_json_path(value, path);
 }
@@ -173,8 +167,8 @@ vlm_status vlm_config_read(void *out, const vlm_json *object, const char *where,
                            const vlm_config_field *fields, size_t n_fields, vlm_error *err) {
     vcore_json_kind kind = vcore_json_kind_of(object);
     if (kind != VCORE_JSON_OBJECT && kind != VCORE_JSON_NULL)
-        return vcore_fail(err, VLM_ERR_CONFIG, "%s: must be an object, is %s", where,
-                          vcore_json_kind_name(object));
+        return vcore_fail_field(err, VLM_ERR_CONFIG, where, NULL, "must be an object, is %s",
+                                vcore_json_kind_name(object));
     for (size_t i = 0; i < n_fields; i++) {
         row r = { .field = &fields[i], .where = where, .err = err };
         VTRY(read_row(&r, (char *)out + fields[i].offset, object));

@@ -66,7 +66,9 @@ static vlm_status read_all(vcore_buf *b, int fd, uint64_t size, const char *path
             b->cap = b->n + room + 1;
             room = 65536;
         }
-        ssize_t got = read(fd, b->p + b->n, b->cap - b->n - 1);
+        size_t want = b->cap - b->n - 1,
+               most = (size_t)cap + 1 - b->n; /* never more than cap + 1 */
+        ssize_t got = read(fd, b->p + b->n, want < most ? want : most);
         if (got < 0 && errno == EINTR) continue;
         if (got < 0) return vio_fail_errno(err, path, "read", errno);
         b->n += (size_t)got;

@@ -16,14 +16,14 @@ vlm_status vmedia_image_new(vlm_image **out, vlm_size size, const vlm_limits *li
         return vcore_fail(err, VLM_ERR_ARGUMENT, "a picture of %ux%u pixels has no pixels",
                           size.width, size.height);
     if (size.width > bound.image_side || size.height > bound.image_side)
-        return vcore_fail(err, VLM_ERR_LIMIT,
-                          "a picture of %ux%u pixels: a side is above the limit of %llu",
-                          size.width, size.height, (unsigned long long)bound.image_side);
+        return vcore_fail_at(err, VLM_ERR_LIMIT, (vcore_where) { .limit = bound.image_side },
+                             "a picture of %ux%u pixels: a side is above the limit of %llu",
+                             size.width, size.height, (unsigned long long)bound.image_side);
     uint64_t pixels = (uint64_t)size.width * size.height;
     if (pixels > bound.image_pixels)
-        return vcore_fail(err, VLM_ERR_LIMIT,
-                          "a picture of %ux%u pixels is above the limit of %llu pixels", size.width,
-                          size.height, (unsigned long long)bound.image_pixels);
+        return vcore_fail_at(err, VLM_ERR_LIMIT, (vcore_where) { .limit = bound.image_pixels },
+                             "a picture of %ux%u pixels is above the limit of %llu pixels",
+                             size.width, size.height, (unsigned long long)bound.image_pixels);
     size_t bytes;
     if (!vcore_mul(pixels, 3, &bytes) || !vcore_add(bytes, VMEDIA_SLACK, &bytes))
         return vcore_no_memory(err, "a picture");
@@ -54,7 +54,8 @@ const uint8_t *vlm_image_pixels(const vlm_image *image) {
 }
 
 static vlm_status unknown_format(const char *name, size_t bytes, vlm_error *err) {
-    if (bytes == 0) return vcore_fail(err, VLM_ERR_IMAGE_PROCESSING, "%s: the file is empty", name);
+    if (bytes == 0)
+        return vcore_fail_field(err, VLM_ERR_IMAGE_PROCESSING, name, NULL, "the file is empty");
     char formats[64] = "";
     for (size_t i = 0, n = 0; i < DECODERS; i++) {
         const char *parts[] = { i ? ", " : "", decoders[i]->name };
@@ -65,8 +66,8 @@ static vlm_status unknown_format(const char *name, size_t bytes, vlm_error *err)
             n += length;
         }
     }
-    return vcore_fail(err, VLM_ERR_IMAGE_PROCESSING, "%s: not a picture that can be read (%s)",
-                      name, formats);
+    return vcore_fail_field(err, VLM_ERR_IMAGE_PROCESSING, name, NULL,
+                            "not a picture that can be read (%s)", formats);
 }
 
 vlm_status vlm_image_decode(vlm_image **out, const void *data, size_t bytes, const char *name,

@@ -182,7 +182,7 @@ static vlm_status jpeg_decode(vlm_image **out, const uint8_t *p, size_t n, const
         *out = r->image;
     } else {
         bool broken = status == VLM_ERR_IMAGE_PROCESSING;
-        vcore_fail(err, status, "%s: %s%s", name, broken ? "broken JPEG: " : "", r->reason);
+        vcore_fail_field(err, status, name, NULL, "%s%s", broken ? "broken JPEG: " : "", r->reason);
         vlm_image_free(r->image);
     }
     vcore_free(r);

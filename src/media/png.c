@@ -218,12 +218,12 @@ static vlm_status decode_with(reader *r, png_structp png, png_infop info, const 
                               const vlm_limits *limits, vlm_error *err) {
     if (!read_picture(r, png, info, limits)) {
         bool broken = r->status == VLM_ERR_IMAGE_PROCESSING;
-        return vcore_fail(err, r->status, "%s: %s%s", name, broken ? "broken PNG: " : "",
-                          r->reason);
+        return vcore_fail_field(err, r->status, name, NULL, "%s%s", broken ? "broken PNG: " : "",
+                                r->reason);
     }
     if (!tail_is_whole(r))
-        return vcore_fail(err, VLM_ERR_IMAGE_PROCESSING, "%s: broken PNG: the file is truncated",
-                          name);
+        return vcore_fail_field(err, VLM_ERR_IMAGE_PROCESSING, name, NULL,
+                                "broken PNG: the file is truncated");
     read_tail(r, png, info);
     return vmedia_orient(&r->image, r->orientation, err);
 }

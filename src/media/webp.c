@@ -47,8 +47,8 @@ static vlm_status decode_with(vlm_image **out, const WebPDemuxer *demux, const c
     }
     if (decoded == VP8_STATUS_OUT_OF_MEMORY) return vcore_no_memory(err, name);
     if (decoded != VP8_STATUS_OK)
-        return vcore_fail(err, VLM_ERR_IMAGE_PROCESSING,
-                          "%s: broken WebP: its pixels cannot be decoded", name);
+        return vcore_fail_field(err, VLM_ERR_IMAGE_PROCESSING, name, NULL,
+                                "broken WebP: its pixels cannot be decoded");
     int orientation = chunk_orientation(demux, "EXIF", vmedia_exif_orientation);
     if (!orientation) orientation = chunk_orientation(demux, "XMP ", vmedia_xmp_orientation);
     return vmedia_orient(out, orientation, err);
@@ -60,9 +60,9 @@ static vlm_status webp_decode(vlm_image **out, const uint8_t *p, size_t n, const
     WebPData data = { p, n };
     WebPDemuxer *demux = WebPDemux(&data);
     if (!demux)
-        return vcore_fail(
-            err, VLM_ERR_IMAGE_PROCESSING,
-            "%s: broken WebP: the file is truncated or its chunks do not fit together", name);
+        return vcore_fail_field(
+            err, VLM_ERR_IMAGE_PROCESSING, name, NULL,
+            "broken WebP: the file is truncated or its chunks do not fit together");
     vlm_status status = decode_with(out, demux, name, limits, err);
     WebPDemuxDelete(demux);
     if (status != VLM_OK) {

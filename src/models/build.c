@@ -65,6 +65,16 @@ vlm_status vlm_fail(vlm_error *err, vlm_status code, const char *fmt, ...) {
     return vcore_fail(err, code, "%s", e.message);
 }
 
+vlm_status vlm_fail_field(vlm_error *err, vlm_status code, const char *where, const char *field,
+                          const char *fmt, ...) {
+    vlm_error e;
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(e.message, sizeof e.message, fmt, args);
+    va_end(args);
+    return vcore_fail_field(err, code, where, field, "%s", e.message);
+}
+
 const vmodel_usage *vmodel_build_usage(const vlm_build *b) {
     return &b->usage;
 }
@@ -179,7 +189,7 @@ vlm_status vmodel_part_type(vcore_str *out, const vlm_json *config, const char *
     *out = vcore_str_of(fallback);
     const vlm_json *type = vcore_json_get(config, "model_type");
     if (vcore_json_kind_of(type) != VCORE_JSON_NULL && !vcore_json_string(type, out))
-        return vcore_fail(err, VLM_ERR_CONFIG, "%s.model_type: must be a string, is %s", where,
-                          vcore_json_kind_name(type));
+        return vcore_fail_field(err, VLM_ERR_CONFIG, where, "model_type", "must be a string, is %s",
+                                vcore_json_kind_name(type));
     return VLM_OK;
 }

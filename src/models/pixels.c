@@ -31,7 +31,8 @@ static vlm_status read_filter(vlm_filter *out, const vlm_json *config, const cha
         *out = (vlm_filter)filter_names[i].value;
         return VLM_OK;
     }
-    return vlm_config_fail(err, where, "resample", "must be a filter of Pillow, 0 to 5");
+    return vcore_fail_field(err, VLM_ERR_CONFIG, where, "resample",
+                            "must be a filter of Pillow, 0 to 5");
 }
 
 /* One number for all channels, or three. */
@@ -46,8 +47,8 @@ static vlm_status read_channels(double out[3], const vlm_json *config, const cha
                && fabs(out[i]) <= 1e6;
     }
     if (good) return VLM_OK;
-    return vlm_config_fail(err, where, key, "must be a number or three, from %g to 1e6 in size",
-                           least);
+    return vcore_fail_field(err, VLM_ERR_CONFIG, where, key,
+                            "must be a number or three, from %g to 1e6 in size", least);
 }
 
 vlm_status vlm_pixel_rules_read(vlm_pixel_rules *out, const vlm_json *image_config,
@@ -65,7 +66,8 @@ vlm_status vlm_pixel_rules_read(vlm_pixel_rules *out, const vlm_json *image_conf
     const vlm_json *factor = vcore_json_get(image_config, "rescale_factor");
     if (vcore_json_kind_of(factor) == VCORE_JSON_NULL) return VLM_OK;
     if (!vcore_json_real(factor, &out->rescale_factor) || !(fabs(out->rescale_factor) <= 1e6))
-        return vlm_config_fail(err, where, "rescale_factor", "must be a number up to 1e6");
+        return vcore_fail_field(err, VLM_ERR_CONFIG, where, "rescale_factor",
+                                "must be a number up to 1e6");
     return VLM_OK;
 }
 

@@ -3,6 +3,8 @@
  * their safetensors file. Names, types and shapes are those of Hugging Face's processors. */
 #include "models/models.h"
 
+#include <stdio.h>
+
 struct vlm_prepared {
     uint32_t *ids;
     size_t n_ids, media_tokens;
@@ -172,6 +174,17 @@ static vlm_status load_array(vlm_prepared *p, const vio_tensor *t, vlm_error *er
     return VLM_OK;
 }
 
+static VLM_PRINTF(5, 6) vlm_status fail_tensor(vlm_error *err, vlm_status code, const char *path,
+                                               const char *name, const char *fmt, ...) {
+    char what[100];
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(what, sizeof what, fmt, args);
+    va_end(args);
+    vcore_where where = { .file = path, .field = name };
+    return vcore_fail_at(err, code, where, "%s: tensor '%s': %s", path, name, what);
+}
+
 /* One sequence: [n] or [1, n]. */
 static vlm_status sequence(const vio_tensor **out, const vio_tensors *file, const char *path,
                            const char *name, size_t *n, vlm_error *err) {
@@ -180,9 +193,8 @@ static vlm_status sequence(const vio_tensor **out, const vio_tensors *file, cons
     if (!t) return VLM_OK;
     bool one = t->rank == 1 || (t->rank == 2 && t->shape[0] == 1);
     if (!one || !is_integer(t->dtype))
-        return vcore_fail(err, VLM_ERR_FORMAT,
-                          "%s: tensor '%s': must hold integers of one sequence, [1, n]", path,
-                          name);
+        return fail_tensor(err, VLM_ERR_FORMAT, path, name,
+                           "must hold integers of one sequence, [1, n]");
     *n = (size_t)t->bytes / vio_dtype_size(t->dtype);
     return VLM_OK;
 }
@@ -193,16 +205,15 @@ static vlm_status load_ids(vlm_prepared *p, const vio_tensors *file, const char 
     size_t n = 0, n_mask = 0;
     VTRY(sequence(&ids, file, path, "input_ids", &n, err));
     if (!ids || n == 0)
-        return vcore_fail(err, VLM_ERR_FORMAT, "%s: there is no tensor 'input_ids' with ids", path);
+        return fail_tensor(err, VLM_ERR_FORMAT, path, "input_ids", "is missing, or holds nothing");
     VTRY(sequence(&mask, file, path, "attention_mask", &n_mask, err));
     if (mask && n_mask != n)
-        return vcore_fail(err, VLM_ERR_FORMAT,
-                          "%s: tensor 'attention_mask': %zu values for %zu tokens", path, n_mask,
-                          n);
+        return fail_tensor(err, VLM_ERR_FORMAT, path, "attention_mask", "%zu values for %zu tokens",
+                           n_mask, n);
     for (size_t i = 0; mask && i < n; i++)
         if (integer_at(mask, i) != 1)
-            return vcore_fail(err, VLM_ERR_UNSUPPORTED,
-                              "%s: tensor 'attention_mask': padding is not supported", path);
+            return fail_tensor(err, VLM_ERR_UNSUPPORTED, path, "attention_mask",
+                               "padding is not supported");
     uint32_t *list = vcore_alloc_array(n, sizeof *list);
     if (!list) return vcore_no_memory(err, "token ids");
     vcore_free(p->ids);
@@ -211,8 +222,9 @@ static vlm_status load_ids(vlm_prepared *p, const vio_tensors *file, const char 
     for (size_t i = 0; i < n; i++) {
         int64_t id = integer_at(ids, i);
         if (id < 0 || id > UINT32_MAX)
-            return vcore_fail(err, VLM_ERR_FORMAT, "%s: tensor 'input_ids': %lld is no token id",
-                              path, (long long)id);
+            return fail_tensor(err, VLM_ERR_FORMAT, path, "input_ids",
+                               "%lld is no token id",
+                               (long long)id);
         list[i] = (uint32_t)id;
     }
     return VLM_OK;

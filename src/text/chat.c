@@ -19,7 +19,7 @@ vlm_status vtext_template_parse(vtext_template **out, const char *source, size_t
                                 const char *name, vlm_error *err) {
     *out = NULL;
     if (!vcore_utf8_valid(source, n))
-        return vcore_fail(err, VLM_ERR_TEMPLATE, "%s: the template is not UTF-8", name);
+        return vcore_fail_field(err, VLM_ERR_TEMPLATE, name, NULL, "the template is not UTF-8");
     vtext_template *t = vcore_alloc(sizeof *t);
     if (!t) return vcore_no_memory(err, "a chat template");
     t->name = vcore_strdup(name);
@@ -60,12 +60,10 @@ static vlm_status parse_member(vtext_template **out, const vcore_json *v, const 
     }
     if (vcore_json_kind_of(v) == VCORE_JSON_NULL) return VLM_OK;
     if (!vcore_json_string(v, &source))
-        return vcore_fail(err, VLM_ERR_FORMAT,
-                          "%s: chat_template: must be a string or a list, is %s", path,
-                          vcore_json_kind_name(v));
+        return vcore_fail_field(err, VLM_ERR_FORMAT, path, "chat_template",
+                                "must be a string or a list, is %s", vcore_json_kind_name(v));
     if (source.n > limits->template_bytes)
-        return vcore_fail(err, VLM_ERR_LIMIT, "%s: chat_template: larger than %llu bytes", path,
-                          (unsigned long long)limits->template_bytes);
+        return vcore_fail_limit(err, path, "chat_template", limits->template_bytes, "bytes");
     return vtext_template_parse(out, source.p, source.n, path, err);
 }
 

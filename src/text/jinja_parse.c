@@ -13,7 +13,9 @@ bool vtext_j_parse_error(j_parser *p, uint32_t line, const char *fmt, ...) {
     va_start(args, fmt);
     vsnprintf(what, sizeof what, fmt, args);
     va_end(args);
-    p->status = vcore_fail(p->err, VLM_ERR_TEMPLATE, "%s:%u: %s", p->name, (unsigned)line, what);
+    vcore_where where = { .file = p->name, .line = line };
+    p->status =
+        vcore_fail_at(p->err, VLM_ERR_TEMPLATE, where, "%s:%u: %s", p->name, (unsigned)line, what);
     return false;
 }
 

@@ -11,7 +11,8 @@
 static bool fail(j_run *r, vlm_status status, const char *fmt, va_list args) {
     char what[400];
     vsnprintf(what, sizeof what, fmt, args);
-    r->status = vcore_fail(r->err, status, "%s:%u: %s", r->name, (unsigned)r->line, what);
+    vcore_where where = { .file = r->name, .line = r->line };
+    r->status = vcore_fail_at(r->err, status, where, "%s:%u: %s", r->name, (unsigned)r->line, what);
     return false;
 }
 

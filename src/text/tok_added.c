@@ -25,8 +25,7 @@ static vlm_status append(vlm_tokenizer *t, const vtext_added *token, uint32_t *n
     vtext_added copy = *token;
     if (!vtext_vocab_find(&t->bpe.vocab, token->content, &copy.id)) copy.id = (*next_id)++;
     if (copy.id > VTEXT_MAX_ID)
-        return vcore_fail(err, VLM_ERR_LIMIT, "%s: added_tokens: more than %d ids", t->name,
-                          VTEXT_MAX_ID);
+        return vcore_fail_limit(err, t->name, "added_tokens", VTEXT_MAX_ID, "ids");
     if (a->count == a->cap) {
         size_t cap = a->cap ? a->cap * 2 : 64;
         vtext_added *more = vcore_realloc_array(a->token, cap, sizeof *more);
@@ -47,9 +46,8 @@ vlm_status vtext_added_add(vlm_tokenizer *t, const vtext_added *token, uint32_t 
                            vlm_error *err) {
     if (!token->content.n) return VLM_OK;
     if (token->content.n > VTEXT_MAX_ADDED_BYTES)
-        return vcore_fail(err, VLM_ERR_LIMIT,
-                          "%s: added_tokens: a token of %zu bytes, at most %d are taken", t->name,
-                          token->content.n, VTEXT_MAX_ADDED_BYTES);
+        return vcore_fail_limit(err, t->name, "added_tokens", VTEXT_MAX_ADDED_BYTES,
+                                "bytes in a token");
     vtext_added *old = vtext_added_find(&t->added, token->content);
     if (!old) return append(t, token, next_id, err);
     old->lstrip = token->lstrip;
@@ -109,9 +107,8 @@ static vlm_status normalize_all(vlm_tokenizer *t, vlm_error *err) {
         if (token->control) t->added.normal_control = true;
         status = vtext_normalize(&t->normalizer, s, buffer, &s, err);
         if (status == VLM_OK && s.n > 4 * VTEXT_MAX_ADDED_BYTES)
-            status =
-                vcore_fail(err, VLM_ERR_LIMIT, "%s: added_tokens: '%.60s' normalises to %zu bytes",
-                           t->name, token->content.p, s.n);
+            status = vcore_fail_field(err, VLM_ERR_LIMIT, t->name, "added_tokens",
+                                      "'%.60s' normalises to %zu bytes", token->content.p, s.n);
         if (status != VLM_OK) break;
         token->normal = (vcore_str) { vcore_arena_strndup(t->arena, s.p, s.n), s.n };
         if (s.n && !token->normal.p) status = vcore_no_memory(err, "added tokens");

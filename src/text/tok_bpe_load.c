@@ -5,7 +5,9 @@
 #include <stdio.h>
 
 static vlm_status fail(vlm_error *err, const char *name, const char *key, const char *what) {
-    return vcore_fail(err, VLM_ERR_FORMAT, "%s: model.%s: %s", name, key, what);
+    char field[64];
+    snprintf(field, sizeof field, "model.%s", key);
+    return vcore_fail_field(err, VLM_ERR_FORMAT, name, field, "%s", what);
 }
 
 static vlm_status load_vocab(vtext_bpe *bpe, const vcore_json *vocab, const char *name,
@@ -15,9 +17,9 @@ static vlm_status load_vocab(vtext_bpe *bpe, const vcore_json *vocab, const char
     int64_t id, largest = -1;
     for (vcore_json_iter it = { 0 }; vcore_json_next(vocab, &it);) {
         if (!vcore_json_int(it.value, &id) || id < 0 || id > VTEXT_MAX_ID)
-            return vcore_fail(err, VLM_ERR_FORMAT,
-                              "%s: model.vocab: token '%.*s': must be an integer in [0, %d]", name,
-                              (int)(it.key.n < 80 ? it.key.n : 80), it.key.p, VTEXT_MAX_ID);
+            return vcore_fail_field(err, VLM_ERR_FORMAT, name, "model.vocab",
+                                    "token '%.*s': must be an integer in [0, %d]",
+                                    (int)(it.key.n < 80 ? it.key.n : 80), it.key.p, VTEXT_MAX_ID);
         if (id > largest) largest = id;
     }
     VTRY(vtext_vocab_init(&bpe->vocab, vcore_json_count(vocab), (uint32_t)(largest + 1), err));
@@ -43,7 +45,9 @@ static bool split_merge(const vcore_json *entry, vcore_str part[2]) {
 }
 
 static vlm_status fail_merge(vlm_error *err, const char *name, size_t i, const char *what) {
-    return vcore_fail(err, VLM_ERR_FORMAT, "%s: model.merges[%zu]: %s", name, i, what);
+    char key[32];
+    snprintf(key, sizeof key, "merges[%zu]", i);
+    return fail(err, name, key, what);
 }
 
 static void put_merge(vtext_bpe *bpe, uint64_t pair, uint32_t rank, uint32_t id) {
@@ -148,8 +152,8 @@ vlm_status vtext_bpe_load(vtext_bpe *bpe, const vcore_json *model, const char *n
     if (vcore_json_kind_of(v) != VCORE_JSON_NULL && !vcore_json_real(v, &dropout))
         return fail(err, name, "dropout", "must be a number or null");
     if (dropout != 0)
-        return vcore_fail(err, VLM_ERR_UNSUPPORTED,
-                          "%s: model.dropout: merges at random are not supported", name);
+        return vcore_fail_field(err, VLM_ERR_UNSUPPORTED, name, "model.dropout",
+                                "merges at random are not supported");
     VTRY(load_vocab(bpe, vcore_json_get(model, "vocab"), name, err));
     VTRY(load_affix(&bpe->prefix, model, "continuing_subword_prefix", bpe, name, err));
     VTRY(load_affix(&bpe->suffix, model, "end_of_word_suffix", bpe, name, err));

@@ -328,8 +328,8 @@ static vlm_status load_replace(struct vtext_decode_step *step, const vcore_json 
     vtext_pattern pattern;
     VTRY(vtext_pattern_parse(&pattern, vcore_json_get(v, "pattern"), where, arena, err));
     if (pattern.match)
-        return vcore_fail(err, VLM_ERR_UNSUPPORTED, "%s.pattern: only a literal can be replaced",
-                          where);
+        return vcore_fail_field(err, VLM_ERR_UNSUPPORTED, where, "pattern",
+                                "only a literal can be replaced");
     step->pattern = pattern.literal;
     step->fail = vcore_arena_array(arena, step->pattern.n + 1, sizeof *step->fail);
     if (!step->fail) return vcore_no_memory(err, where);
@@ -347,7 +347,7 @@ static vlm_status load_char(vcore_str *out, const vcore_json *v, const char *key
     uint32_t cp;
     VTRY(vtext_get_string(out, v, key, where, arena, err));
     if (out->n && vcore_utf8_decode(out->p, out->n, &cp) == out->n) return VLM_OK;
-    return vcore_fail(err, VLM_ERR_FORMAT, "%s.%s: must be one character", where, key);
+    return vcore_fail_field(err, VLM_ERR_FORMAT, where, key, "must be one character");
 }
 
 static vlm_status load_strip(struct vtext_decode_step *step, const vcore_json *v, const char *where,
@@ -356,8 +356,8 @@ static vlm_status load_strip(struct vtext_decode_step *step, const vcore_json *v
     VTRY(load_char(&step->content, v, "content", where, arena, err));
     if (!vcore_json_int(vcore_json_get(v, "start"), &start) || start < 0
         || !vcore_json_int(vcore_json_get(v, "stop"), &stop) || stop < 0)
-        return vcore_fail(err, VLM_ERR_FORMAT, "%s: start and stop must be integers, 0 or more",
-                          where);
+        return vcore_fail_field(err, VLM_ERR_FORMAT, where, NULL,
+                                "start and stop must be integers, 0 or more");
     step->start = (uint64_t)start;
     step->stop = (uint64_t)stop;
     return VLM_OK;

@@ -161,10 +161,9 @@ static vlm_status encode(encoder *x, const vtext_span *spans, size_t n_spans, bo
         VTRY(cut_added(x, &x->t->added.raw, s, encode_raw));
     }
     if (x->bpe.unknown)
-        return vcore_fail(x->err, VLM_ERR_FORMAT,
-                          "%s: model.unk_token: is not in the vocabulary, and the text "
-                          "has a character that is not either",
-                          x->t->name);
+        return vcore_fail_field(
+            x->err, VLM_ERR_FORMAT, x->t->name, "model.unk_token",
+            "is not in the vocabulary, and the text has a character that is not either");
     return vtext_post_apply(x->t, add_special, x->offsets, text, x->out)
                ? VLM_OK
                : vcore_no_memory(x->err, "ids");

@@ -14,8 +14,8 @@ vlm_status vtext_get_string(vcore_str *out, const vcore_json *v, const char *key
     vcore_str s;
     const vcore_json *member = vcore_json_get(v, key);
     if (!vcore_json_string(member, &s))
-        return vcore_fail(err, VLM_ERR_FORMAT, "%s.%s: must be a string, is %s", where, key,
-                          member ? vcore_json_kind_name(member) : "missing");
+        return vcore_fail_field(err, VLM_ERR_FORMAT, where, key, "must be a string, is %s",
+                                member ? vcore_json_kind_name(member) : "missing");
     *out = (vcore_str) { vcore_arena_strndup(arena, s.p, s.n), s.n };
     return out->p ? VLM_OK : vcore_no_memory(err, where);
 }
@@ -26,30 +26,30 @@ vlm_status vtext_get_bool(bool *out, const vcore_json *v, const char *key, bool 
     *out = fallback;
     if (vcore_json_kind_of(member) == VCORE_JSON_NULL || vcore_json_bool(member, out))
         return VLM_OK;
-    return vcore_fail(err, VLM_ERR_FORMAT, "%s.%s: must be true or false, is %s", where, key,
-                      vcore_json_kind_name(member));
+    return vcore_fail_field(err, VLM_ERR_FORMAT, where, key, "must be true or false, is %s",
+                            vcore_json_kind_name(member));
 }
 
 vlm_status vtext_unknown_type(vcore_str type, const char *where, vlm_error *err) {
-    return vcore_fail(err, VLM_ERR_UNSUPPORTED, "%s.type: '%.*s' is not supported", where,
-                      (int)(type.n < 60 ? type.n : 60), type.p);
+    return vcore_fail_field(err, VLM_ERR_UNSUPPORTED, where, "type", "'%.*s' is not supported",
+                            (int)(type.n < 60 ? type.n : 60), type.p);
 }
 
 vlm_status vtext_too_many(const char *where, vlm_error *err) {
-    return vcore_fail(err, VLM_ERR_LIMIT, "%s: more than %d steps", where, VTEXT_MAX_STEPS);
+    return vcore_fail_limit(err, where, NULL, VTEXT_MAX_STEPS, "steps");
 }
 
 static vlm_status each_step(const vcore_json *v, const char *list_key, const char *where,
                             vtext_step_fn fn, void *user, int depth, vlm_error *err) {
     vcore_str type;
     if (!vcore_json_string(vcore_json_get(v, "type"), &type))
-        return vcore_fail(err, VLM_ERR_FORMAT, "%s: must be null or an object with a \"type\"",
-                          where);
+        return vcore_fail_field(err, VLM_ERR_FORMAT, where, NULL,
+                                "must be null or an object with a \"type\"");
     if (!vcore_str_eq(type, vcore_str_of("Sequence"))) return fn(user, v, type, where, err);
     const vcore_json *list = vcore_json_get(v, list_key);
     if (depth == VTEXT_MAX_STEPS) return vtext_too_many(where, err);
     if (vcore_json_kind_of(list) != VCORE_JSON_ARRAY)
-        return vcore_fail(err, VLM_ERR_FORMAT, "%s.%s: must be an array", where, list_key);
+        return vcore_fail_field(err, VLM_ERR_FORMAT, where, list_key, "must be an array");
     for (size_t i = 0; i < vcore_json_count(list); i++) {
         char inner[400];
         if (snprintf(inner, sizeof inner, "%s.%s[%zu]", where, list_key, i) < 0) inner[0] = 0;
@@ -72,8 +72,8 @@ static vlm_status read_added(vtext_added *out, const vcore_json *v, bool special
                              vlm_error *err) {
     *out = (vtext_added) { 0 };
     if (!vcore_json_string(vcore_json_get(v, "content"), &out->content))
-        return vcore_fail(err, VLM_ERR_FORMAT, "%s: must be an object with a string \"content\"",
-                          where);
+        return vcore_fail_field(err, VLM_ERR_FORMAT, where, NULL,
+                                "must be an object with a string \"content\"");
     VTRY(vtext_get_bool(&out->special, v, "special", special, where, err));
     VTRY(vtext_get_bool(&out->lstrip, v, "lstrip", false, where, err));
     VTRY(vtext_get_bool(&out->rstrip, v, "rstrip", false, where, err));
@@ -86,7 +86,7 @@ static vlm_status read_added(vtext_added *out, const vcore_json *v, bool special
 static vlm_status load_added(vlm_tokenizer *t, const vcore_json *list, vlm_error *err) {
     uint32_t next_id = vtext_added_next_id(t);
     if (vcore_json_kind_of(list) != VCORE_JSON_ARRAY && vcore_json_kind_of(list) != VCORE_JSON_NULL)
-        return vcore_fail(err, VLM_ERR_FORMAT, "%s: added_tokens: must be an array", t->name);
+        return vcore_fail_field(err, VLM_ERR_FORMAT, t->name, "added_tokens", "must be an array");
     for (size_t i = 0; i < vcore_json_count(list); i++) {
         char where[300];
         vtext_added token;
@@ -113,8 +113,8 @@ static vlm_status load_added_decoder(vlm_tokenizer *t, const vcore_json *map,
     size_t n = vcore_json_count(map), at = 0;
     if (vcore_json_kind_of(map) == VCORE_JSON_NULL || !n) return VLM_OK;
     if (vcore_json_kind_of(map) != VCORE_JSON_OBJECT)
-        return vcore_fail(err, VLM_ERR_FORMAT, "%s: added_tokens_decoder: must be an object",
-                          config_name);
+        return vcore_fail_field(err, VLM_ERR_FORMAT, config_name, "added_tokens_decoder",
+                                "must be an object");
     numbered *list = vcore_alloc_array(n, sizeof *list);
     if (!list) return vcore_no_memory(err, "added tokens");
     vlm_status status = VLM_OK;
@@ -207,7 +207,7 @@ static vlm_status load_extra(vlm_tokenizer *t, const vcore_json *config, uint32_
 static vlm_status load_model(vlm_tokenizer *t, const vcore_json *model, vlm_error *err) {
     vcore_str type = { NULL, 0 };
     if (vcore_json_kind_of(model) != VCORE_JSON_OBJECT)
-        return vcore_fail(err, VLM_ERR_FORMAT, "%s: model: must be an object", t->name);
+        return vcore_fail_field(err, VLM_ERR_FORMAT, t->name, "model", "must be an object");
     if (!vcore_json_string(vcore_json_get(model, "type"), &type)) /* old files do not say */
         type = vcore_str_of(vcore_json_get(model, "merges")                     ? "BPE"
                             : vcore_json_get(model, "max_input_chars_per_word") ? "WordPiece"
@@ -215,8 +215,8 @@ static vlm_status load_model(vlm_tokenizer *t, const vcore_json *model, vlm_erro
                                                                                 : "WordLevel");
     if (vcore_str_eq(type, vcore_str_of("BPE")))
         return vtext_bpe_load(&t->bpe, model, t->name, err);
-    return vcore_fail(err, VLM_ERR_UNSUPPORTED, "%s: model.type: '%.*s' is not supported", t->name,
-                      (int)(type.n < 60 ? type.n : 60), type.p);
+    return vcore_fail_field(err, VLM_ERR_UNSUPPORTED, t->name, "model.type",
+                            "'%.*s' is not supported", (int)(type.n < 60 ? type.n : 60), type.p);
 }
 
 static vlm_status index_added(vlm_tokenizer *t, vlm_error *err) {
@@ -238,11 +238,11 @@ typedef struct sources {
 static vlm_status load(vlm_tokenizer *t, const sources *from, vlm_error *err) {
     const vcore_json *root = from->tokenizer;
     if (vcore_json_kind_of(root) != VCORE_JSON_OBJECT)
-        return vcore_fail(err, VLM_ERR_FORMAT, "%s: must be an object", t->name);
+        return vcore_fail_field(err, VLM_ERR_FORMAT, t->name, NULL, "must be an object");
     if (from->config && vcore_json_kind_of(from->config) != VCORE_JSON_OBJECT)
-        return vcore_fail(err, VLM_ERR_FORMAT, "%s: must be an object", from->config_name);
+        return vcore_fail_field(err, VLM_ERR_FORMAT, from->config_name, NULL, "must be an object");
     if (from->map && vcore_json_kind_of(from->map) != VCORE_JSON_OBJECT)
-        return vcore_fail(err, VLM_ERR_FORMAT, "%s: must be an object", from->map_name);
+        return vcore_fail_field(err, VLM_ERR_FORMAT, from->map_name, NULL, "must be an object");
     VTRY(load_model(t, vcore_json_get(root, "model"), err));
     VTRY(vtext_normalizer_load(&t->normalizer, vcore_json_get(root, "normalizer"), t->name,
                                t->arena, err));
@@ -287,7 +287,7 @@ vlm_status vtext_tokenizer_parse(vlm_tokenizer **out, const char *json, size_t n
     vcore_json_doc *doc = NULL, *config = NULL;
     *out = NULL;
     if (!vcore_utf8_valid(json, n) || (config_json && !vcore_utf8_valid(config_json, config_n)))
-        return vcore_fail(err, VLM_ERR_FORMAT, "%s: is not UTF-8", name);
+        return vcore_fail_field(err, VLM_ERR_ENCODING, name, NULL, "is not UTF-8 text");
     vlm_status status = vcore_json_parse(&doc, json, n, name, err);
     if (status == VLM_OK && config_json)
         status = vcore_json_parse(&config, config_json, config_n, "tokenizer_config.json", err);

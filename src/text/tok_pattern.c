@@ -283,9 +283,9 @@ vlm_status vtext_pattern_parse(vtext_pattern *out, const vcore_json *v, const ch
     vcore_str text;
     bool regex = vcore_json_string(vcore_json_get(v, "Regex"), &text);
     if (!regex && !vcore_json_string(vcore_json_get(v, "String"), &text))
-        return vcore_fail(err, VLM_ERR_FORMAT,
-                          "%s.pattern: must be {\"String\": ..} or {\"Regex\": ..}", where);
-    if (!text.n) return vcore_fail(err, VLM_ERR_UNSUPPORTED, "%s.pattern: is empty", where);
+        return vcore_fail_field(err, VLM_ERR_FORMAT, where, "pattern",
+                                "must be {\"String\": ..} or {\"Regex\": ..}");
+    if (!text.n) return vcore_fail_field(err, VLM_ERR_UNSUPPORTED, where, "pattern", "is empty");
     char *literal = vcore_arena_strndup(arena, text.p, text.n);
     if (!literal) return vcore_no_memory(err, "pattern");
     *out = (vtext_pattern) { { literal, text.n }, NULL };
@@ -297,9 +297,9 @@ vlm_status vtext_pattern_parse(vtext_pattern *out, const vcore_json *v, const ch
     }
     out->literal.n = 0;
     if (unescape_literal(text, literal, &out->literal.n)) return VLM_OK;
-    return vcore_fail(err, VLM_ERR_UNSUPPORTED,
-                      "%s.pattern: no matcher for the regular expression %.*s", where,
-                      (int)(text.n < 300 ? text.n : 300), text.p);
+    return vcore_fail_field(err, VLM_ERR_UNSUPPORTED, where, "pattern",
+                            "no matcher for the regular expression %.*s",
+                            (int)(text.n < 300 ? text.n : 300), text.p);
 }
 
 bool vtext_pattern_next(const vtext_pattern *pattern, const char *p, size_t n, size_t from,

@@ -10,11 +10,11 @@ typedef struct ids {
 
 static vlm_status add_id(ids *list, int64_t id, const char *where, vlm_error *err) {
     if (id < 0 || id > VTEXT_MAX_ID)
-        return vcore_fail(err, VLM_ERR_FORMAT, "%s.special_tokens: an id must be in [0, %d]", where,
-                          VTEXT_MAX_ID);
+        return vcore_fail_field(err, VLM_ERR_FORMAT, where, "special_tokens",
+                                "an id must be in [0, %d]", VTEXT_MAX_ID);
     if (list->n == sizeof list->id / sizeof *list->id)
-        return vcore_fail(err, VLM_ERR_LIMIT, "%s.single: more than %zu special tokens", where,
-                          sizeof list->id / sizeof *list->id);
+        return vcore_fail_limit(err, where, "single", sizeof list->id / sizeof *list->id,
+                                "special tokens");
     list->id[list->n++] = (uint32_t)id;
     return VLM_OK;
 }
@@ -26,8 +26,8 @@ static vlm_status add_special(ids *list, const vcore_json *template, vcore_str n
     while (vcore_json_next(specials, &it))
         if (vcore_str_eq(it.key, name)) found = vcore_json_get(it.value, "ids");
     if (vcore_json_kind_of(found) != VCORE_JSON_ARRAY)
-        return vcore_fail(err, VLM_ERR_FORMAT, "%s.special_tokens: no ids for '%.*s'", where,
-                          (int)(name.n < 60 ? name.n : 60), name.p);
+        return vcore_fail_field(err, VLM_ERR_FORMAT, where, "special_tokens", "no ids for '%.*s'",
+                                (int)(name.n < 60 ? name.n : 60), name.p);
     for (size_t i = 0; i < vcore_json_count(found); i++) {
         int64_t id = -1;
         vcore_json_int(vcore_json_at(found, i), &id);
@@ -65,13 +65,13 @@ static vlm_status load_template(struct vtext_post_step *step, const vcore_json *
         } else if (vcore_json_string(vcore_json_path(piece, "SpecialToken.id"), &name)) {
             VTRY(add_special(&list[texts > 0], v, name, where, err));
         } else {
-            return vcore_fail(err, VLM_ERR_FORMAT,
-                              "%s.single: must be an array of Sequence and SpecialToken", where);
+            return vcore_fail_field(err, VLM_ERR_FORMAT, where, "single",
+                                    "must be an array of Sequence and SpecialToken");
         }
     }
     if (texts != 1)
-        return vcore_fail(err, VLM_ERR_UNSUPPORTED, "%s.single: must have the sequence A once",
-                          where);
+        return vcore_fail_field(err, VLM_ERR_UNSUPPORTED, where, "single",
+                                "must have the sequence A once");
     return set_template(step, arena, list, err);
 }
 

@@ -160,8 +160,8 @@ static vlm_status get_name(unsigned *out, const vcore_json *v, const char *key,
     if (vcore_json_string(vcore_json_get(v, key), &s))
         for (*out = 0; *out < count; ++*out)
             if (vcore_str_eq(s, vcore_str_of(names[*out]))) return VLM_OK;
-    return vcore_fail(err, VLM_ERR_FORMAT, "%s.%s: must be \"%s\", \"%s\" .. or \"%s\"", where, key,
-                      names[0], names[1], names[count - 1]);
+    return vcore_fail_field(err, VLM_ERR_FORMAT, where, key, "must be \"%s\", \"%s\" .. or \"%s\"",
+                            names[0], names[1], names[count - 1]);
 }
 
 static vlm_status load_split(struct vtext_split_step *step, const vcore_json *v, const char *where,
@@ -185,13 +185,13 @@ static vlm_status load_metaspace(struct vtext_split_step *step, const vcore_json
     VTRY(vtext_get_string(&step->replacement, v, "replacement", where, arena, err));
     if (!step->replacement.n
         || vcore_utf8_decode(step->replacement.p, step->replacement.n, &cp) != step->replacement.n)
-        return vcore_fail(err, VLM_ERR_FORMAT, "%s.replacement: must be one character", where);
+        return vcore_fail_field(err, VLM_ERR_FORMAT, where, "replacement", "must be one character");
     if (vcore_json_get(v, "prepend_scheme"))
         VTRY(get_name(&scheme, v, "prepend_scheme", schemes, 3, where, err));
     VTRY(vtext_get_bool(&prefix, v, "add_prefix_space", true, where, err));
     if (!prefix && vcore_json_get(v, "prepend_scheme") && scheme != NEVER)
-        return vcore_fail(err, VLM_ERR_FORMAT, "%s.add_prefix_space: contradicts prepend_scheme",
-                          where);
+        return vcore_fail_field(err, VLM_ERR_FORMAT, where, "add_prefix_space",
+                                "contradicts prepend_scheme");
     step->prepends = prefix && scheme != NEVER;
     step->only_first = scheme == FIRST;
     return vtext_get_bool(&step->splits, v, "split", true, where, err);
@@ -204,8 +204,8 @@ static vlm_status load_step(void *user, const vcore_json *v, vcore_str type, con
     struct vtext_split_step *step = &s->step[s->count];
     if (s->count == VTEXT_MAX_STEPS) return vtext_too_many(where, err);
     if (s->byte_level)
-        return vcore_fail(err, VLM_ERR_UNSUPPORTED, "%s: nothing is supported behind ByteLevel",
-                          where);
+        return vcore_fail_field(err, VLM_ERR_UNSUPPORTED, where, NULL,
+                                "nothing is supported behind ByteLevel");
     if (vcore_str_eq(type, vcore_str_of("Split"))) {
         step->kind = VTEXT_SPLIT;
         VTRY(load_split(step, v, where, l->arena, err));

@@ -19,6 +19,10 @@ extern "C" {
 
 /** Fills err (which may be NULL) with one line that names file and field; returns code. */
 VLM_API vlm_status vlm_fail(vlm_error *err, vlm_status code, const char *fmt, ...) VLM_PRINTF(3, 4);
+/** The same of a field, for what a table cannot say: "<where>: <field>: <text>", and the data. @param where a file, or an
+ * object in it as in vlm_config_read() @param field NULL: `where` itself is meant */
+VLM_API vlm_status vlm_fail_field(vlm_error *err, vlm_status code, const char *where,
+                                  const char *field, const char *fmt, ...) VLM_PRINTF(5, 6);
 
 /** Entry of an object by dotted path ("rope_parameters.rope_theta"); NULL when absent. */
 VLM_API const vlm_json *vlm_json_find(const vlm_json *value, const char *path);
@@ -71,18 +75,13 @@ typedef struct vlm_config_field {
 /**
  * Fills a struct from a JSON object by a table. @param object NULL: every field is absent.
  * @param where what to call the object in errors: "config.json", "config.json: text_config".
- * Error VLM_ERR_CONFIG: "config.json: text_config.hidden_size: must be an integer in [1, 65536], is \"x\"";
- * what was read before it stays in the struct. An object that is something else is an error, too.
+ * Error VLM_ERR_CONFIG: "config.json: text_config.hidden_size: must be an integer in [1, 65536], is
+ * \"x\""; VLM_ERR_MISSING_FIELD for a required one that is absent; VLM_ERR_LIMIT for a list too
+ * long; what was read before it stays in the struct. An object that is something else is an error,
+ * too.
  */
 VLM_API vlm_status vlm_config_read(void *out, const vlm_json *object, const char *where,
                                    const vlm_config_field *fields, size_t n_fields, vlm_error *err);
-
-/**
- * For what a table cannot say: fills err with "<where>.<key>: <what>" as vlm_config_read does.
- * @return VLM_ERR_CONFIG
- */
-VLM_API vlm_status vlm_config_fail(vlm_error *err, const char *where, const char *key,
-                                   const char *fmt, ...) VLM_PRINTF(4, 5);
 
 #ifdef __cplusplus
 }

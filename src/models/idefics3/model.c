@@ -29,9 +29,9 @@ static vlm_status check(const idefics3 *m, vlm_error *err) {
     const vlm_vision_info *vision = vlm_vision_get_info(m->vision);
     int64_t side = vision->image_size / vision->patch_size;
     if (side % m->scale_factor == 0) return VLM_OK;
-    return vlm_fail(err, VLM_ERR_CONFIG,
-                    "config.json: scale_factor: %lld does not divide the %lld patches of a side",
-                    (long long)m->scale_factor, (long long)side);
+    return vlm_fail_field(err, VLM_ERR_CONFIG, "config.json", "scale_factor",
+                          "%lld does not divide the %lld patches of a side",
+                          (long long)m->scale_factor, (long long)side);
 }
 
 static vlm_status create(void **model, vlm_build *build, vlm_error *err) {

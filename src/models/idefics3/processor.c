@@ -65,8 +65,8 @@ static vlm_status read_recipe(recipe *out, const vlm_json *config, const char *w
     if (status < 0) return status;
     if (out->longest_edge == 0 && !vlm_json_find(config, "size")) out->longest_edge = 4 * 364;
     if (out->longest_edge == 0 && (out->height == 0 || out->width == 0))
-        return vlm_config_fail(err, where, "size",
-                               "must have longest_edge, or height and width");
+        return vlm_fail_field(err, VLM_ERR_CONFIG, where, "size",
+                              "must have longest_edge, or height and width");
     return vlm_pixel_rules_read(&out->rules, config, where, &default_rules, err);
 }
 

@@ -24,18 +24,15 @@ static vlm_status check(const qwen2_5_vl *m, vlm_error *err) {
     const vlm_text_info *text = vlm_text_get_info(m->text);
     int64_t dim = vlm_vision_get_info(m->vision)->dim;
     if (m->image_token_id == m->video_token_id)
-        return vlm_fail(err, VLM_ERR_CONFIG,
-                        "config.json: video_token_id: %lld is image_token_id, too",
-                        (long long)m->video_token_id);
+        return vlm_fail_field(err, VLM_ERR_CONFIG, "config.json", "video_token_id",
+                              "%lld is image_token_id, too", (long long)m->video_token_id);
     if (text->position_axes != 3)
-        return vlm_fail(err, VLM_ERR_CONFIG,
-                        "config.json: text_config.model_type: '%s' has no positions of three axes",
-                        text->model_type);
+        return vlm_fail_field(err, VLM_ERR_CONFIG, "config.json", "text_config.model_type",
+                              "'%s' has no positions of three axes", text->model_type);
     if (dim != text->hidden_size)
-        return vlm_fail(err, VLM_ERR_CONFIG,
-                        "config.json: vision_config.out_hidden_size: %lld is not the decoder's "
-                        "hidden_size %lld",
-                        (long long)dim, (long long)text->hidden_size);
+        return vlm_fail_field(err, VLM_ERR_CONFIG, "config.json", "vision_config.out_hidden_size",
+                              "%lld is not the decoder's hidden_size %lld", (long long)dim,
+                              (long long)text->hidden_size);
     return VLM_OK;
 }
 

@@ -44,26 +44,24 @@ static vlm_status check(text_config *c, const text_type *type, vlm_error *err) {
     int64_t heads = c->num_attention_heads;
     if (c->num_key_value_heads == 0) c->num_key_value_heads = heads;
     if (heads % c->num_key_value_heads != 0)
-        return vcore_fail(err, VLM_ERR_CONFIG,
-                          WHERE
-                          ".num_attention_heads: %lld is no multiple of num_key_value_heads %lld",
-                          (long long)heads, (long long)c->num_key_value_heads);
+        return vcore_fail_field(err, VLM_ERR_CONFIG, WHERE, "num_attention_heads",
+                                "%lld is no multiple of num_key_value_heads %lld", (long long)heads,
+                                (long long)c->num_key_value_heads);
     if (c->head_dim == 0 && c->hidden_size % heads != 0)
-        return vcore_fail(err, VLM_ERR_CONFIG,
-                          WHERE ".hidden_size: %lld is no multiple of num_attention_heads %lld",
-                          (long long)c->hidden_size, (long long)heads);
+        return vcore_fail_field(err, VLM_ERR_CONFIG, WHERE, "hidden_size",
+                                "%lld is no multiple of num_attention_heads %lld",
+                                (long long)c->hidden_size, (long long)heads);
     if (c->head_dim == 0) c->head_dim = c->hidden_size / heads;
     if (c->head_dim < 2 || c->head_dim % 2 != 0)
-        return vcore_fail(err, VLM_ERR_CONFIG, WHERE ".head_dim: must be even, is %lld",
-                          (long long)c->head_dim);
+        return vcore_fail_field(err, VLM_ERR_CONFIG, WHERE, "head_dim", "must be even, is %lld",
+                                (long long)c->head_dim);
     int64_t pairs = 0;
     for (int64_t i = 0; i < c->mrope_section.n; i++) pairs += c->mrope_section.at[i];
     bool sections = c->mrope_section.n == type->position_axes && pairs == c->head_dim / 2;
     if (type->position_axes > 1 && !sections)
-        return vcore_fail(err, VLM_ERR_CONFIG,
-                          WHERE
-                          ".rope_parameters.mrope_section: must be %d numbers with the sum %lld",
-                          type->position_axes, (long long)c->head_dim / 2);
+        return vcore_fail_field(err, VLM_ERR_CONFIG, WHERE, "rope_parameters.mrope_section",
+                                "must be %d numbers with the sum %lld", type->position_axes,
+                                (long long)c->head_dim / 2);
     return VLM_OK;
 }
 
@@ -80,8 +78,9 @@ vlm_status vmodel_text_config_read(text_config *out, const text_type *type, cons
 static vlm_status listed_windows(int64_t *windows, const text_config *c, const vlm_json *types,
                                  vlm_error *err) {
     if (vcore_json_count(types) != (size_t)c->num_hidden_layers)
-        return vcore_fail(err, VLM_ERR_CONFIG, WHERE ".layer_types: %zu entries for %lld layers",
-                          vcore_json_count(types), (long long)c->num_hidden_layers);
+        return vcore_fail_field(err, VLM_ERR_CONFIG, WHERE, "layer_types",
+                                "%zu entries for %lld layers", vcore_json_count(types),
+                                (long long)c->num_hidden_layers);
     for (int64_t i = 0; i < c->num_hidden_layers; i++) {
         vcore_str name = { 0 };
         bool text = vcore_json_string(vcore_json_at(types, (size_t)i), &name);
@@ -90,9 +89,9 @@ static vlm_status listed_windows(int64_t *windows, const text_config *c, const v
         else if (text && vcore_str_eq(name, vcore_str_of("full_attention")))
             windows[i] = 0;
         else
-            return vcore_fail(err, VLM_ERR_UNSUPPORTED,
-                              WHERE ".layer_types: '%.*s' is not supported",
-                              (int)(name.n < 60 ? name.n : 60), name.p ? name.p : "");
+            return vcore_fail_field(err, VLM_ERR_UNSUPPORTED, WHERE, "layer_types",
+                                    "'%.*s' is not supported", (int)(name.n < 60 ? name.n : 60),
+                                    name.p ? name.p : "");
     }
     return VLM_OK;
 }
@@ -132,8 +131,8 @@ static vlm_status scale_llama3(float *inv_freq, int64_t pairs, const vlm_json *r
     VTRY(vlm_config_read(&c, rope, WHERE ".rope_parameters", rows, sizeof rows / sizeof rows[0],
                          err));
     if (c.high_freq_factor <= c.low_freq_factor)
-        return vcore_fail(err, VLM_ERR_CONFIG,
-                          WHERE ".rope_parameters.high_freq_factor: must exceed low_freq_factor");
+        return vcore_fail_field(err, VLM_ERR_CONFIG, WHERE, "rope_parameters.high_freq_factor",
+                                "must exceed low_freq_factor");
     double length = c.original_max_position_embeddings;
     for (int64_t i = 0; i < pairs; i++) {
         float wave = 2 * (float)M_PI / inv_freq[i];
@@ -161,15 +160,13 @@ vlm_status vmodel_text_config_rope(float *inv_freq, const text_config *config, c
     if (vcore_json_real(vlm_json_find(json, "partial_rotary_factor"), &part)
         || vcore_json_real(vcore_json_get(rope, "partial_rotary_factor"), &part))
         if (part != 1)
-            return vcore_fail(err, VLM_ERR_UNSUPPORTED,
-                              WHERE ".partial_rotary_factor: only 1 is "
-                                    "supported");
+            return vcore_fail_field(err, VLM_ERR_UNSUPPORTED, WHERE, "partial_rotary_factor",
+                                    "only 1 is supported");
     if (vcore_str_eq(name, vcore_str_of("llama3")))
         return scale_llama3(inv_freq, config->head_dim / 2, rope, err);
     if (!vcore_str_eq(name, vcore_str_of("default")) && !vcore_str_eq(name, vcore_str_of("mrope")))
-        return vcore_fail(err, VLM_ERR_UNSUPPORTED,
-                          WHERE ".rope_parameters.rope_type: '%.*s' is not "
-                                "supported",
-                          (int)(name.n < 60 ? name.n : 60), name.p);
+        return vcore_fail_field(err, VLM_ERR_UNSUPPORTED, WHERE, "rope_parameters.rope_type",
+                                "'%.*s' is not supported", (int)(name.n < 60 ? name.n : 60),
+                                name.p);
     return VLM_OK;
 }

@@ -72,10 +72,9 @@ static vlm_status find_type(const text_type **out, const vlm_text_options *optio
         *out = type;
         if (vmodel_is_one_of(type->model_type, name)) return VLM_OK;
     }
-    return vcore_fail(
-        err, VLM_ERR_UNSUPPORTED,
-        "config.json: text_config.model_type: '%.*s' is no text decoder that is known",
-        (int)(name.n < 60 ? name.n : 60), name.p);
+    return vcore_fail_field(err, VLM_ERR_UNSUPPORTED, "config.json", "text_config.model_type",
+                            "'%.*s' is no text decoder that is known",
+                            (int)(name.n < 60 ? name.n : 60), name.p);
 }
 
 /* Everything but weights: sizes, norms, windows, frequencies. */

@@ -59,16 +59,14 @@ static const vlm_config_field fields[] = {
 
 static vlm_status check(const qwen2_5_vl_config *c, vlm_error *err) {
     if (c->hidden_size % c->num_heads != 0 || c->hidden_size / c->num_heads % 4 != 0)
-        return vcore_fail(err, VLM_ERR_CONFIG,
-                          WHERE
-                          ".num_heads: %lld heads of hidden_size %lld are no whole multiples of 4",
-                          (long long)c->num_heads, (long long)c->hidden_size);
+        return vcore_fail_field(err, VLM_ERR_CONFIG, WHERE, "num_heads",
+                                "%lld heads of hidden_size %lld are no whole multiples of 4",
+                                (long long)c->num_heads, (long long)c->hidden_size);
     if (c->window_size < c->patch_size * c->spatial_merge_size)
-        return vcore_fail(
-            err, VLM_ERR_CONFIG,
-            WHERE ".window_size: %lld is less than patch_size %lld times spatial_merge_size "
-                  "%lld",
-            (long long)c->window_size, (long long)c->patch_size, (long long)c->spatial_merge_size);
+        return vcore_fail_field(err, VLM_ERR_CONFIG, WHERE, "window_size",
+                                "%lld is less than patch_size %lld times spatial_merge_size %lld",
+                                (long long)c->window_size, (long long)c->patch_size,
+                                (long long)c->spatial_merge_size);
     return VLM_OK;
 }
 

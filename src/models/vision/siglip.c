@@ -71,12 +71,13 @@ static const vlm_weight_row tower_rows[] = {
 
 static vlm_status check(const siglip_config *c, vlm_error *err) {
     if (c->hidden_size % c->num_attention_heads != 0)
-        return vcore_fail(err, VLM_ERR_CONFIG,
-                          WHERE ".hidden_size: %lld is no multiple of num_attention_heads %lld",
-                          (long long)c->hidden_size, (long long)c->num_attention_heads);
+        return vcore_fail_field(err, VLM_ERR_CONFIG, WHERE, "hidden_size",
+                                "%lld is no multiple of num_attention_heads %lld",
+                                (long long)c->hidden_size, (long long)c->num_attention_heads);
     if (c->image_size < c->patch_size)
-        return vcore_fail(err, VLM_ERR_CONFIG, WHERE ".patch_size: %lld exceeds image_size %lld",
-                          (long long)c->patch_size, (long long)c->image_size);
+        return vcore_fail_field(err, VLM_ERR_CONFIG, WHERE, "patch_size",
+                                "%lld exceeds image_size %lld", (long long)c->patch_size,
+                                (long long)c->image_size);
     return VLM_OK;
 }
 

@@ -18,10 +18,9 @@ vlm_status vlm_vision_new(vlm_vision **out, vlm_build *build, const vlm_json *vi
     for (size_t i = 0; types[i]; i++)
         if (vmodel_is_one_of(types[i]->model_type, name))
             return types[i]->create(out, build, vision_config, prefix, err);
-    return vcore_fail(
-        err, VLM_ERR_UNSUPPORTED,
-        "config.json: vision_config.model_type: '%.*s' is no vision tower that is known",
-        (int)(name.n < 60 ? name.n : 60), name.p);
+    return vcore_fail_field(err, VLM_ERR_UNSUPPORTED, "config.json", "vision_config.model_type",
+                            "'%.*s' is no vision tower that is known",
+                            (int)(name.n < 60 ? name.n : 60), name.p);
 }
 
 const vlm_vision_info *vlm_vision_get_info(const vlm_vision *vision) {
