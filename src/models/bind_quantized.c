@@ -419,20 +419,14 @@ static const vio_tensor *beside(const vio_tensors *tensors, const char *stem, co
     return n < (int)sizeof name ? vio_tensors_find(tensors, name) : NULL;
 }
 
-/* Mode of the module of these scales, from the table or the words that a group takes. */
+/* Mode of the module of these scales as the table has it. */
 static vlm_quantization_mode mode_of_scales(const vlm_quantization *q, const vio_tensors *tensors,
-                                            const char *stem, const vio_tensor *scales) {
+                                            const char *stem) {
     vlm_quantization_params p = { VLM_QUANTIZATION_AFFINE, 0, 0 };
     const vio_tensor *w = beside(tensors, stem, ".weight");
-    if (!w || w->dtype != VIO_U32 || beside(tensors, stem, ".biases")) return p.mode;
-    if (vlm_quantization_find(q, stem, &p) || vlm_quantization_default(q, &p)) return p.mode;
-    if (vio_dtype_size(scales->dtype) != 1) return p.mode;
-    uint64_t words =
-        w->rank == 2 && scales->rank == 2 && scales->shape[1] ? w->shape[1] / scales->shape[1] : 0;
-    return words == 2   ? VLM_QUANTIZATION_NVFP4
-           : words == 4 ? VLM_QUANTIZATION_MXFP4
-           : words == 8 ? VLM_QUANTIZATION_MXFP8
-                        : VLM_QUANTIZATION_AFFINE;
+    if (w && w->dtype == VIO_U32 && !vlm_quantization_find(q, stem, &p))
+        vlm_quantization_default(q, &p);
+    return p.mode;
 }
 
 /* The mode of the module that a tensor tells of; affine also when it tells of none. */
@@ -444,7 +438,7 @@ static vlm_quantization_mode mode_of(const vlm_quantization *q, const vio_tensor
         size_t length = stem_of(t->name, suffixes[i]);
         if (!length || length >= n) continue;
         snprintf(stem, n, "%.*s", (int)length, t->name);
-        if (i == 0) return mode_of_scales(q, tensors, stem, t);
+        if (i == 0) return mode_of_scales(q, tensors, stem);
         if (i == 1 && layout == VMODEL_LAYOUT_COMPRESSED && t->dtype == VIO_U8)
             return beside(tensors, stem, ".weight_global_scale") ? VLM_QUANTIZATION_NVFP4
                                                                  : VLM_QUANTIZATION_MXFP4;

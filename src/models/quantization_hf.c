@@ -129,8 +129,7 @@ static vlm_status read_groups(vlm_quantization *q, const vlm_json *c, word whole
         VTRY(read_format(q, format, vcore_json_get(it.value, "weights"), at, err));
         if (q->refusal) return VLM_OK;
     }
-    if (is(whole, "pack-quantized") && !seen_integers) return read_integers(q, NULL, where, err);
-    return read_format(q, whole, NULL, where, err);
+    return seen_integers || seen_floats ? VLM_OK : read_format(q, whole, NULL, where, err);
 }
 
 static vlm_status read_compressed(vlm_quantization *q, const vlm_json *c, const char *where,
