@@ -140,7 +140,7 @@ vlm_status vengine_eos_start(vengine_eos *eos, const vlm_config_eos *config,
     for (size_t i = 0; i < config->n; i++) VTRY(add(eos, config->ids[i], config->source, err));
     vcore_str token;
     uint32_t id;
-    if (config->form == VLM_EOS_ABSENT && vtext_named_token(tokenizer, "eos_token", &token)
+    if (tokenizer && config->form == VLM_EOS_ABSENT && vtext_named_token(tokenizer, "eos_token", &token)
         && vtext_token_to_id(tokenizer, token, &id))
         return add(eos, id, "tokenizer", err);
     return VLM_OK;
@@ -149,7 +149,7 @@ vlm_status vengine_eos_start(vengine_eos *eos, const vlm_config_eos *config,
 vlm_status vengine_eos_add(vengine_eos *eos, const vlm_tokenizer *tokenizer,
                            const char *const *tokens, size_t n, const char *source, vlm_error *err) {
     uint32_t id;
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = 0; tokenizer && i < n; i++)
         if (vtext_token_to_id(tokenizer, vcore_str_of(tokens[i]), &id))
             VTRY(add(eos, id, source, err));
     return VLM_OK;

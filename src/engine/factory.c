@@ -18,6 +18,13 @@ typedef struct factory {
     vtext_folder folder; /* small files that several readers ask for: the tokenizer's directory, in the end */
 } factory;
 
+/* An inspection goes on without a part whose files are not there. */
+static vlm_status forgive(const factory *f, vlm_status status, vlm_error *err) {
+    if (f->depth != VENGINE_INSPECT || status != VLM_ERR_NOT_FOUND) return status;
+    if (err) *err = (vlm_error)VLM_ERROR_INIT;
+    return VLM_OK;
+}
+
 /* ---- where the files are ------------------------------------------------------------------------------- */
 /* The directory of dir_or_id. */
 static vlm_status find_directory(char **dir, const char *dir_or_id, vlm_error *err) {
@@ -69,8 +76,9 @@ static vlm_status choose_model(factory *f, vlm_error *err) {
 static vlm_status read_processor_config(factory *f, vlm_error *err) {
     vlm_context *c = f->c;
     const vengine_reader from = { .dir = c->dir, .source = c->source, .folder = &f->folder };
-    VTRY(vengine_processor_config_new(&c->processor_config, &from,
-                                      c->model_type->default_processor_class, err));
+    vlm_status status = vengine_processor_config_new(&c->processor_config, &from,
+                                                     c->model_type->default_processor_class, err);
+    VTRY(forgive(f, status, err));
     vtext_folder_give(&f->folder, VTEXT_PROCESSOR_CONFIG,
                       vlm_processor_config_json(c->processor_config, "processor_config.json"));
     return VLM_OK;
@@ -92,6 +100,7 @@ static vlm_status refuse_processor(const factory *f, const char *wanted, const c
 }
 
 static vlm_status choose_processor(factory *f, vlm_error *err) {
+    if (!f->c->processor_config) return VLM_OK;
     const char *override = vmodel_processor_override(f->c->model_type);
     const char *wanted = override ? override : vlm_processor_config_class(f->c->processor_config);
     f->c->processor_type = vlm_processor_registry_find(f->processors, wanted);
@@ -121,7 +130,7 @@ static vlm_status open_weights(factory *f, vlm_error *err) {
     vlm_context *c = f->c;
     VTRY(make_backend(f, err));
     vlm_status status = vio_tensors_open_dir(&c->tensors, c->dir, &c->source, err);
-    if (f->depth == VENGINE_INSPECT) return status == VLM_ERR_NOT_FOUND ? VLM_OK : status;
+    if (f->depth == VENGINE_INSPECT) return forgive(f, status, err);
     VTRY(status);
     return vmodel_quantization_check(vlm_base_config_quantization(c->config), c->tensors, err);
 }
@@ -141,6 +150,7 @@ static vlm_status load_templates(factory *f, vlm_error *err) {
     vlm_context *c = f->c;
     VTRY(vtext_template_load(&c->chat_template, &f->folder, err));
     const vlm_processor_type *type = c->processor_type;
+    if (!type) return VLM_OK;
     if (!c->chat_template && type->chat_template)
         VTRY(vtext_template_parse(&c->chat_template, type->chat_template,
                                   strlen(type->chat_template), type->processor_class, err));
@@ -160,14 +170,15 @@ static vlm_status resolve_eos(const factory *f, vlm_error *err) {
     if (known)
         VTRY(vengine_eos_add(&c->eos, c->tokenizer, known->extra_eos, known->n_extra_eos,
                              "checkpoint registry", err));
-    VTRY(vengine_eos_add(&c->eos, c->tokenizer, type->extra_eos, type->n_extra_eos, "processor", err));
+    if (type)
+        VTRY(vengine_eos_add(&c->eos, c->tokenizer, type->extra_eos, type->n_extra_eos, "processor", err));
     return vengine_eos_add(&c->eos, c->tokenizer, f->options->extra_eos, f->options->n_extra_eos,
                            "caller", err);
 }
 
 static vlm_status load_tokenizer(factory *f, vlm_error *err) {
-    VTRY(vtext_tokenizer_load(&f->c->tokenizer, &f->folder, err));
-    guard_media_tokens(f->c);
+    VTRY(forgive(f, vtext_tokenizer_load(&f->c->tokenizer, &f->folder, err), err));
+    if (f->c->tokenizer) guard_media_tokens(f->c);
     VTRY(load_templates(f, err));
     return resolve_eos(f, err);
 }
@@ -213,6 +224,7 @@ static vlm_status build_processor(factory *f, vlm_error *err) {
     static const char preprocessor[] = "preprocessor_config.json", processor[] = "processor_config.json";
     vlm_context *c = f->c;
     const vlm_processor_config *p = c->processor_config;
+    if (!p || !c->tokenizer) return VLM_OK; /* an inspection */
     const vlm_json *image = vlm_processor_config_image(p), *video = vlm_processor_config_video(p);
     VTRY(check_nested(p, "image_processor", err));
     VTRY(check_nested(p, "video_processor", err));
@@ -266,7 +278,7 @@ static const char *subject(const factory *f, vlm_load_stage at) {
     case VLM_LOAD_PROCESSOR_CLASS: return vlm_processor_config_class(f->c->processor_config);
     case VLM_LOAD_TOKENIZER: return f->c->tokenizer_dir;
     case VLM_LOAD_MODEL: return f->c->model_type->model_type;
-    case VLM_LOAD_PROCESSOR: return f->c->processor_type->processor_class;
+    case VLM_LOAD_PROCESSOR: return vlm_processor_config_class(f->c->processor_config);
     default: return f->c->dir;
     }
 }
@@ -293,7 +305,7 @@ static void describe(vlm_context *c) {
     const vmodel_usage *usage = vmodel_build_usage(c->build);
     const vlm_text_info *text = vlm_text_get_info(c->model_type->text(c->model));
     c->info.model_type = c->model_type->model_type;
-    c->info.processor_class = c->processor_type->processor_class;
+    c->info.processor_class = c->processor_type ? c->processor_type->processor_class : NULL;
     c->info.processor_file = vlm_processor_config_named_by(c->processor_config);
     c->info.config_json = vlm_base_config_text(c->config, NULL);
     c->info.backend = vtensor_backend_name(c->backend);

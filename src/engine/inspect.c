@@ -73,19 +73,51 @@ static void put_tensors(vcore_buf *b, const vlm_context *c) {
     vcore_json_close(b, '}');
 }
 
-/* What config.json says about quantized weights: MLX's key or Hugging Face's. */
+/* ---- quantization --------------------------------------------------------------------------------------- */
+
+static void put_params(vcore_buf *b, const char *mode, int bits, int group_size) {
+    vcore_json_put_text(b, "mode", mode);
+    vcore_json_put_int(b, "bits", bits);
+    vcore_json_put_int(b, "group_size", group_size);
+}
+
+static bool same_params(const vmodel_module *a, const vmodel_module *b) {
+    return !strcmp(a->mode, b->mode) && a->bits == b->bits && a->group_size == b->group_size &&
+           a->dense == b->dense;
+}
+
+/* What config.json says of the whole, and how each module that is stored as no float was bound. */
 static void put_quantization(vcore_buf *b, const vlm_context *c) {
-    const vlm_json *config = vlm_base_config_json(c->config), *q = vcore_json_get(config, "quantization");
-    int64_t bits, group;
-    if (!q) q = vcore_json_get(config, "quantization_config");
-    if (!vcore_json_int(vcore_json_get(q, "bits"), &bits)) {
+    const vlm_quantization *q = vlm_base_config_quantization(c->config);
+    vlm_quantization_params whole;
+    size_t n;
+    const vmodel_module *m = vmodel_build_modules(c->build, &n);
+    if (!q && !n) {
         vcore_json_put_text(b, "quantization", NULL);
+        vcore_json_open(b, "quantized_modules", '[');
+        vcore_json_close(b, ']');
         return;
     }
     vcore_json_open(b, "quantization", '{');
-    vcore_json_put_int(b, "bits", bits);
-    if (vcore_json_int(vcore_json_get(q, "group_size"), &group)) vcore_json_put_int(b, "group_size", group);
+    vcore_json_put_text(b, "method", q ? vlm_quantization_method(q) : NULL);
+    if (vlm_quantization_default(q, &whole))
+        put_params(b, vlm_quantization_mode_name(whole.mode), whole.bits, whole.group_size);
     vcore_json_close(b, '}');
+    vcore_json_open(b, "quantized_modules", '[');
+    for (size_t i = 0; i < n; i++) {
+        size_t first = 0; /* of those stored alike */
+        while (!same_params(&m[first], &m[i])) first++;
+        if (first < i) continue;
+        vcore_json_open(b, NULL, '{');
+        put_params(b, m[i].mode, m[i].bits, m[i].group_size);
+        vcore_json_put_bool(b, "dense", m[i].dense);
+        vcore_json_open(b, "names", '[');
+        for (size_t k = i; k < n; k++)
+            if (same_params(&m[i], &m[k])) vcore_json_put_text(b, NULL, m[k].name);
+        vcore_json_close(b, ']');
+        vcore_json_close(b, '}');
+    }
+    vcore_json_close(b, ']');
 }
 
 /* ---- the whole ------------------------------------------------------------------------------------------- */
@@ -118,11 +150,14 @@ static void put_context(vcore_buf *b, const vlm_context *c) {
     vcore_json_put_bool(b, "has_chat_template", c->chat_template != NULL);
     put_tensors(b, c);
     put_quantization(b, c);
-    vcore_json_put_uint(b, "parameters", c->info.parameters);
+    bool counted = c->tensors != NULL;
+    vcore_json_put_uint(b, "parameters", counted ? c->info.parameters : usage->missing_parameters);
+    vcore_json_put_text(b, "parameters_from", counted ? "weights" : "config.json");
     vcore_json_put_uint(b, "weight_bytes", c->info.weight_bytes);
     vcore_json_put_uint(b, "computed_bytes", c->info.computed_bytes);
     vcore_json_put_uint(b, "layers", c->info.layers);
     vcore_json_put_uint(b, "vocab_size", c->info.vocab_size);
+    vcore_json_put_text(b, "missing_file", c->tensors ? vio_tensors_missing_file(c->tensors) : NULL);
     put_names(b, "missing", usage->missing, c->tensors ? usage->n_missing : 0);
     put_names(b, "unused", usage->unused, usage->n_unused);
     put_eos(b, c);

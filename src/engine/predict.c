@@ -60,6 +60,14 @@ static void note_read(void *user, vlm_tensor weight, bool sparse) {
         add_range(user, weight.data, row_bytes * (size_t)weight.shape[0]);
 }
 
+/* Tensors that the load itself reads. */
+static void add_copied(reads *r, const vlm_context *c) {
+    for (size_t i = 0; c->tensors && i < vio_tensors_count(c->tensors); i++) {
+        const vio_tensor *t = vio_tensors_at(c->tensors, i);
+        if (vmodel_build_copied(c->build, i)) add_range(r, t->data, t->bytes);
+    }
+}
+
 static int by_begin(const void *a, const void *b) {
     uintptr_t x = ((const range *)a)->begin, y = ((const range *)b)->begin;
     return (x > y) - (x < y);
@@ -157,6 +165,7 @@ static vlm_status dry_run(vengine_memory *out, const vlm_context *c, const vlm_p
         r.positions = positions;
         vengine_state_place(kv, c, capacity, NULL);
         vtensor_frame_reads(r.frame, note_read, &seen);
+        add_copied(&seen, c);
         status = run(out, &r, prepared, options, kv, err);
         out->weights = read_bytes(&seen, options->max_tokens);
         out->state = state;
@@ -198,6 +207,11 @@ static uint64_t pictures_bytes(const vlm_input *in) {
 vlm_status vengine_predict(vengine_memory *out, const vlm_context *c, const vlm_input *input,
                            const vlm_session_options *options, vlm_error *err) {
     *out = (vengine_memory) { .pictures = pictures_bytes(input) };
+    if (!c->processor)
+        return vcore_fail(err, VLM_ERR_NOT_FOUND, "%s: there is no %s, which a prediction needs", c->dir,
+                          c->tokenizer ? "processor config" : "tokenizer.json");
+    if (!c->tensors)
+        return vcore_fail(err, VLM_ERR_NOT_FOUND, "%s: there are no weights, which a prediction needs", c->dir);
     vlm_prepared *prepared;
     VTRY(vlm_prepare(&prepared, c, input, err));
     vlm_status status = dry_run(out, c, prepared, options, err);

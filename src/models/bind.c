@@ -131,6 +131,7 @@ static vlm_tensor empty_tensor(vlm_dtype dtype, const int64_t *dims, int rank) {
 vlm_status vmodel_row_materialise(vmodel_row *c, void **data, const vio_tensor *t, size_t bytes) {
     *data = c->b->args.inspect ? NULL : vcore_arena_alloc(c->b->args.arena, bytes);
     if (!*data && !c->b->args.inspect) return vcore_no_memory(c->err, t->name);
+    c->b->copied[t - vio_tensors_at(c->b->args.tensors, 0)] = 1;
     c->b->usage.computed_bytes += bytes;
     return VLM_OK;
 }
@@ -168,7 +169,10 @@ static uint64_t product(const int64_t *dims, int rank) {
 static vlm_status bind_dense(vmodel_row *c, const vio_tensor *t, const char *suffix,
                              const int64_t *dims, int rank, vlm_tensor *out) {
     *out = empty_tensor(VLM_DTYPE_F32, dims, rank);
-    if (!t) return missing(c, suffix);
+    if (!t) {
+        c->b->usage.missing_parameters += product(dims, rank);
+        return missing(c, suffix);
+    }
     vlm_dtype dtype = VLM_DTYPE_F32;
     VTRY(vmodel_row_float_type(c, t, &dtype));
     VTRY(vmodel_row_check_shape(c, t, dims, rank, CONFIG));

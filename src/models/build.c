@@ -11,7 +11,9 @@ vlm_status vmodel_build_new(vlm_build **out, const vmodel_build_args *args, vlm_
     if (!b) return vcore_no_memory(err, "model");
     b->args = *args;
     size_t n = args->tensors ? vio_tensors_count(args->tensors) : 0;
-    if (n && !(b->fates = vcore_alloc_array(n, 1))) {
+    if (n) b->fates = vcore_alloc_array(2, n);
+    b->copied = b->fates ? b->fates + n : NULL;
+    if (n && !b->fates) {
         vmodel_build_free(b);
         return vcore_no_memory(err, "model");
     }
@@ -30,6 +32,10 @@ void vmodel_build_free(vlm_build *b) {
     vcore_free(b->modules);
     vcore_free(b->fates);
     vcore_free(b);
+}
+
+bool vmodel_build_copied(const vlm_build *b, size_t i) {
+    return b->copied[i];
 }
 
 const vlm_json *vlm_build_config(const vlm_build *build) {

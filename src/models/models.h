@@ -35,6 +35,7 @@ vlm_status vmodel_build_missing(vlm_build *b, const char *stem, const char *suff
 vlm_status vmodel_build_check(vlm_build *b, bool lenient, vlm_error *err);
 typedef struct vmodel_usage {
     uint64_t parameters, weight_bytes, computed_bytes;
+    uint64_t missing_parameters; /* as the config has them */
     const char *const *missing; /* borrowed from the build, as unused is */
     size_t n_missing;
     const char *const *unused; /* known after vmodel_build_check */
@@ -50,6 +51,8 @@ typedef struct vmodel_module {
     bool dense;   /* decoded into floats while loading */
     bool guessed; /* the config says nothing; its shapes say this */
 } vmodel_module;
+/* Whether the load itself reads the i-th tensor, to make something else of it. */
+bool vmodel_build_copied(const vlm_build *b, size_t i);
 /* In the order of binding; borrowed. */
 const vmodel_module *vmodel_build_modules(const vlm_build *b, size_t *n);
 
@@ -57,7 +60,8 @@ const vmodel_module *vmodel_build_modules(const vlm_build *b, size_t *n);
 typedef enum vmodel_fate { VMODEL_UNUSED, VMODEL_USED, VMODEL_IGNORED } vmodel_fate;
 struct vlm_build {
     vmodel_build_args args;
-    uint8_t *fates; /* [tensors] vmodel_fate */
+    uint8_t *fates;  /* [tensors] vmodel_fate */
+    uint8_t *copied; /* [tensors] 1: read by the load, which made something else of it */
     vmodel_usage usage;
     const char **missing, **unused;
     size_t missing_capacity;
