@@ -14,7 +14,7 @@ static const struct layer {
     const char *name, *below, *headers;
 } layers[] = {
     { "src/core", "", "vlm/base.h" },
-    { "src/io", "src/core", "vlm/base.h vlm/extend/config.h" },
+    { "src/io", "src/core", "vlm/base.h vlm/extend/config.h vlm/load/hub.h" },
     { "src/text", "src/core src/io", "vlm/base.h vlm/extend/config.h vlm/tokenizer.h" },
     { "src/media", "src/core src/io", "vlm/base.h vlm/extend/config.h vlm/media.h" },
     { "src/tensor", "src/core", "vlm/base.h vlm/extend/tensor.h" },
@@ -37,7 +37,8 @@ static const struct {
     { "jpeglib.h", "src/media" },     { "png.h", "src/media" },
     { "webp/", "src/media" },         { "libav", "src/media" },
     { "libsw", "src/media" },         { "utf8proc.h", "src/text" },
-    { "pcre2.h", "src/text" },        { "curl/", "src/io" },
+    { "pcre2.h", "src/text" },        { "curl/", "src/io/hub" },
+    { "openssl/", "src/io/hub" },
     { "microhttpd.h", "src/server" }, { "cuda", "src/tensor/cuda" },
     { "cublas", "src/tensor/cuda" },  { "json-c/", "tests" },
 };

@@ -65,7 +65,12 @@ extern "C" {
     X(ERR_TEMPLATE, -26, "the chat template failed")                                               \
     X(ERR_PARSE, -27, "text that is not JSON")                                                     \
     X(ERR_ENCODING, -28, "text that is not UTF-8")                                                 \
-    X(ERR_MISSING_FIELD, -29, "a required field is in none of its places")
+    X(ERR_MISSING_FIELD, -29, "a required field is in none of its places")                         \
+    X(ERR_NETWORK, -40, "a server cannot be reached, or fails")                                    \
+    X(ERR_ACCESS, -41, "a server wants a token, or another one")                                   \
+    X(ERR_NO_REPOSITORY, -42, "the hub has no such repository")                                    \
+    X(ERR_NO_REVISION, -43, "the repository has no such revision")                                 \
+    X(ERR_CHECKSUM, -44, "what arrived is not what its checksum says")
 
 /** Result of every function that can fail. */
 typedef enum vlm_status {
