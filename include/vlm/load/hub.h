@@ -27,7 +27,7 @@ extern "C" {
 
 /** Where a pull stands. All sizes in bytes. */
 typedef struct vlm_hub_progress {
-    const char *file;     /**< name in the repository of the file that moved last; borrowed for the call */
+    const char *file;     /**< name in the repository of the file that moved last; borrowed for the call; NULL: none yet */
     uint64_t file_bytes;  /**< of it, on disk */
     uint64_t file_size;
     uint64_t bytes;       /**< of all files of this pull, on disk */
