@@ -5,6 +5,7 @@
 #define VLM_CLI_H
 
 #include "core/core.h"
+#include "vlm/load/hub.h"
 #include "vlm/vlm.h"
 
 enum { CLI_DONE = 0, CLI_FAILED = 1, CLI_USAGE = 2 };
@@ -64,6 +65,20 @@ vlm_status cli_build_input(vlm_input **out, const cli_input *in, const char *def
 vlm_status cli_prepare(vlm_prepared **out, const vlm_context *context, const cli_input *in,
                        vlm_error *err);
 
+/* ---- the hub (hub.c) ------------------------------------------------------------------------------------- */
+typedef struct cli_hub_request {
+    const char *id, *revision; /* revision: NULL for main */
+    uint32_t parallel;         /* 0: the default */
+    bool offline, without_weights, no_retries;
+    bool cached_first;         /* a complete snapshot in the cache will do, without asking the hub */
+} cli_hub_request;
+/* The directory of a snapshot, owned; options from the environment that huggingface_hub reads. */
+vlm_status cli_hub(char **snapshot, const cli_hub_request *r, vlm_error *err);
+/* What -m means: an existing directory; else, if it looks like org/name, the cached snapshot of it, pulled if
+ * there is none; else itself, for others to complain about. Owned. revision may be NULL. */
+vlm_status cli_model_dir(char **dir, const char *model, const char *revision, bool without_weights,
+                         vlm_error *err);
+
 /* ---- output (main.c) ---------------------------------------------------------------------------------------- */
 /* Prints "vlm: <what>: <why>" and returns CLI_FAILED. */
 int cli_fail(const char *what, const vlm_error *err);
@@ -89,5 +104,6 @@ int cmd_tokenize(int argc, char **argv);
 int cmd_detokenize(int argc, char **argv);
 int cmd_template(int argc, char **argv);
 int cmd_list(int argc, char **argv);
+int cmd_pull(int argc, char **argv);
 
 #endif

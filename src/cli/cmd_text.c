@@ -7,6 +7,15 @@
 
 #define MAX_JSON (16u << 20)
 
+/* The tokenizer of a directory or hub id. */
+static vlm_status load_tokenizer(vlm_tokenizer **out, const char *model, const char *revision, vlm_error *err) {
+    char *dir;
+    VTRY(cli_model_dir(&dir, model, revision, true, err));
+    vlm_status status = vlm_tokenizer_load(out, dir, NULL, err);
+    vcore_free(dir);
+    return status;
+}
+
 static void print_ids(const vlm_tokens *t) {
     vcore_buf b = { 0 };
     vcore_json_open(&b, NULL, '[');
@@ -34,10 +43,11 @@ static void print_pieces(const vlm_tokenizer *tokenizer, const vlm_tokens *t) {
 }
 
 int cmd_tokenize(int argc, char **argv) {
-    const char *model = NULL;
+    const char *model = NULL, *revision = NULL;
     bool json = false, plain = false, no_special = false;
     const cli_option own[] = {
-        { "--model", "-m", CLI_TEXT, &model, 0, 0, "DIR   where the tokenizer files are" },
+        { "--model", "-m", CLI_TEXT, &model, 0, 0, "DIR|ID   where the tokenizer files are; or a hub id" },
+        { "--revision", NULL, CLI_TEXT, &revision, 0, 0, "R   of a hub id (main)" },
         { "--json", NULL, CLI_FLAG, &json, 0, 0, "ids, pieces and byte offsets" },
         { "--plain", NULL, CLI_FLAG, &plain, 0, 0, "as a user's text: no special tokens in it" },
         { "--no-special", NULL, CLI_FLAG, &no_special, 0, 0, "add no BOS or EOS" },
@@ -53,7 +63,7 @@ int cmd_tokenize(int argc, char **argv) {
     }
     vlm_error err = VLM_ERROR_INIT;
     vlm_tokenizer *tokenizer;
-    if (vlm_tokenizer_load(&tokenizer, model, NULL, &err) < 0) return cli_fail("tokenize", &err);
+    if (load_tokenizer(&tokenizer, model, revision, &err) < 0) return cli_fail("tokenize", &err);
     vlm_tokens tokens;
     unsigned flags = (no_special ? 0 : VLM_ENCODE_ADD_SPECIAL) | (plain ? VLM_ENCODE_PLAIN : 0);
     vlm_status status =
@@ -101,10 +111,11 @@ static vlm_status parse_ids(uint32_t **out, size_t *n, const cli_texts *words, v
 }
 
 int cmd_detokenize(int argc, char **argv) {
-    const char *model = NULL;
+    const char *model = NULL, *revision = NULL;
     bool skip_special = false;
     const cli_option own[] = {
-        { "--model", "-m", CLI_TEXT, &model, 0, 0, "DIR   where the tokenizer files are" },
+        { "--model", "-m", CLI_TEXT, &model, 0, 0, "DIR|ID   where the tokenizer files are; or a hub id" },
+        { "--revision", NULL, CLI_TEXT, &revision, 0, 0, "R   of a hub id (main)" },
         { "--skip-special", NULL, CLI_FLAG, &skip_special, 0, 0, "special tokens give no text" },
         { NULL, NULL, CLI_FLAG, NULL, 0, 0, NULL },
     };
@@ -121,7 +132,7 @@ int cmd_detokenize(int argc, char **argv) {
     uint32_t *ids = NULL;
     size_t n;
     char *text = NULL;
-    vlm_status status = vlm_tokenizer_load(&tokenizer, model, NULL, &err);
+    vlm_status status = load_tokenizer(&tokenizer, model, revision, &err);
     if (status >= 0) status = parse_ids(&ids, &n, &rest, &err);
     if (status >= 0) status = vlm_tokenizer_decode(&text, tokenizer, ids, n, skip_special, &err);
     if (status >= 0) puts(text);
@@ -155,11 +166,12 @@ static vlm_status variables_json(vcore_buf *b, const cli_texts *variables, const
 }
 
 int cmd_template(int argc, char **argv) {
-    const char *model = NULL, *messages = NULL, *tools = NULL;
+    const char *model = NULL, *revision = NULL, *messages = NULL, *tools = NULL;
     cli_texts variables = { .n = 0 };
     bool no_generation_prompt = false;
     const cli_option own[] = {
-        { "--model", "-m", CLI_TEXT, &model, 0, 0, "DIR   where the chat template is" },
+        { "--model", "-m", CLI_TEXT, &model, 0, 0, "DIR|ID   where the chat template is; or a hub id" },
+        { "--revision", NULL, CLI_TEXT, &revision, 0, 0, "R   of a hub id (main)" },
         { "--messages", NULL, CLI_TEXT, &messages, 0, 0, "FILE   the chat, a JSON array of messages" },
         { "--template-var", NULL, CLI_TEXTS, &variables, 0, 0, "NAME=JSON   a variable of the template; repeatable" },
         { "--tools", NULL, CLI_TEXT, &tools, 0, 0, "FILE   a JSON array of tools for the template" },
@@ -181,7 +193,10 @@ int cmd_template(int argc, char **argv) {
     vcore_buf more = { 0 };
     char *chat = cli_read_file(messages, MAX_JSON, &err), *text = NULL;
     vlm_status status = chat ? variables_json(&more, &variables, tools, !no_generation_prompt, &err) : VLM_ERR_IO;
-    if (status >= 0) status = vlm_template_render(&text, model, chat, more.p, NULL, &err);
+    char *dir = NULL;
+    if (status >= 0) status = cli_model_dir(&dir, model, revision, true, &err);
+    if (status >= 0) status = vlm_template_render(&text, dir, chat, more.p, NULL, &err);
+    vcore_free(dir);
     if (status >= 0) fputs(text, stdout);
     vlm_string_free(text);
     vcore_free(chat);

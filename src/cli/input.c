@@ -10,8 +10,8 @@
 const cli_option *cli_input_options(cli_input *in) {
     static cli_option table[40];
     const cli_option rows[] = {
-        { "--model", "-m", CLI_TEXT, &in->model, 0, 0, "DIR   checkpoint directory" },
-        { "--revision", NULL, CLI_TEXT, &in->revision, 0, 0, "R   of a hub id; not in this build" },
+        { "--model", "-m", CLI_TEXT, &in->model, 0, 0, "DIR|ID   checkpoint directory, or hub id (org/name), fetched where the cache lacks it" },
+        { "--revision", NULL, CLI_TEXT, &in->revision, 0, 0, "R   of a hub id: branch, tag or commit (main)" },
         { "--tokenizer", NULL, CLI_TEXT, &in->tokenizer, 0, 0, "DIR   tokenizer files from elsewhere" },
         { "--lenient", NULL, CLI_FLAG, &in->lenient, 0, 0, "unknown tensors are not an error" },
         { "--no-mmap", NULL, CLI_FLAG, &in->no_mmap, 0, 0, "read the weights into memory instead of mapping the files" },
@@ -118,16 +118,17 @@ vlm_status cli_check_build(const cli_input *in, vlm_error *err) {
     if (in->containers.n)
         return vcore_fail(err, VLM_ERR_UNSUPPORTED, "%s: video files are not in this build; give its frames with --video-frames",
                           in->containers.at[0]);
-    if (in->revision)
-        return vcore_fail(err, VLM_ERR_UNSUPPORTED, "--revision: the hub is not in this build; give a directory");
     return VLM_OK;
 }
 
 vlm_status cli_load(vlm_context **out, const cli_input *in, vlm_error *err) {
     VTRY(cli_check_build(in, err));
     vlm_load_options options = cli_load_options(in);
-    vlm_status status = vlm_context_load(out, in->model, &options, err);
+    char *dir;
+    VTRY(cli_model_dir(&dir, in->model, in->revision, false, err));
+    vlm_status status = vlm_context_load(out, dir, &options, err);
     cli_loaded(status);
+    vcore_free(dir);
     return status;
 }
 

@@ -21,6 +21,7 @@ static const subcommand subcommands[] = {
     { "detokenize", cmd_detokenize, "ids to text" },
     { "template", cmd_template, "render the chat template" },
     { "list", cmd_list, "the registries: models, processors, checkpoints" },
+    { "pull", cmd_pull, "fetch a checkpoint from the Hugging Face hub into its cache" },
 };
 enum { N_SUBCOMMANDS = sizeof subcommands / sizeof subcommands[0] };
 
