@@ -12,7 +12,7 @@
 
 #define PICTURE "tests/data/pictures/square.png"
 
-static char *dir, *out;
+static char *dir, *elsewhere, *out;
 static vlm_error err;
 static vlm_context *context;
 static vlm_prepared *prompt, *longer;
@@ -43,6 +43,38 @@ static vlm_status load(void) {
     vlm_context *c = (void *)1;
     vlm_status status = vlm_context_load(&c, dir, &o, &err);
     assert_int_equal(status < 0, c == NULL);
+    vlm_context_free(c);
+    return status;
+}
+
+static int go_on(void *user, const vlm_load_progress *p) {
+    (void)user;
+    (void)p;
+    return 0;
+}
+
+/* With registries of its own, an entry for the checkpoint, a tokenizer from elsewhere. */
+static vlm_status load_with_all(void) {
+    static const char *const tokens[] = { "<|im_start|>" };
+    vlm_load_options o = VLM_LOAD_OPTIONS_INIT;
+    vlm_model_configuration known = VLM_MODEL_CONFIGURATION_INIT;
+    vlm_model_registry *models = NULL;
+    vlm_processor_registry *processors = NULL;
+    vlm_checkpoint_registry *checkpoints = NULL;
+    vlm_context *c = NULL;
+    known.id = dir, known.default_prompt = "What?", known.tokenizer_source = elsewhere;
+    known.extra_eos = tokens, known.n_extra_eos = 1;
+    vlm_status status = vlm_model_registry_new(&models, vlm_model_registry_default(), &err);
+    if (status >= 0) status = vlm_processor_registry_new(&processors, vlm_processor_registry_default(), &err);
+    if (status >= 0) status = vlm_checkpoint_registry_new(&checkpoints, NULL, &err);
+    if (status >= 0) status = vlm_checkpoint_registry_add(checkpoints, &known, NULL, &err);
+    o.threads = 1, o.in_memory = true, o.progress = go_on;
+    o.models = models, o.processors = processors, o.checkpoints = checkpoints;
+    if (status >= 0) status = vlm_context_load(&c, dir, &o, &err);
+    assert_int_equal(status < 0, c == NULL);
+    vlm_model_registry_free(models);
+    vlm_processor_registry_free(processors);
+    vlm_checkpoint_registry_free(checkpoints);
     vlm_context_free(c);
     return status;
 }
@@ -167,6 +199,7 @@ static vlm_status generate(void) {
 static void loading(void **state) {
     (void)state;
     sweep(load, load);
+    sweep(load_with_all, NULL);
 }
 
 static void preparing(void **state) {
@@ -205,8 +238,10 @@ static int make(void **state) {
     vlm_load_options o = VLM_LOAD_OPTIONS_INIT;
     o.threads = 1;
     dir = tcheckpoint_temp_dir();
+    elsewhere = tcheckpoint_temp_dir();
     out = tcheckpoint_path(dir, "dump.bin");
     bool done = tcheckpoint_write("tests/golden/idefics3-whole", dir, NULL) &&
+                tcheckpoint_write("tests/golden/idefics3-whole", elsewhere, NULL) &&
                 vlm_context_load(&context, dir, &o, &err) >= 0 && ask(&prompt, NULL) >= 0 &&
                 ask(&longer, "And then?") >= 0;
     if (!done) fprintf(stderr, "%s\n", err.message);
@@ -219,6 +254,8 @@ static int unmake(void **state) {
     vlm_prepared_free(longer);
     vlm_context_free(context);
     tcheckpoint_remove(dir);
+    tcheckpoint_remove(elsewhere);
+    free(elsewhere);
     free(out);
     free(dir);
     return 0;
