@@ -8,6 +8,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "io/io.h"
 #include "support/checkpoint.h"
 #include "support/cm.h"
 #include "support/process.h"
@@ -63,6 +64,20 @@ static void says(const char *const *more, const char *line) {
     if (strcmp(p.err, want)) fail_msg("'%s' is not '%s'", p.err, want);
     assert_int_equal(p.status, 1);
     tprocess_free(&p);
+}
+
+/* Of a call that must succeed; owned. */
+static char *inspect(void) {
+    tprocess p = tprocess_run((const char *const[]) { "vlm", "inspect", "-m", dir, "--json", NULL }, NULL);
+    if (p.status) fail_msg("%s", p.err);
+    free(p.err);
+    return p.out;
+}
+
+static size_t count(const char *text, const char *word) {
+    size_t n = 0;
+    for (const char *at = text; (at = strstr(at, word)); at++) n++;
+    return n;
 }
 
 static const char *const hello[] = { "-p", "Hello there", NULL };
@@ -176,6 +191,75 @@ static void a_stale_index(void **state) {
     free(to);
 }
 
+/* ---- missing and left over -------------------------------------------------------------------------------- */
+/* A second file beside the weights, of n tensors that nobody knows. */
+static void add_unknown(int n) {
+    char *path = tcheckpoint_path(dir, "more.safetensors"), *to = tcheckpoint_path(dir, "weights.safetensors");
+    static const float value = 1;
+    static char names[64][64];
+    vio_out_tensor list[64];
+    for (int i = 0; i < n; i++) {
+        snprintf(names[i], sizeof names[i], "model.unknown.%d.weight", i);
+        list[i] = (vio_out_tensor) { names[i], VIO_F32, 1, { 1 }, &value };
+    }
+    assert_int_equal(vio_safetensors_write(path, list, (size_t)n, "pt", NULL), VLM_OK);
+    assert_int_equal(rename(weights, to), 0);
+    free(path);
+    free(to);
+}
+
+static void left_over_tensors_are_an_error_or_warnings(void **state) {
+    (void)state;
+    add_unknown(12);
+    says(hello, "/more.safetensors: 12 tensors are not named by any part of the model: 'model.unknown.0.weight', "
+                "'model.unknown.1.weight', 'model.unknown.10.weight' and 9 more (a lenient load passes over them)\n");
+    tprocess p = generate((const char *const[]) { "-p", "Hello there", "--lenient", NULL });
+    assert_int_equal(p.status, 0);
+    assert_string_equal(p.out, answer);
+    assert_int_equal(count(p.err, "vlm: warning: tensor 'model.unknown."), 10);
+    assert_non_null(strstr(p.err, "vlm: warning: 2 more tensors are not used\n"));
+    tprocess_free(&p);
+    char *json = inspect();
+    assert_int_equal(count(json, "model.unknown."), 12);
+    free(json);
+}
+
+/* One name wrong: what is wanted and what is there stand side by side. Lenient is no help. */
+static void missing_tensors_are_an_error_always(void **state) {
+    (void)state;
+    FILE *f = fopen(weights, "r+b");
+    char header[65536];
+    size_t n = fread(header, 1, sizeof header, f);
+    char *at = memmem(header, n, "text_model.norm.weight", 22);
+    assert_non_null(at);
+    assert_int_equal(fseek(f, (long)(at - header) + 14, SEEK_SET), 0);
+    assert_int_equal(fputc('k', f), 'k');
+    assert_int_equal(fclose(f), 0);
+    const char line[] = ": 1 tensor is missing: 'model.text_model.norm.weight'; 1 tensor is not named by any part of the "
+                        "model: 'model.text_model.nork.weight'\n";
+    tprocess p = generate(hello);
+    assert_non_null(strstr(p.err, line + 2));
+    assert_int_equal(p.status, 1);
+    assert_int_equal(tprocess_lines(p.err), 1);
+    tprocess_free(&p);
+    p = generate((const char *const[]) { "-p", "Hello there", "--lenient", NULL });
+    assert_non_null(strstr(p.err, line + 2));
+    assert_int_equal(p.status, 1);
+    assert_int_equal(tprocess_lines(p.err), 1);
+    tprocess_free(&p);
+}
+
+static void inspect_lists_all_that_is_missing(void **state) {
+    (void)state;
+    remove_file("model-00002-of-00003.safetensors");
+    char *json = inspect();
+    char *missing = strstr(json, "\"missing\": ["), *end = missing ? strchr(missing, ']') : NULL;
+    assert_non_null(end);
+    *end = 0;
+    assert_int_equal(count(missing, ".weight\"") + count(missing, ".bias\""), 14);
+    free(json);
+}
+
 int main(void) {
     tcheckpoint_options one = { .shards = 1 }, three = { .shards = 3 };
 #define TEST(function, how)                                                                                            \
@@ -188,6 +272,9 @@ int main(void) {
         TEST(weights_in_memory_answer_the_same, one),
         TEST(a_set_without_an_index, three),
         TEST(a_stale_index, three),
+        TEST(left_over_tensors_are_an_error_or_warnings, one),
+        TEST(missing_tensors_are_an_error_always, one),
+        TEST(inspect_lists_all_that_is_missing, three),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

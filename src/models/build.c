@@ -172,7 +172,7 @@ vlm_status vmodel_build_check(vlm_build *b, bool lenient, vlm_error *err) {
     const vmodel_usage *u = &b->usage;
     bool fails = !b->args.inspect && (u->n_missing || (u->n_unused && !lenient));
     if (b->args.tensors) log_names(b, 0, u->missing, u->n_missing, "missing");
-    log_names(b, fails ? 0 : WARNED, u->unused, u->n_unused, "not used");
+    log_names(b, fails || b->args.inspect ? 0 : WARNED, u->unused, u->n_unused, "not used");
     return fails ? fail_tensors(b, err) : VLM_OK;
 }
 
