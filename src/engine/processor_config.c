@@ -78,13 +78,14 @@ static vlm_status read_pair(vlm_processor_config *c, const vengine_reader *from,
 static vlm_status look_further(vlm_processor_config *c, const vlm_json *tokenizer, const char *path,
                                const char *default_class, vlm_error *err) {
     VTRY(take_class(c, tokenizer, path, tokenizer_file, err));
+    if (!c->class_name && default_class)
+        VTRY(set_class(c, vcore_str_of(default_class), "default", err));
     VTRY(take_auto_map(c, vengine_document_json(&c->file[PREPROCESSOR]),
                        "preprocessor_config.json: auto_map", err));
     VTRY(take_auto_map(c, vengine_document_json(&c->file[PROCESSOR]), "processor_config.json: auto_map",
                        err));
     VTRY(take_auto_map(c, tokenizer, "tokenizer_config.json: auto_map", err));
     if (c->class_name) return VLM_OK;
-    if (default_class) return set_class(c, vcore_str_of(default_class), "default", err);
     const char *file = c->file[c->file[PREPROCESSOR].text ? PREPROCESSOR : PROCESSOR].name;
     return vcore_fail_field(err, VLM_ERR_MISSING_FIELD, file, "processor_class",
                             "is missing, and neither %s nor %s names one",

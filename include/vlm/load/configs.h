@@ -112,8 +112,8 @@ typedef struct vlm_processor_config vlm_processor_config;
  * The class is the `processor_class` of preprocessor_config.json, which must then be JSON; where it
  * is absent or null there, that of processor_config.json. Where the first file names the class, the
  * second need not even be JSON (it is carried as text, and said in the log). Where neither does:
- * `processor_class` of tokenizer_config.json; the class of `auto_map.AutoProcessor` in these three
- * files ("module.Class"); default_class. Nobody: VLM_ERR_MISSING_FIELD. The name is taken as it
+ * `processor_class` of tokenizer_config.json; default_class; the class of `auto_map.AutoProcessor`
+ * in these three files ("module.Class"). Nobody: VLM_ERR_MISSING_FIELD. The name is taken as it
  * stands.
  * @param out owned @param default_class what to take when no file names one (the model type's);
  * copied; may be NULL @param options as in vlm_base_config_load
