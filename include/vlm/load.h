@@ -10,6 +10,7 @@
 
 #include "vlm/base.h"
 #include "vlm/load/configs.h"
+#include "vlm/load/hub.h"
 #include "vlm/load/quantization.h"
 #include "vlm/load/registries.h"
 

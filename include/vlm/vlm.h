@@ -74,7 +74,7 @@ typedef enum vlm_load_stage {
 typedef struct vlm_load_progress {
     vlm_load_stage stage;
     const char *what;     /**< file, directory or name concerned; borrowed for the call */
-    uint64_t done, total; /**< 0 of 1, then 1 of 1; bytes where something is downloaded */
+    uint64_t done, total; /**< 0 of 1, then 1 of 1; between them, bytes where something is downloaded */
 } vlm_load_progress;
 /** Told on the loading thread. Nonzero cancels: the load ends with VLM_ERR_CANCELLED and leaves nothing behind. */
 typedef int (*vlm_load_progress_fn)(void *user, const vlm_load_progress *progress);
@@ -102,8 +102,11 @@ typedef struct vlm_load_options {
     void *opened_user;
     vlm_load_progress_fn progress; /**< may be NULL */
     void *progress_user;
+    const vlm_hub_options *hub;   /**< where an id ("org/name") that is no directory is looked for: the snapshot in
+                                       the cache, else it is pulled. Its revision goes before the checkpoint
+                                       registry's. NULL: directories only */
 } vlm_load_options;
-#define VLM_LOAD_OPTIONS_INIT { sizeof(vlm_load_options), NULL, NULL, 0, 0, VLM_PRECISION_AUTO, false, false, NULL, NULL, NULL, NULL, 0, NULL, NULL, NULL, NULL, NULL, NULL, NULL }
+#define VLM_LOAD_OPTIONS_INIT { sizeof(vlm_load_options), NULL, NULL, 0, 0, VLM_PRECISION_AUTO, false, false, NULL, NULL, NULL, NULL, 0, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL }
 
 /** A loaded model, processor, tokenizer and config. Immutable, thread-safe. Outlives its sessions. */
 typedef struct vlm_context vlm_context;

@@ -26,11 +26,49 @@ static vlm_status forgive(const factory *f, vlm_status status, vlm_error *err) {
 }
 
 /* ---- where the files are ------------------------------------------------------------------------------- */
-/* The directory of dir_or_id. */
-static vlm_status find_directory(char **dir, const char *dir_or_id, vlm_error *err) {
-    if (!vio_is_dir(dir_or_id))
+static vlm_status report(const factory *f, vlm_load_stage at, const char *what, uint64_t done,
+                         uint64_t total, vlm_error *err);
+
+/* A pull told of as a part of the load, beside the caller's own progress of it. */
+typedef struct relay {
+    const factory *f;
+    vlm_load_stage stage;
+    vlm_hub_progress_fn own;
+    void *own_user;
+} relay;
+
+static int pass_on(void *user, const vlm_hub_progress *p) {
+    const relay *r = user;
+    if (r->own && r->own(r->own_user, p)) return 1;
+    return report(r->f, r->stage, p->file ? p->file : "", p->bytes, p->size, NULL) < 0;
+}
+
+/* The snapshot of a hub id: the one in the cache, else pulled. */
+static vlm_status find_snapshot(const factory *f, vlm_load_stage stage, char **dir, const char *id,
+                                const char *revision, vlm_error *err) {
+    const vlm_load_options *options = f->options;
+    vlm_hub_options o = VLM_HUB_OPTIONS_INIT;
+    VTRY(vengine_take_options(&o, sizeof o, options->hub, "hub options", err));
+    o.struct_size = sizeof o;
+    o.revision = revision;
+    if (!o.limits) o.limits = options->limits;
+    if (!o.log) o.log = options->log, o.log_user = options->log_user;
+    relay r = { f, stage, o.progress, o.progress_user };
+    o.progress = pass_on, o.progress_user = &r;
+    vlm_status status = vlm_hub_find(dir, id, &o, err);
+    if (status == VLM_ERR_NOT_FOUND) status = vlm_hub_pull(dir, id, &o, err);
+    return vcore_context(err, status, "no directory '%s', and as a hub id", id);
+}
+
+/* The directory that dir_or_id is, or that a hub id has in the cache. */
+static vlm_status find_directory(const factory *f, vlm_load_stage stage, char **dir,
+                                 const char *dir_or_id, const char *revision, vlm_error *err) {
+    if (!vio_is_dir(dir_or_id)) {
+        if (f->options->hub && strchr(dir_or_id, '/') && vlm_hub_is_id(dir_or_id))
+            return find_snapshot(f, stage, dir, dir_or_id, revision, err);
         return vcore_fail_at(err, VLM_ERR_NOT_FOUND, (vcore_where) { .file = dir_or_id },
                              "%s: no such checkpoint directory", dir_or_id);
+    }
     *dir = vcore_strdup(dir_or_id);
     if (!*dir) return vcore_no_memory(err, dir_or_id);
     for (size_t end = strlen(*dir); end > 1 && (*dir)[end - 1] == '/';) (*dir)[--end] = 0;
@@ -38,10 +76,14 @@ static vlm_status find_directory(char **dir, const char *dir_or_id, vlm_error *e
 }
 
 static vlm_status resolve(factory *f, vlm_error *err) {
+    const vlm_load_options *o = f->options;
     const vlm_checkpoint_registry *known =
-        f->options->checkpoints ? f->options->checkpoints : vlm_checkpoint_registry_default();
-    f->configuration = vengine_configuration_of(known, f->dir_or_id, vio_is_dir(f->dir_or_id));
-    VTRY(find_directory(&f->c->dir, f->dir_or_id, err));
+        o->checkpoints ? o->checkpoints : vlm_checkpoint_registry_default();
+    const vlm_model_configuration *c =
+        vengine_configuration_of(known, f->dir_or_id, vio_is_dir(f->dir_or_id));
+    f->configuration = c;
+    const char *revision = o->hub && o->hub->revision ? o->hub->revision : c ? c->revision : NULL;
+    VTRY(find_directory(f, VLM_LOAD_RESOLVE, &f->c->dir, f->dir_or_id, revision, err));
     return vtext_folder_open(&f->folder, f->c->dir, &f->c->source, err);
 }
 
@@ -49,7 +91,8 @@ static vlm_status find_tokenizer(factory *f, vlm_error *err) {
     vlm_context *c = f->c;
     const char *source = f->options->tokenizer_source;
     if (!source && f->configuration) source = f->configuration->tokenizer_source;
-    VTRY(find_directory(&c->tokenizer_dir, source ? source : c->dir, err));
+    VTRY(find_directory(f, VLM_LOAD_TOKENIZER_SOURCE, &c->tokenizer_dir, source ? source : c->dir, NULL,
+                        err));
     if (strcmp(c->tokenizer_dir, c->dir) == 0) return VLM_OK;
     vtext_folder_close(&f->folder);
     return vtext_folder_open(&f->folder, c->tokenizer_dir, &c->source, err);
@@ -84,16 +127,22 @@ static vlm_status read_processor_config(factory *f, vlm_error *err) {
     return VLM_OK;
 }
 
+/* Says how the name came about, where it is not what the file says. */
 static vlm_status refuse_processor(const factory *f, const char *wanted, const char *override,
                                    vlm_error *err) {
     const vlm_processor_config *config = f->c->processor_config;
-    const char *by = vlm_processor_config_named_by(config);
-    char because[300] = "";
+    const char *by = vlm_processor_config_named_by(config), *type = f->c->model_type->model_type;
+    bool by_default = !strcmp(by, "default");
+    char because[300] = "", file[64];
     if (override)
-        snprintf(because, sizeof because, "model type '%.64s' needs another class than '%.64s': ",
-                 f->c->model_type->model_type, vlm_processor_config_class(config));
-    char *path = vio_join(f->c->dir, by);
-    if (!path) return vcore_no_memory(err, by);
+        snprintf(because, sizeof because, "model type '%.64s' needs another class than '%.64s': ", type,
+                 vlm_processor_config_class(config));
+    else if (by_default)
+        snprintf(because, sizeof because, "no file names one, and that of model type '%.64s': ", type);
+    if (by_default) by = vlm_processor_config_file(config);
+    snprintf(file, sizeof file, "%.*s", (int)strcspn(by, ":"), by); /* without ": auto_map" */
+    char *path = vio_join(f->c->dir, file);
+    if (!path) return vcore_no_memory(err, file);
     vlm_status status = vmodel_unknown_processor(err, f->processors, path, wanted, because);
     vcore_free(path);
     return status;
@@ -272,20 +321,21 @@ static const stage stages[] = {
 
 /* What a stage is about, as far as it is known before the stage has run. */
 static const char *subject(const factory *f, vlm_load_stage at) {
+    const vlm_context *c = f->c;
     switch (at) {
     case VLM_LOAD_RESOLVE: return f->dir_or_id;
-    case VLM_LOAD_MODEL_TYPE: return vlm_base_config_model_type(f->c->config);
-    case VLM_LOAD_PROCESSOR_CLASS: return vlm_processor_config_class(f->c->processor_config);
-    case VLM_LOAD_TOKENIZER: return f->c->tokenizer_dir;
-    case VLM_LOAD_MODEL: return f->c->model_type->model_type;
-    case VLM_LOAD_PROCESSOR: return vlm_processor_config_class(f->c->processor_config);
-    default: return f->c->dir;
+    case VLM_LOAD_MODEL_TYPE: return vlm_base_config_model_type(c->config);
+    case VLM_LOAD_PROCESSOR_CLASS: return vlm_processor_config_class(c->processor_config);
+    case VLM_LOAD_TOKENIZER: return c->tokenizer_dir;
+    case VLM_LOAD_MODEL: return c->model_type->model_type;
+    case VLM_LOAD_PROCESSOR: return c->processor_type ? c->processor_type->processor_class : NULL;
+    default: return c->dir;
     }
 }
 
-static vlm_status report(const factory *f, vlm_load_stage at, uint64_t done, uint64_t total,
-                         vlm_error *err) {
-    const vlm_load_progress progress = { at, subject(f, at), done, total };
+static vlm_status report(const factory *f, vlm_load_stage at, const char *what, uint64_t done,
+                         uint64_t total, vlm_error *err) {
+    const vlm_load_progress progress = { at, what ? what : f->c->dir, done, total };
     const vlm_load_options *o = f->options;
     if (!o->progress || o->progress(o->progress_user, &progress) == 0) return VLM_OK;
     return vcore_fail(err, VLM_ERR_CANCELLED, "%s: the load was cancelled (%s)", f->dir_or_id,
@@ -294,9 +344,10 @@ static vlm_status report(const factory *f, vlm_load_stage at, uint64_t done, uin
 
 static vlm_status run_stages(factory *f, vlm_error *err) {
     for (size_t i = 0; i < sizeof stages / sizeof *stages; i++) {
-        VTRY(report(f, (vlm_load_stage)i, 0, 1, err));
+        vlm_load_stage at = (vlm_load_stage)i;
+        VTRY(report(f, at, subject(f, at), 0, 1, err));
         VTRY(stages[i].run(f, err));
-        VTRY(report(f, (vlm_load_stage)i, 1, 1, err));
+        VTRY(report(f, at, subject(f, at), 1, 1, err));
     }
     return VLM_OK;
 }
