@@ -2,11 +2,12 @@
 # SPDX-License-Identifier: MIT
 """Writes a random-weight checkpoint of real size: the shapes of a published config, weights drawn cheaply and streamed.
 
-    tools/random_checkpoint.py tools/configs/smolvlm-256m/config.json OUT_DIR [--dtype bf16] [--shards N]
+    tools/random_checkpoint.py tools/configs/smolvlm-256m/config.json OUT_DIR [--dtype bf16] [--shards N] [--sparse]
 
 Names and shapes come from the reference's model built on the meta device, under the names that published checkpoints use. The other
 small files beside CONFIG.json are copied; a tokenizer is copied from --tokenizer DIR, or made up with the right number of entries
-and the family's special tokens. Memory stays at a few dozen MiB whatever the size.
+and the family's special tokens. With --sparse the values are a hole in the file: a checkpoint of any size that takes no disk, for what
+reads headers only. Memory stays at a few dozen MiB whatever the size.
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ def write_tensor(file, count: int, std: float, ones: bool, base: np.ndarray, sta
         count, start = count - take, (start + take) % BLOCK
 
 
-def write_weights(out: Path, rows: list[tuple[str, tuple[int, ...], float]], dtype: str, shards: int, unit_norms: bool) -> None:
+def write_weights(out: Path, rows: list[tuple[str, tuple[int, ...], float]], dtype: str, shards: int, unit_norms: bool, sparse: bool) -> None:
     code, _, size = DTYPES[dtype]
     base = np.random.Generator(np.random.PCG64(1)).standard_normal(BLOCK, dtype=np.float32)
     total = sum(int(np.prod(shape)) for _, shape, _ in rows) * size
@@ -85,6 +86,9 @@ def write_weights(out: Path, rows: list[tuple[str, tuple[int, ...], float]], dty
         text += b" " * (-len(text) % 8)
         with open(out / name, "wb") as file:
             file.write(struct.pack("<Q", len(text)) + text)
+            if sparse:
+                file.truncate(file.tell() + offset)
+                continue
             for index, (count, std) in enumerate(chosen):
                 write_tensor(file, count, std, unit_norms, base, (index * 7919 * 64) % BLOCK, dtype)
     if shards > 1:
@@ -193,6 +197,7 @@ def main() -> None:
     parser.add_argument("out", type=Path, metavar="OUT_DIR")
     parser.add_argument("--dtype", choices=DTYPES, default="bf16")
     parser.add_argument("--shards", type=int, default=1)
+    parser.add_argument("--sparse", action="store_true", help="no values: headers and a hole")
     parser.add_argument("--tokenizer", type=Path, metavar="DIR", help="copy tokenizer.json and tokenizer_config.json from here")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
@@ -214,7 +219,7 @@ def main() -> None:
     if hasattr(module, "TEMPLATE"):
         (args.out / "chat_template.jinja").write_text(module.TEMPLATE)
     rows = tensors(args.config)
-    write_weights(args.out, rows, args.dtype, args.shards, unit_norms=family != "paligemma")
+    write_weights(args.out, rows, args.dtype, args.shards, family != "paligemma", args.sparse)
     count = sum(int(np.prod(shape)) for _, shape, _ in rows)
     print(f"{args.out}: {len(rows)} tensors, {count / 1e6:.1f} M parameters")
 

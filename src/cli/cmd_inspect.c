@@ -62,28 +62,50 @@ static bool is_bytes(vcore_str key) {
     return key.n > 6 && !memcmp(key.p + key.n - 6, "_bytes", 6);
 }
 
-/* "weight_bytes" as "weight"; a module's name as it is. */
-static void print_key(vcore_str key, int width) {
-    char text[64];
+/* "weight_bytes" as "weight". */
+static void print_key(vcore_str key) {
+    char text[32];
     size_t n = is_bytes(key) ? key.n - 6 : key.n;
-    bool module = memchr(key.p, '.', key.n);
     if (n >= sizeof text) n = sizeof text - 1;
-    for (size_t i = 0; i < n; i++) text[i] = (char)(key.p[i] == '_' && !module ? ' ' : key.p[i]);
+    for (size_t i = 0; i < n; i++) text[i] = (char)(key.p[i] == '_' ? ' ' : key.p[i]);
     text[n] = 0;
-    printf("%-*s ", width - 1, text);
+    printf("%-17s ", text);
 }
 
 /* One line per member: a module and its dtypes, or what memory is for. */
-static void print_lines(const vcore_json *v, bool bytes) {
+static void print_lines(const vcore_json *v) {
     vcore_json_iter it = { 0 };
     while (vcore_json_next(v, &it)) {
-        printf("\n  ");
-        print_key(it.key, 31);
+        int n = (int)(is_bytes(it.key) ? it.key.n - 6 : it.key.n);
+        printf("\n  %-30.*s ", n, it.key.p);
         if (vcore_json_kind_of(it.value) == VCORE_JSON_OBJECT)
-            print_object(it.value, bytes);
+            print_object(it.value, true);
         else
-            print_value(it.value, bytes);
+            print_value(it.value, true);
     }
+}
+
+/* An end token: its id, its text, where it comes from. */
+static void print_eos(const vcore_json *item) {
+    int64_t id = 0;
+    vcore_json_int(vcore_json_get(item, "id"), &id);
+    printf("%lld  ", (long long)id);
+    print_value(vcore_json_get(item, "token"), false);
+    printf("  from ");
+    print_value(vcore_json_get(item, "source"), false);
+}
+
+/* Modules that are stored alike: how, and how many. */
+static void print_quantized(const vcore_json *item) {
+    int64_t bits = 0, group = 0;
+    bool dense = false;
+    vcore_json_int(vcore_json_get(item, "bits"), &bits);
+    vcore_json_int(vcore_json_get(item, "group_size"), &group);
+    vcore_json_bool(vcore_json_get(item, "dense"), &dense);
+    print_value(vcore_json_get(item, "mode"), false);
+    printf(", %lld bits", (long long)bits);
+    if (group) printf(" in groups of %lld", (long long)group);
+    printf("%s: %zu modules", dense ? ", made floats by the load" : "", vcore_json_count(vcore_json_get(item, "names")));
 }
 
 /* The first few; --json has them all. */
@@ -94,25 +116,30 @@ static void print_list(const vcore_json *v) {
     for (size_t i = 0; i < n && i < SHOWN; i++) {
         const vcore_json *item = vcore_json_at(v, i);
         printf("\n  ");
-        if (vcore_json_kind_of(item) != VCORE_JSON_OBJECT) {
+        if (vcore_json_get(item, "names"))
+            print_quantized(item);
+        else if (vcore_json_get(item, "id"))
+            print_eos(item);
+        else
             print_value(item, false);
-            continue;
-        }
-        vcore_json_iter it = { 0 }; /* an end token: id, text, where it comes from */
-        for (int k = 0; vcore_json_next(item, &it); k++) {
-            printf(k == 0 ? "" : k == 1 ? "  " : "  from ");
-            print_value(it.value, false);
-        }
     }
     if (n > SHOWN) printf("\n  and %zu more", n - SHOWN);
+}
+
+/* What needs weights and is not known without. */
+static bool is_unknown(vcore_str key, const vcore_json *v) {
+    bool lists = is(key, "missing") || is(key, "unused") || is(key, "missing_file");
+    bool absent = vcore_json_kind_of(v) == VCORE_JSON_NULL;
+    return (lists && absent) || (vcore_json_kind_of(v) == VCORE_JSON_OBJECT && vcore_json_count(v) == 0);
 }
 
 static void print_readable(const vcore_json *root) {
     vcore_json_iter it = { 0 };
     while (vcore_json_next(root, &it)) {
-        print_key(it.key, 18);
+        if (is_unknown(it.key, it.value)) continue;
+        print_key(it.key);
         if (is(it.key, "modules") || is(it.key, "memory"))
-            print_lines(it.value, true);
+            print_lines(it.value);
         else if (vcore_json_kind_of(it.value) == VCORE_JSON_ARRAY)
             print_list(it.value);
         else if (vcore_json_kind_of(it.value) == VCORE_JSON_OBJECT)

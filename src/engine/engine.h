@@ -201,6 +201,8 @@ vlm_status vengine_session_options(vlm_session_options *out, const vlm_session_o
 size_t vengine_session_capacity(const vlm_session_options *options, size_t n);
 /* Logits behind the last stored token, [vocab]; for tests. Sampling may have changed them. */
 const float *vengine_session_logits(const vlm_session *s);
+/* Most memory that its passes held for temporaries; for tests. */
+size_t vengine_session_temporaries(const vlm_session *s);
 
 /* ---- sampling (sampler.c) ------------------------------------------------------------------------------------------ */
 typedef struct vengine_sampler vengine_sampler;

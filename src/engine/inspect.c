@@ -3,7 +3,12 @@
  * model say of themselves. What a run would hold in memory is predicted in predict.c. */
 #include "engine/engine.h"
 
-static void put_names(vcore_buf *b, const char *key, const char *const *names, size_t n) {
+/* Null when nobody knows. */
+static void put_names(vcore_buf *b, const char *key, bool known, const char *const *names, size_t n) {
+    if (!known) {
+        vcore_json_put_text(b, key, NULL);
+        return;
+    }
     vcore_json_open(b, key, '[');
     for (size_t i = 0; i < n; i++) vcore_json_put_text(b, NULL, names[i]);
     vcore_json_close(b, ']');
@@ -158,8 +163,8 @@ static void put_context(vcore_buf *b, const vlm_context *c) {
     vcore_json_put_uint(b, "layers", c->info.layers);
     vcore_json_put_uint(b, "vocab_size", c->info.vocab_size);
     vcore_json_put_text(b, "missing_file", c->tensors ? vio_tensors_missing_file(c->tensors) : NULL);
-    put_names(b, "missing", usage->missing, c->tensors ? usage->n_missing : 0);
-    put_names(b, "unused", usage->unused, usage->n_unused);
+    put_names(b, "missing", counted, usage->missing, usage->n_missing);
+    put_names(b, "unused", counted, usage->unused, usage->n_unused);
     put_eos(b, c);
 }
 

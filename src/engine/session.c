@@ -118,6 +118,10 @@ void vlm_session_get_stats(const vlm_session *s, vlm_session_stats *stats) {
     stats->scratch_bytes = vtensor_frame_peak(s->frame);
 }
 
+size_t vengine_session_temporaries(const vlm_session *s) {
+    return vtensor_frame_held(s->frame);
+}
+
 const float *vengine_session_logits(const vlm_session *s) {
     return s->logits;
 }
