@@ -225,6 +225,84 @@ static void inspect_needs_no_weights(void **state) {
     free(bare);
 }
 
+/* The command adds what its process holds beside the library's prediction. How close that is, tools/check_memory.py
+ * says (within 15 %); here it must be of the right size, whatever the machine does with pages. */
+static void inspect_predicts_what_generate_takes(void **state) {
+    (void)state;
+    const char *predict[] = { "vlm", "inspect", "-m", "models/smolscene", "-i", PICTURE, "-p", "What is this?", "--max-tokens", "8",
+                              "--threads", "2", "--json", NULL };
+    const char *take[] = { "vlm", "generate", "-m", "models/smolscene", "-i", PICTURE, "-p", "What is this?", "--max-tokens", "8",
+                           "--threads", "2", "--json", NULL };
+    json_object *said = run_json(predict), *seen = run_json(take);
+    int64_t peak = json_object_get_int64(at(said, "peak_bytes")), sum = 0;
+    json_object_object_foreach(at(said, "memory"), key, value) {
+        (void)key;
+        sum += json_object_get_int64(value);
+    }
+    int64_t before = json_object_get_int64(at(said, "preparing_bytes"));
+    assert_int_equal(peak, sum > before ? sum : before);
+    assert_true(json_object_get_int64(at(at(said, "memory"), "program_bytes")) > 1000000);
+    int64_t measured = json_object_get_int64(at(at(seen, "memory"), "peak_rss_bytes"));
+    if (tprocess_can_limit()) { /* a sanitizer's shadow is not in the prediction */
+        assert_in_range(peak, (uint64_t)measured * 2 / 3, (uint64_t)measured * 3 / 2);
+    }
+    json_object_put(said);
+    json_object_put(seen);
+}
+
+/* A directory with nothing but a config: what there is is said, and an unknown type is refused by name. */
+static void inspect_of_a_config_alone(void **state) {
+    (void)state;
+    char *bare = tcheckpoint_temp_dir(), *config = tcheckpoint_path(bare, "config.json");
+    FILE *f = fopen(config, "w");
+    assert_non_null(f);
+    fputs("{\"model_type\": \"paligemma\", \"eos_token_id\": 151645}", f);
+    fclose(f);
+    const char *argv[] = { "vlm", "inspect", "-m", bare, NULL };
+    char *out = run(argv);
+    static const char *const says[] = { "maps to           paligemma\n", "processor class   none\n", "has weights       no\n",
+                                        "has tokenizer     no\n", "parameters from   config.json\n",
+                                        "\n  151645  none  from config.json\n" };
+    for (size_t i = 0; i < sizeof says / sizeof says[0]; i++)
+        if (!strstr(out, says[i])) fail_msg("'%s' is not in: %s", says[i], out);
+    assert_null(strstr(out, "missing"));
+    free(out);
+    f = fopen(config, "w");
+    assert_non_null(f);
+    fputs("{\"model_type\": \"idefics33\"}", f);
+    fclose(f);
+    tprocess p = tprocess_run(argv, NULL);
+    assert_int_equal(p.status, 1);
+    assert_int_equal(tprocess_lines(p.err), 1);
+    assert_non_null(strstr(p.err, "'idefics33'"));
+    assert_non_null(strstr(p.err, "idefics3"));
+    tprocess_free(&p);
+    free(config);
+    tcheckpoint_remove(bare);
+    free(bare);
+}
+
+/* Text shows the first few of a long list and how many there are. */
+static void inspect_shortens_lists(void **state) {
+    (void)state;
+    char *other = tcheckpoint_temp_dir();
+    const tcheckpoint_options options = { .shards = 3 };
+    assert_true(tcheckpoint_write(GOLDEN, other, &options));
+    char *shard = tcheckpoint_path(other, "model-00002-of-00003.safetensors");
+    assert_int_equal(remove(shard), 0);
+    const char *readable[] = { "vlm", "inspect", "-m", other, NULL }, *json[] = { "vlm", "inspect", "-m", other, "--json", NULL };
+    char *out = run(readable);
+    json_object *o = run_json(json);
+    char more[64];
+    snprintf(more, sizeof more, "\n  and %zu more\n", json_object_array_length(at(o, "missing")) - 10);
+    if (!strstr(out, more) || !strstr(out, shard)) fail_msg("'%s' or '%s' is not in: %s", more, shard, out);
+    json_object_put(o);
+    free(out);
+    free(shard);
+    tcheckpoint_remove(other);
+    free(other);
+}
+
 static void tokenize_and_detokenize_are_inverse(void **state) {
     (void)state;
     static const char *const texts[] = { "Hello, world", "naïve 北京 ☂", "  two  spaces\n", "3.14 <image> end" };
@@ -410,6 +488,9 @@ int main(void) {
         cmocka_unit_test(a_dumped_input_generates_the_same),
         cmocka_unit_test(inspect_describes_and_predicts),
         cmocka_unit_test(inspect_needs_no_weights),
+        cmocka_unit_test(inspect_predicts_what_generate_takes),
+        cmocka_unit_test(inspect_of_a_config_alone),
+        cmocka_unit_test(inspect_shortens_lists),
         cmocka_unit_test(tokenize_and_detokenize_are_inverse),
         cmocka_unit_test(template_renders_the_references_text),
         cmocka_unit_test(template_takes_variables),
