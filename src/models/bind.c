@@ -112,9 +112,10 @@ static vlm_status wrong_shape(const vmodel_row *c, const vio_tensor *t, const in
     for (int i = 0; i < rank && n < sizeof want; i++)
         n += (size_t)snprintf(want + n, sizeof want - n, "%s%lld", i ? ", " : "",
                               (long long)dims[i]);
-    return vcore_fail(c->err, VLM_ERR_WEIGHTS,
-                      "%s: tensor '%s': shape [%s], %s asks for [%s]", t->file, t->name, have,
-                      who, want);
+    vcore_where where = { .file = t->file, .field = t->name };
+    return vcore_fail_at(c->err, VLM_ERR_WEIGHTS, where,
+                         "%s: tensor '%s': shape [%s], %s asks for [%s]", t->file, t->name, have,
+                         who, want);
 }
 
 vlm_status vmodel_row_check_shape(const vmodel_row *c, const vio_tensor *t, const int64_t *dims,
@@ -153,9 +154,10 @@ vlm_status vmodel_row_float_type(const vmodel_row *c, const vio_tensor *t, vlm_d
     case VIO_BF16: *out = VLM_DTYPE_BF16; return VLM_OK;
     case VIO_F16: *out = VLM_DTYPE_F16; return VLM_OK;
     default:
-        return vcore_fail(c->err, VLM_ERR_WEIGHTS,
-                          "%s: tensor '%s': is %s, weights must be F32, BF16 or F16", t->file,
-                          t->name, vio_dtype_name(t->dtype));
+        return vcore_fail_at(c->err, VLM_ERR_WEIGHTS,
+                             (vcore_where) { .file = t->file, .field = t->name },
+                             "%s: tensor '%s': is %s, weights must be F32, BF16 or F16", t->file,
+                             t->name, vio_dtype_name(t->dtype));
     }
 }
 

@@ -210,8 +210,8 @@ vlm_status vlm_quantization_parse(vlm_quantization **out, const char *config_jso
     vlm_status status =
         vcore_json_kind_of(root) == VCORE_JSON_OBJECT
             ? vmodel_quantization_new(out, root, NULL, "config.json", err)
-            : vcore_fail(err, VLM_ERR_FORMAT, "config.json: must hold an object, holds %s",
-                         vcore_json_kind_name(root));
+            : vcore_fail_field(err, VLM_ERR_FORMAT, "config.json", NULL,
+                               "must hold an object, holds %s", vcore_json_kind_name(root));
     vcore_json_free(doc);
     return status;
 }

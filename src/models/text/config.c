@@ -102,8 +102,8 @@ vlm_status vmodel_text_config_windows(int64_t *windows, const text_config *confi
     vcore_json_kind kind = vcore_json_kind_of(types);
     if (kind == VCORE_JSON_ARRAY) return listed_windows(windows, config, types, err);
     if (kind != VCORE_JSON_NULL)
-        return vcore_fail(err, VLM_ERR_CONFIG, WHERE ".layer_types: must be a list, is %s",
-                          vcore_json_kind_name(types));
+        return vcore_fail_field(err, VLM_ERR_CONFIG, WHERE, "layer_types", "must be a list, is %s",
+                                vcore_json_kind_name(types));
     for (int64_t i = 0; i < config->num_hidden_layers; i++) {
         bool has = config->use_sliding_window && i >= config->max_window_layers;
         if (type->alternating && i % 2 != 0) has = false;
