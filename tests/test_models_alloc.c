@@ -82,6 +82,44 @@ static vlm_status build_model(void) {
     return status;
 }
 
+/* A translated checkpoint: its table, and matrices whose floats are computed. */
+static const char *quantized_path;
+static vlm_status bind_quantized(void) {
+    enum { OUT, IN };
+    struct object {
+        vlm_matrix m;
+    } object;
+    static const char text[] =
+        "{\"quantization_config\":{\"quant_method\":\"compressed-tensors\",\"format\":"
+        "\"mixed-precision\",\"config_groups\":{\"a\":{\"format\":\"pack-quantized\"}}}}";
+    static const char words[] = "{\"quantization\":{\"group_size\":64,\"bits\":4,\"a\":false,"
+                                "\"b\":{\"bits\":8},\"c\":{}}}";
+    static const vlm_weight_row row = VLM_BIND_MATRIX(struct object, m, "quantized", OUT, IN);
+    bool integers = strstr(quantized_path, "int4") != NULL;
+    const int64_t dims[] = { integers ? 24 : 20, integers ? 256 : 100 };
+    const vlm_binding at = { .prefix = "in/", .dims = dims };
+    vlm_quantization *q = NULL;
+    vio_tensors *t = NULL;
+    vlm_build *b = NULL;
+    vcore_arena *arena = vcore_arena_new();
+    if (!arena) return VLM_ERR_MEMORY;
+    vlm_status status = vlm_quantization_parse(&q, words, sizeof words - 1, &err);
+    if (status >= 0) assert_non_null(vlm_quantization_at(q, 2, NULL, NULL));
+    vlm_quantization_free(q);
+    q = NULL;
+    if (status >= 0) status = vlm_quantization_parse(&q, text, sizeof text - 1, &err);
+    if (status >= 0) status = vio_tensors_open_file(&t, quantized_path, NULL, &err);
+    const vmodel_build_args args = { .tensors = t, .arena = arena, .quantization = q };
+    if (status >= 0) status = vmodel_build_new(&b, &args, &err);
+    if (status >= 0) status = vlm_bind(b, &object, &row, 1, &at, &err);
+    if (status >= 0) assert_non_null(object.m.data.data);
+    vmodel_build_free(b);
+    vio_tensors_close(t);
+    vlm_quantization_free(q);
+    vcore_arena_free(arena);
+    return status;
+}
+
 /* Lists missing and unused tensors, too. */
 static vlm_status inspect_model(void) {
     vlm_build *b = NULL;
@@ -168,6 +206,10 @@ static void building(void **state) {
     (void)state;
     sweep(build_model, false);
     sweep(inspect_model, false);
+    quantized_path = "tests/data/quantization/int4.safetensors";
+    sweep(bind_quantized, false);
+    quantized_path = "tests/data/quantization/fp8.safetensors";
+    sweep(bind_quantized, false);
 }
 
 static void processors(void **state) {

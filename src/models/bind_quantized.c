@@ -23,9 +23,14 @@ static vlm_status bad(const vmodel_row *r, vlm_status code, const vio_tensor *t,
                          "%s: tensor '%s': %s", t->file, t->name, what);
 }
 
-/* Notes the module for whoever wants to know how it is stored. */
+/* Notes the module for whoever wants to know how it is stored; the log hears of the first guess. */
 static vlm_status note(vmodel_row *r, vmodel_module module) {
     vlm_build *b = r->b;
+    if (module.guessed && (b->n_modules == 0 || !b->modules[b->n_modules - 1].guessed))
+        vcore_log_line(b->args.log, VLM_LOG_WARNING,
+                       "config.json says nothing of quantization; '%s' has the shapes of %s of %d "
+                       "bits in groups of %d",
+                       r->stem, module.mode, module.bits, module.group_size);
     if (b->n_modules == b->module_capacity) {
         size_t capacity = b->module_capacity ? 2 * b->module_capacity : 32;
         vmodel_module *list = vcore_realloc_array(b->modules, capacity, sizeof *list);
