@@ -88,7 +88,7 @@ typedef struct vlm_load_options {
     int device;                   /**< which GPU */
     int threads;                  /**< 0: one per CPU the process may use */
     vlm_precision precision;
-    bool lenient;                 /**< tensors that no part of the model names are a log line, not an error */
+    bool lenient;                 /**< tensors that no part of the model names, or that an index makes up, are log lines, not an error */
     bool in_memory;               /**< weights are read into memory, not mapped: nobody can cut them short */
     const vlm_model_registry *models;           /**< NULL: what is built in, as for the next two */
     const vlm_processor_registry *processors;

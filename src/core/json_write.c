@@ -7,11 +7,22 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+/* Bytes at the start of s that stand for themselves. */
+static size_t plain_bytes(const char *s, size_t n) {
+    size_t i = 0;
+    while (i < n && s[i] >= 0x20 && s[i] <= 0x7E && s[i] != '"' && s[i] != '\\') i++;
+    return i;
+}
+
 void vcore_json_quote(vcore_buf *b, const char *s, size_t n) {
     static const char from[] = "\"\\\b\f\n\r\t", to[] = "\"\\bfnrt";
     vcore_buf_add(b, "\"", 1);
     for (size_t i = 0, used; i < n; i += used) {
         uint32_t cp;
+        if ((used = plain_bytes(s + i, n - i))) {
+            vcore_buf_add(b, s + i, used);
+            continue;
+        }
         used = vcore_utf8_decode(s + i, n - i, &cp);
         const char *known = s[i] ? strchr(from, s[i]) : NULL;
         if (known)

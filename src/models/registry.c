@@ -49,7 +49,7 @@ const void *vmodel_rows_find(const vmodel_rows *rows, vmodel_key_fn key, vcore_s
 /* "'name' is not registered (close: a, b, c)" */
 static void not_registered(char *out, size_t bytes, const vmodel_rows *rows, vmodel_key_fn key,
                            const char *name) {
-    const char *names[256], *says = rows->n ? "" : "nothing is";
+    const char *names[256] = { 0 }, *says = rows->n ? "" : "nothing is";
     size_t n = rows->n < 256 ? rows->n : 256;
     for (size_t i = 0; i < n; i++) names[i] = key(rows->at[i]).p;
     char near[160];
