@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* Which files hold the weights: lines of names, an empty line, an index. What is chosen is there, each
- * file once; what is said to be missing is not there; an index that is followed is followed whole. */
+/* Which files hold the weights: lines of names, an empty line, an index. What is chosen is there,
+ * each file once; what is said to be missing is not there; an index that is followed is followed
+ * whole. */
 #include <stdlib.h>
 
 #include "io/io.h"

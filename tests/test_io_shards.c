@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Which files of a directory hold the weights: the rule on names alone, then on real directories; an
- * index that is stale or lies; files that change while they are in use. */
+/* Which files of a directory hold the weights: the rule on names alone, then on real directories;
+ * an index that is stale or lies; files that change while they are in use. */
 #include "support/checkpoint.h"
 #include "support/cm.h"
 
@@ -55,8 +55,9 @@ static const rule rules[] = {
       "consolidated.safetensors", 0, 0 },
     /* 2. else model.safetensors alone */
     { "a.safetensors model.safetensors", "{" A "," B "}", VLM_OK, "model.safetensors",
-      "b.safetensors", "m/model.safetensors.index.json: stale: it names b.safetensors, which is not "
-                       "there (1 of its 2 tensors would be in absent files)\n" },
+      "b.safetensors",
+      "m/model.safetensors.index.json: stale: it names b.safetensors, which is not "
+      "there (1 of its 2 tensors would be in absent files)\n" },
     { S(1, 2) " " S(2, 2) " model.safetensors", NULL, VLM_OK, "model.safetensors", 0, 0 },
     /* 3. else the one complete set */
     { "a.safetensors " S(1, 1), NULL, VLM_OK, S(1, 1), 0, 0 },
@@ -75,10 +76,12 @@ static const rule rules[] = {
     { S(1, 2) " " S(1, 3) " " S(2, 2), NULL, VLM_OK, S(1, 2) " " S(2, 2), 0,
       "m/" S(1, 3) ": one of an incomplete set, 1 of 3\n" },
     { S(1, 2) " " S(2, 2), "{\"a\":\"" S(3, 3) "\"}", VLM_OK, S(1, 2) " " S(2, 2), S(3, 3),
-      "m/model.safetensors.index.json: stale: it names " S(3, 3) ", which is not there (1 of its 1 "
-      "tensors would be in absent files)\n" },
+      "m/model.safetensors.index.json: stale: it names " S(
+          3, 3) ", which is not there (1 of its 1 "
+                "tensors would be in absent files)\n" },
     { S(1, 2) " " S(1, 3) " " S(2, 2) " " S(2, 3) " " S(3, 3), NULL, VLM_ERR_FORMAT,
-      "m: two complete sets of weights, " S(1, 2) " and " S(1, 3) ", and no index to choose", 0, 0 },
+      "m: two complete sets of weights, " S(1, 2) " and " S(1, 3) ", and no index to choose", 0,
+      0 },
     { "model-1-of-1.safetensors " S(1, 1), NULL, VLM_ERR_FORMAT, "m: two complete sets", 0, 0 },
     /* 4. else the rest */
     { "a.safetensors b.safetensors", NULL, VLM_OK, "a.safetensors b.safetensors", 0, 0 },
@@ -114,15 +117,17 @@ static const rule rules[] = {
     { "a.safetensors", "[]", VLM_ERR_FORMAT, "weight_map must be an object, is an array", 0, 0 },
     { "a.safetensors", "{}", VLM_ERR_FORMAT, "weight_map names no tensor", 0, 0 },
     { "a.safetensors", "{\"a\":1}", VLM_ERR_FORMAT, "weight_map.a must be the plain name", 0, 0 },
-    { "a.safetensors", "{\"a\":\"\"}", VLM_ERR_FORMAT, "weight_map.a must be the plain name", 0, 0 },
+    { "a.safetensors", "{\"a\":\"\"}", VLM_ERR_FORMAT, "weight_map.a must be the plain name", 0,
+      0 },
     { "a.safetensors", "{\"a\":\"..\"}", VLM_ERR_FORMAT, "weight_map.a must be", 0, 0 },
     { "a.safetensors", "{\"a\":\"../m/a.safetensors\"}", VLM_ERR_FORMAT, "weight_map.a must be", 0,
       0 },
     { "a.safetensors", "{\"a\":\"/etc/a.safetensors\"}", VLM_ERR_FORMAT, "weight_map.a must be", 0,
       0 },
-    { "a.safetensors", "{\"a\":\"./a.safetensors\"}", VLM_ERR_FORMAT, "weight_map.a must be", 0, 0 },
-    { "a.safetensors", "{\"a\":\"a.safetensors\\u0000\"}", VLM_ERR_FORMAT, "weight_map.a must be", 0,
+    { "a.safetensors", "{\"a\":\"./a.safetensors\"}", VLM_ERR_FORMAT, "weight_map.a must be", 0,
       0 },
+    { "a.safetensors", "{\"a\":\"a.safetensors\\u0000\"}", VLM_ERR_FORMAT, "weight_map.a must be",
+      0, 0 },
     { "a.safetensors", "{\"a\":\"a.bin\"}", VLM_ERR_FORMAT, "weight_map.a must be", 0, 0 },
     { "a.safetensors", "{" A "," A "}", VLM_ERR_FORMAT, "tensor 'a' comes twice", 0, 0 },
 };
@@ -146,8 +151,8 @@ static void check_rule(const rule *r, size_t at) {
     vcore_buf lines = { 0 }, chosen = { 0 };
     const vcore_log log = { add_line, &lines };
     vio_selection s;
-    vlm_status status = vio_select_weights(&s, arena, "m", doc ? vcore_json_root(doc) : NULL, names,
-                                           n, &log, &err);
+    vlm_status status =
+        vio_select_weights(&s, arena, "m", doc ? vcore_json_root(doc) : NULL, names, n, &log, &err);
     for (size_t i = 0; status >= 0 && i < s.n; i++)
         vcore_buf_printf(&chosen, "%s%s", i ? " " : "", s.names[i]);
     const char *got = status < 0 ? err.message : chosen.p;
@@ -289,7 +294,8 @@ static void an_index_that_lies(void **state) {
     put_index(d, "{\"weight_map\":{\"a\":\"s3.safetensors\",\"b\":\"s1.safetensors\"}}");
     assert_int_equal(open_logged(&t, d, false, &lines), VLM_OK);
     assert_true(value_of(t, "a") == 1 && value_of(t, "b") == 3);
-    assert_non_null(strstr(lines.p, "stale: tensor 'a' lies in another file than it says (2 such)"));
+    assert_non_null(
+        strstr(lines.p, "stale: tensor 'a' lies in another file than it says (2 such)"));
     vio_tensors_close(t);
     /* A tensor of its files that it does not name is there: the headers say what is. */
     put_index(d, "{\"weight_map\":{\"x\":\"s3.safetensors\",\"a\":\"s1.safetensors\"}}");
@@ -376,7 +382,8 @@ static void links_are_followed(void **state) {
                  "\"b\":\"model-00002-of-00002.safetensors\"}}");
     assert_int_equal(open_dir(&t, d), VLM_OK);
     assert_true(value_of(t, "a") == 5);
-    assert_non_null(strstr(vio_tensors_missing_file(t), "snapshot/model-00002-of-00002.safetensors"));
+    assert_non_null(
+        strstr(vio_tensors_missing_file(t), "snapshot/model-00002-of-00002.safetensors"));
     vio_tensors_close(t);
     put_one(blobs, "1f", "b", 6);
     assert_int_equal(open_dir(&t, d), VLM_OK);
@@ -391,7 +398,8 @@ static void links_are_followed(void **state) {
     vcore_free(two);
 }
 
-/* ---- files that change while they are in use --------------------------------------------------- */
+/* ---- files that change while they are in use ---------------------------------------------------
+ */
 static void unlinked_or_replaced_files_stay(void **state) {
     (void)state;
     vio_tensors *t;

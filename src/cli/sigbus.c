@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* What happens when a mapped file is cut short by somebody else while its pages are in use: the system
- * sends SIGBUS, and the command ends with its one line. Everything here is async-signal-safe. */
+/* What happens when a mapped file is cut short by somebody else while its pages are in use: the
+ * system sends SIGBUS, and the command ends with its one line. Everything here is
+ * async-signal-safe. */
 #include "cli/cli.h"
 
 #include <fcntl.h>

@@ -109,12 +109,12 @@ uint64_t vio_tensors_bytes(const vio_tensors *t); /* sum over tensors */
 void vio_tensors_close(vio_tensors *t);
 
 /* ---- which files hold the weights (shards.c) ----------------------------------------------------
- * In this order: what the index names, if all of it is there; model.safetensors alone; the one complete set
- * model-K-of-N.safetensors; whatever else ends .safetensors, but for names that say consolidated
- * or adapter. docs/LOADING.md has the cases. A pure function: index is the JSON of
- * model.safetensors.index.json (NULL: there is none), names the *.safetensors of the folder, sorted.
- * ERR_FORMAT: the index is malformed, or two complete sets are there; ERR_NOT_FOUND: no weights. The selection lies
- * in the arena and borrows from names. */
+ * In this order: what the index names, if all of it is there; model.safetensors alone; the one
+ * complete set model-K-of-N.safetensors; whatever else ends .safetensors, but for names that say
+ * consolidated or adapter. docs/LOADING.md has the cases. A pure function: index is the JSON of
+ * model.safetensors.index.json (NULL: there is none), names the *.safetensors of the folder,
+ * sorted. ERR_FORMAT: the index is malformed, or two complete sets are there; ERR_NOT_FOUND: no
+ * weights. The selection lies in the arena and borrows from names. */
 vlm_status vio_select_weights(vio_selection *out, vcore_arena *arena, const char *dir,
                               const vcore_json *index, const char *const *names, size_t n,
                               const vcore_log *log, vlm_error *err);

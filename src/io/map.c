@@ -26,8 +26,8 @@ static vlm_status read_whole(uint8_t *to, size_t n, int fd, const char *path, vl
     return VLM_OK;
 }
 
-/* Pages of our own with the file's bytes in them: from the system like a map, so that both end alike
- * and nothing is zeroed twice. */
+/* Pages of our own with the file's bytes in them: from the system like a map, so that both end
+ * alike and nothing is zeroed twice. */
 static vlm_status read_pages(void **out, size_t size, int fd, const char *path, vlm_error *err) {
     void *data = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (data == MAP_FAILED) return vcore_no_memory(err, path);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* The tensor directory of a checkpoint. Owns the safetensors header and the tensors of one file or of
- * several together; owns neither which files those are (shards.c) nor names or shapes that a model
- * wants. Tensors are views into the maps: no data is read here. */
+/* The tensor directory of a checkpoint. Owns the safetensors header and the tensors of one file or
+ * of several together; owns neither which files those are (shards.c) nor names or shapes that a
+ * model wants. Tensors are views into the maps: no data is read here. */
 #include "io/io.h"
 
 #include <stdio.h>
@@ -208,8 +208,7 @@ static vlm_status reserve(vio_tensors *to, size_t n, const char *path, vlm_error
 static vlm_status add_entries(header *h, const vcore_json *root) {
     vio_tensors *to = h->to;
     size_t before = to->count;
-    if (vcore_json_repeated(root))
-        return fail_entry(h, vcore_json_repeated(root), "comes twice");
+    if (vcore_json_repeated(root)) return fail_entry(h, vcore_json_repeated(root), "comes twice");
     VTRY(read_metadata(h, root));
     VTRY(reserve(to, vcore_json_count(root), h->path, h->err));
     vcore_json_iter it = { 0 };
@@ -324,7 +323,8 @@ vlm_status vio_tensors_open_memory(vio_tensors **out, const void *data, size_t s
     *out = NULL;
     if (!t) return vcore_no_memory(err, name);
     const char *kept = keep(t, name);
-    vlm_status status = kept ? add_file(t, data, size, kept, &source, err) : vcore_no_memory(err, name);
+    vlm_status status =
+        kept ? add_file(t, data, size, kept, &source, err) : vcore_no_memory(err, name);
     return deliver(out, t, status, err);
 }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Which files of a directory hold the weights. Owns the rule of selection and what an index may say;
- * knows nothing of what is in a weight file but the names of its tensors. */
+/* Which files of a directory hold the weights. Owns the rule of selection and what an index may
+ * say; knows nothing of what is in a weight file but the names of its tensors. */
 #include "io/io.h"
 
 #include <dirent.h>
@@ -82,9 +82,8 @@ static vlm_status check_weight_map(const choice *c, const vcore_json *weight_map
     while (vcore_json_next(weight_map, &it)) {
         vcore_str file;
         if (!vcore_json_string(it.value, &file) || !is_plain_name(file))
-            return fail_index(c, it.key.p,
-                              "weight_map.%s must be the plain name of a " SUFFIX " file",
-                              it.key.p);
+            return fail_index(
+                c, it.key.p, "weight_map.%s must be the plain name of a " SUFFIX " file", it.key.p);
     }
     return VLM_OK;
 }
@@ -204,7 +203,8 @@ static vlm_status select_numbered(const choice *c) {
 /* ---- by what is left ------------------------------------------------------------------------- */
 /* Mistral's second copy of the weights, and adapters, which are no weights of their own. */
 static bool is_other(const char *name) {
-    static const char *const ends[] = { "consolidated" SUFFIX, "adapter" SUFFIX, "adapters" SUFFIX };
+    static const char *const ends[] = { "consolidated" SUFFIX, "adapter" SUFFIX,
+                                        "adapters" SUFFIX };
     for (size_t i = 0; i < sizeof ends / sizeof *ends; i++)
         if (ends_with(name, ends[i])) return true;
     return begins_with(name, "consolidated") || begins_with(name, "adapter");
@@ -238,8 +238,8 @@ vlm_status vio_select_weights(vio_selection *out, vcore_arena *arena, const char
     if (out->n) return VLM_OK;
     vcore_where where = { .file = dir };
     return vcore_fail_at(err, VLM_ERR_NOT_FOUND, where, "%s: no " SUFFIX " file%s%s%s", dir,
-                         out->missing ? " (the index names " : "",
-                         out->missing ? out->missing : "", out->missing ? ")" : "");
+                         out->missing ? " (the index names " : "", out->missing ? out->missing : "",
+                         out->missing ? ")" : "");
 }
 
 /* ---- a directory ----------------------------------------------------------------------------- */
@@ -266,8 +266,8 @@ static vlm_status add_name(listing *l, const char *name, const char *dir, vlm_er
     return l->names[l->n++] ? VLM_OK : vcore_no_memory(err, dir);
 }
 
-/* The *.safetensors of dir, sorted. A link to nothing (a blob that the hub cache lacks) is not there; names that
- * begin with a dot are what other systems leave beside files. */
+/* The *.safetensors of dir, sorted. A link to nothing (a blob that the hub cache lacks) is not
+ * there; names that begin with a dot are what other systems leave beside files. */
 static vlm_status list_dir(listing *l, const char *dir, const vio_source *from, vlm_error *err) {
     vlm_status status = VLM_OK;
     vio_source_tell(from, dir);
@@ -338,8 +338,7 @@ static vlm_status open_selected(vio_tensors **out, choice *c, const vcore_json *
                        c->out->names[0], c->out->n > 1 ? " and more" : "");
     VTRY(vio_tensors_open_files(out, c->dir, c->out, from, c->err));
     if (!c->out->indexed) return VLM_OK;
-    vlm_status status =
-        check_index(c, *out, vcore_json_get(index, "weight_map"), from->lenient);
+    vlm_status status = check_index(c, *out, vcore_json_get(index, "weight_map"), from->lenient);
     if (status < 0) {
         vio_tensors_close(*out);
         *out = NULL;

@@ -114,11 +114,14 @@ static void put_names(vcore_buf *to, const char *const *names, size_t n, size_t 
 static vlm_status fail_tensors(const vlm_build *b, vlm_error *err) {
     const vmodel_usage *u = &b->usage;
     const char *lost = b->args.tensors ? vio_tensors_missing_file(b->args.tensors) : NULL;
-    const vio_tensor *surplus = u->n_unused ? vio_tensors_find(b->args.tensors, u->unused[0]) : NULL;
+    const vio_tensor *surplus =
+        u->n_unused ? vio_tensors_find(b->args.tensors, u->unused[0]) : NULL;
     const char *file = lost ? lost : surplus ? surplus->file : NULL;
     vcore_buf line = { 0 };
-    if (lost && u->n_missing) vcore_buf_printf(&line, "%s: is not there; ", lost);
-    else if (surplus && !u->n_missing) vcore_buf_printf(&line, "%s: ", surplus->file);
+    if (lost && u->n_missing)
+        vcore_buf_printf(&line, "%s: is not there; ", lost);
+    else if (surplus && !u->n_missing)
+        vcore_buf_printf(&line, "%s: ", surplus->file);
     if (u->n_missing) {
         vcore_buf_printf(&line, "%zu tensor%s missing: ", u->n_missing,
                          u->n_missing == 1 ? " is" : "s are");
@@ -160,8 +163,8 @@ vlm_status vmodel_build_missing(vlm_build *b, const char *stem, const char *suff
 static void log_names(const vlm_build *b, size_t warned, const char *const *names, size_t n,
                       const char *what) {
     for (size_t i = 0; i < n; i++)
-        vcore_log_line(b->args.log, i < warned ? VLM_LOG_WARNING : VLM_LOG_INFO, "tensor '%s' is %s",
-                       names[i], what);
+        vcore_log_line(b->args.log, i < warned ? VLM_LOG_WARNING : VLM_LOG_INFO,
+                       "tensor '%s' is %s", names[i], what);
     if (warned && n > warned)
         vcore_log_line(b->args.log, VLM_LOG_WARNING, "%zu more tensors are %s", n - warned, what);
 }
