@@ -72,7 +72,7 @@ static void fallbacks_and_alternatives(void **state) {
     config c;
     assert_int_equal(
         read_text(&c,
-                  "{\"dims\":{\"hidden\":8},\"hidden_size\":null,\"rope\":3,\"rope_theta\":20,"
+                  "{\"dims\":{\"hidden\":8},\"hidden_size\":null,\"rope\":null,\"rope_theta\":20,"
                   "\"tied\":null,\"stops\":[]}",
                   NULL, "config.json"),
         VLM_OK);
@@ -111,6 +111,9 @@ static void one_line_says_what_is_wrong(void **state) {
           "config.json: hidden_size: must be an integer in [1, 65536], is nan" },
         { "{\"hidden_size\":1e300}", "config.json: hidden_size: must be an integer in [1, 65536], "
                                      "is 1.0000000000000001e+300" },
+        { "{\"hidden_size\":1,\"rope\":3,\"rope_theta\":20}",
+          "config.json: rope: must be an object, is 3" },
+        { "{\"dims\":[8]}", "config.json: dims: must be an object, is an array" },
         { "{\"hidden_size\":1,\"rope_theta\":{}}",
           "config.json: rope_theta: must be an integer in [1, 1000000000], is an object" },
         { "{\"hidden_size\":1,\"eps\":NaN}",

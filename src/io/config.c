@@ -121,24 +121,52 @@ static void set_fallback(const vlm_config_field *f, void *member) {
     }
 }
 
-/* The value of the first alternative that is there and not null; NULL: none. Sets r->key. */
-static const vcore_json *find_alternative(row *r, const vcore_json *object) {
-    const char *p = r->field->key;
-    r->key = (vcore_str) { p, strcspn(p, "|") };
-    for (;;) {
-        vcore_str key = { p, strcspn(p, "|") };
-        const vcore_json *v = vcore_json_path_n(object, key);
-        if (vcore_json_kind_of(v) != VCORE_JSON_NULL) {
-            r->key = key;
-            return v;
-        }
-        if (!p[key.n]) return NULL;
-        p += key.n + 1;
+static bool is_alternative(const row *r, vcore_str key) {
+    for (const char *p = r->field->key; *p;) {
+        size_t n = strcspn(p, "|");
+        if (vcore_str_eq(key, (vcore_str) { p, n })) return true;
+        p += n + (p[n] == '|');
     }
+    return false;
+}
+
+/* What "size.height" goes through must be an object, unless a value in its place is an alternative of its
+ * own ("patch_size.height|patch_size"). */
+static vlm_status check_path(row *r, const vcore_json *object, vcore_str key) {
+    for (size_t i = 0; i < key.n; i++) {
+        if (key.p[i] != '.') continue;
+        vcore_str outer = { key.p, i };
+        const vcore_json *v = vcore_json_path_n(object, outer);
+        vcore_json_kind kind = vcore_json_kind_of(v);
+        if (kind == VCORE_JSON_OBJECT || kind == VCORE_JSON_NULL || is_alternative(r, outer)) continue;
+        r->key = outer;
+        return fail_value(r, -1, "an object", v);
+    }
+    return VLM_OK;
+}
+
+/* The value of the first alternative that is there and not null; NULL: none. Sets r->key. */
+static vlm_status find_alternative(const vcore_json **out, row *r, const vcore_json *object) {
+    const char *p = r->field->key;
+    vcore_str first = { p, strcspn(p, "|") };
+    for (*out = NULL;;) {
+        r->key = (vcore_str) { p, strcspn(p, "|") };
+        const vcore_json *v = vcore_json_path_n(object, r->key);
+        if (vcore_json_kind_of(v) != VCORE_JSON_NULL) {
+            *out = v;
+            return VLM_OK;
+        }
+        VTRY(check_path(r, object, r->key));
+        if (!p[r->key.n]) break;
+        p += r->key.n + 1;
+    }
+    r->key = first;
+    return VLM_OK;
 }
 
 static vlm_status read_row(row *r, void *member, const vcore_json *object) {
-    const vcore_json *v = find_alternative(r, object);
+    const vcore_json *v;
+    VTRY(find_alternative(&v, r, object));
     if (!v) {
         if (r->field->required) {
             char name[128];

@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: MIT */
 /* What image processor configs of all families share: resampling, rescaling, normalisation. */
-#include <math.h>
-
 #include "models/models.h"
 
 static const vlm_name filter_names[] = {
@@ -43,12 +41,12 @@ static vlm_status read_channels(double out[3], const vlm_json *config, const cha
     bool list = vcore_json_kind_of(v) == VCORE_JSON_ARRAY;
     bool good = !list || vcore_json_count(v) == 3;
     for (size_t i = 0; i < 3 && good; i++) {
-        good = vcore_json_real(list ? vcore_json_at(v, i) : v, &out[i]) && fabs(out[i]) >= least
-               && fabs(out[i]) <= 1e6;
+        good = vcore_json_real(list ? vcore_json_at(v, i) : v, &out[i]) && out[i] >= least
+               && out[i] <= 1e6;
     }
     if (good) return VLM_OK;
     return vcore_fail_field(err, VLM_ERR_CONFIG, where, key,
-                            "must be a number or three, from %g to 1e6 in size", least);
+                            "must be a number or three in [%.15g, 1e6]", least);
 }
 
 vlm_status vlm_pixel_rules_read(vlm_pixel_rules *out, const vlm_json *image_config,
@@ -61,13 +59,14 @@ vlm_status vlm_pixel_rules_read(vlm_pixel_rules *out, const vlm_json *image_conf
     *out = *fallback;
     VTRY(vlm_config_read(out, image_config, where, fields, sizeof fields / sizeof fields[0], err));
     VTRY(read_filter(&out->resample, image_config, where, err));
-    VTRY(read_channels(out->mean, image_config, "image_mean", 0, where, err));
+    VTRY(read_channels(out->mean, image_config, "image_mean", -1e6, where, err));
     VTRY(read_channels(out->std, image_config, "image_std", 1e-6, where, err));
     const vlm_json *factor = vcore_json_get(image_config, "rescale_factor");
     if (vcore_json_kind_of(factor) == VCORE_JSON_NULL) return VLM_OK;
-    if (!vcore_json_real(factor, &out->rescale_factor) || !(fabs(out->rescale_factor) <= 1e6))
+    if (!vcore_json_real(factor, &out->rescale_factor)
+        || !(out->rescale_factor >= 1e-9 && out->rescale_factor <= 1e6))
         return vcore_fail_field(err, VLM_ERR_CONFIG, where, "rescale_factor",
-                                "must be a number up to 1e6");
+                                "must be a number in [1e-9, 1e6]");
     return VLM_OK;
 }
 

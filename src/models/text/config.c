@@ -22,7 +22,7 @@ static const vlm_config_field fields[] = {
     VLM_NAME(text_config, hidden_act, "hidden_activation|hidden_act", vlm_activation_names,
              VLM_KEEP),
     REAL(rms_norm_eps, "rms_norm_eps", 0, 1),
-    REAL(rope_theta, "rope_parameters.rope_theta|rope_theta|rope_scaling.rope_theta", 1, 1e12),
+    REAL(rope_theta, "rope_scaling.rope_theta|rope_parameters.rope_theta|rope_theta", 1, 1e12),
     REAL(query_pre_attn_scalar, "query_pre_attn_scalar", 1e-3, 1e6),
     REAL(attn_logit_softcapping, "attn_logit_softcapping", 1e-3, 1e6),
     INT(sliding_window, "sliding_window", 1, 1 << 30),
@@ -30,7 +30,7 @@ static const vlm_config_field fields[] = {
     BOOL(use_sliding_window, "use_sliding_window"),
     BOOL(attention_bias, "attention_bias"),
     BOOL(mlp_bias, "mlp_bias"),
-    VLM_INTS(text_config, mrope_section, "rope_parameters.mrope_section|rope_scaling.mrope_section",
+    VLM_INTS(text_config, mrope_section, "rope_scaling.mrope_section|rope_parameters.mrope_section",
              1, 1024),
 };
 
@@ -147,21 +147,57 @@ static vlm_status scale_llama3(float *inv_freq, int64_t pairs, const vlm_json *r
     return VLM_OK;
 }
 
+/* The object that says how positions are scaled: as the reference has it, the old name first, if there
+ * is anything in it. NULL: neither. */
+static vlm_status find_rope(const vlm_json **rope, const vlm_json *json, vlm_error *err) {
+    static const char *const keys[] = { "rope_scaling", "rope_parameters" };
+    *rope = NULL;
+    for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) {
+        const vlm_json *v = vcore_json_get(json, keys[i]);
+        vcore_json_kind kind = vcore_json_kind_of(v);
+        if (kind != VCORE_JSON_OBJECT && kind != VCORE_JSON_NULL)
+            return vcore_fail_field(err, VLM_ERR_CONFIG, WHERE, keys[i], "must be an object, is %s",
+                                    vcore_json_kind_name(v));
+        if (!*rope && vcore_json_count(v)) *rope = v;
+    }
+    return VLM_OK;
+}
+
+/* "rope_type", in older files "type". */
+static vlm_status rope_type(vcore_str *name, const vlm_json *rope, vlm_error *err) {
+    const vlm_json *type = vcore_json_get(rope, "rope_type");
+    if (vcore_json_kind_of(type) == VCORE_JSON_NULL) type = vcore_json_get(rope, "type");
+    *name = vcore_str_of("default");
+    if (vcore_json_string(type, name) || vcore_json_kind_of(type) == VCORE_JSON_NULL) return VLM_OK;
+    return vcore_fail_field(err, VLM_ERR_CONFIG, WHERE, "rope_parameters.rope_type",
+                            "must be a string, is %s", vcore_json_kind_name(type));
+}
+
+static vlm_status check_partial(const vlm_json *json, vlm_error *err) {
+    typedef struct partial {
+        float factor;
+    } partial;
+    static const vlm_config_field row[] = {
+        VLM_REAL(partial, factor,
+                 "rope_scaling.partial_rotary_factor|rope_parameters.partial_rotary_factor|"
+                 "partial_rotary_factor",
+                 0, 1, 1),
+    };
+    partial p;
+    VTRY(vlm_config_read(&p, json, WHERE, row, 1, err));
+    if (p.factor == 1) return VLM_OK;
+    return vcore_fail_field(err, VLM_ERR_UNSUPPORTED, WHERE, "partial_rotary_factor",
+                            "only 1 is supported");
+}
+
 vlm_status vmodel_text_config_rope(float *inv_freq, const text_config *config, const vlm_json *json,
                                    vlm_error *err) {
-    const vlm_json *rope = vcore_json_get(json, "rope_parameters");
-    if (vcore_json_kind_of(rope) != VCORE_JSON_OBJECT) rope = vcore_json_get(json, "rope_scaling");
-    const vlm_json *type = vcore_json_get(rope, "rope_type");
-    if (!type) type = vcore_json_get(rope, "type");
-    vcore_str name = vcore_str_of("default");
-    double part = 1;
-    vcore_json_string(type, &name);
+    const vlm_json *rope;
+    vcore_str name;
+    VTRY(find_rope(&rope, json, err));
+    VTRY(rope_type(&name, rope, err));
+    VTRY(check_partial(json, err));
     vlm_rope_frequencies(inv_freq, (int)config->head_dim, config->rope_theta);
-    if (vcore_json_real(vlm_json_find(json, "partial_rotary_factor"), &part)
-        || vcore_json_real(vcore_json_get(rope, "partial_rotary_factor"), &part))
-        if (part != 1)
-            return vcore_fail_field(err, VLM_ERR_UNSUPPORTED, WHERE, "partial_rotary_factor",
-                                    "only 1 is supported");
     if (vcore_str_eq(name, vcore_str_of("llama3")))
         return scale_llama3(inv_freq, config->head_dim / 2, rope, err);
     if (!vcore_str_eq(name, vcore_str_of("default")) && !vcore_str_eq(name, vcore_str_of("mrope")))
