@@ -16,6 +16,7 @@ test "$("$work/prefix/bin/vlm" --version)" = "vlm $(pkg-config --modversion vlm)
 printf '#include <vlm/vlm.h>\n#include <vlm/extend.h>\nint main() { return vlm_version()[0] != 48; }\n' >"$work/a.cpp"
 cc -std=c11 -x c "$here/examples/minimal.c" $(pkg-config --cflags vlm) -o "$work/shared" $(pkg-config --libs vlm)
 cc -std=c11 "$here/examples/minimal.c" $(pkg-config --cflags vlm) -o "$work/static" "$libdir/libvlm.a" $(pkg-config --static --libs-only-l vlm | sed "s/-lvlm//")
+cc -std=c11 -Wall -Wextra -Werror "$here"/examples/own_model/*.c $(pkg-config --cflags vlm) -o "$work/own_model" $(pkg-config --libs vlm) -lm
 if command -v c++ >/dev/null; then c++ "$work/a.cpp" $(pkg-config --cflags --libs vlm) -o "$work/cpp" && "$work/cpp"; fi
 mkdir "$work/project"
 cat >"$work/project/CMakeLists.txt" <<END
@@ -33,4 +34,8 @@ for program in "$work/shared" "$work/static" "$work/project/build/found"; do
     test "$status" -eq 1
     grep -q 'no/such/dir: no such checkpoint directory' "$work/err"
 done
+status=0
+"$work/own_model" no/such/dir x 2>"$work/err" || status=$?
+test "$status" -eq 1
+grep -q 'no/such/dir: no such checkpoint directory' "$work/err"
 echo "installed, found and linked three ways"

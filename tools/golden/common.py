@@ -59,10 +59,11 @@ class Variant:
     cases: list[Case]
     extras: list[dict] = field(default_factory=list)
     processor_patch: Callable[[Any], None] | None = None
+    place: str | None = None
 
     @property
     def folder(self) -> Path:
-        return ROOT / "tests" / "golden" / self.name
+        return ROOT / (self.place or f"tests/golden/{self.name}")
 
 
 def linear(gain: float) -> Callable[[tuple[int, ...]], Draw]:
@@ -220,7 +221,8 @@ def image_features(model: Any, batch: dict[str, torch.Tensor]) -> torch.Tensor |
     out = []
     if "pixel_values" in batch:
         kwargs = {k: batch[k] for k in ("pixel_attention_mask", "image_grid_thw") if k in batch}
-        out.append(model.get_image_features(batch["pixel_values"], **kwargs).pooler_output)
+        owner = model if hasattr(model, "get_image_features") else model.model
+        out.append(owner.get_image_features(batch["pixel_values"], **kwargs).pooler_output)
     if "pixel_values_videos" in batch:
         out.append(model.get_video_features(batch["pixel_values_videos"], batch["video_grid_thw"]).pooler_output)
     out = [torch.cat(list(item)) if isinstance(item, (tuple, list)) else item for item in out]

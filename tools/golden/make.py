@@ -13,11 +13,12 @@ from . import common, pictures
 from .common import ROOT, Variant
 
 FAMILIES = ("idefics3", "paligemma", "qwen2_5_vl")
+EXAMPLES = ("deepseek_vl",)  # of the examples, made only when they are named: the library has no such family
 
 
 def variants(wanted: list[str]) -> list[Variant]:
     found = []
-    for family in FAMILIES:
+    for family in (*FAMILIES, *(example for example in EXAMPLES if example in wanted)):
         found += importlib.import_module(f"golden.{family}").variants()
     return [variant for variant in found if not wanted or variant.name in wanted or variant.family in wanted]
 
