@@ -105,7 +105,8 @@ static void print_quantized(const vcore_json *item) {
     print_value(vcore_json_get(item, "mode"), false);
     printf(", %lld bits", (long long)bits);
     if (group) printf(" in groups of %lld", (long long)group);
-    printf("%s: %zu modules", dense ? ", made floats by the load" : "", vcore_json_count(vcore_json_get(item, "names")));
+    printf("%s: %zu modules", dense ? ", made floats by the load" : "",
+           vcore_json_count(vcore_json_get(item, "names")));
 }
 
 /* The first few; --json has them all. */
@@ -130,7 +131,8 @@ static void print_list(const vcore_json *v) {
 static bool is_unknown(vcore_str key, const vcore_json *v) {
     bool lists = is(key, "missing") || is(key, "unused") || is(key, "missing_file");
     bool absent = vcore_json_kind_of(v) == VCORE_JSON_NULL;
-    return (lists && absent) || (vcore_json_kind_of(v) == VCORE_JSON_OBJECT && vcore_json_count(v) == 0);
+    return (lists && absent)
+           || (vcore_json_kind_of(v) == VCORE_JSON_OBJECT && vcore_json_count(v) == 0);
 }
 
 static void print_readable(const vcore_json *root) {
@@ -150,11 +152,11 @@ static void print_readable(const vcore_json *root) {
     }
 }
 
-/* ---- memory --------------------------------------------------------------------------------------------- */
+/* ---- memory ---------------------------------------------------------------------------------- */
 
-/* The library's prediction, and what a process holds beside it. An inspection does for real what comes before the
- * first forward pass, with the same code: the program and its libraries, and the peak of loading the tokenizer and
- * preparing pictures, are what this process was seen to hold. */
+/* The library's prediction, and what a process holds beside it. An inspection does for real what
+ * comes before the first forward pass, with the same code: the program and its libraries, and the
+ * peak of loading the tokenizer and preparing pictures, are what this process was seen to hold. */
 static void put_memory(vcore_buf *b, const vcore_json *root, cli_memory start, cli_memory end) {
     uint64_t program = start.own + end.files;
     int64_t peak = 0;
@@ -227,7 +229,8 @@ int cmd_inspect(int argc, char **argv) {
     bool json = false;
     uint32_t max_tokens = 256;
     const cli_option own[] = {
-        { "--max-tokens", NULL, CLI_COUNT, &max_tokens, 0, 0, "N   tokens to leave room for in what is predicted (256)" },
+        { "--max-tokens", NULL, CLI_COUNT, &max_tokens, 0, 0,
+          "N   tokens to leave room for in what is predicted (256)" },
         { "--json", NULL, CLI_FLAG, &json, 0, 0, "one JSON object" },
         { NULL, NULL, CLI_FLAG, NULL, 0, 0, NULL },
     };

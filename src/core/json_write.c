@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* Writing JSON into a buffer, spaced as json.dumps does. Owns quoting, numbers and commas: whether a comma is
- * due shows in the last byte that was written, so that there is no state beside the buffer. */
+/* Writing JSON into a buffer, spaced as json.dumps does. Owns quoting, numbers and commas: whether
+ * a comma is due shows in the last byte that was written, so that there is no state beside the
+ * buffer. */
 #include "core/core.h"
 
 #include <math.h>
@@ -148,7 +149,8 @@ void vcore_json_put(vcore_buf *b, const char *key, const vcore_json *v) {
         break;
     case VCORE_JSON_ARRAY:
         vcore_json_open(b, key, '[');
-        for (size_t k = 0; k < vcore_json_count(v); k++) vcore_json_put(b, NULL, vcore_json_at(v, k));
+        for (size_t k = 0; k < vcore_json_count(v); k++)
+            vcore_json_put(b, NULL, vcore_json_at(v, k));
         vcore_json_close(b, ']');
         break;
     case VCORE_JSON_OBJECT:

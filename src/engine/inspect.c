@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: MIT */
-/* What a checkpoint directory is and would need, as JSON, without reading its weights: what its files and its
- * model say of themselves. What a run would hold in memory is predicted in predict.c. */
+/* What a checkpoint directory is and would need, as JSON, without reading its weights: what its
+ * files and its model say of themselves. What a run would hold in memory is predicted in predict.c.
+ */
 #include "engine/engine.h"
 
 /* Null when nobody knows. */
-static void put_names(vcore_buf *b, const char *key, bool known, const char *const *names, size_t n) {
+static void put_names(vcore_buf *b, const char *key, bool known, const char *const *names,
+                      size_t n) {
     if (!known) {
         vcore_json_put_text(b, key, NULL);
         return;
@@ -30,7 +32,7 @@ static void put_eos(vcore_buf *b, const vlm_context *c) {
     vcore_json_close(b, ']');
 }
 
-/* ---- dtypes --------------------------------------------------------------------------------------------- */
+/* ---- dtypes ---------------------------------------------------------------------------------- */
 
 enum { DTYPES = VIO_F8_E8M0 + 1 };
 
@@ -45,7 +47,9 @@ static void put_dtypes(vcore_buf *b, const char *key, const uint64_t bytes[DTYPE
 /* Where a tensor belongs: the first two parts of its name, without the last part of all. */
 static vcore_str module_of(const char *name) {
     const char *first = strchr(name, '.'), *second = first ? strchr(first + 1, '.') : NULL;
-    return (vcore_str) { name, second ? (size_t)(second - name) : first ? (size_t)(first - name) : strlen(name) };
+    return (vcore_str) { name, second  ? (size_t)(second - name)
+                               : first ? (size_t)(first - name)
+                                       : strlen(name) };
 }
 
 typedef struct module {
@@ -53,8 +57,8 @@ typedef struct module {
     uint64_t bytes[DTYPES];
 } module;
 
-/* Bytes per dtype, over all tensors of the checkpoint and over its modules, in the order of their names; modules
- * behind the last one there is room for come together. */
+/* Bytes per dtype, over all tensors of the checkpoint and over its modules, in the order of their
+ * names; modules behind the last one there is room for come together. */
 static void put_tensors(vcore_buf *b, const vlm_context *c) {
     module modules[64];
     uint64_t all[DTYPES] = { 0 };
@@ -78,7 +82,7 @@ static void put_tensors(vcore_buf *b, const vlm_context *c) {
     vcore_json_close(b, '}');
 }
 
-/* ---- quantization --------------------------------------------------------------------------------------- */
+/* ---- quantization ---------------------------------------------------------------------------- */
 
 static void put_params(vcore_buf *b, const char *mode, int bits, int group_size) {
     vcore_json_put_text(b, "mode", mode);
@@ -87,8 +91,8 @@ static void put_params(vcore_buf *b, const char *mode, int bits, int group_size)
 }
 
 static bool same_params(const vmodel_module *a, const vmodel_module *b) {
-    return !strcmp(a->mode, b->mode) && a->bits == b->bits && a->group_size == b->group_size &&
-           a->dense == b->dense;
+    return !strcmp(a->mode, b->mode) && a->bits == b->bits && a->group_size == b->group_size
+           && a->dense == b->dense;
 }
 
 /* What config.json says of the whole, and how each module that is stored as no float was bound. */
@@ -125,7 +129,7 @@ static void put_quantization(vcore_buf *b, const vlm_context *c) {
     vcore_json_close(b, ']');
 }
 
-/* ---- the whole ------------------------------------------------------------------------------------------- */
+/* ---- the whole ------------------------------------------------------------------------------- */
 
 static void put_memory(vcore_buf *b, const vengine_memory *m) {
     vcore_json_put_uint(b, "prompt_tokens", m->prompt_tokens);
@@ -162,7 +166,8 @@ static void put_context(vcore_buf *b, const vlm_context *c) {
     vcore_json_put_uint(b, "computed_bytes", c->info.computed_bytes);
     vcore_json_put_uint(b, "layers", c->info.layers);
     vcore_json_put_uint(b, "vocab_size", c->info.vocab_size);
-    vcore_json_put_text(b, "missing_file", c->tensors ? vio_tensors_missing_file(c->tensors) : NULL);
+    vcore_json_put_text(b, "missing_file",
+                        c->tensors ? vio_tensors_missing_file(c->tensors) : NULL);
     put_names(b, "missing", counted, usage->missing, usage->n_missing);
     put_names(b, "unused", counted, usage->unused, usage->n_unused);
     put_eos(b, c);
@@ -181,8 +186,8 @@ static vlm_status inspect(vcore_buf *b, const vlm_context *c, const vlm_input *i
     return VLM_OK;
 }
 
-vlm_status vlm_inspect(char **json, const char *dir, const vlm_load_options *options, const vlm_input *input,
-                       const vlm_session_options *session, vlm_error *err) {
+vlm_status vlm_inspect(char **json, const char *dir, const vlm_load_options *options,
+                       const vlm_input *input, const vlm_session_options *session, vlm_error *err) {
     if (json) *json = NULL;
     if (!json || !dir) return vcore_fail(err, VLM_ERR_ARGUMENT, "vlm_inspect: a null argument");
     vlm_session_options how;

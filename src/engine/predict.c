@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT */
-/* What a run of one prompt would hold in memory, before any weight is read: its own forward pass over shapes
- * alone, by the session's own rules. Owns the account of which pages of the checkpoint's files would be read. */
+/* What a run of one prompt would hold in memory, before any weight is read: its own forward pass
+ * over shapes alone, by the session's own rules. Owns the account of which pages of the
+ * checkpoint's files would be read. */
 #include "engine/engine.h"
 
 #include <stdlib.h>
 
-/* A page that is read brings those around it: Linux maps sixteen of 4 KiB at a time when they are in the page
- * cache (fault_around_bytes). */
+/* A page that is read brings those around it: Linux maps sixteen of 4 KiB at a time when they are
+ * in the page cache (fault_around_bytes). */
 #define WINDOW ((uintptr_t)65536)
 enum { MAX_TABLES = 16 };
 
@@ -111,7 +112,7 @@ static uint64_t read_bytes(reads *r, size_t tokens_to_come) {
     return bytes;
 }
 
-/* ---- the run ---------------------------------------------------------------------------------------------- */
+/* ---- the run --------------------------------------------------------------------------------- */
 
 static int by_id(const void *a, const void *b) {
     uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
@@ -208,10 +209,11 @@ vlm_status vengine_predict(vengine_memory *out, const vlm_context *c, const vlm_
                            const vlm_session_options *options, vlm_error *err) {
     *out = (vengine_memory) { .pictures = pictures_bytes(input) };
     if (!c->processor)
-        return vcore_fail(err, VLM_ERR_NOT_FOUND, "%s: there is no %s, which a prediction needs", c->dir,
-                          c->tokenizer ? "processor config" : "tokenizer.json");
+        return vcore_fail(err, VLM_ERR_NOT_FOUND, "%s: there is no %s, which a prediction needs",
+                          c->dir, c->tokenizer ? "processor config" : "tokenizer.json");
     if (!c->tensors)
-        return vcore_fail(err, VLM_ERR_NOT_FOUND, "%s: there are no weights, which a prediction needs", c->dir);
+        return vcore_fail(err, VLM_ERR_NOT_FOUND,
+                          "%s: there are no weights, which a prediction needs", c->dir);
     vlm_prepared *prepared;
     VTRY(vlm_prepare(&prepared, c, input, err));
     vlm_status status = dry_run(out, c, prepared, options, err);
@@ -220,7 +222,7 @@ vlm_status vengine_predict(vengine_memory *out, const vlm_context *c, const vlm_
     vlm_prepared_free(prepared);
     out->computed = c->info.computed_bytes;
     out->tokenizer = vtext_tokenizer_bytes(c->tokenizer);
-    out->peak = out->weights + out->computed + out->tokenizer + out->input + out->state + out->temporaries +
-                out->scratch + out->logits;
+    out->peak = out->weights + out->computed + out->tokenizer + out->input + out->state
+                + out->temporaries + out->scratch + out->logits;
     return status;
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The state of a timeline, layer by layer: how large it is and where each layer's part lies. Owns no memory:
- * a session allocates it, a dry run has none. */
+/* The state of a timeline, layer by layer: how large it is and where each layer's part lies. Owns
+ * no memory: a session allocates it, a dry run has none. */
 #include "engine/engine.h"
 
 static vlm_dtype state_dtype(const vlm_context *c) {
@@ -8,9 +8,10 @@ static vlm_dtype state_dtype(const vlm_context *c) {
 }
 
 /* Bytes of a layer's keys, and of its values. */
-static bool layer_bytes(size_t *out, const vlm_state_layer *layer, size_t capacity, vlm_dtype dtype) {
-    return vcore_mul((size_t)(layer->kv_heads * layer->head_dim), vtensor_dtype_size(dtype), out) &&
-           vcore_mul(*out, capacity, out);
+static bool layer_bytes(size_t *out, const vlm_state_layer *layer, size_t capacity,
+                        vlm_dtype dtype) {
+    return vcore_mul((size_t)(layer->kv_heads * layer->head_dim), vtensor_dtype_size(dtype), out)
+           && vcore_mul(*out, capacity, out);
 }
 
 vlm_status vengine_state_bytes(size_t *out, const vlm_context *c, size_t capacity, vlm_error *err) {
@@ -20,10 +21,10 @@ vlm_status vengine_state_bytes(size_t *out, const vlm_context *c, size_t capacit
         return vcore_fail(err, VLM_ERR_LIMIT, "context: %zu tokens, the limit is %llu", capacity,
                           (unsigned long long)c->source.limits.context_tokens);
     for (int64_t l = 0; l < text->layers; l++)
-        if (!layer_bytes(&bytes, &text->state[l], capacity, state_dtype(c)) || !vcore_mul(bytes, 2, &bytes) ||
-            !vcore_add(total, bytes, &total))
-            return vcore_fail(err, VLM_ERR_LIMIT, "context: %zu tokens need more memory than there is",
-                              capacity);
+        if (!layer_bytes(&bytes, &text->state[l], capacity, state_dtype(c))
+            || !vcore_mul(bytes, 2, &bytes) || !vcore_add(total, bytes, &total))
+            return vcore_fail(err, VLM_ERR_LIMIT,
+                              "context: %zu tokens need more memory than there is", capacity);
     *out = total;
     return VLM_OK;
 }

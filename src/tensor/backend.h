@@ -14,7 +14,7 @@
  * innermost. */
 typedef struct vtensor_table {
     const char *name;
-    bool shapes_only; /* a dry run: temporaries have no memory, and only what takes scratch has an entry */
+    bool shapes_only; /* a dry run: temporaries have no memory, what needs no scratch no entry */
 
     void (*free)(vtensor_backend *b);
     void *(*memory_new)(vtensor_backend *b, size_t bytes); /* zeroed, 64-byte aligned */
@@ -22,7 +22,7 @@ typedef struct vtensor_table {
     void (*upload)(vlm_frame *f, void *to, const void *host, size_t bytes);
     void (*download)(vlm_frame *f, void *host, const void *from, size_t bytes); /* waits */
     void (*wait)(vlm_frame *f);
-    size_t (*scratch)(const vtensor_backend *b); /* bytes that operations took, or would have taken */
+    size_t (*scratch)(const vtensor_backend *b); /* bytes that operations took, or would have */
     bool host_memory; /* tensors live in host memory: a view of it needs no copy */
 
     /* ---- required ------------------------------------------------------------------------------
@@ -108,7 +108,7 @@ vtensor_text vtensor_describe(vlm_tensor x);
 /* x as rows of its innermost dimension; false when the rows do not lie at one stride. */
 bool vtensor_as_rows(vlm_tensor x, vlm_tensor *rows);
 
-/* Tells who asked of a tensor that is read and is no temporary: in a dry run these have no memory. */
+/* Tells who asked of a tensor that is read and is no temporary (which has no memory in a dry run). */
 static inline void vtensor_note_read(vlm_frame *f, vlm_tensor x, bool sparse) {
     if (f->reads && x.rank && x.data) f->reads(f->reads_user, x, sparse);
 }

@@ -51,7 +51,7 @@ void vtensor_frame_begin(vlm_frame *f);
 vlm_status vtensor_frame_end(vlm_frame *f, vlm_error *err);
 size_t
 vtensor_frame_peak(const vlm_frame *f); /* bytes of temporaries that the largest pass needed */
-size_t vtensor_frame_held(const vlm_frame *f); /* most memory held for them at a time: at least that */
+size_t vtensor_frame_held(const vlm_frame *f); /* most memory held for them at a time */
 vtensor_mode vtensor_frame_mode(const vlm_frame *f);
 /* Temporaries beyond this many bytes fail with ERR_LIMIT; 64 TiB at first. */
 void vtensor_frame_limit(vlm_frame *f, size_t bytes);
@@ -60,7 +60,7 @@ vlm_status vtensor_read(vlm_frame *f, vlm_tensor x, void *host, vlm_error *err);
 /* Who gets the values named by vlm_dump; NULL: nobody. x is valid during the call. */
 typedef void (*vtensor_dump_fn)(void *user, vlm_frame *f, const char *name, vlm_tensor x);
 void vtensor_frame_dump(vlm_frame *f, vtensor_dump_fn fn, void *user);
-/* Who is told of the weights that a dry run would read; NULL: nobody. sparse: some rows of a table. */
+/* Who is told of the weights that a dry run would read; NULL: nobody. sparse: rows of a table. */
 typedef void (*vtensor_reads_fn)(void *user, vlm_tensor weight, bool sparse);
 void vtensor_frame_reads(vlm_frame *f, vtensor_reads_fn fn, void *user);
 /* Pass in flight can be stopped: polled between operations; nonzero return stops it

@@ -227,7 +227,8 @@ vlm_status vtensor_backend_cpu(vtensor_backend **out, const vtensor_cpu_options 
         vcore_free(b);
         return vcore_no_memory(err, "cpu backend");
     }
-    b->n_workers = (size_t)(b->pool ? vcore_pool_size(b->pool) : vcore_pool_asked(options->threads));
+    b->n_workers =
+        (size_t)(b->pool ? vcore_pool_size(b->pool) : vcore_pool_asked(options->threads));
     pthread_mutex_init(&b->turn, NULL);
     b->base.table = options->dry ? &dry_table : &cpu_table;
     select_kernels(&b->k, vcore_cpu_flags() & ~options->cpu_mask);

@@ -27,8 +27,8 @@ static inline vcpu_backend *vcpu_of(vlm_frame *f) {
     return (vcpu_backend *)f->backend;
 }
 
-/* Takes the turn and the scratch; false when the frame failed, or in a dry run, which only notes how
- * much it would be; the turn is then not held. */
+/* Takes the turn and the scratch; false when the frame failed, or in a dry run, which only notes
+ * how much it would be; the turn is then not held. */
 bool vcpu_begin(vlm_frame *f, size_t shared_bytes, size_t worker_bytes);
 void vcpu_end(vlm_frame *f);
 static inline void *vcpu_scratch(vcpu_backend *b, int worker) {
