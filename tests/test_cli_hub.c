@@ -125,6 +125,8 @@ static void a_pulled_model_answers(void **state) {
     thub_forget(f->hub);
     expect(RUN("generate", "-m", THUB_ID, "-i", PICTURE, "-p", QUESTION), 0, want.out, "");
     assert_int_equal(thub_counts(f->hub, "").gets, 0); /* what is whole is not asked for */
+    setenv("HF_ENDPOINT", "http://127.0.0.1:1", 1);
+    expect(RUN("pull", THUB_ID), 0, snapshot, "vlm: warning: " THUB_ID " (revision main): ");
     setenv("HF_HUB_OFFLINE", "1", 1);
     expect(RUN("generate", "-m", THUB_ID, "--revision", "main", "-i", PICTURE, "-p", QUESTION), 0, want.out, "");
     expect(RUN("pull", THUB_ID), 0, snapshot, "");

@@ -57,6 +57,7 @@ vlm_status cli_check_build(const cli_input *in, vlm_error *err);
 vlm_load_options cli_load_options(const cli_input *in);
 /* After a call with such options: prints its warnings, or drops them where it failed. */
 void cli_loaded(vlm_status status);
+void cli_keep_warning(void *user, vlm_log_level level, const char *line); /* for cli_loaded */
 vlm_status cli_load(vlm_context **out, const cli_input *in, vlm_error *err);
 /* Collects messages and media. default_prompt may be NULL. */
 vlm_status cli_build_input(vlm_input **out, const cli_input *in, const char *default_prompt,
@@ -66,14 +67,14 @@ vlm_status cli_prepare(vlm_prepared **out, const vlm_context *context, const cli
                        vlm_error *err);
 
 /* ---- the hub (hub.c) ------------------------------------------------------------------------------------- */
-typedef struct cli_hub_request {
-    const char *id, *revision; /* revision: NULL for main */
-    uint32_t parallel;         /* 0: the default */
-    bool offline, without_weights, no_retries;
-    bool cached_first;         /* a complete snapshot in the cache will do, without asking the hub */
-} cli_hub_request;
-/* The directory of a snapshot, owned; options from the environment that huggingface_hub reads. */
-vlm_status cli_hub(char **snapshot, const cli_hub_request *r, vlm_error *err);
+/* Options of the hub from the environment that huggingface_hub reads, and what they point to. */
+typedef struct cli_hub {
+    vlm_hub_options options;
+    char *cache, *token;   /* owned */
+    double started, drawn; /* of the progress line, in seconds; 0: not yet */
+} cli_hub;
+vlm_status cli_hub_open(cli_hub *h, const char *revision, vlm_error *err);
+void cli_hub_close(cli_hub *h); /* after a failed open, too */
 /* What -m means: an existing directory; else, if it looks like org/name, the cached snapshot of it, pulled if
  * there is none; else itself, for others to complain about. Owned. revision may be NULL. */
 vlm_status cli_model_dir(char **dir, const char *model, const char *revision, bool without_weights,

@@ -4,14 +4,36 @@
 
 #include <stdio.h>
 
+typedef struct pull_options {
+    const char *revision;
+    uint32_t parallel;
+    bool offline, without_weights, no_retries;
+} pull_options;
+
+static vlm_status run(const char *id, const pull_options *p, vlm_error *err) {
+    cli_hub hub;
+    char *dir = NULL;
+    vlm_status status = cli_hub_open(&hub, p->revision, err);
+    hub.options.parallel = (int)p->parallel;
+    hub.options.offline |= p->offline;
+    hub.options.without_weights = p->without_weights;
+    if (p->no_retries) hub.options.retries = -1;
+    if (status >= 0) status = vlm_hub_pull(&dir, id, &hub.options, err);
+    cli_hub_close(&hub);
+    cli_loaded(status);
+    if (status >= 0) puts(dir);
+    vlm_string_free(dir);
+    return status;
+}
+
 int cmd_pull(int argc, char **argv) {
-    cli_hub_request r = { 0 };
+    pull_options p = { 0 };
     const cli_option own[] = {
-        { "--revision", NULL, CLI_TEXT, &r.revision, 0, 0, "R   branch, tag or commit (main)" },
-        { "--parallel", NULL, CLI_COUNT, &r.parallel, 1, 64, "N   files at a time (8)" },
-        { "--offline", NULL, CLI_FLAG, &r.offline, 0, 0, "look into the cache only" },
-        { "--without-weights", NULL, CLI_FLAG, &r.without_weights, 0, 0, "configs and tokenizer only" },
-        { "--no-retries", NULL, CLI_FLAG, &r.no_retries, 0, 0, "fail at once when the server does" },
+        { "--revision", NULL, CLI_TEXT, &p.revision, 0, 0, "R   branch, tag or commit (main)" },
+        { "--parallel", NULL, CLI_COUNT, &p.parallel, 1, 64, "N   files at a time (8)" },
+        { "--offline", NULL, CLI_FLAG, &p.offline, 0, 0, "look into the cache only" },
+        { "--without-weights", NULL, CLI_FLAG, &p.without_weights, 0, 0, "configs and tokenizer only" },
+        { "--no-retries", NULL, CLI_FLAG, &p.no_retries, 0, 0, "fail at once when the server does" },
         { NULL, NULL, CLI_FLAG, NULL, 0, 0, NULL },
     };
     const cli_option *const tables[] = { own, NULL };
@@ -23,10 +45,5 @@ int cmd_pull(int argc, char **argv) {
         return CLI_USAGE;
     }
     vlm_error err = VLM_ERROR_INIT;
-    char *dir = NULL;
-    r.id = rest.at[0];
-    if (cli_hub(&dir, &r, &err) < 0) return cli_fail("pull", &err);
-    puts(dir);
-    vlm_string_free(dir);
-    return CLI_DONE;
+    return run(rest.at[0], &p, &err) < 0 ? cli_fail("pull", &err) : CLI_DONE;
 }

@@ -12,6 +12,7 @@ static vlm_status load_tokenizer(vlm_tokenizer **out, const char *model, const c
     char *dir;
     VTRY(cli_model_dir(&dir, model, revision, true, err));
     vlm_status status = vlm_tokenizer_load(out, dir, NULL, err);
+    cli_loaded(status);
     vcore_free(dir);
     return status;
 }
@@ -197,6 +198,7 @@ int cmd_template(int argc, char **argv) {
     if (status >= 0) status = cli_model_dir(&dir, model, revision, true, &err);
     if (status >= 0) status = vlm_template_render(&text, dir, chat, more.p, NULL, &err);
     vcore_free(dir);
+    cli_loaded(status);
     if (status >= 0) fputs(text, stdout);
     vlm_string_free(text);
     vcore_free(chat);

@@ -3,7 +3,6 @@
  * terminal; the rule of what -m means. Only here is the environment read. */
 #include "cli/cli.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <strings.h>
@@ -109,11 +108,6 @@ static char *token(void) {
 
 /* ---- progress --------------------------------------------------------------------------------------------- */
 
-typedef struct bar {
-    double started, drawn;
-    bool shown;
-} bar;
-
 static double seconds(void) {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
@@ -121,65 +115,72 @@ static double seconds(void) {
 }
 
 static int draw(void *user, const vlm_hub_progress *p) {
-    bar *b = user;
+    cli_hub *h = user;
     double now = seconds();
     bool last = p->files && p->files_done == p->files;
-    if (!p->file || (now - b->drawn < 0.2 && !last)) return 0;
-    b->drawn = now;
-    b->shown = true;
+    if (!p->file || (now - h->drawn < 0.2 && !last)) return 0;
+    if (h->drawn == 0) h->started = now;
+    h->drawn = now;
     fprintf(stderr, "\r\033[K%zu/%zu files  %.1f of %.1f MB  %.1f MB/s  %.60s", p->files_done, p->files,
-            (double)p->bytes / 1e6, (double)p->size / 1e6, (double)p->received / 1e6 / (now - b->started + 1e-3),
+            (double)p->bytes / 1e6, (double)p->size / 1e6, (double)p->received / 1e6 / (now - h->started + 1e-3),
             p->file);
     fflush(stderr);
     return 0;
 }
 
-static void print_log(void *user, vlm_log_level level, const char *line) {
-    const bar *b = user;
-    if (b->shown) fputc('\n', stderr);
-    if (level != VLM_LOG_DEBUG) fprintf(stderr, "vlm: %s%s\n", level == VLM_LOG_WARNING ? "warning: " : "", line);
+/* What is of use while one waits goes to a terminal only; warnings wait for the end (cli_loaded). */
+static void take_line(void *user, vlm_log_level level, const char *line) {
+    (void)user;
+    if (level == VLM_LOG_WARNING)
+        cli_keep_warning(user, level, line);
+    else if (level == VLM_LOG_INFO && isatty(2))
+        fprintf(stderr, "vlm: %s\n", line);
 }
 
 /* ---- what the subcommands call ------------------------------------------------------------------------------ */
 
-vlm_status cli_hub(char **snapshot, const cli_hub_request *r, vlm_error *err) {
-    bar b = { .started = seconds() };
-    char *cache = cache_dir(), *secret = token();
-    vlm_hub_options o = VLM_HUB_OPTIONS_INIT;
+vlm_status cli_hub_open(cli_hub *h, const char *revision, vlm_error *err) {
+    *h = (cli_hub) { .options = VLM_HUB_OPTIONS_INIT, .cache = cache_dir(), .token = token() };
+    vlm_hub_options *o = &h->options;
     const char *offline = variable("HF_HUB_OFFLINE");
-    o.cache_dir = cache;
-    o.token = secret;
-    o.endpoint = variable("HF_ENDPOINT");
-    o.revision = r->revision;
-    o.without_weights = r->without_weights;
-    o.offline = r->offline || is_true(offline ? offline : getenv("TRANSFORMERS_OFFLINE"));
-    o.parallel = (int)r->parallel;
-    o.retries = r->no_retries ? -1 : 0;
-    o.log = print_log;
-    o.log_user = &b;
-    if (isatty(2) && !is_true(getenv("HF_HUB_DISABLE_PROGRESS_BARS"))) o.progress = draw;
-    o.progress_user = &b;
-    vlm_status status = cache ? VLM_OK : vcore_no_memory(err, r->id);
-    if (status >= 0) status = r->cached_first ? vlm_hub_find(snapshot, r->id, &o, NULL) : VLM_ERR_NOT_FOUND;
-    if (cache && status < 0) status = vlm_hub_pull(snapshot, r->id, &o, err);
-    if (b.shown) fputc('\n', stderr);
-    vcore_free(cache);
-    vcore_free(secret);
-    return status;
+    o->cache_dir = h->cache;
+    o->token = h->token;
+    o->endpoint = variable("HF_ENDPOINT");
+    o->revision = revision;
+    o->offline = is_true(offline ? offline : getenv("TRANSFORMERS_OFFLINE"));
+    o->log = take_line;
+    if (isatty(2) && !is_true(getenv("HF_HUB_DISABLE_PROGRESS_BARS"))) o->progress = draw;
+    o->progress_user = h;
+    return h->cache ? VLM_OK : vcore_no_memory(err, "hub");
+}
+
+void cli_hub_close(cli_hub *h) {
+    if (h->drawn > 0) fputc('\n', stderr);
+    vcore_free(h->cache);
+    vcore_free(h->token);
+    *h = (cli_hub) { 0 };
+}
+
+static vlm_status find_or_pull(char **dir, const char *id, const char *revision, bool without_weights, vlm_error *err) {
+    cli_hub h;
+    vlm_status status = cli_hub_open(&h, revision, err);
+    h.options.without_weights = without_weights;
+    if (status >= 0) {
+        status = vlm_hub_find(dir, id, &h.options, NULL);
+        if (status < 0) status = vlm_hub_pull(dir, id, &h.options, err);
+    }
+    cli_hub_close(&h);
+    return vcore_context(err, status, "no directory '%s', and as a hub id", id);
 }
 
 vlm_status cli_model_dir(char **dir, const char *model, const char *revision, bool without_weights,
                          vlm_error *err) {
     struct stat st;
     bool there = stat(model, &st) == 0;
-    if (there || !strchr(model, '/') || !vlm_hub_is_id(model)) {
-        if (revision)
-            return vcore_fail(err, VLM_ERR_ARGUMENT, "%s: --revision goes with a hub id (org/name), not with a directory",
-                              model);
-        *dir = vcore_strdup(model);
-        return *dir ? VLM_OK : vcore_no_memory(err, model);
-    }
-    cli_hub_request r = { .id = model, .revision = revision, .without_weights = without_weights, .cached_first = true };
-    vlm_status status = cli_hub(dir, &r, err);
-    return vcore_context(err, status, "no directory '%s', and as a hub id", model);
+    if (!there && strchr(model, '/') && vlm_hub_is_id(model))
+        return find_or_pull(dir, model, revision, without_weights, err);
+    if (revision)
+        return vcore_fail(err, VLM_ERR_ARGUMENT, "%s: --revision goes with a hub id (org/name), not with a directory", model);
+    *dir = vcore_strdup(model);
+    return *dir ? VLM_OK : vcore_no_memory(err, model);
 }

@@ -85,7 +85,7 @@ int cli_input_check(const cli_input *in) {
 /* Warnings wait until the load is through: a failure says one line. */
 static vcore_buf warnings;
 
-static void keep_warning(void *user, vlm_log_level level, const char *line) {
+void cli_keep_warning(void *user, vlm_log_level level, const char *line) {
     (void)user;
     if (level == VLM_LOG_WARNING) vcore_buf_printf(&warnings, "vlm: warning: %s\n", line);
 }
@@ -103,7 +103,7 @@ vlm_load_options cli_load_options(const cli_input *in) {
     o.threads = (int)in->threads;
     o.lenient = in->lenient;
     o.in_memory = in->no_mmap;
-    o.log = keep_warning;
+    o.log = cli_keep_warning;
     const char *d = in->dtype ? in->dtype : "auto";
     o.precision = !strcmp(d, "f32")    ? VLM_PRECISION_F32
                   : !strcmp(d, "bf16") ? VLM_PRECISION_BF16

@@ -361,7 +361,7 @@ static void answer_resolve(const connection *c, const request *q, const char *re
             answer_file(c, q, f, headers);
         } else {
             snprintf(headers, sizeof headers,
-                     "Location: http://127.0.0.1:%d/cdn/%s?signed=1\r\nETag: \"of-the-page\"\r\nX-Linked-Etag: \"%s\"\r\n"
+                     "Location: http://127.0.0.2:%d/cdn/%s?signed=1\r\nETag: \"of-the-page\"\r\nX-Linked-Etag: \"%s\"\r\n"
                      "X-Linked-Size: %zu\r\nX-Repo-Commit: %s\r\n",
                      hub->port[1], f->name, f->etag, f->n, hub->commit);
             answer(c, q, 302, headers, "Found", 5);
@@ -466,7 +466,7 @@ static void *accept_all(void *arg) {
 
 static void listen_on(thub *hub, int i, int port) {
     struct sockaddr_in address = { .sin_family = AF_INET, .sin_port = htons((uint16_t)port),
-                                   .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+                                   .sin_addr.s_addr = htonl(INADDR_LOOPBACK + (unsigned)i) };
     socklen_t n = sizeof address;
     int one = 1;
     hub->listener[i] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A Hugging Face hub in miniature, on two ports of this machine: the hub itself, and the host of large files that
- * it redirects to. Holds one repository in memory, keeps a record of every request, misbehaves as told.
+ * A Hugging Face hub in miniature, on two addresses of this machine: the hub itself, and the host of large files
+ * that it redirects to. Holds one repository in memory, keeps a record of every request, misbehaves as told.
  * Does not use the library under test.
  */
 #ifndef TESTS_SUPPORT_HUB_SERVER_H
