@@ -155,9 +155,10 @@ uint64_t vio_hub_cache_free_bytes(const vio_hub_cache *c) {
 
 /* ---- revisions ---------------------------------------------------------------------------------- */
 
-static bool read_ref(const char *path, char commit[VIO_HUB_HASH]) {
+static vlm_status read_ref(const char *path, char commit[VIO_HUB_HASH]) {
     vio_bytes text;
-    if (vio_read(&text, path, 4096, NULL, NULL) < 0) return false;
+    vlm_status status = vio_read(&text, path, 4096, NULL, NULL);
+    if (status < 0) return status == VLM_ERR_MEMORY ? status : VLM_ERR_NOT_FOUND;
     vcore_str s = { text.p, text.n };
     while (s.n && (s.p[s.n - 1] == '\n' || s.p[s.n - 1] == '\r' || s.p[s.n - 1] == ' ')) s.n--;
     bool good = vio_hub_is_commit(s);
@@ -166,24 +167,29 @@ static bool read_ref(const char *path, char commit[VIO_HUB_HASH]) {
         commit[s.n] = 0;
     }
     vcore_free(text.p);
-    return good;
+    return good ? VLM_OK : VLM_ERR_NOT_FOUND;
 }
 
-bool vio_hub_cache_commit(const vio_hub_cache *c, const char *revision, char commit[VIO_HUB_HASH]) {
+vlm_status vio_hub_cache_commit(const vio_hub_cache *c, const char *revision, char commit[VIO_HUB_HASH],
+                                vlm_error *err) {
     if (vio_hub_is_commit(vcore_str_of(revision))) {
         memcpy(commit, revision, strlen(revision) + 1);
-        return true;
+        return VLM_OK;
     }
     char *path = vio_hub_cache_path(c, "refs", revision, NULL);
-    bool found = path && read_ref(path, commit);
+    vlm_status status = path ? read_ref(path, commit) : VLM_ERR_MEMORY;
     vcore_free(path);
-    return found;
+    if (status == VLM_ERR_MEMORY) return vcore_no_memory(err, revision);
+    if (status < 0)
+        return vcore_fail_at(err, VLM_ERR_NOT_FOUND, (vcore_where) { .file = c->root },
+                             "%s: revision '%s' is not in the cache (%s)", c->id, revision, c->root);
+    return VLM_OK;
 }
 
 vlm_status vio_hub_cache_set_commit(const vio_hub_cache *c, const char *revision, const char *commit,
                                     vlm_error *err) {
     char known[VIO_HUB_HASH];
-    if (vio_hub_cache_commit(c, revision, known) && strcmp(known, commit) == 0) return VLM_OK;
+    if (vio_hub_cache_commit(c, revision, known, NULL) >= 0 && strcmp(known, commit) == 0) return VLM_OK;
     char *path = vio_hub_cache_path(c, "refs", revision, NULL);
     if (!path) return vcore_no_memory(err, revision);
     vlm_status status = make_parent(path, err);

@@ -101,8 +101,9 @@ typedef struct vio_hub_cache {
 vlm_status vio_hub_cache_open(vio_hub_cache *c, const char *cache_dir, const char *id, vlm_error *err);
 void vio_hub_cache_close(vio_hub_cache *c);
 char *vio_hub_cache_path(const vio_hub_cache *c, const char *kind, const char *a, const char *b);
-/* The commit of a revision: itself, or what refs/ says. False: not known. */
-bool vio_hub_cache_commit(const vio_hub_cache *c, const char *revision, char commit[VIO_HUB_HASH]);
+/* The commit of a revision: itself, or what refs/ says. ERR_NOT_FOUND: it does not. */
+vlm_status vio_hub_cache_commit(const vio_hub_cache *c, const char *revision, char commit[VIO_HUB_HASH],
+                                vlm_error *err);
 /* Makes refs/<revision> say commit, unless the revision is the commit or it says so already. */
 vlm_status vio_hub_cache_set_commit(const vio_hub_cache *c, const char *revision, const char *commit,
                                     vlm_error *err);

@@ -8,9 +8,7 @@
 
 static vlm_status find(char **out, const vio_hub_cache *cache, const vlm_hub_options *o, vlm_error *err) {
     char commit[VIO_HUB_HASH];
-    if (!vio_hub_cache_commit(cache, o->revision, commit))
-        return vcore_fail_at(err, VLM_ERR_NOT_FOUND, (vcore_where) { .file = cache->root },
-                             "%s: revision '%s' is not in the cache (%s)", cache->id, o->revision, cache->root);
+    VTRY(vio_hub_cache_commit(cache, o->revision, commit, err));
     VTRY(vio_hub_cache_complete(cache, commit, o->without_weights, o->limits, err));
     *out = vio_hub_cache_path(cache, "snapshots", commit, NULL);
     return *out ? VLM_OK : vcore_no_memory(err, cache->id);
@@ -207,7 +205,7 @@ static vlm_status fetch_all(vio_hub_pull *p, vlm_error *err) {
     VTRY(check_listing(p, err));
     VTRY(files_of(&files, &n, &p->listing, VIO_HUB_SMALL, VIO_HUB_INDEX, err));
     VTRY(vio_hub_cache_make(&p->cache, err));
-    if (!vio_hub_cache_commit(&p->cache, p->o.revision, known))
+    if (vio_hub_cache_commit(&p->cache, p->o.revision, known, NULL) < 0)
         VTRY(vio_hub_cache_set_commit(&p->cache, p->o.revision, p->listing.commit, err));
     VTRY(add_sizes(p, files, n, err));
     VTRY(check_room(p, files, n, err));

@@ -5,6 +5,10 @@
 #include "io/hub/hub.h"
 
 #include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 enum { MAX_FILES = 100000 };
 
@@ -12,16 +16,15 @@ typedef struct snapshot {
     const vio_hub_cache *cache;
     const char *commit;
     char *dir;
+    int fd; /* of the directory; -1: it is not there */
     vcore_arena *arena;
     const char **names; /* of the repository where a list of it is there, else of the directory */
     size_t n;
 } snapshot;
 
 static bool holds(const snapshot *s, const char *name) {
-    char *path = vio_join(s->dir, name);
-    bool there = path && vio_hub_is_file(path, UINT64_MAX);
-    vcore_free(path);
-    return there;
+    struct stat st;
+    return fstatat(s->fd, name, &st, 0) == 0 && S_ISREG(st.st_mode);
 }
 
 static vlm_status missing(const snapshot *s, const char *name, vlm_error *err) {
@@ -59,9 +62,7 @@ static bool names_of_tree(snapshot *s) {
 
 static vlm_status names_of_directory(snapshot *s, vlm_error *err) {
     DIR *dir = opendir(s->dir);
-    if (!dir)
-        return vcore_fail_at(err, VLM_ERR_NOT_FOUND, (vcore_where) { .file = s->dir },
-                             "%s: commit %s is not in the cache (%s)", s->cache->id, s->commit, s->dir);
+    if (!dir) return vio_fail_errno(err, s->dir, "open", errno);
     s->names = vcore_arena_array(s->arena, MAX_FILES, sizeof *s->names);
     bool good = s->names != NULL;
     for (struct dirent *e; good && (e = readdir(dir));)
@@ -128,11 +129,16 @@ vlm_status vio_hub_cache_complete(const vio_hub_cache *c, const char *commit, bo
                                   const vlm_limits *limits, vlm_error *err) {
     snapshot s = { .cache = c, .commit = commit, .arena = vcore_arena_new() };
     s.dir = vio_hub_cache_path(c, "snapshots", commit, NULL);
+    s.fd = s.dir ? open(s.dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
     vlm_status status = s.dir && s.arena ? VLM_OK : vcore_no_memory(err, commit);
-    bool from_tree = status >= 0 && vio_is_dir(s.dir) && names_of_tree(&s);
+    if (status >= 0 && s.fd < 0)
+        status = vcore_fail_at(err, VLM_ERR_NOT_FOUND, (vcore_where) { .file = s.dir },
+                               "%s: commit %s is not in the cache (%s)", c->id, commit, s.dir);
+    bool from_tree = status >= 0 && names_of_tree(&s);
     if (status >= 0 && !from_tree) status = names_of_directory(&s, err);
     if (status >= 0) status = check_small(&s, from_tree, without_weights, err);
     if (status >= 0 && !without_weights) status = check_weights(&s, limits, err);
+    if (s.fd >= 0) close(s.fd);
     vcore_arena_free(s.arena);
     vcore_free(s.dir);
     return status;
