@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* Answers of a hub: a block of headers up to an empty line, then a list of files, of which the weights are chosen by
- * the shards that the same text names as an index. Whatever is believed has the form that the disk needs. */
+/* Answers of a hub: a block of headers up to an empty line, then a list of files, of which the
+ * weights are chosen by the shards that the same text names as an index. Whatever is believed has
+ * the form that the disk needs. */
 #include "io/hub/hub.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -26,7 +27,8 @@ static size_t read_headers(const char *p, size_t n) {
     check(!h.etag[0] || vio_hub_is_etag(vcore_str_of(h.etag)));
     check(!h.commit[0] || vio_hub_is_commit(vcore_str_of(h.commit)));
     vio_hub_headers_size(&h, false, &file);
-    check(vio_hub_refused(&err, "org/name", 404, true, &h) < 0 && err.message[0] && !strchr(err.message, '\n'));
+    check(vio_hub_refused(&err, "org/name", 404, true, &h) < 0 && err.message[0]
+          && !strchr(err.message, '\n'));
     return at;
 }
 
@@ -54,12 +56,14 @@ static void read_list(const char *p, size_t n) {
     check(vio_hub_is_commit(vcore_str_of(l.commit)) && l.n <= 1000);
     for (size_t i = 0; i < l.n; i++) {
         const vio_hub_file *f = &l.files[i];
-        check(vio_hub_is_file_name(vcore_str_of(f->name)) && f->name[0] != '/' && !strstr(f->name, "/../"));
+        check(vio_hub_is_file_name(vcore_str_of(f->name)) && f->name[0] != '/'
+              && !strstr(f->name, "/../"));
         check(!f->etag[0] || vio_hub_is_commit(vcore_str_of(f->etag)));
     }
     if (vcore_json_parse(&doc, p, n, "index", NULL) >= 0) {
         vio_hub_index_shards(&shards, &n_shards, l.arena, vcore_json_root(doc), "index", &err);
-        for (size_t i = 0; i < n_shards; i++) check(!strchr(shards[i], '/') && strcmp(shards[i], "..") != 0);
+        for (size_t i = 0; i < n_shards; i++)
+            check(!strchr(shards[i], '/') && strcmp(shards[i], "..") != 0);
         vcore_json_free(doc);
     }
     choose(&l, shards, n_shards);

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /* What the hub answers: the list of a repository's files, the headers beside a body, refusals. Pure
- * functions over untrusted bytes; nothing here is believed about a file but its name, size and hash,
- * and each of these is checked for its form. */
+ * functions over untrusted bytes; nothing here is believed about a file but its name, size and
+ * hash, and each of these is checked for its form. */
 #include "io/hub/hub.h"
 
 #include <strings.h>
 
-/* ---- listing ---------------------------------------------------------------------------------- */
+/* ---- listing ------------------------------------------------------------------------------ */
 
 /* A hash of so many digits, or "". */
 static void take_hash(char *out, const vcore_json *v, size_t digits) {
@@ -16,10 +16,10 @@ static void take_hash(char *out, const vcore_json *v, size_t digits) {
     out[good ? s.n : 0] = 0;
 }
 
-/* {"rfilename": ..., "size": ..., "blobId": ..., "lfs": {"sha256": ..., "size": ...}}; all but the name may be
- * absent. */
-static vlm_status take_file(vio_hub_file *f, vcore_arena *arena, const vcore_json *v, const char *name,
-                            vlm_error *err) {
+/* {"rfilename": ..., "size": ..., "blobId": ..., "lfs": {"sha256": ..., "size": ...}}; all but the
+ * name may be absent. */
+static vlm_status take_file(vio_hub_file *f, vcore_arena *arena, const vcore_json *v,
+                            const char *name, vlm_error *err) {
     vcore_str text = { "", 0 };
     if (!vcore_json_string(vcore_json_get(v, "rfilename"), &text))
         return vcore_fail(err, VLM_ERR_FORMAT, "%s: a file without rfilename", name);
@@ -87,9 +87,8 @@ vlm_status vio_hub_listing_parse(vio_hub_listing *out, const char *text, size_t 
     *out = (vio_hub_listing) { 0 };
     VTRY(vcore_json_parse(&doc, text, n, name, err));
     out->arena = vcore_arena_new();
-    vlm_status status = out->arena
-                            ? read_listing(out, vcore_json_root(doc), max_files, name, err)
-                            : vcore_no_memory(err, name);
+    vlm_status status = out->arena ? read_listing(out, vcore_json_root(doc), max_files, name, err)
+                                   : vcore_no_memory(err, name);
     vcore_json_free(doc);
     if (status < 0) vio_hub_listing_free(out);
     return status;
@@ -100,7 +99,7 @@ void vio_hub_listing_free(vio_hub_listing *l) {
     *l = (vio_hub_listing) { 0 };
 }
 
-/* ---- headers ---------------------------------------------------------------------------------- */
+/* ---- headers ------------------------------------------------------------------------------ */
 
 static void copy(char *out, size_t room, vcore_str s) {
     size_t n = s.n < room ? s.n : 0; /* too long is as if absent */
@@ -183,7 +182,7 @@ bool vio_hub_headers_size(const vio_hub_headers *h, bool redirected, uint64_t *s
     return h->has_content_length && !redirected;
 }
 
-/* ---- refusals --------------------------------------------------------------------------------- */
+/* ---- refusals ----------------------------------------------------------------------------- */
 
 vlm_status vio_hub_refused(vlm_error *err, const char *what, long http, bool with_token,
                            const vio_hub_headers *h) {
@@ -191,21 +190,24 @@ vlm_status vio_hub_refused(vlm_error *err, const char *what, long http, bool wit
     if (strcmp(h->error_code, "RevisionNotFound") == 0)
         return vcore_fail(err, VLM_ERR_NO_REVISION, "%s: no such revision (HTTP %ld)", what, http);
     if (strcmp(h->error_code, "EntryNotFound") == 0)
-        return vcore_fail(err, VLM_ERR_NOT_FOUND, "%s: no such file on the hub (HTTP %ld)", what, http);
+        return vcore_fail(err, VLM_ERR_NOT_FOUND, "%s: no such file on the hub (HTTP %ld)", what,
+                          http);
     if (strcmp(h->error_code, "GatedRepo") == 0)
-        return vcore_fail(err, VLM_ERR_ACCESS,
-                          "%s: gated: its terms must be accepted on the hub's page of it, and %s (HTTP %ld)", what,
-                          token, http);
+        return vcore_fail(
+            err, VLM_ERR_ACCESS,
+            "%s: gated: its terms must be accepted on the hub's page of it, and %s (HTTP %ld)",
+            what, token, http);
     if (strcmp(h->error_code, "RepoNotFound") == 0)
-        return vcore_fail(err, VLM_ERR_NO_REPOSITORY, "%s: no such repository, or a private one, and %s (HTTP %ld)",
-                          what, token, http);
+        return vcore_fail(err, VLM_ERR_NO_REPOSITORY,
+                          "%s: no such repository, or a private one, and %s (HTTP %ld)", what,
+                          token, http);
     bool said = h->error_message[0] != 0;
     if (http == 401 || http == 403)
-        return vcore_fail(err, VLM_ERR_ACCESS, "%s: access refused, and %s (HTTP %ld%s%s)", what, token, http,
-                          said ? ": " : "", h->error_message);
+        return vcore_fail(err, VLM_ERR_ACCESS, "%s: access refused, and %s (HTTP %ld%s%s)", what,
+                          token, http, said ? ": " : "", h->error_message);
     if (http == 404 || http == 410)
-        return vcore_fail(err, VLM_ERR_NOT_FOUND, "%s: not found (HTTP %ld%s%s)", what, http, said ? ": " : "",
-                          h->error_message);
-    return vcore_fail(err, VLM_ERR_NETWORK, "%s: the server answers HTTP %ld%s%s", what, http, said ? ": " : "",
-                      h->error_message);
+        return vcore_fail(err, VLM_ERR_NOT_FOUND, "%s: not found (HTTP %ld%s%s)", what, http,
+                          said ? ": " : "", h->error_message);
+    return vcore_fail(err, VLM_ERR_NETWORK, "%s: the server answers HTTP %ld%s%s", what, http,
+                      said ? ": " : "", h->error_message);
 }

@@ -16,10 +16,12 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
-vlm_status vio_hub_cache_open(vio_hub_cache *c, const char *cache_dir, const char *id, vlm_error *err) {
+vlm_status vio_hub_cache_open(vio_hub_cache *c, const char *cache_dir, const char *id,
+                              vlm_error *err) {
     vcore_buf folder = { 0 }, locks = { 0 };
     vcore_buf_puts(&folder, "models--");
-    for (const char *p = id; *p; p++) vcore_buf_add(&folder, *p == '/' ? "--" : p, *p == '/' ? 2 : 1);
+    for (const char *p = id; *p; p++)
+        vcore_buf_add(&folder, *p == '/' ? "--" : p, *p == '/' ? 2 : 1);
     vcore_buf_printf(&locks, ".locks/%s", folder.p ? folder.p : "");
     *c = (vio_hub_cache) { .id = id };
     if (!folder.failed && !locks.failed) {
@@ -49,7 +51,7 @@ char *vio_hub_cache_path(const vio_hub_cache *c, const char *kind, const char *a
     return vcore_buf_take(&path);
 }
 
-/* ---- directories and small files ---------------------------------------------------------------- */
+/* ---- directories and small files ---------------------------------------------------------- */
 
 /* Where something is to be made, a place that does not exist is a failure of the cache. */
 static vlm_status as_failure(vlm_error *err, vlm_status status) {
@@ -67,7 +69,8 @@ static vlm_status make_dirs(const char *path, size_t n, vlm_error *err) {
         if (i < n && copy[i] != '/') continue;
         copy[i] = 0;
         if (mkdir(copy, 0777) != 0 && !vio_is_dir(copy))
-            status = vio_fail_errno(err, copy, "make the directory", errno == EEXIST ? ENOTDIR : errno);
+            status =
+                vio_fail_errno(err, copy, "make the directory", errno == EEXIST ? ENOTDIR : errno);
         if (i < n) copy[i] = '/';
     }
     vcore_free(copy);
@@ -103,7 +106,8 @@ static vlm_status replace(const char *path, const char *text, vlm_error *err) {
     char *fresh = temporary(path);
     if (!fresh) return vcore_no_memory(err, path);
     vlm_status status = write_whole(fresh, text, err);
-    if (status >= 0 && rename(fresh, path) != 0) status = vio_fail_errno(err, path, "replace", errno);
+    if (status >= 0 && rename(fresh, path) != 0)
+        status = vio_fail_errno(err, path, "replace", errno);
     if (status < 0) unlink(fresh);
     vcore_free(fresh);
     return as_failure(err, status);
@@ -131,7 +135,8 @@ vlm_status vio_hub_cache_make(const vio_hub_cache *c, vlm_error *err) {
 
 bool vio_hub_is_file(const char *path, uint64_t size) {
     struct stat st;
-    return stat(path, &st) == 0 && S_ISREG(st.st_mode) && (size == UINT64_MAX || (uint64_t)st.st_size == size);
+    return stat(path, &st) == 0 && S_ISREG(st.st_mode)
+           && (size == UINT64_MAX || (uint64_t)st.st_size == size);
 }
 
 uint64_t vio_hub_cache_has(const vio_hub_cache *c, const char *etag, uint64_t size) {
@@ -141,7 +146,8 @@ uint64_t vio_hub_cache_has(const vio_hub_cache *c, const char *etag, uint64_t si
     vcore_buf_printf(&path, "%s/blobs/%s", c->root, etag);
     if (etag[0] && !path.failed && vio_hub_is_file(path.p, size)) there = size;
     vcore_buf_puts(&path, ".incomplete");
-    if (!there && !path.failed && stat(path.p, &st) == 0 && (uint64_t)st.st_size <= size) there = (uint64_t)st.st_size;
+    if (!there && !path.failed && stat(path.p, &st) == 0 && (uint64_t)st.st_size <= size)
+        there = (uint64_t)st.st_size;
     vcore_buf_free(&path);
     return there;
 }
@@ -150,10 +156,11 @@ uint64_t vio_hub_cache_free_bytes(const vio_hub_cache *c) {
     struct statvfs st;
     uint64_t bytes;
     if (statvfs(c->root, &st) != 0 || st.f_blocks == 0) return UINT64_MAX;
-    return __builtin_mul_overflow((uint64_t)st.f_bavail, (uint64_t)st.f_frsize, &bytes) ? UINT64_MAX : bytes;
+    return __builtin_mul_overflow((uint64_t)st.f_bavail, (uint64_t)st.f_frsize, &bytes) ? UINT64_MAX
+                                                                                        : bytes;
 }
 
-/* ---- revisions ---------------------------------------------------------------------------------- */
+/* ---- revisions ---------------------------------------------------------------------------- */
 
 static vlm_status read_ref(const char *path, char commit[VIO_HUB_HASH]) {
     vio_bytes text;
@@ -170,8 +177,8 @@ static vlm_status read_ref(const char *path, char commit[VIO_HUB_HASH]) {
     return good ? VLM_OK : VLM_ERR_NOT_FOUND;
 }
 
-vlm_status vio_hub_cache_commit(const vio_hub_cache *c, const char *revision, char commit[VIO_HUB_HASH],
-                                vlm_error *err) {
+vlm_status vio_hub_cache_commit(const vio_hub_cache *c, const char *revision,
+                                char commit[VIO_HUB_HASH], vlm_error *err) {
     if (vio_hub_is_commit(vcore_str_of(revision))) {
         memcpy(commit, revision, strlen(revision) + 1);
         return VLM_OK;
@@ -182,14 +189,16 @@ vlm_status vio_hub_cache_commit(const vio_hub_cache *c, const char *revision, ch
     if (status == VLM_ERR_MEMORY) return vcore_no_memory(err, revision);
     if (status < 0)
         return vcore_fail_at(err, VLM_ERR_NOT_FOUND, (vcore_where) { .file = c->root },
-                             "%s: revision '%s' is not in the cache (%s)", c->id, revision, c->root);
+                             "%s: revision '%s' is not in the cache (%s)", c->id, revision,
+                             c->root);
     return VLM_OK;
 }
 
-vlm_status vio_hub_cache_set_commit(const vio_hub_cache *c, const char *revision, const char *commit,
-                                    vlm_error *err) {
+vlm_status vio_hub_cache_set_commit(const vio_hub_cache *c, const char *revision,
+                                    const char *commit, vlm_error *err) {
     char known[VIO_HUB_HASH];
-    if (vio_hub_cache_commit(c, revision, known, NULL) >= 0 && strcmp(known, commit) == 0) return VLM_OK;
+    if (vio_hub_cache_commit(c, revision, known, NULL) >= 0 && strcmp(known, commit) == 0)
+        return VLM_OK;
     char *path = vio_hub_cache_path(c, "refs", revision, NULL);
     if (!path) return vcore_no_memory(err, revision);
     vlm_status status = make_parent(path, err);
@@ -207,7 +216,7 @@ void vio_hub_cache_no_exist(const vio_hub_cache *c, const char *commit, const ch
     vcore_free(path);
 }
 
-/* ---- locks and links ---------------------------------------------------------------------------- */
+/* ---- locks and links ---------------------------------------------------------------------- */
 
 /* A lock file that was removed or replaced meanwhile locks nothing. */
 static bool is_still(int fd, const char *path) {
@@ -230,7 +239,8 @@ static vlm_status lock_file(int *fd, const char *path, vlm_error *err) {
     int number = errno;
     close(opened);
     if (number == EWOULDBLOCK || number == EACCES || number == EINTR) return VLM_DONE;
-    if (number == ENOSYS || number == EOPNOTSUPP || number == ENOLCK || number == EINVAL) return VLM_OK;
+    if (number == ENOSYS || number == EOPNOTSUPP || number == ENOLCK || number == EINVAL)
+        return VLM_OK;
     return vio_fail_errno(err, path, "lock", number);
 }
 
@@ -265,7 +275,8 @@ vlm_status vio_hub_cache_link(const vio_hub_cache *c, const char *commit, const 
         if (*p == '/') vcore_buf_puts(&target, "../");
     vcore_buf_printf(&target, "blobs/%s", etag);
     char *pointer = vio_hub_cache_path(c, "snapshots", commit, name);
-    vlm_status status = pointer && !target.failed ? make_parent(pointer, err) : vcore_no_memory(err, name);
+    vlm_status status =
+        pointer && !target.failed ? make_parent(pointer, err) : vcore_no_memory(err, name);
     if (status >= 0) status = link_to(pointer, target.p, err);
     vcore_buf_free(&target);
     vcore_free(pointer);

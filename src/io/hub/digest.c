@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* The hash that an etag is. The hub names a large file's blob by the sha256 of its content and a small
- * one's as git does: sha1 of "blob <size>", a zero byte and the content. The hashing is libcrypto's. */
+/* The hash that an etag is. The hub names a large file's blob by the sha256 of its content and a
+ * small one's as git does: sha1 of "blob <size>", a zero byte and the content. The hashing is
+ * libcrypto's. */
 #include "io/hub/hub.h"
 
 #include <openssl/evp.h>
@@ -10,7 +11,8 @@ static vlm_status failed(vlm_error *err) {
     return vcore_fail(err, VLM_ERR_UNSUPPORTED, "libcrypto cannot hash here");
 }
 
-vlm_status vio_hub_digest_start(vio_hub_digest *d, const char *etag, uint64_t size, vlm_error *err) {
+vlm_status vio_hub_digest_start(vio_hub_digest *d, const char *etag, uint64_t size,
+                                vlm_error *err) {
     size_t n = strlen(etag);
     d->state = NULL;
     if (!vio_hub_is_commit((vcore_str) { etag, n })) return VLM_OK;

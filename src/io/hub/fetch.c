@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* Brings files of a repository into a snapshot. Each file goes its own way through a few states, several at a time:
- * ask (size and etag, where the list did not say), lock its blob, hash what an earlier call left, fetch the
- * rest, check, rename, link. Bytes are on disk before they count, so that whoever is killed loses none. */
+/* Brings files of a repository into a snapshot. Each file goes its own way through a few states,
+ * several at a time: ask (size and etag, where the list did not say), lock its blob, hash what an
+ * earlier call left, fetch the rest, check, rename, link. Bytes are on disk before they count, so
+ * that whoever is killed loses none. */
 #include "io/hub/hub.h"
 
 #include <errno.h>
@@ -18,16 +19,16 @@ typedef struct item {
     vio_hub_pull *pull;
     vio_hub_file *file;
     state state;
-    char *url, *what;          /* owned: messages call it "org/name: file" */
-    char *blob, *partial;      /* owned: paths of the blob and of its beginning */
-    int lock, fd;              /* -1: none */
-    bool resumed;              /* an earlier call's bytes are in it */
-    uint64_t hashed;           /* of them, hashed so far */
+    char *url, *what;     /* owned: messages call it "org/name: file" */
+    char *blob, *partial; /* owned: paths of the blob and of its beginning */
+    int lock, fd;         /* -1: none */
+    bool resumed;         /* an earlier call's bytes are in it */
+    uint64_t hashed;      /* of them, hashed so far */
     vio_hub_digest digest;
     vio_hub_transfer transfer;
 } item;
 
-/* ---- progress ------------------------------------------------------------------------------------- */
+/* ---- progress ----------------------------------------------------------------------------- */
 
 vlm_status vio_hub_report(vio_hub_pull *p, vlm_error *err) {
     if (!p->o.progress || !p->o.progress(p->o.progress_user, &p->progress)) return VLM_OK;
@@ -41,7 +42,7 @@ static void show(item *it, uint64_t bytes) {
     g->file_size = it->file->size;
 }
 
-/* ---- the sink of a transfer -------------------------------------------------------------------------- */
+/* ---- the sink of a transfer --------------------------------------------------------------- */
 
 static vlm_status write_bytes(void *user, const char *p, size_t n, vlm_error *err) {
     item *it = user;
@@ -49,7 +50,8 @@ static vlm_status write_bytes(void *user, const char *p, size_t n, vlm_error *er
     for (size_t done = 0; done < n;) {
         ssize_t written = write(it->fd, p + done, n - done);
         if (written < 0 && errno == EINTR) continue;
-        if (written <= 0) return vio_fail_errno(err, it->partial, "write", written ? errno : ENOSPC);
+        if (written <= 0)
+            return vio_fail_errno(err, it->partial, "write", written ? errno : ENOSPC);
         done += (size_t)written;
     }
     it->pull->progress.bytes += n;
@@ -69,7 +71,7 @@ static vlm_status restart(void *user, vlm_error *err) {
     return vio_hub_digest_start(&it->digest, it->file->etag, it->file->size, err);
 }
 
-/* ---- states ------------------------------------------------------------------------------------------ */
+/* ---- states ------------------------------------------------------------------------------- */
 
 static void drop(item *it) {
     vio_hub_transfer_end(it->pull->http, &it->transfer);
@@ -96,7 +98,8 @@ static vlm_status complete(item *it, uint64_t bytes, vlm_error *err) {
 }
 
 static bool in_snapshot(const item *it) {
-    char *path = vio_hub_cache_path(&it->pull->cache, "snapshots", it->pull->listing.commit, it->file->name);
+    char *path =
+        vio_hub_cache_path(&it->pull->cache, "snapshots", it->pull->listing.commit, it->file->name);
     bool there = path && vio_hub_is_file(path, it->file->has_size ? it->file->size : UINT64_MAX);
     vcore_free(path);
     return there;
@@ -105,7 +108,8 @@ static bool in_snapshot(const item *it) {
 static vlm_status make_url(item *it, vlm_error *err) {
     const vio_hub_pull *p = it->pull;
     vcore_buf url = { 0 }, what = { 0 };
-    vcore_buf_printf(&url, "%s/%s/resolve/%s/", vio_hub_http_endpoint(p->http), p->id, p->listing.commit);
+    vcore_buf_printf(&url, "%s/%s/resolve/%s/", vio_hub_http_endpoint(p->http), p->id,
+                     p->listing.commit);
     vio_hub_quote(&url, it->file->name, "/");
     vcore_buf_printf(&what, "%s: %s", p->id, it->file->name);
     it->url = vcore_buf_take(&url);
@@ -115,9 +119,16 @@ static vlm_status make_url(item *it, vlm_error *err) {
 
 static vlm_status start_transfer(item *it, bool head, vlm_error *err) {
     it->transfer = (vio_hub_transfer) {
-        .url = it->url, .what = it->what, .head = head, .retries = it->pull->o.retries,
-        .have = head ? 0 : it->hashed, .size = it->file->size, .max = UINT64_MAX,
-        .write = write_bytes, .restart = restart, .user = it,
+        .url = it->url,
+        .what = it->what,
+        .head = head,
+        .retries = it->pull->o.retries,
+        .have = head ? 0 : it->hashed,
+        .size = it->file->size,
+        .max = UINT64_MAX,
+        .write = write_bytes,
+        .restart = restart,
+        .user = it,
     };
     return vio_hub_transfer_start(it->pull->http, &it->transfer, err);
 }
@@ -126,14 +137,15 @@ static vlm_status start_transfer(item *it, bool head, vlm_error *err) {
 static vlm_status take_answer(item *it, vlm_error *err) {
     const vio_hub_headers *h = &it->transfer.headers;
     bool redirected = it->transfer.http >= 300;
-    if (!it->file->has_size) it->file->has_size = vio_hub_headers_size(h, redirected, &it->file->size);
+    if (!it->file->has_size)
+        it->file->has_size = vio_hub_headers_size(h, redirected, &it->file->size);
     if (!it->file->etag[0]) memcpy(it->file->etag, h->etag, sizeof it->file->etag);
     if (!it->file->etag[0] || !it->file->has_size)
         return vcore_fail(err, VLM_ERR_FORMAT, "%s: the answer has no %s", it->what,
                           it->file->etag[0] ? "size" : "etag");
     if (strcmp(h->commit, it->pull->listing.commit) != 0 && h->commit[0])
-        return vcore_fail(err, VLM_ERR_FORMAT, "%s: the answer is of commit %.12s, not %.12s", it->what, h->commit,
-                          it->pull->listing.commit);
+        return vcore_fail(err, VLM_ERR_FORMAT, "%s: the answer is of commit %.12s, not %.12s",
+                          it->what, h->commit, it->pull->listing.commit);
     it->pull->progress.size += it->file->size;
     it->state = LOCKING;
     return VLM_OK;
@@ -153,8 +165,8 @@ static vlm_status open_partial(item *it, vlm_error *err) {
     if (fstat(it->fd, &st) != 0) return vio_fail_errno(err, it->partial, "stat", errno);
     VTRY(vio_hub_digest_start(&it->digest, it->file->etag, it->file->size, err));
     if (!it->digest.state)
-        vcore_log_line(&it->pull->log, VLM_LOG_WARNING, "%s: the hub gives no hash of it; only its size is checked",
-                       it->what);
+        vcore_log_line(&it->pull->log, VLM_LOG_WARNING,
+                       "%s: the hub gives no hash of it; only its size is checked", it->what);
     it->state = HASHING;
     it->resumed = st.st_size > 0;
     if ((uint64_t)st.st_size <= it->file->size) return VLM_OK;
@@ -168,7 +180,8 @@ static vlm_status take_lock(item *it, vlm_error *err) {
     if (status < 0) return status;
     if (status == VLM_DONE) { /* asked again at the next step */
         if (!p->told_waiting)
-            vcore_log_line(&p->log, VLM_LOG_INFO, "%s: another download of it is under way; waiting for it", it->what);
+            vcore_log_line(&p->log, VLM_LOG_INFO,
+                           "%s: another download of it is under way; waiting for it", it->what);
         p->told_waiting = true;
         return VLM_OK;
     }
@@ -182,7 +195,8 @@ static vlm_status take_lock(item *it, vlm_error *err) {
     return complete(it, it->file->size, err);
 }
 
-/* Checks the hash of the whole file. DONE: it is not right, but what an earlier call left may be why. */
+/* Checks the hash of the whole file. DONE: it is not right, but what an earlier call left may be
+ * why. */
 static vlm_status check(item *it, vlm_error *err) {
     char hex[VIO_HUB_HASH];
     VTRY(vio_hub_digest_end(&it->digest, hex, err));
@@ -190,7 +204,8 @@ static vlm_status check(item *it, vlm_error *err) {
     if (it->resumed) return VLM_DONE;
     unlink(it->partial);
     return vcore_fail_at(err, VLM_ERR_CHECKSUM, (vcore_where) { .file = it->file->name },
-                         "%s: what arrived has the hash %.16s..., not %.16s...", it->what, hex, it->file->etag);
+                         "%s: what arrived has the hash %.16s..., not %.16s...", it->what, hex,
+                         it->file->etag);
 }
 
 static vlm_status keep(item *it, vlm_error *err) {
@@ -256,17 +271,19 @@ static vlm_status step(item *it, vlm_error *err) {
     return VLM_OK;
 }
 
-/* ---- all of them -------------------------------------------------------------------------------------- */
+/* ---- all of them -------------------------------------------------------------------------- */
 
 /* One round over all items. *left: not done; *busy: some have work that needs no waiting. */
-static vlm_status round_over(item *items, size_t n, int parallel, size_t *left, bool *busy, vlm_error *err) {
+static vlm_status round_over(item *items, size_t n, int parallel, size_t *left, bool *busy,
+                             vlm_error *err) {
     int active = 0;
     *left = 0;
     *busy = false;
     for (size_t i = 0; i < n; i++) {
         item *it = &items[i];
         if (it->state == DONE) continue;
-        bool works = it->state != NEW && it->state != LOCKING; /* who waits for a lock takes no place */
+        /* Who waits for a lock takes no place. */
+        bool works = it->state != NEW && it->state != LOCKING;
         if (!works && active >= parallel) {
             ++*left;
             continue;
@@ -283,7 +300,8 @@ static vlm_status round_over(item *items, size_t n, int parallel, size_t *left, 
 vlm_status vio_hub_fetch(vio_hub_pull *p, vio_hub_file *const *files, size_t n, vlm_error *err) {
     item *items = vcore_alloc_array(n ? n : 1, sizeof *items);
     if (!items) return vcore_no_memory(err, p->id);
-    for (size_t i = 0; i < n; i++) items[i] = (item) { .pull = p, .file = files[i], .lock = -1, .fd = -1 };
+    for (size_t i = 0; i < n; i++)
+        items[i] = (item) { .pull = p, .file = files[i], .lock = -1, .fd = -1 };
     vlm_status status = VLM_OK;
     size_t left = n;
     while (status >= 0 && left) {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* Requests over libcurl: several at a time on one thread, redirects, retries, ranges. Redirects are followed
- * here and not by libcurl, so that it is plain to see where the token goes: to the endpoint's scheme, host
- * and port, nowhere else. Owns no file and no meaning of a body. */
+/* Requests over libcurl: several at a time on one thread, redirects, retries, ranges. Redirects are
+ * followed here and not by libcurl, so that it is plain to see where the token goes: to the
+ * endpoint's scheme, host and port, nowhere else. Owns no file and no meaning of a body. */
 #include "io/hub/hub.h"
 
 #include <curl/curl.h>
@@ -28,10 +28,10 @@ struct vio_hub_attempt {
     bool wrong_range; /* another part than asked for came */
     bool no_ranges;   /* do not ask for parts any more */
     int tries, hops;
-    uint64_t first;   /* t->have when tries was 0 */
+    uint64_t first; /* t->have when tries was 0 */
     uint64_t unread_bytes;
     int64_t idle_ms, not_before;
-    vlm_status sink;  /* what write or restart said */
+    vlm_status sink; /* what write or restart said */
     vio_hub_headers headers;
     char reason[CURL_ERROR_SIZE];
 };
@@ -50,7 +50,7 @@ static int64_t now_ms(void) {
     return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
-/* ---- setting up --------------------------------------------------------------------------------- */
+/* ---- setting up --------------------------------------------------------------------------- */
 
 static bool is_line(const char *s) {
     for (; *s; s++)
@@ -63,7 +63,8 @@ static vlm_status check_options(const vlm_hub_options *o, vlm_error *err) {
         return vcore_fail(err, VLM_ERR_ARGUMENT, "vlm_hub_options: cache_dir is missing");
     if ((strncmp(o->endpoint, "http://", 7) != 0 && strncmp(o->endpoint, "https://", 8) != 0)
         || !is_line(o->endpoint))
-        return vcore_fail(err, VLM_ERR_ARGUMENT, "'%s': not an endpoint: http://... or https://...", o->endpoint);
+        return vcore_fail(err, VLM_ERR_ARGUMENT, "'%s': not an endpoint: http://... or https://...",
+                          o->endpoint);
     if (o->token && (!is_line(o->token) || strlen(o->token) > 4096))
         return vcore_fail(err, VLM_ERR_ARGUMENT, "the token is not one word");
     if (!vio_hub_is_revision(o->revision))
@@ -71,16 +72,18 @@ static vlm_status check_options(const vlm_hub_options *o, vlm_error *err) {
     return VLM_OK;
 }
 
-/* A caller built against an older header gives a shorter struct; one against a newer may not set what is
- * not known here. */
+/* A caller built against an older header gives a shorter struct; one against a newer may not set
+ * what is not known here. */
 static vlm_status take_struct(vlm_hub_options *o, const vlm_hub_options *given, vlm_error *err) {
     size_t size = given->struct_size;
     if (size < sizeof size || size > 4096)
-        return vcore_fail(err, VLM_ERR_ARGUMENT, "vlm_hub_options: struct_size is not set (start from its _INIT)");
+        return vcore_fail(err, VLM_ERR_ARGUMENT,
+                          "vlm_hub_options: struct_size is not set (start from its _INIT)");
     for (size_t i = sizeof *o; i < size; i++)
         if (((const char *)given)[i])
-            return vcore_fail(err, VLM_ERR_UNSUPPORTED,
-                              "vlm_hub_options: a field is set that this version of the library does not know");
+            return vcore_fail(
+                err, VLM_ERR_UNSUPPORTED,
+                "vlm_hub_options: a field is set that this version of the library does not know");
     memcpy(o, given, size < sizeof *o ? size : sizeof *o);
     return VLM_OK;
 }
@@ -161,7 +164,7 @@ const char *vio_hub_http_endpoint(const vio_hub_http *h) {
     return h->endpoint;
 }
 
-/* ---- what libcurl calls ---------------------------------------------------------------------------- */
+/* ---- what libcurl calls ------------------------------------------------------------------- */
 
 static size_t on_header(char *line, size_t size, size_t n, void *user) {
     attempt *a = user;
@@ -169,7 +172,8 @@ static size_t on_header(char *line, size_t size, size_t n, void *user) {
     vio_hub_headers_line(&a->headers, line, size * n);
     if (a->headers.bytes <= MAX_HEADER_BYTES) return size * n;
     a->sink = vcore_fail_at(&a->t->err, VLM_ERR_LIMIT, (vcore_where) { .limit = MAX_HEADER_BYTES },
-                            "%s: the answer's headers are larger than %d bytes", a->t->what, MAX_HEADER_BYTES);
+                            "%s: the answer's headers are larger than %d bytes", a->t->what,
+                            MAX_HEADER_BYTES);
     return 0;
 }
 
@@ -190,7 +194,8 @@ static void judge(attempt *a) {
 static vlm_status check_length(const vio_hub_transfer *t, size_t n, vlm_error *err) {
     uint64_t length = t->have + n;
     if (t->size != UINT64_MAX && length > t->size)
-        return vcore_fail(err, VLM_ERR_CHECKSUM, "%s: longer than the %llu bytes that the hub lists", t->what,
+        return vcore_fail(err, VLM_ERR_CHECKSUM,
+                          "%s: longer than the %llu bytes that the hub lists", t->what,
                           (unsigned long long)t->size);
     if (length > t->max)
         return vcore_fail_at(err, VLM_ERR_LIMIT, (vcore_where) { .limit = t->max },
@@ -216,7 +221,7 @@ static size_t on_body(char *p, size_t size, size_t count, void *user) {
     return n;
 }
 
-/* ---- one attempt ------------------------------------------------------------------------------------- */
+/* ---- one attempt -------------------------------------------------------------------------- */
 
 static bool set_up(attempt *a) {
     CURL *e = a->easy;
@@ -226,7 +231,8 @@ static bool set_up(attempt *a) {
            && curl_easy_setopt(e, CURLOPT_USERAGENT, "libvlm") == CURLE_OK
            && curl_easy_setopt(e, CURLOPT_NOSIGNAL, 1L) == CURLE_OK
            && curl_easy_setopt(e, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L) == CURLE_OK
-           && curl_easy_setopt(e, CURLOPT_CONNECTTIMEOUT_MS, (long)o->connect_timeout_ms) == CURLE_OK
+           && curl_easy_setopt(e, CURLOPT_CONNECTTIMEOUT_MS, (long)o->connect_timeout_ms)
+                  == CURLE_OK
            && curl_easy_setopt(e, CURLOPT_BUFFERSIZE, 256L << 10) == CURLE_OK
            && curl_easy_setopt(e, CURLOPT_ERRORBUFFER, a->reason) == CURLE_OK
            && curl_easy_setopt(e, CURLOPT_NOBODY, (long)a->t->head) == CURLE_OK
@@ -253,9 +259,11 @@ static void launch(attempt *a) {
     curl_off_t from = t->have && !a->no_ranges ? (curl_off_t)t->have : 0;
     vcore_buf range = { 0 };
     vcore_buf_printf(&range, "%lld-", (long long)from);
-    bool good = !range.failed && curl_easy_setopt(a->easy, CURLOPT_URL, a->url ? a->url : t->url) == CURLE_OK
+    bool good = !range.failed
+                && curl_easy_setopt(a->easy, CURLOPT_URL, a->url ? a->url : t->url) == CURLE_OK
                 && curl_easy_setopt(a->easy, CURLOPT_HTTPHEADER,
-                                    a->foreign ? a->http->plain : a->http->with_token) == CURLE_OK
+                                    a->foreign ? a->http->plain : a->http->with_token)
+                       == CURLE_OK
                 && curl_easy_setopt(a->easy, CURLOPT_RANGE, from ? range.p : NULL) == CURLE_OK
                 && curl_multi_add_handle(a->http->multi, a->easy) == CURLM_OK;
     vcore_buf_free(&range);
@@ -277,7 +285,8 @@ static bool same_origin(const char *one, const char *other) {
     for (size_t i = 0; same && i < sizeof parts / sizeof parts[0]; i++) {
         char *p = NULL, *q = NULL;
         same = curl_url_get(a, parts[i], &p, CURLU_DEFAULT_PORT) == CURLUE_OK
-               && curl_url_get(b, parts[i], &q, CURLU_DEFAULT_PORT) == CURLUE_OK && strcasecmp(p, q) == 0;
+               && curl_url_get(b, parts[i], &q, CURLU_DEFAULT_PORT) == CURLUE_OK
+               && strcasecmp(p, q) == 0;
         curl_free(p);
         curl_free(q);
     }
@@ -291,7 +300,8 @@ static void follow(attempt *a) {
     char *to = NULL;
     curl_easy_getinfo(a->easy, CURLINFO_REDIRECT_URL, &to);
     bool secure = strncmp(a->http->endpoint, "https:", 6) == 0;
-    if (!to || ++a->hops > MAX_HOPS || (secure ? strncmp(to, "https:", 6) : strncmp(to, "http", 4)) != 0) {
+    if (!to || ++a->hops > MAX_HOPS
+        || (secure ? strncmp(to, "https:", 6) : strncmp(to, "http", 4)) != 0) {
         finish(a, vcore_fail(&t->err, VLM_ERR_NETWORK, "%s: %s", t->what,
                              !to                  ? "a redirect without a target"
                              : a->hops > MAX_HOPS ? "redirected too often"
@@ -326,7 +336,8 @@ static void retry(attempt *a, vlm_status why) {
         return;
     }
     curl_easy_getinfo(a->easy, CURLINFO_RETRY_AFTER, &asked);
-    uint64_t wait = asked > 0 ? (uint64_t)asked * 1000 : (uint64_t)o->retry_wait_ms << (a->tries < 16 ? a->tries - 1 : 15);
+    uint64_t wait = asked > 0 ? (uint64_t)asked * 1000
+                              : (uint64_t)o->retry_wait_ms << (a->tries < 16 ? a->tries - 1 : 15);
     if (wait > o->retry_wait_max_ms) wait = o->retry_wait_max_ms;
     a->not_before = now_ms() + (int64_t)wait;
     a->hops = 0;
@@ -337,9 +348,16 @@ static void retry(attempt *a, vlm_status why) {
 
 static bool passes(CURLcode code) {
     switch (code) {
-    case CURLE_COULDNT_RESOLVE_HOST: case CURLE_COULDNT_RESOLVE_PROXY: case CURLE_COULDNT_CONNECT:
-    case CURLE_PARTIAL_FILE: case CURLE_OPERATION_TIMEDOUT: case CURLE_GOT_NOTHING:
-    case CURLE_SEND_ERROR: case CURLE_RECV_ERROR: case CURLE_HTTP2: case CURLE_HTTP2_STREAM:
+    case CURLE_COULDNT_RESOLVE_HOST:
+    case CURLE_COULDNT_RESOLVE_PROXY:
+    case CURLE_COULDNT_CONNECT:
+    case CURLE_PARTIAL_FILE:
+    case CURLE_OPERATION_TIMEDOUT:
+    case CURLE_GOT_NOTHING:
+    case CURLE_SEND_ERROR:
+    case CURLE_RECV_ERROR:
+    case CURLE_HTTP2:
+    case CURLE_HTTP2_STREAM:
     case CURLE_SSL_CONNECT_ERROR: return true;
     default: return false;
     }
@@ -358,14 +376,17 @@ static void start_over(attempt *a) {
     if (status < 0)
         finish(a, status);
     else
-        retry(a, vcore_fail(&t->err, VLM_ERR_NETWORK, "%s: the server gives another part than asked for", t->what));
+        retry(a, vcore_fail(&t->err, VLM_ERR_NETWORK,
+                            "%s: the server gives another part than asked for", t->what));
 }
 
 static void refuse(attempt *a, long http) {
     vio_hub_transfer *t = a->t;
-    vlm_status why = a->foreign ? vcore_fail(&t->err, VLM_ERR_NETWORK, "%s: the server of its content answers HTTP %ld",
-                                             t->what, http)
-                                : vio_hub_refused(&t->err, t->what, http, a->http->o->token != NULL, &a->headers);
+    vlm_status why =
+        a->foreign
+            ? vcore_fail(&t->err, VLM_ERR_NETWORK, "%s: the server of its content answers HTTP %ld",
+                         t->what, http)
+            : vio_hub_refused(&t->err, t->what, http, a->http->o->token != NULL, &a->headers);
     if (passing_status(http))
         retry(a, why);
     else
@@ -385,7 +406,8 @@ static void finish_attempt(attempt *a, CURLcode code) {
         start_over(a);
     } else if (t->http >= 400) {
         refuse(a, t->http);
-    } else if (t->http >= 301 && t->http <= 308 && t->http != 304 && (code == CURLE_OK || a->unread)) {
+    } else if (t->http >= 301 && t->http <= 308 && t->http != 304
+               && (code == CURLE_OK || a->unread)) {
         follow(a);
     } else if (code != CURLE_OK) {
         vlm_status why = vcore_fail(&t->err, VLM_ERR_NETWORK, "%s: %s", t->what,
@@ -395,21 +417,25 @@ static void finish_attempt(attempt *a, CURLcode code) {
         else
             finish(a, why);
     } else if (t->http != 200 && t->http != 206) {
-        finish(a, vio_hub_refused(&t->err, t->what, t->http, a->http->o->token != NULL, &a->headers));
+        finish(a,
+               vio_hub_refused(&t->err, t->what, t->http, a->http->o->token != NULL, &a->headers));
     } else if (!t->head && t->size != UINT64_MAX && t->have < t->size) {
-        retry(a, vcore_fail(&t->err, VLM_ERR_NETWORK, "%s: the server ended after %llu of %llu bytes", t->what,
-                            (unsigned long long)t->have, (unsigned long long)t->size));
+        retry(a,
+              vcore_fail(&t->err, VLM_ERR_NETWORK, "%s: the server ended after %llu of %llu bytes",
+                         t->what, (unsigned long long)t->have, (unsigned long long)t->size));
     } else {
         finish(a, VLM_OK);
     }
 }
 
-/* ---- all of them --------------------------------------------------------------------------------------- */
+/* ---- all of them -------------------------------------------------------------------------- */
 
 vlm_status vio_hub_transfer_start(vio_hub_http *h, vio_hub_transfer *t, vlm_error *err) {
     attempt *a = vcore_alloc(sizeof *a);
     if (!a) return vcore_no_memory(err, t->what);
-    *a = (attempt) { .next = h->attempts, .t = t, .http = h, .easy = curl_easy_init(), .first = t->have };
+    *a = (attempt) {
+        .next = h->attempts, .t = t, .http = h, .easy = curl_easy_init(), .first = t->have
+    };
     t->attempt = h->attempts = a;
     if (!a->easy || !set_up(a)) {
         vio_hub_transfer_end(h, t);
@@ -453,7 +479,8 @@ static void count_idle(vio_hub_http *h, int64_t elapsed) {
         vio_hub_transfer *t = a->t;
         if (!a->running || (a->idle_ms += elapsed) < h->o->idle_timeout_ms) continue;
         halt(a);
-        retry(a, vcore_fail(&t->err, VLM_ERR_NETWORK, "%s: nothing came for %u ms", t->what, h->o->idle_timeout_ms));
+        retry(a, vcore_fail(&t->err, VLM_ERR_NETWORK, "%s: nothing came for %u ms", t->what,
+                            h->o->idle_timeout_ms));
     }
 }
 

@@ -1,19 +1,19 @@
 /* SPDX-License-Identifier: MIT */
-/* The Hugging Face hub: what its answers say, how bytes are carried, where they lie. The public page is
- * vlm/load/hub.h. Owns no meaning of a checkpoint beyond which files one consists of. */
+/* The Hugging Face hub: what its answers say, how bytes are carried, where they lie. The public
+ * page is vlm/load/hub.h. Owns no meaning of a checkpoint beyond which files one consists of. */
 #ifndef VLM_IO_HUB_H
 #define VLM_IO_HUB_H
 
 #include "io/io.h"
 #include "vlm/load/hub.h"
 
-#define VIO_HUB_MAX_NAME 1024    /* bytes of a file's name in a repository */
+#define VIO_HUB_MAX_NAME 1024 /* bytes of a file's name in a repository */
 #define VIO_HUB_MAX_REVISION 255
 #define VIO_HUB_MAX_ETAG 128
-#define VIO_HUB_HASH 65          /* a hash in hexadecimal digits, and its NUL */
+#define VIO_HUB_HASH 65           /* a hash in hexadecimal digits, and its NUL */
 #define VIO_HUB_MAX_WEIGHTS 10000 /* safetensors files of a repository */
 
-/* ---- names (names.c): pure functions over untrusted text --------------------------------------- */
+/* ---- names (names.c): pure functions over untrusted text ---------------------------------- */
 bool vio_hub_is_revision(const char *revision); /* a ref's name or a commit; no way out of refs/ */
 bool vio_hub_is_commit(vcore_str s);            /* 40 or 64 lower-case hexadecimal digits */
 bool vio_hub_is_etag(vcore_str s);              /* may be a file's name */
@@ -31,21 +31,22 @@ typedef enum vio_hub_role {
 } vio_hub_role;
 vio_hub_role vio_hub_role_of(const char *name);
 
-/* Chooses the weights among n names whose role is WEIGHTS: those that the index names, if all of them are there; else
- * model.safetensors; else one complete model-K-of-N set; else every candidate that is of no such set.
- * shards may be NULL. chosen[i] is set for each. Returns how many; 0: none. *absent (may be NULL): the
- * first shard that the index names and names lack, NULL: none. */
+/* Chooses the weights among n names whose role is WEIGHTS: those that the index names, if all of
+ * them are there; else model.safetensors; else one complete model-K-of-N set; else every candidate
+ * that is of no such set. shards may be NULL. chosen[i] is set for each. Returns how many; 0: none.
+ * *absent (may be NULL): the first shard that the index names and names lack, NULL: none. */
 size_t vio_hub_choose_weights(bool *chosen, const char *const *names, size_t n,
                               const char *const *shards, size_t n_shards, const char **absent);
-/* The files that an index names, each once, from its JSON; allocated in arena. ERR_FORMAT when one is
- * no plain file name. */
+/* The files that an index names, each once, from its JSON; allocated in arena. ERR_FORMAT when one
+ * is no plain file name. */
 vlm_status vio_hub_index_shards(const char *const **shards, size_t *n, vcore_arena *arena,
                                 const vcore_json *root, const char *path, vlm_error *err);
 
-/* ---- answers (answers.c) ----------------------------------------------------------------------- */
+/* ---- answers (answers.c) ------------------------------------------------------------------ */
 typedef struct vio_hub_file {
-    const char *name;  /* in the repository */
-    char etag[VIO_HUB_MAX_ETAG + 1]; /* name of its blob: sha256 or git's sha1 of it; "": not known */
+    const char *name; /* in the repository */
+    /* Name of its blob: sha256 or git's sha1 of it; "": not known. */
+    char etag[VIO_HUB_MAX_ETAG + 1];
     uint64_t size;
     bool has_size;
 } vio_hub_file;
@@ -79,34 +80,35 @@ bool vio_hub_headers_size(const vio_hub_headers *h, bool redirected, uint64_t *s
 vlm_status vio_hub_refused(vlm_error *err, const char *what, long http, bool with_token,
                            const vio_hub_headers *h);
 
-/* ---- hashes (digest.c) ------------------------------------------------------------------------- */
+/* ---- hashes (digest.c) -------------------------------------------------------------------- */
 typedef struct vio_hub_digest {
     void *state; /* NULL: nothing to check */
 } vio_hub_digest;
-/* Which hash an etag is: 64 digits the content's sha256, 40 digits the sha1 of it as a git blob; any
- * other etag none (state stays NULL). */
+/* Which hash an etag is: 64 digits the content's sha256, 40 digits the sha1 of it as a git blob;
+ * any other etag none (state stays NULL). */
 vlm_status vio_hub_digest_start(vio_hub_digest *d, const char *etag, uint64_t size, vlm_error *err);
 vlm_status vio_hub_digest_add(vio_hub_digest *d, const void *p, size_t n, vlm_error *err);
 /* Frees the state, whatever comes out. hex: "" without a hash. */
 vlm_status vio_hub_digest_end(vio_hub_digest *d, char hex[VIO_HUB_HASH], vlm_error *err);
 void vio_hub_digest_free(vio_hub_digest *d);
 
-/* ---- the cache (cache.c): models--org--name/{blobs,refs,snapshots}, .locks ------------------------ */
+/* ---- the cache (cache.c): models--org--name/{blobs,refs,snapshots}, .locks ---------------- */
 typedef struct vio_hub_cache {
     const char *id; /* borrowed */
-    char *base;  /* the cache directory */
-    char *root;  /* of the repository in it */
-    char *locks; /* of the repository */
+    char *base;     /* the cache directory */
+    char *root;     /* of the repository in it */
+    char *locks;    /* of the repository */
 } vio_hub_cache;
-vlm_status vio_hub_cache_open(vio_hub_cache *c, const char *cache_dir, const char *id, vlm_error *err);
+vlm_status vio_hub_cache_open(vio_hub_cache *c, const char *cache_dir, const char *id,
+                              vlm_error *err);
 void vio_hub_cache_close(vio_hub_cache *c);
 char *vio_hub_cache_path(const vio_hub_cache *c, const char *kind, const char *a, const char *b);
 /* The commit of a revision: itself, or what refs/ says. ERR_NOT_FOUND: it does not. */
-vlm_status vio_hub_cache_commit(const vio_hub_cache *c, const char *revision, char commit[VIO_HUB_HASH],
-                                vlm_error *err);
+vlm_status vio_hub_cache_commit(const vio_hub_cache *c, const char *revision,
+                                char commit[VIO_HUB_HASH], vlm_error *err);
 /* Makes refs/<revision> say commit, unless the revision is the commit or it says so already. */
-vlm_status vio_hub_cache_set_commit(const vio_hub_cache *c, const char *revision, const char *commit,
-                                    vlm_error *err);
+vlm_status vio_hub_cache_set_commit(const vio_hub_cache *c, const char *revision,
+                                    const char *commit, vlm_error *err);
 /* The directories of the repository, and the tag that keeps backups away. */
 vlm_status vio_hub_cache_make(const vio_hub_cache *c, vlm_error *err);
 /* True if path, links followed, is a regular file of this size (UINT64_MAX: any). */
@@ -123,33 +125,34 @@ vlm_status vio_hub_cache_link(const vio_hub_cache *c, const char *commit, const 
 void vio_hub_cache_no_exist(const vio_hub_cache *c, const char *commit, const char *name);
 /* Bytes free where the cache is; UINT64_MAX: not known. */
 uint64_t vio_hub_cache_free_bytes(const vio_hub_cache *c);
-/* A snapshot directory by its own names: OK when it holds all that a model needs, ERR_NOT_FOUND naming
- * the file that is missing. */
+/* A snapshot directory by its own names: OK when it holds all that a model needs, ERR_NOT_FOUND
+ * naming the file that is missing. */
 vlm_status vio_hub_cache_complete(const vio_hub_cache *c, const char *commit, bool without_weights,
                                   const vlm_limits *limits, vlm_error *err);
 
-/* ---- transfers (http.c) ------------------------------------------------------------------------ */
+/* ---- transfers (http.c) ------------------------------------------------------------------- */
 typedef struct vio_hub_http vio_hub_http; /* connections and options of one pull; one thread */
-/* One request until it is answered: redirects and retries included. Zeroed, then the first part set. */
+/* One request until it is answered: redirects and retries included. Zeroed, then the first part
+ * set. */
 typedef struct vio_hub_transfer {
-    const char *url;   /* of the endpoint; borrowed */
-    const char *what;  /* what messages call it; borrowed */
+    const char *url;  /* of the endpoint; borrowed */
+    const char *what; /* what messages call it; borrowed */
     bool head;
-    int retries;       /* further attempts after a passing failure */
-    uint64_t have;     /* bytes of the body that are there already; advances */
-    uint64_t size;     /* of the whole body; UINT64_MAX: not known */
-    uint64_t max;      /* a longer body is ERR_LIMIT */
+    int retries;   /* further attempts after a passing failure */
+    uint64_t have; /* bytes of the body that are there already; advances */
+    uint64_t size; /* of the whole body; UINT64_MAX: not known */
+    uint64_t max;  /* a longer body is ERR_LIMIT */
     /* Where the body goes. restart: it comes from its beginning although `have` was not 0. */
     vlm_status (*write)(void *user, const char *p, size_t n, vlm_error *err);
     vlm_status (*restart)(void *user, vlm_error *err);
     void *user;
     /* Results. */
     bool finished;
-    vlm_status status; /* once finished */
-    vlm_error err;     /* likewise */
-    long http;         /* status of the last answer; 0: none */
+    vlm_status status;       /* once finished */
+    vlm_error err;           /* likewise */
+    long http;               /* status of the last answer; 0: none */
     vio_hub_headers headers; /* of the endpoint's own answer, not of where it redirects to */
-    uint64_t received; /* bytes of body over the network, all attempts */
+    uint64_t received;       /* bytes of body over the network, all attempts */
     struct vio_hub_attempt *attempt; /* http.c's */
 } vio_hub_transfer;
 vlm_status vio_hub_http_open(vio_hub_http **out, const vlm_hub_options *o, vlm_error *err);
@@ -163,7 +166,7 @@ vlm_status vio_hub_http_step(vio_hub_http *h, int wait_ms, vlm_error *err);
 /* Options with zeros replaced by the defaults, checked. */
 vlm_status vio_hub_options_of(vlm_hub_options *out, const vlm_hub_options *given, vlm_error *err);
 
-/* ---- fetching (fetch.c) ------------------------------------------------------------------------ */
+/* ---- fetching (fetch.c) ------------------------------------------------------------------- */
 /* One pull: what it is about and how far it is. */
 typedef struct vio_hub_pull {
     const char *id;

@@ -72,12 +72,13 @@ void vio_hub_quote(vcore_buf *b, const char *s, const char *keep) {
             vcore_buf_printf(b, "%%%02X", (unsigned char)*s);
 }
 
-/* ---- which files ------------------------------------------------------------------------------ */
+/* ---- which files -------------------------------------------------------------------------- */
 
 static const char *const small[] = {
-    "*config.json", "tokenizer.json", "special_tokens_map.json", "added_tokens.json",
-    "vocab.json", "vocab.txt", "merges.txt", "*.model", "*.tiktoken", "tekken.json",
-    "chat_template.*", "additional_chat_templates/*.jinja",
+    "*config.json",      "tokenizer.json",  "special_tokens_map.json",
+    "added_tokens.json", "vocab.json",      "vocab.txt",
+    "merges.txt",        "*.model",         "*.tiktoken",
+    "tekken.json",       "chat_template.*", "additional_chat_templates/*.jinja",
 };
 /* Formats of other programs, and what is loaded beside a model, not as one. */
 static const char *const never[] = { "adapter*", "consolidated*" };
@@ -186,14 +187,16 @@ vlm_status vio_hub_index_shards(const char *const **shards, size_t *n, vcore_are
     vcore_json_iter it = { 0 };
     uint32_t count = 0, known;
     if (status >= 0 && vcore_json_kind_of(weights) != VCORE_JSON_OBJECT)
-        status = vcore_fail_at(err, VLM_ERR_FORMAT, (vcore_where) { .file = path, .field = "weight_map" },
+        status = vcore_fail_at(err, VLM_ERR_FORMAT,
+                               (vcore_where) { .file = path, .field = "weight_map" },
                                "%s: weight_map is not an object", path);
     while (status >= 0 && vcore_json_next(weights, &it)) {
         vcore_str name = { "", 0 };
         if (!vcore_json_string(it.value, &name) || !is_plain(name))
-            status = vcore_fail_at(err, VLM_ERR_FORMAT, (vcore_where) { .file = path, .field = "weight_map" },
-                                   "%s: '%.*s' is not the name of a file", path, (int)(name.n < 200 ? name.n : 200),
-                                   name.p);
+            status = vcore_fail_at(err, VLM_ERR_FORMAT,
+                                   (vcore_where) { .file = path, .field = "weight_map" },
+                                   "%s: '%.*s' is not the name of a file", path,
+                                   (int)(name.n < 200 ? name.n : 200), name.p);
         else if (!vcore_map_get(seen, name, &known)
                  && (!vcore_map_put(seen, name, count)
                      || !(names[count++] = vcore_arena_strndup(arena, name.p, name.n))))

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /* The two public functions: look into the cache; ask the hub what a revision is and bring what is
- * missing. Small files come first and weights last, so that whatever stops a pull, a snapshot with its
- * weights is a whole one. Owns the order of steps; how they are done is said in the other files. */
+ * missing. Small files come first and weights last, so that whatever stops a pull, a snapshot with
+ * its weights is a whole one. Owns the order of steps; how they are done is said in the other
+ * files. */
 #include "io/hub/hub.h"
 
-/* ---- looking into the cache -------------------------------------------------------------------------- */
+/* ---- looking into the cache --------------------------------------------------------------- */
 
-static vlm_status find(char **out, const vio_hub_cache *cache, const vlm_hub_options *o, vlm_error *err) {
+static vlm_status find(char **out, const vio_hub_cache *cache, const vlm_hub_options *o,
+                       vlm_error *err) {
     char commit[VIO_HUB_HASH];
     VTRY(vio_hub_cache_commit(cache, o->revision, commit, err));
     VTRY(vio_hub_cache_complete(cache, commit, o->without_weights, o->limits, err));
@@ -23,7 +25,8 @@ static vlm_status check_call(char **snapshot_dir, const char *id, const vlm_hub_
     return vio_hub_options_of(o, given, err);
 }
 
-vlm_status vlm_hub_find(char **snapshot_dir, const char *id, const vlm_hub_options *options, vlm_error *err) {
+vlm_status vlm_hub_find(char **snapshot_dir, const char *id, const vlm_hub_options *options,
+                        vlm_error *err) {
     vlm_hub_options o;
     vio_hub_cache cache;
     VTRY(check_call(snapshot_dir, id, options, &o, err));
@@ -33,7 +36,7 @@ vlm_status vlm_hub_find(char **snapshot_dir, const char *id, const vlm_hub_optio
     return status;
 }
 
-/* ---- the list of files --------------------------------------------------------------------------------- */
+/* ---- the list of files -------------------------------------------------------------------- */
 
 static vlm_status add_text(void *user, const char *p, size_t n, vlm_error *err) {
     vcore_buf *text = user;
@@ -69,25 +72,33 @@ static vlm_status list(vio_hub_pull *p, int retries, vlm_error *err) {
         vcore_buf_free(&what);
         return vcore_no_memory(err, p->id);
     }
-    vio_hub_transfer t = { .url = url.p, .what = what.p, .retries = retries, .size = UINT64_MAX,
-                           .max = p->o.listing_bytes, .write = add_text, .restart = drop_text, .user = &text };
+    vio_hub_transfer t = { .url = url.p,
+                           .what = what.p,
+                           .retries = retries,
+                           .size = UINT64_MAX,
+                           .max = p->o.listing_bytes,
+                           .write = add_text,
+                           .restart = drop_text,
+                           .user = &text };
     vlm_status status = run(p, &t, err);
     if (status >= 0)
-        status = vio_hub_listing_parse(&p->listing, text.p ? text.p : "", text.n, p->o.listing_files, what.p, err);
-    if (status >= 0 && vio_hub_is_commit(vcore_str_of(p->o.revision)) && strcmp(p->o.revision, p->listing.commit) != 0)
-        status = vcore_fail(err, VLM_ERR_FORMAT, "%s: the hub answers with another commit, %.12s", what.p,
-                            p->listing.commit);
+        status = vio_hub_listing_parse(&p->listing, text.p ? text.p : "", text.n,
+                                       p->o.listing_files, what.p, err);
+    if (status >= 0 && vio_hub_is_commit(vcore_str_of(p->o.revision))
+        && strcmp(p->o.revision, p->listing.commit) != 0)
+        status = vcore_fail(err, VLM_ERR_FORMAT, "%s: the hub answers with another commit, %.12s",
+                            what.p, p->listing.commit);
     vcore_buf_free(&url);
     vcore_buf_free(&what);
     vcore_buf_free(&text);
     return status;
 }
 
-/* ---- which files ------------------------------------------------------------------------------------------ */
+/* ---- which files -------------------------------------------------------------------------- */
 
 /* The files of a role, in the list's order; allocated in its arena. */
-static vlm_status files_of(vio_hub_file ***out, size_t *n, const vio_hub_listing *l, vio_hub_role first,
-                           vio_hub_role last, vlm_error *err) {
+static vlm_status files_of(vio_hub_file ***out, size_t *n, const vio_hub_listing *l,
+                           vio_hub_role first, vio_hub_role last, vlm_error *err) {
     vio_hub_file **files = vcore_arena_array(l->arena, l->n + 1, sizeof *files);
     if (!files) return vcore_no_memory(err, "hub");
     *n = 0;
@@ -100,23 +111,27 @@ static vlm_status files_of(vio_hub_file ***out, size_t *n, const vio_hub_listing
 }
 
 /* Keeps of n candidates those to fetch; shards as the index names them, or none. */
-static vlm_status choose(vio_hub_pull *p, vio_hub_file **files, size_t *n, const char *const *shards,
-                         size_t n_shards, vlm_error *err) {
+static vlm_status choose(vio_hub_pull *p, vio_hub_file **files, size_t *n,
+                         const char *const *shards, size_t n_shards, vlm_error *err) {
     const char *absent;
     size_t kept = 0;
     if (*n > VIO_HUB_MAX_WEIGHTS)
         return vcore_fail_at(err, VLM_ERR_LIMIT, (vcore_where) { .limit = VIO_HUB_MAX_WEIGHTS },
-                             "%s: %zu safetensors files, more than the limit of %d", p->id, *n, VIO_HUB_MAX_WEIGHTS);
+                             "%s: %zu safetensors files, more than the limit of %d", p->id, *n,
+                             VIO_HUB_MAX_WEIGHTS);
     bool *chosen = vcore_arena_array(p->listing.arena, *n + 1, sizeof *chosen);
     const char **names = vcore_arena_array(p->listing.arena, *n + 1, sizeof *names);
     if (!chosen || !names) return vcore_no_memory(err, p->id);
     for (size_t i = 0; i < *n; i++) names[i] = files[i]->name;
     if (vio_hub_choose_weights(chosen, names, *n, shards, n_shards, &absent) == 0)
-        return absent ? vcore_fail(err, VLM_ERR_NOT_FOUND, "%s: the index names %s, which the repository lacks",
-                                   p->id, absent)
-                      : vcore_fail(err, VLM_ERR_NOT_FOUND, "%s: no safetensors weights in the repository", p->id);
+        return absent
+                   ? vcore_fail(err, VLM_ERR_NOT_FOUND,
+                                "%s: the index names %s, which the repository lacks", p->id, absent)
+                   : vcore_fail(err, VLM_ERR_NOT_FOUND,
+                                "%s: no safetensors weights in the repository", p->id);
     if (absent)
-        vcore_log_line(&p->log, VLM_LOG_WARNING, "%s: the index is stale: it names %s, which the repository lacks", p->id,
+        vcore_log_line(&p->log, VLM_LOG_WARNING,
+                       "%s: the index is stale: it names %s, which the repository lacks", p->id,
                        absent);
     for (size_t i = 0; i < *n; i++)
         if (chosen[i]) files[kept++] = files[i];
@@ -133,7 +148,8 @@ static vlm_status add_sizes(vio_hub_pull *p, vio_hub_file *const *files, size_t 
 }
 
 /* Before anything is fetched: is there room for what is not there? */
-static vlm_status check_room(vio_hub_pull *p, vio_hub_file *const *files, size_t n, vlm_error *err) {
+static vlm_status check_room(vio_hub_pull *p, vio_hub_file *const *files, size_t n,
+                             vlm_error *err) {
     uint64_t needed = 0, room = vio_hub_cache_free_bytes(&p->cache);
     for (size_t i = 0; i < n; i++) {
         uint64_t there = vio_hub_cache_has(&p->cache, files[i]->etag, files[i]->size);
@@ -141,16 +157,16 @@ static vlm_status check_room(vio_hub_pull *p, vio_hub_file *const *files, size_t
     }
     if (p->o.total_bytes && needed > p->o.total_bytes)
         return vcore_fail_at(err, VLM_ERR_LIMIT, (vcore_where) { .limit = p->o.total_bytes },
-                             "%s: %llu bytes to fetch, more than the limit of %llu", p->id, (unsigned long long)needed,
-                             (unsigned long long)p->o.total_bytes);
+                             "%s: %llu bytes to fetch, more than the limit of %llu", p->id,
+                             (unsigned long long)needed, (unsigned long long)p->o.total_bytes);
     if (needed > room)
         return vcore_fail_at(err, VLM_ERR_IO, (vcore_where) { .file = p->cache.root },
-                             "%s: %llu bytes to fetch, but only %llu free in %s", p->id, (unsigned long long)needed,
-                             (unsigned long long)room, p->cache.base);
+                             "%s: %llu bytes to fetch, but only %llu free in %s", p->id,
+                             (unsigned long long)needed, (unsigned long long)room, p->cache.base);
     return VLM_OK;
 }
 
-/* ---- the steps of a pull ------------------------------------------------------------------------------------ */
+/* ---- the steps of a pull ------------------------------------------------------------------ */
 
 static bool has_index(vio_hub_file *const *files, size_t n) {
     for (size_t i = 0; i < n; i++)
@@ -159,8 +175,10 @@ static bool has_index(vio_hub_file *const *files, size_t n) {
 }
 
 /* What the index, which has arrived, names. */
-static vlm_status read_index(vio_hub_pull *p, const char *const **shards, size_t *n, vlm_error *err) {
-    char *path = vio_hub_cache_path(&p->cache, "snapshots", p->listing.commit, "model.safetensors.index.json");
+static vlm_status read_index(vio_hub_pull *p, const char *const **shards, size_t *n,
+                             vlm_error *err) {
+    char *path = vio_hub_cache_path(&p->cache, "snapshots", p->listing.commit,
+                                    "model.safetensors.index.json");
     vlm_limits limits = vcore_limits(p->o.limits);
     vcore_json_doc *doc = NULL;
     vlm_status status = path ? vio_read_json(&doc, NULL, path, limits.index_bytes, NULL, err)
@@ -191,13 +209,16 @@ static vlm_status check_listing(vio_hub_pull *p, vlm_error *err) {
         config |= strcmp(p->listing.files[i].name, "config.json") == 0;
         weights |= vio_hub_role_of(p->listing.files[i].name) == VIO_HUB_WEIGHTS;
     }
-    if (!config) return vcore_fail(err, VLM_ERR_NOT_FOUND, "%s: no config.json in the repository", p->id);
-    if (!weights) return vcore_fail(err, VLM_ERR_NOT_FOUND, "%s: no safetensors weights in the repository", p->id);
+    if (!config)
+        return vcore_fail(err, VLM_ERR_NOT_FOUND, "%s: no config.json in the repository", p->id);
+    if (!weights)
+        return vcore_fail(err, VLM_ERR_NOT_FOUND, "%s: no safetensors weights in the repository",
+                          p->id);
     return VLM_OK;
 }
 
-/* A revision new to the cache is written down at once, so that what is missing can be named; one that is
- * known keeps its old snapshot until the new one is whole. */
+/* A revision new to the cache is written down at once, so that what is missing can be named; one
+ * that is known keeps its old snapshot until the new one is whole. */
 static vlm_status fetch_all(vio_hub_pull *p, vlm_error *err) {
     vio_hub_file **files = NULL;
     size_t n = 0;
@@ -220,7 +241,8 @@ static vlm_status pull_online(char **out, vio_hub_pull *p, vlm_error *err) {
     find(&cached, &p->cache, &p->o, NULL);
     vlm_status status = list(p, cached ? 0 : p->o.retries, &why);
     if (status == VLM_ERR_NETWORK && cached) {
-        vcore_log_line(&p->log, VLM_LOG_WARNING, "%s; using the snapshot in the cache", why.message);
+        vcore_log_line(&p->log, VLM_LOG_WARNING, "%s; using the snapshot in the cache",
+                       why.message);
         *out = cached;
         return VLM_OK;
     }
@@ -234,7 +256,8 @@ static vlm_status pull_online(char **out, vio_hub_pull *p, vlm_error *err) {
     return *out ? VLM_OK : vcore_no_memory(err, p->id);
 }
 
-vlm_status vlm_hub_pull(char **snapshot_dir, const char *id, const vlm_hub_options *options, vlm_error *err) {
+vlm_status vlm_hub_pull(char **snapshot_dir, const char *id, const vlm_hub_options *options,
+                        vlm_error *err) {
     vio_hub_pull p = { .id = id };
     VTRY(check_call(snapshot_dir, id, options, &p.o, err));
     p.log = (vcore_log) { p.o.log, p.o.log_user };

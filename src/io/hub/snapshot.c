@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* Is a snapshot in the cache complete? Told without the network: from the list of the repository's files
- * that newer versions of huggingface_hub leave beside it (trees/<commit>.json), else from the files
- * themselves. Our own pulls fetch weights last, so that complete weights mean a complete snapshot. */
+/* Is a snapshot in the cache complete? Told without the network: from the list of the repository's
+ * files that newer versions of huggingface_hub leave beside it (trees/<commit>.json), else from the
+ * files themselves. Our own pulls fetch weights last, so that complete weights mean a complete
+ * snapshot. */
 #include "io/hub/hub.h"
 
 #include <dirent.h>
@@ -29,8 +30,8 @@ static bool holds(const snapshot *s, const char *name) {
 
 static vlm_status missing(const snapshot *s, const char *name, vlm_error *err) {
     return vcore_fail_at(err, VLM_ERR_NOT_FOUND, (vcore_where) { .file = name },
-                         "%s: the snapshot %.12s in the cache is incomplete: %s is missing", s->cache->id,
-                         s->commit, name);
+                         "%s: the snapshot %.12s in the cache is incomplete: %s is missing",
+                         s->cache->id, s->commit, name);
 }
 
 static bool add_name(snapshot *s, const char *p, size_t n) {
@@ -49,10 +50,13 @@ static bool names_of_tree(snapshot *s) {
     int64_t version = 0;
     bool good = path && vio_read_json(&doc, NULL, path, 64u << 20, NULL, NULL) >= 0;
     vcore_free(path);
-    if (good) good = vcore_json_int(vcore_json_get(vcore_json_root(doc), "format_version"), &version) && version == 1;
+    if (good)
+        good = vcore_json_int(vcore_json_get(vcore_json_root(doc), "format_version"), &version)
+               && version == 1;
     const vcore_json *files = good ? vcore_json_get(vcore_json_root(doc), "files") : NULL;
     vcore_json_iter it = { 0 };
-    good = vcore_json_count(files) > 0 && (s->names = vcore_arena_array(s->arena, MAX_FILES, sizeof *s->names));
+    good = vcore_json_count(files) > 0
+           && (s->names = vcore_arena_array(s->arena, MAX_FILES, sizeof *s->names));
     while (good && vcore_json_next(files, &it))
         good = vio_hub_is_file_name(it.key) && add_name(s, it.key.p, it.key.n);
     vcore_json_free(doc);
@@ -66,14 +70,17 @@ static vlm_status names_of_directory(snapshot *s, vlm_error *err) {
     s->names = vcore_arena_array(s->arena, MAX_FILES, sizeof *s->names);
     bool good = s->names != NULL;
     for (struct dirent *e; good && (e = readdir(dir));)
-        if (e->d_name[0] != '.' && holds(s, e->d_name)) good = add_name(s, e->d_name, strlen(e->d_name));
+        if (e->d_name[0] != '.' && holds(s, e->d_name))
+            good = add_name(s, e->d_name, strlen(e->d_name));
     closedir(dir);
     return good ? VLM_OK : vcore_no_memory(err, s->dir);
 }
 
 static bool is_tokenizer(const char *name) {
-    static const char *const known[] = { "tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt",
-                                         "tekken.json",    "spiece.model",    "sentencepiece.bpe.model" };
+    static const char *const known[] = {
+        "tokenizer.json", "tokenizer.model",        "vocab.json", "vocab.txt", "tekken.json",
+        "spiece.model",   "sentencepiece.bpe.model"
+    };
     for (size_t i = 0; i < sizeof known / sizeof known[0]; i++)
         if (strcmp(name, known[i]) == 0) return true;
     size_t n = strlen(name);
@@ -81,7 +88,8 @@ static bool is_tokenizer(const char *name) {
 }
 
 /* Everything but weights: what the list names, else the least that can be told. */
-static vlm_status check_small(const snapshot *s, bool from_tree, bool without_weights, vlm_error *err) {
+static vlm_status check_small(const snapshot *s, bool from_tree, bool without_weights,
+                              vlm_error *err) {
     bool tokenizer = false;
     if (!holds(s, "config.json")) return missing(s, "config.json", err);
     for (size_t i = 0; i < s->n; i++) {
@@ -102,7 +110,8 @@ static vlm_status read_shards(const snapshot *s, const char *const **shards, siz
     vlm_limits bounds = vcore_limits(limits);
     vlm_status status = path ? vio_read_json(&doc, NULL, path, bounds.index_bytes, NULL, err)
                              : vcore_no_memory(err, s->dir);
-    if (status >= 0) status = vio_hub_index_shards(shards, n, s->arena, vcore_json_root(doc), path, err);
+    if (status >= 0)
+        status = vio_hub_index_shards(shards, n, s->arena, vcore_json_root(doc), path, err);
     vcore_json_free(doc);
     vcore_free(path);
     return status;
