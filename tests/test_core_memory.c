@@ -4,6 +4,8 @@
 
 #include "core/core.h"
 
+#include <stdio.h>
+
 static void zeroed_and_checked(void **state) {
     (void)state;
     unsigned char *p = vcore_alloc(1000);
@@ -114,11 +116,33 @@ static void log_lines(void **state) {
     vcore_log_line(&(vcore_log) { 0 }, VLM_LOG_INFO, "nobody listens");
 }
 
+/* What an arena and a map say they hold is what was asked for and not much more. */
+static void memory_that_is_held(void **state) {
+    (void)state;
+    assert_int_equal(vcore_arena_bytes(NULL), 0);
+    assert_int_equal(vcore_map_bytes(NULL), 0);
+    vcore_arena *a = vcore_arena_new();
+    size_t asked = 0;
+    for (size_t n = 1; n < 100000; n = n * 3 + 1, asked += n) assert_non_null(vcore_arena_alloc(a, n));
+    assert_in_range(vcore_arena_bytes(a), asked / 3, 4 * asked);
+    vcore_arena_free(a);
+    vcore_map *m = vcore_map_new(10);
+    size_t before = vcore_map_bytes(m);
+    char key[16];
+    for (uint32_t i = 0; i < 1000; i++) {
+        snprintf(key, sizeof key, "key %u", i);
+        assert_true(vcore_map_put(m, vcore_str_of(key), i));
+    }
+    assert_in_range(vcore_map_bytes(m), before + 1000 * 16, before + 1000 * 200);
+    vcore_map_free(m);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(zeroed_and_checked),   cmocka_unit_test(arena_gives_aligned_zeroed_pieces),
         cmocka_unit_test(sizes_are_checked),    cmocka_unit_test(errors_are_one_printable_line),
         cmocka_unit_test(limits_replace_zeros), cmocka_unit_test(log_lines),
+        cmocka_unit_test(memory_that_is_held),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -231,26 +231,79 @@ static void end_tokens_without_a_tokenizer(void **state) {
     vcore_json_free(doc);
 }
 
-static void quantization_by_the_config(void **state) {
-    (void)state;
+/* config.json, saying that weights are quantized. */
+static void say_quantized(void) {
     char *path = tcheckpoint_path(dir, "config.json");
     vio_bytes text;
     assert_int_equal(vio_read(&text, path, 1 << 20, NULL, &err), VLM_OK);
     vcore_buf b = { 0 };
     vcore_buf_puts(&b, "{\"quantization\": {\"group_size\": 64, \"bits\": 4},");
     vcore_buf_puts(&b, strchr(text.p, '{') + 1);
+    write_text("config.json", b.p);
+    vcore_free(text.p);
+    vcore_buf_free(&b);
+    free(path);
+}
+
+#define PACKED "model.text_model.layers.0.self_attn.o_proj"
+
+/* The checkpoint with one matrix, [64, 64], stored as MLX quantizes it. */
+static void pack_one(void) {
+    static uint32_t words[64 * 8];
+    static float ones[64];
+    static const char *const names[] = { PACKED ".weight", PACKED ".scales", PACKED ".biases" };
+    char *path = tcheckpoint_path(dir, "model.safetensors");
+    vio_tensors *t;
+    assert_int_equal(vio_tensors_open_file(&t, path, NULL, &err), VLM_OK);
+    size_t n = vio_tensors_count(t), count = 0;
+    vio_out_tensor *out = calloc(n + 2, sizeof *out);
+    for (size_t i = 0; i < n; i++) {
+        const vio_tensor *x = vio_tensors_at(t, i);
+        if (!strcmp(x->name, names[0])) continue;
+        out[count] = (vio_out_tensor) { x->name, x->dtype, x->rank, { 0 }, x->data };
+        memcpy(out[count++].shape, x->shape, sizeof x->shape);
+    }
+    assert_int_equal(count, n - 1);
+    out[count++] = (vio_out_tensor) { names[0], VIO_U32, 2, { 64, 8 }, words };
+    for (int i = 1; i < 3; i++) out[count++] = (vio_out_tensor) { names[i], VIO_F32, 2, { 64, 1 }, ones };
+    assert_int_equal(vio_safetensors_write(path, out, count, "pt", &err), VLM_OK);
+    vio_tensors_close(t);
+    free(out);
+    free(path);
+}
+
+static void quantized_modules_are_listed(void **state) {
+    (void)state;
+    vcore_json_doc *before = inspect();
+    pack_one();
+    say_quantized();
+    vcore_json_doc *doc = inspect();
+    const vcore_json *all = at(doc, "quantized_modules"), *one = vcore_json_at(all, 0);
+    static const member members[] = { { "mode", VCORE_JSON_STRING }, { "bits", VCORE_JSON_INT }, { "group_size", VCORE_JSON_INT },
+                                      { "dense", VCORE_JSON_BOOL },  { "names", VCORE_JSON_ARRAY } };
+    assert_int_equal(vcore_json_count(all), 1);
+    assert_members(one, members, COUNT(members));
+    assert_text(vcore_json_get(one, "mode"), "affine");
+    assert_int_equal(vcore_json_count(vcore_json_get(one, "names")), 1);
+    assert_text(vcore_json_at(vcore_json_get(one, "names"), 0), PACKED);
+    assert_int_equal(number(doc, "dtypes.U32"), 64 * 8 * 4);
+    assert_int_equal(number(doc, "parameters"), number(before, "parameters"));
+    assert_int_equal(number(before, "weight_bytes") - number(doc, "weight_bytes"), 64 * 64 * 4 - 64 * 8 * 4 - 2 * 64 * 4);
+    vcore_json_free(before);
+    vcore_json_free(doc);
+}
+
+static void quantization_by_the_config(void **state) {
+    (void)state;
     static const char *const kept[] = { "config.json" };
     keep_only(kept, 1);
-    write_text("config.json", b.p);
+    say_quantized();
     vcore_json_doc *doc = inspect();
     assert_text(at(doc, "quantization.method"), "mlx");
     assert_text(at(doc, "quantization.mode"), "affine");
     assert_int_equal(number(doc, "quantization.bits"), 4);
     assert_int_equal(number(doc, "quantization.group_size"), 64);
     vcore_json_free(doc);
-    vcore_free(text.p);
-    vcore_buf_free(&b);
-    free(path);
 }
 
 static void refused(const vlm_input *input, vlm_status status, const char *a, const char *b) {
@@ -526,6 +579,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(a_config_alone, make, unmake),
         cmocka_unit_test_setup_teardown(end_tokens_without_a_tokenizer, make, unmake),
         cmocka_unit_test_setup_teardown(quantization_by_the_config, make, unmake),
+        cmocka_unit_test_setup_teardown(quantized_modules_are_listed, make, unmake),
         cmocka_unit_test_setup_teardown(no_prediction_without_the_parts_it_needs, make, unmake),
         cmocka_unit_test_setup_teardown(an_unknown_type_is_named, make, unmake),
         cmocka_unit_test_setup_teardown(no_weight_is_read, make, unmake),

@@ -130,6 +130,40 @@ static void dry_run_measures(void **state) {
     vtensor_backend_free(dry);
 }
 
+static void note_read(void *user, vlm_tensor weight, bool sparse) {
+    const void **seen = user;
+    assert_false(sparse);
+    assert_non_null(weight.data);
+    for (; *seen; seen++)
+        if (*seen == weight.data) return;
+    *seen = weight.data;
+}
+
+/* A dry run tells the weights that a run would read, and nothing else. */
+static void dry_run_tells_what_is_read(void **state) {
+    (void)state;
+    vtensor_backend *dry;
+    const vtensor_cpu_options options = { .threads = 2, .dry = true };
+    assert_int_equal(vtensor_backend_cpu(&dry, &options, NULL), VLM_OK);
+    vlm_frame *f = open_frame(dry, VTENSOR_FAST);
+    layer l = make_layer(), shapes = l;
+    const void *seen[100] = { NULL };
+    shapes.kv.k.data = shapes.kv.v.data = NULL;
+    vtensor_frame_reads(f, note_read, seen);
+    vtensor_frame_begin(f);
+    run_pass(f, &shapes, 3, 40, 5);
+    end_ok(f);
+    bool up = false, down = false;
+    for (size_t i = 0; seen[i]; i++) {
+        up |= seen[i] == l.up_linear.weight.data.data;
+        down |= seen[i] == l.down_linear.weight.data.data;
+    }
+    assert_true(up && down);
+    free_layer(&l);
+    vtensor_frame_free(f);
+    vtensor_backend_free(dry);
+}
+
 static void note_dump(void *user, vlm_frame *f, const char *name, vlm_tensor x) {
     float values[4 * PASS_DIM];
     assert_int_equal(vtensor_read(f, x, values, NULL), VLM_OK);
@@ -216,7 +250,7 @@ static void frames_on_threads(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(scopes_give_back),  cmocka_unit_test(the_first_error_stays),
-        cmocka_unit_test(sizes_are_bounded), cmocka_unit_test(dry_run_measures),
+        cmocka_unit_test(sizes_are_bounded), cmocka_unit_test(dry_run_measures), cmocka_unit_test(dry_run_tells_what_is_read),
         cmocka_unit_test(dump_and_cancel),   cmocka_unit_test(frames_on_threads),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
