@@ -133,6 +133,7 @@ static void a_tokenizer_may_come_from_the_hub(void **state) {
     assert_string_equal(vlm_context_get_info(c)->directory, model_dir);
     assert_int_equal(strncmp(vlm_context_get_info(c)->tokenizer_directory, cache, strlen(cache)), 0);
     assert_int_equal(most_at, VLM_LOAD_TOKENIZER_SOURCE);
+    assert_int_equal(thub_counts(hub, "safetensors").gets, 0);
     vlm_context_free(c);
 }
 

@@ -75,10 +75,12 @@ typedef struct cli_hub {
 } cli_hub;
 vlm_status cli_hub_open(cli_hub *h, const char *revision, vlm_error *err);
 void cli_hub_close(cli_hub *h); /* after a failed open, too */
-/* What -m means: an existing directory; else, if it looks like org/name, the cached snapshot of it, pulled if
- * there is none; else itself, for others to complain about. Owned. revision may be NULL. */
-vlm_status cli_model_dir(char **dir, const char *model, const char *revision, bool without_weights,
-                         vlm_error *err);
+/* The same for a load of what -m names; a revision with a directory is a mistake. */
+vlm_status cli_hub_for(cli_hub *h, const char *model, const char *revision, vlm_error *err);
+/* What -m means where only the tokenizer's files are needed: an existing directory; else, if it looks like org/name,
+ * its snapshot in the cache, pulled without weights if there is none; else itself, for others to complain about.
+ * Owned. revision may be NULL. */
+vlm_status cli_tokenizer_dir(char **dir, const char *model, const char *revision, vlm_error *err);
 
 /* ---- output (main.c) ---------------------------------------------------------------------------------------- */
 /* Prints "vlm: <what>: <why>" and returns CLI_FAILED. */

@@ -210,13 +210,13 @@ static vlm_status run(const cli_input *in, uint32_t max_tokens, bool json, vlm_e
     if (in->images.n || in->videos.n || in->prompt || in->messages || in->raw)
         VTRY(cli_build_input(&input, in, "", err));
     vlm_load_options options = cli_load_options(in);
-    char *text, *dir = NULL;
-    vlm_status status = cli_model_dir(&dir, in->model, in->revision, false, err);
-    if (status >= 0) {
-        status = vlm_inspect(&text, dir, &options, input, &session, err);
-        cli_loaded(status);
-    }
-    vcore_free(dir);
+    cli_hub hub;
+    char *text;
+    vlm_status status = cli_hub_for(&hub, in->model, in->revision, err);
+    options.hub = &hub.options;
+    if (status >= 0) status = vlm_inspect(&text, in->model, &options, input, &session, err);
+    cli_hub_close(&hub);
+    cli_loaded(status);
     vlm_input_free(input);
     VTRY(status);
     status = print(text, json, start, err);

@@ -10,7 +10,7 @@
 /* The tokenizer of a directory or hub id. */
 static vlm_status load_tokenizer(vlm_tokenizer **out, const char *model, const char *revision, vlm_error *err) {
     char *dir;
-    VTRY(cli_model_dir(&dir, model, revision, true, err));
+    VTRY(cli_tokenizer_dir(&dir, model, revision, err));
     vlm_status status = vlm_tokenizer_load(out, dir, NULL, err);
     cli_loaded(status);
     vcore_free(dir);
@@ -195,7 +195,7 @@ int cmd_template(int argc, char **argv) {
     char *chat = cli_read_file(messages, MAX_JSON, &err), *text = NULL;
     vlm_status status = chat ? variables_json(&more, &variables, tools, !no_generation_prompt, &err) : VLM_ERR_IO;
     char *dir = NULL;
-    if (status >= 0) status = cli_model_dir(&dir, model, revision, true, &err);
+    if (status >= 0) status = cli_tokenizer_dir(&dir, model, revision, &err);
     if (status >= 0) status = vlm_template_render(&text, dir, chat, more.p, NULL, &err);
     vcore_free(dir);
     cli_loaded(status);

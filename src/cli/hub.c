@@ -161,26 +161,27 @@ void cli_hub_close(cli_hub *h) {
     *h = (cli_hub) { 0 };
 }
 
-static vlm_status find_or_pull(char **dir, const char *id, const char *revision, bool without_weights, vlm_error *err) {
-    cli_hub h;
-    vlm_status status = cli_hub_open(&h, revision, err);
-    h.options.without_weights = without_weights;
-    if (status >= 0) {
-        status = vlm_hub_find(dir, id, &h.options, NULL);
-        if (status < 0) status = vlm_hub_pull(dir, id, &h.options, err);
-    }
-    cli_hub_close(&h);
-    return vcore_context(err, status, "no directory '%s', and as a hub id", id);
+vlm_status cli_hub_for(cli_hub *h, const char *model, const char *revision, vlm_error *err) {
+    struct stat st;
+    *h = (cli_hub) { 0 };
+    if (revision && stat(model, &st) == 0)
+        return vcore_fail(err, VLM_ERR_ARGUMENT, "%s: --revision goes with a hub id (org/name), not with a directory", model);
+    return cli_hub_open(h, revision, err);
 }
 
-vlm_status cli_model_dir(char **dir, const char *model, const char *revision, bool without_weights,
-                         vlm_error *err) {
+vlm_status cli_tokenizer_dir(char **dir, const char *model, const char *revision, vlm_error *err) {
     struct stat st;
-    bool there = stat(model, &st) == 0;
-    if (!there && strchr(model, '/') && vlm_hub_is_id(model))
-        return find_or_pull(dir, model, revision, without_weights, err);
-    if (revision)
-        return vcore_fail(err, VLM_ERR_ARGUMENT, "%s: --revision goes with a hub id (org/name), not with a directory", model);
-    *dir = vcore_strdup(model);
-    return *dir ? VLM_OK : vcore_no_memory(err, model);
+    cli_hub h;
+    vlm_status status = cli_hub_for(&h, model, revision, err);
+    h.options.without_weights = true;
+    *dir = NULL;
+    if (status >= 0 && (stat(model, &st) == 0 || !strchr(model, '/') || !vlm_hub_is_id(model))) {
+        *dir = vcore_strdup(model);
+        if (!*dir) status = vcore_no_memory(err, model);
+    } else if (status >= 0 && vlm_hub_find(dir, model, &h.options, NULL) < 0) {
+        status = vlm_hub_pull(dir, model, &h.options, err);
+        vcore_context(err, status, "no directory '%s', and as a hub id", model);
+    }
+    cli_hub_close(&h);
+    return status;
 }

@@ -124,11 +124,12 @@ vlm_status cli_check_build(const cli_input *in, vlm_error *err) {
 vlm_status cli_load(vlm_context **out, const cli_input *in, vlm_error *err) {
     VTRY(cli_check_build(in, err));
     vlm_load_options options = cli_load_options(in);
-    char *dir;
-    VTRY(cli_model_dir(&dir, in->model, in->revision, false, err));
-    vlm_status status = vlm_context_load(out, dir, &options, err);
+    cli_hub hub;
+    vlm_status status = cli_hub_for(&hub, in->model, in->revision, err);
+    options.hub = &hub.options;
+    if (status >= 0) status = vlm_context_load(out, in->model, &options, err);
+    cli_hub_close(&hub);
     cli_loaded(status);
-    vcore_free(dir);
     return status;
 }
 

@@ -51,6 +51,7 @@ static vlm_status find_snapshot(const factory *f, vlm_load_stage stage, char **d
     VTRY(vengine_take_options(&o, sizeof o, options->hub, "hub options", err));
     o.struct_size = sizeof o;
     o.revision = revision;
+    if (stage == VLM_LOAD_TOKENIZER_SOURCE) o.without_weights = true;
     if (!o.limits) o.limits = options->limits;
     if (!o.log) o.log = options->log, o.log_user = options->log_user;
     relay r = { f, stage, o.progress, o.progress_user };
