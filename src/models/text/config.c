@@ -11,27 +11,32 @@
 #define REAL(m, k, lo, hi) VLM_REAL(text_config, m, k, lo, hi, VLM_KEEP)
 #define BOOL(m, k) VLM_BOOL(text_config, m, k, VLM_KEEP)
 
-static const vlm_config_field fields[] = {
-    INT(vocab_size, "vocab_size", 1, 1 << 22),
-    INT(hidden_size, "hidden_size", 1, 1 << 16),
-    INT(intermediate_size, "intermediate_size", 1, 1 << 18),
-    INT(num_hidden_layers, "num_hidden_layers", 1, 1024),
-    INT(num_attention_heads, "num_attention_heads", 1, 1024),
-    INT(num_key_value_heads, "num_key_value_heads", 1, 1024),
-    INT(head_dim, "head_dim", 2, 1024),
-    VLM_NAME(text_config, hidden_act, "hidden_activation|hidden_act", vlm_activation_names,
-             VLM_KEEP),
-    REAL(rms_norm_eps, "rms_norm_eps", 0, 1),
-    REAL(rope_theta, "rope_scaling.rope_theta|rope_parameters.rope_theta|rope_theta", 1, 1e12),
-    REAL(query_pre_attn_scalar, "query_pre_attn_scalar", 1e-3, 1e6),
-    REAL(attn_logit_softcapping, "attn_logit_softcapping", 1e-3, 1e6),
-    INT(sliding_window, "sliding_window", 1, 1 << 30),
-    INT(max_window_layers, "max_window_layers", 0, 1 << 16),
-    BOOL(use_sliding_window, "use_sliding_window"),
-    BOOL(attention_bias, "attention_bias"),
-    BOOL(mlp_bias, "mlp_bias"),
-    VLM_INTS(text_config, mrope_section, "rope_scaling.mrope_section|rope_parameters.mrope_section",
-             1, 1024),
+static const struct {
+    unsigned keys; /* of the types that read it; 0: all */
+    vlm_config_field field;
+} fields[] = {
+    { 0, INT(vocab_size, "vocab_size", 1, 1 << 22) },
+    { 0, INT(hidden_size, "hidden_size", 1, 1 << 16) },
+    { 0, INT(intermediate_size, "intermediate_size", 1, 1 << 18) },
+    { 0, INT(num_hidden_layers, "num_hidden_layers", 1, 1024) },
+    { 0, INT(num_attention_heads, "num_attention_heads", 1, 1024) },
+    { 0, INT(num_key_value_heads, "num_key_value_heads", 1, 1024) },
+    { 0, INT(head_dim, "head_dim", 2, 1024) },
+    { TEXT_HIDDEN_ACT,
+      VLM_NAME(text_config, hidden_act, "hidden_act", vlm_activation_names, VLM_KEEP) },
+    { TEXT_HIDDEN_ACTIVATION,
+      VLM_NAME(text_config, hidden_act, "hidden_activation", vlm_activation_names, VLM_KEEP) },
+    { 0, REAL(rms_norm_eps, "rms_norm_eps", 0, 1) },
+    { 0, REAL(rope_theta, "rope_scaling.rope_theta|rope_parameters.rope_theta|rope_theta", 1, 1e12) },
+    { TEXT_SOFTCAP, REAL(query_pre_attn_scalar, "query_pre_attn_scalar", 1e-3, 1e6) },
+    { TEXT_SOFTCAP, REAL(attn_logit_softcapping, "attn_logit_softcapping", 1e-3, 1e6) },
+    { TEXT_WINDOW, INT(sliding_window, "sliding_window", 1, 1 << 30) },
+    { TEXT_USE_WINDOW, INT(max_window_layers, "max_window_layers", 0, 1 << 16) },
+    { TEXT_USE_WINDOW, BOOL(use_sliding_window, "use_sliding_window") },
+    { TEXT_ATTENTION_BIAS, BOOL(attention_bias, "attention_bias") },
+    { TEXT_MLP_BIAS, BOOL(mlp_bias, "mlp_bias") },
+    { TEXT_MROPE, VLM_INTS(text_config, mrope_section,
+                           "rope_scaling.mrope_section|rope_parameters.mrope_section", 1, 1024) },
 };
 
 /* A null is "none" for keys whose default is something. */
@@ -68,7 +73,9 @@ static vlm_status check(text_config *c, const text_type *type, vlm_error *err) {
 vlm_status vmodel_text_config_read(text_config *out, const text_type *type, const vlm_json *json,
                                    vlm_error *err) {
     *out = type->defaults;
-    VTRY(vlm_config_read(out, json, WHERE, fields, sizeof fields / sizeof fields[0], err));
+    for (size_t i = 0; i < sizeof fields / sizeof fields[0]; i++)
+        if (!fields[i].keys || type->keys & fields[i].keys)
+            VTRY(vlm_config_read(out, json, WHERE, &fields[i].field, 1, err));
     if (is_null(json, "sliding_window")) out->sliding_window = 0;
     if (is_null(json, "attn_logit_softcapping")) out->attn_logit_softcapping = 0;
     return check(out, type, err);
@@ -100,8 +107,10 @@ vlm_status vmodel_text_config_windows(int64_t *windows, const text_config *confi
                                       const text_type *type, const vlm_json *json, vlm_error *err) {
     const vlm_json *types = vcore_json_get(json, "layer_types");
     vcore_json_kind kind = vcore_json_kind_of(types);
-    if (kind == VCORE_JSON_ARRAY) return listed_windows(windows, config, types, err);
-    if (kind != VCORE_JSON_NULL)
+    /* A list must make sense for every type, also for those that do not go by it. */
+    if (kind == VCORE_JSON_ARRAY) VTRY(listed_windows(windows, config, types, err));
+    if (kind == VCORE_JSON_ARRAY && type->keys & TEXT_LAYER_TYPES) return VLM_OK;
+    if (kind != VCORE_JSON_ARRAY && kind != VCORE_JSON_NULL)
         return vcore_fail_field(err, VLM_ERR_CONFIG, WHERE, "layer_types", "must be a list, is %s",
                                 vcore_json_kind_name(types));
     for (int64_t i = 0; i < config->num_hidden_layers; i++) {

@@ -24,9 +24,23 @@ typedef struct text_config {
     vlm_ints mrope_section;
 } text_config;
 
+/* Keys that only some types read: in the config of another they mean nothing, as in the reference. */
+enum {
+    TEXT_HIDDEN_ACT = 1,
+    TEXT_HIDDEN_ACTIVATION = 2, /* instead of hidden_act */
+    TEXT_ATTENTION_BIAS = 4,
+    TEXT_MLP_BIAS = 8,
+    TEXT_SOFTCAP = 16, /* attn_logit_softcapping, query_pre_attn_scalar */
+    TEXT_WINDOW = 32,
+    TEXT_USE_WINDOW = 64, /* use_sliding_window, max_window_layers */
+    TEXT_LAYER_TYPES = 128,
+    TEXT_MROPE = 256,
+};
+
 /* What a type is, beyond its config. */
 typedef struct text_type {
     const char *model_type; /* alternatives by '|' */
+    unsigned keys;          /* of those above */
     text_config defaults;   /* what the reference takes for absent keys */
     bool qkv_bias;          /* q, k and v have biases whatever attention_bias says */
     float norm_offset;      /* norms multiply by offset + w */
