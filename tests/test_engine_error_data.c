@@ -231,6 +231,38 @@ static void caps_of_a_load(void **state) {
     }
 }
 
+static void the_cap_of_a_prompt_and_of_a_session(void **state) {
+    (void)state;
+    vlm_limits limits = VLM_LIMITS_INIT;
+    vlm_load_options o = VLM_LOAD_OPTIONS_INIT;
+    vlm_session_options so = VLM_SESSION_OPTIONS_INIT;
+    vlm_context *c;
+    vlm_input *in;
+    vlm_prepared *prepared;
+    vlm_session *session;
+    limits.context_tokens = so.context = 5;
+    o.limits = &limits;
+    o.threads = 1;
+    assert_int_equal(vlm_context_load(&c, dir, &o, &err), VLM_OK);
+    assert_int_equal(vlm_input_new(&in, &err), VLM_OK);
+    assert_int_equal(vlm_input_add_message(in, "user", "one two three four five six", &err), VLM_OK);
+    assert_int_equal(vlm_prepare(&prepared, c, in, &err), VLM_ERR_CONTEXT_FULL);
+    assert_int_equal(err.limit, 5);
+    vlm_input_free(in);
+    assert_int_equal(vlm_input_new(&in, &err), VLM_OK);
+    assert_int_equal(vlm_input_set_raw(in, "a", &err), VLM_OK);
+    assert_int_equal(vlm_prepare(&prepared, c, in, &err), VLM_OK);
+    for (so.context = 5; so.context <= 6; so.context++) {
+        assert_int_equal(vlm_session_new(&session, c, &so, &err), VLM_OK);
+        assert_int_equal(vlm_session_feed(session, prepared, &err), so.context > 5 ? VLM_ERR_LIMIT : VLM_OK);
+        vlm_session_free(session);
+    }
+    assert_int_equal(err.limit, 5);
+    vlm_prepared_free(prepared);
+    vlm_input_free(in);
+    vlm_context_free(c);
+}
+
 /* A short struct of an older caller: what it does not hold has its default. */
 static void an_older_struct_of_limits(void **state) {
     (void)state;
@@ -254,6 +286,7 @@ int main(void) {
         TEST(a_long_path_keeps_its_end),
         TEST(no_descriptor_is_left),
         TEST(caps_of_a_load),
+        TEST(the_cap_of_a_prompt_and_of_a_session),
         TEST(an_older_struct_of_limits),
     };
     return cmocka_run_group_tests_name("error data", tests, NULL, NULL);

@@ -162,9 +162,12 @@ static void sizes_are_limited(void **state) {
         limits.image_pixels = 0;
         assert_int_equal(vlm_image_open(&image, path, &limits, &err), VLM_ERR_LIMIT);
         assert_non_null(strstr(err.message, "45x37"));
+        assert_int_equal(err.limit, 44);
+        assert_string_equal(err.file, path);
         limits.image_side = 0;
         limits.image_pixels = 45 * 37 - 1;
         assert_int_equal(vlm_image_open(&image, path, &limits, &err), VLM_ERR_LIMIT);
+        assert_int_equal(err.limit, 45 * 37 - 1);
         limits.image_pixels = 45 * 37;
         assert_int_equal(vlm_image_open(&image, path, &limits, &err), VLM_OK);
         vlm_image_free(image);
@@ -172,6 +175,7 @@ static void sizes_are_limited(void **state) {
     limits = (vlm_limits)VLM_LIMITS_INIT;
     limits.image_file_bytes = 100;
     assert_int_equal(vlm_image_open(&image, MEDIA "rgba.png", &limits, &err), VLM_ERR_LIMIT);
+    assert_int_equal(err.limit, 100);
     assert_null(image);
 }
 

@@ -366,10 +366,14 @@ static void limits_are_the_callers(void **state) {
     limits.template_output = 10;
     check_failure("{% for i in range(4) %}abc{% endfor %}", "{}", &limits, VLM_ERR_LIMIT,
                   "gives more than 10 bytes");
+    assert_int_equal(err.limit, 10);
     limits.template_output = 0;
     limits.template_steps = 100;
     check_failure("{% for i in range(100) %}{% endfor %}", "{}", &limits, VLM_ERR_LIMIT,
                   "takes more than 100 steps");
+    assert_int_equal(err.limit, 100);
+    assert_string_equal(err.file, "chat.jinja");
+    assert_int_equal(err.line, 1);
 }
 
 /* Depth in the source: brackets, operators, blocks. None may reach the C stack's end. */

@@ -93,7 +93,7 @@ typedef struct vlm_error {
     const char *operation; /**< of a file: "open", "stat", "read", "map", "write"; static; NULL: none */
     int os_error;          /**< errno of the operation; 0: none */
     uint32_t line, column; /**< of text, from 1: VLM_ERR_PARSE, VLM_ERR_TEMPLATE; 0: none */
-    uint64_t limit;        /**< of VLM_ERR_LIMIT: the bound that was crossed; 0: none */
+    uint64_t limit;        /**< the bound that was crossed: of VLM_ERR_LIMIT, VLM_ERR_CONTEXT_FULL; 0: none */
 } vlm_error;
 
 /** Starting value of a vlm_error. */

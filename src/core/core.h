@@ -34,6 +34,8 @@ vlm_status vcore_fail_limit(vlm_error *err, const char *where, const char *field
                             const char *what);
 /* Prepends "<context>: " to err's message; returns status unchanged. */
 vlm_status vcore_context(vlm_error *err, vlm_status status, const char *fmt, ...) VLM_PRINTF(3, 4);
+/* Prepends "<file>: ", and says the file as data, too. */
+vlm_status vcore_context_file(vlm_error *err, vlm_status status, const char *file);
 vlm_status vcore_no_memory(vlm_error *err, const char *what);
 
 /* Returns early on an error; positive conditions pass through. */

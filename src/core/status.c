@@ -144,6 +144,11 @@ vlm_status vcore_context(vlm_error *err, vlm_status status, const char *fmt, ...
     return status;
 }
 
+vlm_status vcore_context_file(vlm_error *err, vlm_status status, const char *file) {
+    if (err && status < 0) set_end(err->file, sizeof err->file, file, strlen(file));
+    return vcore_context(err, status, "%s", file);
+}
+
 vlm_status vcore_no_memory(vlm_error *err, const char *what) {
     return vcore_fail(err, VLM_ERR_MEMORY, "%s: out of memory", what);
 }

@@ -98,8 +98,10 @@ static vlm_status encode(vlm_prepared *prepared, const vlm_context *c, const vlm
     vengine_prompt_free(&prompt);
     if (status >= 0 && ids.n == 0) status = vcore_fail(err, VLM_ERR_PROCESSING, "the prompt is empty");
     if (status >= 0 && ids.n > c->source.limits.context_tokens)
-        status = vcore_fail(err, VLM_ERR_CONTEXT_FULL, "the prompt has %zu tokens, the limit is %llu",
-                            ids.n, (unsigned long long)c->source.limits.context_tokens);
+        status = vcore_fail_at(err, VLM_ERR_CONTEXT_FULL,
+                               (vcore_where) { .limit = c->source.limits.context_tokens },
+                               "the prompt has %zu tokens, the limit is %llu", ids.n,
+                               (unsigned long long)c->source.limits.context_tokens);
     if (status >= 0) status = vmodel_prepared_set_ids(prepared, ids.id, ids.n, err);
     vtext_ids_free(&ids);
     return status;

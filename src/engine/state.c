@@ -18,8 +18,10 @@ vlm_status vengine_state_bytes(size_t *out, const vlm_context *c, size_t capacit
     const vlm_text_info *text = vlm_text_get_info(c->model_type->text(c->model));
     size_t total = 0, bytes;
     if (capacity > c->source.limits.context_tokens)
-        return vcore_fail(err, VLM_ERR_LIMIT, "context: %zu tokens, the limit is %llu", capacity,
-                          (unsigned long long)c->source.limits.context_tokens);
+        return vcore_fail_at(err, VLM_ERR_LIMIT,
+                             (vcore_where) { .limit = c->source.limits.context_tokens },
+                             "context: %zu tokens, the limit is %llu", capacity,
+                             (unsigned long long)c->source.limits.context_tokens);
     for (int64_t l = 0; l < text->layers; l++)
         if (!layer_bytes(&bytes, &text->state[l], capacity, state_dtype(c))
             || !vcore_mul(bytes, 2, &bytes) || !vcore_add(total, bytes, &total))

@@ -24,6 +24,7 @@ typedef struct reader {
     JSAMPARRAY ink; /* a row of CMYK */
     char reason[JMSG_LENGTH_MAX];
     vlm_status status;
+    uint64_t limit; /* that was crossed; 0: none */
     vlm_image *image;
 } reader;
 
@@ -163,6 +164,7 @@ static void read_picture(reader *r, const uint8_t *p, size_t n, const vlm_limits
     vlm_error why = VLM_ERROR_INIT;
     vlm_status status =
         vmedia_image_new(&r->image, vmedia_oriented_size(stored, turn), limits, &why);
+    r->limit = why.limit;
     if (status != VLM_OK) fail(r, status, why.message);
     if (!jpeg_start_decompress(jpeg)) truncated(r);
     read_rows(r, turn);
@@ -183,6 +185,7 @@ static vlm_status jpeg_decode(vlm_image **out, const uint8_t *p, size_t n, const
     } else {
         bool broken = status == VLM_ERR_IMAGE_PROCESSING;
         vcore_fail_field(err, status, name, NULL, "%s%s", broken ? "broken JPEG: " : "", r->reason);
+        if (err) err->limit = r->limit;
         vlm_image_free(r->image);
     }
     vcore_free(r);

@@ -14,6 +14,7 @@ typedef struct reader {
     size_t n, at;
     char reason[128];
     vlm_status status;
+    uint64_t limit; /* that was crossed; 0: none */
     vlm_image *image;
     uint64_t rows_left; /* rows of pixel data, over all passes, not yet seen */
     size_t pixels_end;  /* what the library had read when it had the last row */
@@ -118,6 +119,7 @@ static void read_pixels(reader *r, png_structp png, png_infop info, const vlm_li
     vlm_size size = { png_get_image_width(png, info), png_get_image_height(png, info) };
     vlm_error why = VLM_ERROR_INIT;
     vlm_status status = vmedia_image_new(&r->image, size, limits, &why);
+    r->limit = why.limit;
     if (status != VLM_OK) fail(png, status, why.message);
     int passes = png_set_interlace_handling(png);
     r->rows_left = count_rows(size, passes > 1);
@@ -218,8 +220,9 @@ static vlm_status decode_with(reader *r, png_structp png, png_infop info, const 
                               const vlm_limits *limits, vlm_error *err) {
     if (!read_picture(r, png, info, limits)) {
         bool broken = r->status == VLM_ERR_IMAGE_PROCESSING;
-        return vcore_fail_field(err, r->status, name, NULL, "%s%s", broken ? "broken PNG: " : "",
-                                r->reason);
+        vcore_fail_field(err, r->status, name, NULL, "%s%s", broken ? "broken PNG: " : "", r->reason);
+        if (err) err->limit = r->limit;
+        return r->status;
     }
     if (!tail_is_whole(r))
         return vcore_fail_field(err, VLM_ERR_IMAGE_PROCESSING, name, NULL,

@@ -38,7 +38,7 @@ static vlm_status decode_with(vlm_image **out, const WebPDemuxer *demux, const c
     vlm_size size = { WebPDemuxGetI(demux, WEBP_FF_CANVAS_WIDTH),
                       WebPDemuxGetI(demux, WEBP_FF_CANVAS_HEIGHT) };
     vlm_status status = vmedia_image_new(out, size, limits, err);
-    if (status != VLM_OK) return vcore_context(err, status, "%s", name);
+    if (status != VLM_OK) return vcore_context_file(err, status, name);
     WebPIterator frame;
     VP8StatusCode decoded = VP8_STATUS_BITSTREAM_ERROR;
     if (WebPDemuxGetFrame(demux, 1, &frame)) {

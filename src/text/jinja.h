@@ -179,6 +179,7 @@ struct j_macro {
 /* Both return false: "<template>:<line>: <what>". */
 bool vtext_j_fail(j_run *r, const char *fmt, ...) VLM_PRINTF(2, 3);
 bool vtext_j_fail_status(j_run *r, vlm_status status, const char *fmt, ...) VLM_PRINTF(3, 4);
+bool vtext_j_fail_limit(j_run *r, uint64_t limit, const char *fmt, ...) VLM_PRINTF(3, 4);
 void *vtext_j_alloc(j_run *r, size_t n, size_t size); /* NULL: failed; n = 0 gives a pointer too */
 bool vtext_j_work(j_run *r, size_t bytes);            /* counts a step, and more for much data */
 

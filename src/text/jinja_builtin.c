@@ -117,7 +117,7 @@ static bool fn_range(j_run *r, const j_call *c, j_value *out) {
     if (step > 0 ? a < b : a > b)
         n = ((step > 0 ? (uint64_t)b - (uint64_t)a : (uint64_t)a - (uint64_t)b) - 1) / width + 1;
     if (n > J_MAX_RANGE)
-        return vtext_j_fail_status(r, VLM_ERR_LIMIT, "range() of more than %d items", J_MAX_RANGE);
+        return vtext_j_fail_limit(r, J_MAX_RANGE, "range() of more than %d items", J_MAX_RANGE);
     struct j_range *g = vtext_j_alloc(r, 1, sizeof *g);
     if (!g) return false;
     *g = (struct j_range) { a, b, step, (size_t)n };

@@ -21,8 +21,8 @@ static flow ok(bool done) {
 
 static bool put(j_run *r, j_text *out, j_string s) {
     if (s.n > r->max_output - out->n)
-        return vtext_j_fail_status(r, VLM_ERR_LIMIT, "the template gives more than %llu bytes",
-                                   (unsigned long long)r->max_output);
+        return vtext_j_fail_limit(r, r->max_output, "the template gives more than %llu bytes",
+                                  (unsigned long long)r->max_output);
     return vtext_j_add(r, out, s);
 }
 

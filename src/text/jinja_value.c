@@ -32,11 +32,20 @@ bool vtext_j_fail_status(j_run *r, vlm_status status, const char *fmt, ...) {
     return false;
 }
 
+bool vtext_j_fail_limit(j_run *r, uint64_t limit, const char *fmt, ...) {
+    va_list args;
+    va_start(args, fmt);
+    fail(r, VLM_ERR_LIMIT, fmt, args);
+    va_end(args);
+    if (r->err) r->err->limit = limit;
+    return false;
+}
+
 void *vtext_j_alloc(j_run *r, size_t n, size_t size) {
     size_t bytes;
     if (!vcore_mul(n, size, &bytes) || !vcore_add(bytes, 32, &bytes) || bytes > r->memory) {
-        vtext_j_fail_status(r, VLM_ERR_LIMIT, "the template takes more than %u MiB of memory",
-                            J_MEMORY >> 20);
+        vtext_j_fail_limit(r, J_MEMORY, "the template takes more than %u MiB of memory",
+                           J_MEMORY >> 20);
         return NULL;
     }
     r->memory -= bytes; /* 32 for what the arena adds */
@@ -48,8 +57,8 @@ void *vtext_j_alloc(j_run *r, size_t n, size_t size) {
 bool vtext_j_work(j_run *r, size_t bytes) {
     r->steps += 1 + bytes / 64;
     if (r->steps <= r->max_steps) return true;
-    return vtext_j_fail_status(r, VLM_ERR_LIMIT, "the template takes more than %llu steps",
-                               (unsigned long long)r->max_steps);
+    return vtext_j_fail_limit(r, r->max_steps, "the template takes more than %llu steps",
+                              (unsigned long long)r->max_steps);
 }
 
 /* ---- making values --------------------------------------------------------------------------- */

@@ -111,7 +111,7 @@ static vlm_status join(encoder *x, const vtext_span *spans, size_t n_spans, vtex
     size_t total = 0, users = 0;
     for (size_t i = 0; i < n_spans; i++) {
         if (!vcore_add(total, spans[i].n, &total) || total > VTEXT_MAX_BYTES)
-            return vcore_fail(x->err, VLM_ERR_LIMIT, "text: more than %zu bytes", VTEXT_MAX_BYTES);
+            return vcore_fail_limit(x->err, "text", NULL, VTEXT_MAX_BYTES, "bytes");
         users += spans[i].user && spans[i].n;
     }
     *out = (vtext_piece) { n_spans == 1 ? spans[0].p : NULL, total, NULL, NULL, 0 };

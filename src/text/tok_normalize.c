@@ -300,8 +300,8 @@ vlm_status vtext_normalize(const vtext_normalizer *z, vtext_piece in, vtext_text
         to->n = 0;
         if (!apply(step, in, to, limit)) return vcore_no_memory(err, "normalizer");
         if (to->n > limit)
-            return vcore_fail(err, VLM_ERR_LIMIT, "normalizer: the text grows beyond %zu bytes",
-                              limit);
+            return vcore_fail_at(err, VLM_ERR_LIMIT, (vcore_where) { .limit = limit },
+                                 "normalizer: the text grows beyond %zu bytes", limit);
         in = vtext_text_piece(to);
     }
     *out = in;
