@@ -146,6 +146,7 @@ vlm_status cli_hub_open(cli_hub *h, const char *revision, vlm_error *err) {
     o->cache_dir = h->cache;
     o->token = h->token;
     o->endpoint = variable("HF_ENDPOINT");
+    o->ca_file = variable("SSL_CERT_FILE");
     o->revision = revision;
     o->offline = is_true(offline ? offline : getenv("TRANSFORMERS_OFFLINE"));
     o->log = take_line;

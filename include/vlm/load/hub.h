@@ -41,7 +41,7 @@ typedef struct vlm_hub_progress {
 } vlm_hub_progress;
 
 /**
- * Told of progress on the calling thread, several times a second while anything is under way.
+ * Told of progress on the calling thread, whenever bytes came and ten times a second at least.
  * Nonzero cancels: the call ends with VLM_ERR_CANCELLED and keeps what has arrived for the next
  * one.
  */
@@ -71,12 +71,13 @@ typedef struct vlm_hub_options {
     void *progress_user;
     vlm_log_fn log; /**< warnings (the cache used for want of a network); may be NULL */
     void *log_user;
+    const char *ca_file; /**< certificates to trust, PEM; NULL: the system's */
 } vlm_hub_options;
 /** Starting value of vlm_hub_options. */
 #define VLM_HUB_OPTIONS_INIT                                                                       \
     {                                                                                              \
         sizeof(vlm_hub_options), NULL, NULL, NULL, NULL, false, false, 0, 0, 0, 0, 0, 0, 0, 0, 0,  \
-            NULL, NULL, NULL, NULL, NULL                                                           \
+            NULL, NULL, NULL, NULL, NULL, NULL                                                     \
     }
 
 /** True where id has the form of a hub id: "name" or "org/name" of letters, digits, '-', '_' and

@@ -11,7 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { HASH_STEP = 4 << 20, STEP_MS = 100 };
+enum { HASH_STEP = 4 << 20, STEP_MS = 100, LOCK_MS = 50 };
 
 typedef enum state { NEW, ASKING, LOCKING, HASHING, FETCHING, DONE } state;
 
@@ -22,6 +22,7 @@ typedef struct item {
     char *url, *what;     /* owned: messages call it "org/name: file" */
     char *blob, *partial; /* owned: paths of the blob and of its beginning */
     int lock, fd;         /* -1: none */
+    bool held;            /* somebody else has the lock; asked again from time to time */
     bool resumed;         /* an earlier call's bytes are in it */
     uint64_t hashed;      /* of them, hashed so far */
     vio_hub_digest digest;
@@ -178,7 +179,8 @@ static vlm_status take_lock(item *it, vlm_error *err) {
     vio_hub_pull *p = it->pull;
     vlm_status status = vio_hub_cache_lock(&it->lock, &p->cache, it->file->etag, err);
     if (status < 0) return status;
-    if (status == VLM_DONE) { /* asked again at the next step */
+    it->held = status == VLM_DONE;
+    if (it->held) {
         if (!p->told_waiting)
             vcore_log_line(&p->log, VLM_LOG_INFO,
                            "%s: another download of it is under way; waiting for it", it->what);
@@ -274,9 +276,12 @@ static vlm_status step(item *it, vlm_error *err) {
 /* ---- all of them -------------------------------------------------------------------------- */
 
 /* One round over all items. *left: not done; *busy: some have work that needs no waiting. */
-static vlm_status round_over(item *items, size_t n, int parallel, size_t *left, bool *busy,
+static vlm_status round_over(item *items, size_t n, vio_hub_pull *p, size_t *left, bool *busy,
                              vlm_error *err) {
     int active = 0;
+    int64_t now = vio_hub_now_ms();
+    bool ask_locks = now >= p->ask_locks_at;
+    if (ask_locks) p->ask_locks_at = now + LOCK_MS;
     *left = 0;
     *busy = false;
     for (size_t i = 0; i < n; i++) {
@@ -284,7 +289,7 @@ static vlm_status round_over(item *items, size_t n, int parallel, size_t *left, 
         if (it->state == DONE) continue;
         /* Who waits for a lock takes no place. */
         bool works = it->state != NEW && it->state != LOCKING;
-        if (!works && active >= parallel) {
+        if (!works && (active >= p->o.parallel || (it->held && !ask_locks))) {
             ++*left;
             continue;
         }
@@ -306,7 +311,7 @@ vlm_status vio_hub_fetch(vio_hub_pull *p, vio_hub_file *const *files, size_t n, 
     size_t left = n;
     while (status >= 0 && left) {
         bool busy;
-        status = round_over(items, n, p->o.parallel, &left, &busy, err);
+        status = round_over(items, n, p, &left, &busy, err);
         if (status >= 0 && left) status = vio_hub_report(p, err);
         if (status >= 0 && left) status = vio_hub_http_step(p->http, busy ? 0 : STEP_MS, err);
     }

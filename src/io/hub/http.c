@@ -44,7 +44,7 @@ struct vio_hub_http {
     attempt *attempts;
 };
 
-static int64_t now_ms(void) {
+int64_t vio_hub_now_ms(void) {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
@@ -229,6 +229,7 @@ static bool set_up(attempt *a) {
     return curl_easy_setopt(e, CURLOPT_PRIVATE, a) == CURLE_OK
            && curl_easy_setopt(e, CURLOPT_PROTOCOLS_STR, "http,https") == CURLE_OK
            && curl_easy_setopt(e, CURLOPT_USERAGENT, "libvlm") == CURLE_OK
+           && (!o->ca_file || curl_easy_setopt(e, CURLOPT_CAINFO, o->ca_file) == CURLE_OK)
            && curl_easy_setopt(e, CURLOPT_NOSIGNAL, 1L) == CURLE_OK
            && curl_easy_setopt(e, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L) == CURLE_OK
            && curl_easy_setopt(e, CURLOPT_CONNECTTIMEOUT_MS, (long)o->connect_timeout_ms)
@@ -339,7 +340,7 @@ static void retry(attempt *a, vlm_status why) {
     uint64_t wait = asked > 0 ? (uint64_t)asked * 1000
                               : (uint64_t)o->retry_wait_ms << (a->tries < 16 ? a->tries - 1 : 15);
     if (wait > o->retry_wait_max_ms) wait = o->retry_wait_max_ms;
-    a->not_before = now_ms() + (int64_t)wait;
+    a->not_before = vio_hub_now_ms() + (int64_t)wait;
     a->hops = 0;
     a->foreign = false; /* a signed address of a CDN may be too old by then */
     vcore_free(a->url);
@@ -462,7 +463,7 @@ void vio_hub_transfer_end(vio_hub_http *h, vio_hub_transfer *t) {
 
 /* Launches what has waited long enough; returns how long the others may sleep. */
 static int launch_waiting(vio_hub_http *h, int wait_ms) {
-    int64_t now = now_ms();
+    int64_t now = vio_hub_now_ms();
     for (attempt *a = h->attempts; a; a = a->next) {
         if (a->running || a->t->finished) continue;
         if (now >= a->not_before)
@@ -498,9 +499,9 @@ vlm_status vio_hub_http_step(vio_hub_http *h, int wait_ms, vlm_error *err) {
         ended++;
     }
     if (ended) return VLM_OK;
-    int64_t before = now_ms();
+    int64_t before = vio_hub_now_ms();
     if (curl_multi_poll(h->multi, NULL, 0, wait_ms, NULL) != CURLM_OK)
         return vcore_fail(err, VLM_ERR_NETWORK, "libcurl cannot wait");
-    count_idle(h, now_ms() - before);
+    count_idle(h, vio_hub_now_ms() - before);
     return VLM_OK;
 }

@@ -163,6 +163,7 @@ vlm_status vio_hub_transfer_start(vio_hub_http *h, vio_hub_transfer *t, vlm_erro
 void vio_hub_transfer_end(vio_hub_http *h, vio_hub_transfer *t); /* breaks off; twice is fine */
 /* Moves what is under way, waiting at most wait_ms for something to happen. */
 vlm_status vio_hub_http_step(vio_hub_http *h, int wait_ms, vlm_error *err);
+int64_t vio_hub_now_ms(void); /* of a clock that nobody sets */
 /* Options with zeros replaced by the defaults, checked. */
 vlm_status vio_hub_options_of(vlm_hub_options *out, const vlm_hub_options *given, vlm_error *err);
 
@@ -176,7 +177,8 @@ typedef struct vio_hub_pull {
     vio_hub_http *http;
     vio_hub_listing listing;
     vlm_hub_progress progress;
-    bool told_waiting; /* that another process holds a lock */
+    bool told_waiting;    /* that another process holds a lock */
+    int64_t ask_locks_at; /* next time, as vio_hub_now_ms() */
 } vio_hub_pull;
 /* Brings n files of the listing into the snapshot. */
 vlm_status vio_hub_fetch(vio_hub_pull *p, vio_hub_file *const *files, size_t n, vlm_error *err);
