@@ -3,6 +3,7 @@
 #include <json-c/json.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "support/cm.h"
 #include "support/golden.h"
@@ -46,6 +47,7 @@ static json_object *run_json(const char *const *argv) {
     return o;
 }
 
+/* NULL where it is null. */
 static json_object *at(json_object *o, const char *key) {
     json_object *v = NULL;
     if (!json_object_object_get_ex(o, key, &v)) fail_msg("key '%s' is missing", key);
@@ -444,6 +446,62 @@ static void list_names_the_registries(void **state) {
     }
 }
 
+/* The object of a list whose key has this value. */
+static json_object *entry(json_object *list, const char *key, const char *value) {
+    for (size_t i = 0; i < json_object_array_length(list); i++) {
+        json_object *o = json_object_array_get_idx(list, i);
+        if (!strcmp(json_object_get_string(at(o, key)), value)) return o;
+    }
+    fail_msg("%s '%s' is not listed", key, value);
+    return NULL;
+}
+
+static const char *text_at(json_object *list, size_t i) {
+    return json_object_get_string(json_object_array_get_idx(list, i));
+}
+
+static void list_tells_all_of_an_entry(void **state) {
+    (void)state;
+    json_object *o = run_json((const char *[]) { "vlm", "list", "models", "--json", NULL });
+    json_object *aliases = at(entry(o, "model_type", "idefics3"), "aliases");
+    assert_int_equal(json_object_array_length(aliases), 1);
+    assert_string_equal(text_at(aliases, 0), "smolvlm");
+    assert_int_equal(json_object_array_length(at(entry(o, "model_type", "paligemma"), "aliases")), 0);
+    json_object_put(o);
+    o = run_json((const char *[]) { "vlm", "list", "checkpoints", "--json", NULL });
+    json_object *muse = entry(o, "id", "mlx-community/Muse-Glimmer-30B-4bit");
+    assert_string_equal(json_object_get_string(at(muse, "model_type")), "muse_glimmer");
+    assert_string_equal(json_object_get_string(at(muse, "default_prompt")), "Describe the image in English");
+    assert_int_equal(json_object_array_length(at(muse, "extra_eos")), 2);
+    assert_string_equal(text_at(at(muse, "extra_eos"), 0), "<|eot|>");
+    assert_null(at(muse, "revision"));
+    assert_null(at(muse, "tokenizer_source"));
+    assert_null(at(entry(o, "id", "mlx-community/LFM2-VL-1.6B-4bit"), "default_prompt"));
+    json_object_put(o);
+    char *plain = run((const char *[]) { "vlm", "list", "models", NULL });
+    assert_non_null(strstr(plain, "idefics3 (smolvlm)\npaligemma\n"));
+    free(plain);
+}
+
+/* A directory with the name of a known checkpoint: without -p, its default prompt. */
+static void the_default_prompt_is_asked_when_nobody_asks(void **state) {
+    (void)state;
+    char *parent = tcheckpoint_temp_dir(), *known = tcheckpoint_path(parent, "SmolVLM-256M-Instruct");
+    assert_int_equal(symlink(dir, known), 0);
+    char *silent = run((const char *[]) { "vlm", "generate", "-m", known, "-i", PICTURE, "--max-tokens", "8", NULL });
+    char *asked = run((const char *[]) { "vlm", "generate", "-m", known, "-i", PICTURE, "--max-tokens", "8", "-p",
+                                         "Describe the image in English", NULL });
+    char *other = run((const char *[]) { "vlm", "generate", "-m", known, "-i", PICTURE, "--max-tokens", "8", "-p", "x", NULL });
+    assert_string_equal(silent, asked);
+    assert_string_not_equal(silent, other);
+    free(silent);
+    free(asked);
+    free(other);
+    free(known);
+    tcheckpoint_remove(parent);
+    free(parent);
+}
+
 /* ---- the example programs ------------------------------------------------------------------------------------- */
 
 static char *program(const char *name) {
@@ -499,6 +557,8 @@ int main(void) {
         cmocka_unit_test(a_full_disk_is_noticed),
         cmocka_unit_test(inspect_reads_well),
         cmocka_unit_test(list_names_the_registries),
+        cmocka_unit_test(list_tells_all_of_an_entry),
+        cmocka_unit_test(the_default_prompt_is_asked_when_nobody_asks),
         cmocka_unit_test(the_minimal_example_answers),
         cmocka_unit_test(the_streaming_example_answers_every_turn),
     };
