@@ -202,6 +202,59 @@ static void loading(void **state) {
     sweep(load_with_all, NULL);
 }
 
+/* Families with templates of their own. */
+static void loading_others(void **state) {
+    (void)state;
+    static const char *const goldens[] = { "tests/golden/paligemma-gemma", "tests/golden/smolvlm-video" };
+    char *const good = dir;
+    for (size_t i = 0; i < 2; i++) {
+        dir = tcheckpoint_temp_dir();
+        assert_true(tcheckpoint_write(goldens[i], dir, NULL));
+        sweep(load, NULL);
+        tcheckpoint_remove(dir);
+        free(dir);
+    }
+    dir = good;
+}
+
+static const char *refused_type, *refused_class;
+
+/* A load of a checkpoint that nobody serves: refused, or out of memory before that could be said. */
+static vlm_status load_unknown(void) {
+    vlm_model_registry *models = NULL;
+    vlm_processor_registry *processors = NULL;
+    vlm_context *c = (void *)1;
+    vlm_load_options o = VLM_LOAD_OPTIONS_INIT;
+    vlm_status status = VLM_OK;
+    if (refused_type) status = vlm_model_registry_new(&models, NULL, &err);
+    if (status >= 0 && refused_class) status = vlm_processor_registry_new(&processors, NULL, &err);
+    o.threads = 1, o.models = models, o.processors = processors;
+    if (status >= 0) status = vlm_context_load(&c, dir, &o, &err);
+    assert_true(status < 0);
+    if (status == VLM_ERR_UNKNOWN_MODEL_TYPE) assert_non_null(strstr(err.message, refused_type));
+    if (status == VLM_ERR_UNKNOWN_PROCESSOR) assert_non_null(strstr(err.message, refused_class));
+    vlm_model_registry_free(models);
+    vlm_processor_registry_free(processors);
+    return status;
+}
+
+static void refusing(void **state) {
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        const vlm_status says = i ? VLM_ERR_UNKNOWN_PROCESSOR : VLM_ERR_UNKNOWN_MODEL_TYPE;
+        refused_type = i ? NULL : "idefics3", refused_class = i ? "Idefics3Processor" : NULL;
+        long k = 1;
+        for (bool reached = true; reached; k++) {
+            talloc_start(k);
+            vlm_status status = load_unknown();
+            reached = talloc_stop() >= k;
+            if (status != says && !(reached && status == VLM_ERR_MEMORY))
+                fail_msg("allocation %ld: %s: %s", k, vlm_status_name(status), err.message);
+        }
+        assert_true(k > 10);
+    }
+}
+
 static void preparing(void **state) {
     (void)state;
     sweep(prepare, prepare);
@@ -263,8 +316,10 @@ static int unmake(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(loading), cmocka_unit_test(preparing),  cmocka_unit_test(talking),
-        cmocka_unit_test(dumping), cmocka_unit_test(inspecting), cmocka_unit_test(a_session_survives),
+        cmocka_unit_test(loading),    cmocka_unit_test(loading_others),
+        cmocka_unit_test(refusing),   cmocka_unit_test(preparing),
+        cmocka_unit_test(talking),    cmocka_unit_test(dumping),
+        cmocka_unit_test(inspecting), cmocka_unit_test(a_session_survives),
     };
     return cmocka_run_group_tests_name("out of memory", tests, make, unmake);
 }

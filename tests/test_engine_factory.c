@@ -141,6 +141,8 @@ static const failing failures[] = {
     { "a tensor that is missing", { DROP("model.safetensors", "model.connector.modality_projection.proj.weight") }, VLM_LOAD_MODEL, "",
       VLM_ERR_WEIGHTS, "model.connector.modality_projection.proj.weight" },
     { "a tensor too many", { TENSOR("model.safetensors", "x", "F32 2") }, VLM_LOAD_MODEL, "", VLM_ERR_WEIGHTS, "'x'" },
+    { "a nested config that is no object", { SET("processor_config.json", "image_processor", "3") }, VLM_LOAD_PROCESSOR, "",
+      VLM_ERR_CONFIG, "processor_config.json: image_processor: must be an object" },
     { "a value the processor cannot have", { SET("preprocessor_config.json", "resample", "9") }, VLM_LOAD_PROCESSOR, "", VLM_ERR_CONFIG, "resample" },
 };
 
@@ -465,6 +467,22 @@ static void a_class_that_nobody_names_is_refused(void **state) {
     end_noting(&n);
 }
 
+/* What no file names and the model type takes then may be unknown, too; the line says whose wish it was. */
+static void a_default_class_that_is_not_registered_is_told_as_such(void **state) {
+    (void)state;
+    noting n;
+    vlm_context *c = (void *)1;
+    EDIT(UNSET("preprocessor_config.json", "processor_class"));
+    EDIT(UNSET("processor_config.json", "processor_class"));
+    begin_noting(&n, "idefics3", "Idefics3Processor");
+    n.model.default_processor_class = "Idefics4Processor";
+    assert_int_equal(load_noting(&c, &n), VLM_ERR_UNKNOWN_PROCESSOR);
+    assert_null(c);
+    assert_non_null(strstr(err.message, "/preprocessor_config.json: processor_class: no file names one, and that of model type "
+                                        "'idefics3': 'Idefics4Processor' is not registered (close: Idefics3Processor)"));
+    end_noting(&n);
+}
+
 /* ---- overrides --------------------------------------------------------------------------------------------------- */
 static void some_model_types_need_another_class_than_their_files_name(void **state) {
     (void)state;
@@ -632,6 +650,7 @@ int main(void) {
         TEST(both_bodies_arrive_whoever_names_the_class),
         TEST(what_a_constructor_says_is_what_the_load_says),
         TEST(a_class_that_nobody_names_is_refused),
+        TEST(a_default_class_that_is_not_registered_is_told_as_such),
         TEST(some_model_types_need_another_class_than_their_files_name),
         TEST(an_alias_of_a_model_type_is_served_by_its_row),
         TEST(the_row_is_the_tag_of_what_it_made),

@@ -18,7 +18,7 @@ static vlm_hub_options hub_options;
 static vlm_load_options options;
 
 /* Of the last load. */
-static int own_calls, cancel_stage;
+static int own_calls, own_cancels, cancel_stage;
 static uint64_t most_bytes;
 static vlm_load_stage most_at;
 
@@ -26,7 +26,7 @@ static int own_progress(void *user, const vlm_hub_progress *p) {
     (void)user;
     (void)p;
     own_calls++;
-    return 0;
+    return own_cancels;
 }
 
 static int progress(void *user, const vlm_load_progress *p) {
@@ -51,7 +51,7 @@ static int make(void **state) {
     options.threads = 1;
     options.hub = &hub_options;
     options.progress = progress;
-    own_calls = 0, most_bytes = 0, cancel_stage = -1;
+    own_calls = own_cancels = 0, most_bytes = 0, cancel_stage = -1;
     return 0;
 }
 
@@ -142,6 +142,9 @@ static void a_pull_is_cancelled_like_any_stage(void **state) {
     cancel_stage = VLM_LOAD_RESOLVE;
     refused(THUB_ID, VLM_ERR_CANCELLED, THUB_ID);
     cancel_stage = -1;
+    own_cancels = 1; /* the hub's own progress may, too */
+    refused(THUB_ID, VLM_ERR_CANCELLED, THUB_ID);
+    own_cancels = 0;
     vlm_context_free(load(THUB_ID)); /* goes on */
 }
 

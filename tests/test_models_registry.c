@@ -239,6 +239,8 @@ static void the_builder_takes_all_rows_or_gives_nothing(void **state) {
     assert_int_equal(vlm_processor_registry_with(&processors, NULL, (const vlm_processor_type *const[]) { &p, &no }, 2, &err),
                      VLM_ERR_ARGUMENT);
     assert_null(processors);
+    assert_int_equal(vlm_processor_registry_with(&processors, NULL, NULL, 1, &err), VLM_ERR_ARGUMENT);
+    assert_int_equal(vlm_processor_registry_with(NULL, NULL, NULL, 0, &err), VLM_ERR_ARGUMENT);
 }
 
 static void incomplete_rows_are_refused(void **state) {
@@ -386,6 +388,12 @@ static void a_constructor_that_fails_hands_nothing_out(void **state) {
     vlm_model_registry_free(r);
 }
 
+static void an_extension_of_another_interface_is_refused(void **state) {
+    (void)state;
+    assert_int_equal(vlm_extend_check(VLM_API_VERSION, &err), VLM_OK);
+    assert_int_equal(vlm_extend_check(VLM_API_VERSION + 1, &err), VLM_ERR_UNSUPPORTED);
+}
+
 /* ---- threads ---------------------------------------------------------------------------------------------------- */
 static void *ask_many_times(void *registry) {
     const vlm_model_registry *r = registry;
@@ -436,6 +444,7 @@ int main(void) {
         cmocka_unit_test(one_constructor_serves_several_rows),
         cmocka_unit_test(an_unknown_name_creates_nothing_and_is_told_the_nearest),
         cmocka_unit_test(a_constructor_that_fails_hands_nothing_out),
+        cmocka_unit_test(an_extension_of_another_interface_is_refused),
         cmocka_unit_test(a_registry_is_shared_by_threads),
     };
     return cmocka_run_group_tests_name("registries", tests, NULL, NULL);

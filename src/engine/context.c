@@ -17,6 +17,7 @@ void vlm_context_free(vlm_context *c) {
     vengine_eos_free(&c->eos);
     vlm_processor_config_free(c->processor_config);
     vlm_base_config_free(c->config);
+    vcore_free(c->default_prompt);
     vcore_free(c->tokenizer_dir);
     vcore_free(c->dir);
     vcore_free(c);

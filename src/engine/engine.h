@@ -80,7 +80,7 @@ const vlm_model_configuration *vengine_configuration_of(const vlm_checkpoint_reg
 struct vlm_context {
     vlm_context_info info;
     vio_source source; /* how its files are opened: limits, log */
-    char *dir, *tokenizer_dir;
+    char *dir, *tokenizer_dir, *default_prompt;
     vlm_base_config *config;
     vlm_processor_config *processor_config;
     vio_tensors *tensors;
@@ -88,7 +88,7 @@ struct vlm_context {
     vtext_template *chat_template, *video_template; /* may be NULL */
     vtensor_backend *backend;
     vtensor_mode mode;
-    vcore_arena *arena;         /* the model's memory, and texts of info */
+    vcore_arena *arena;         /* the model's memory */
     vlm_build *build;
     const vlm_model_type *model_type;
     void *model;

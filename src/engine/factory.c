@@ -383,7 +383,7 @@ static vlm_status load(factory *f, vlm_error *err) {
     VTRY(run_stages(f, err));
     describe(c);
     const char *prompt = f->configuration ? f->configuration->default_prompt : NULL;
-    if (prompt && !(c->info.default_prompt = vcore_arena_strndup(c->arena, prompt, strlen(prompt))))
+    if (prompt && !(c->info.default_prompt = c->default_prompt = vcore_strdup(prompt)))
         return vcore_no_memory(err, "default prompt");
     return VLM_OK;
 }
