@@ -134,6 +134,49 @@ static void with_and_without_the_prefix(void **state) {
     vlm_quantization_free(q);
 }
 
+/* What mlx-vlm says of modules by tables of every kind of entry (tools/golden/quantization.py). */
+static void modules_resolve_as_in_mlx_vlm(void **state) {
+    (void)state;
+    vio_bytes text;
+    vcore_json_doc *doc;
+    int given = 0, skipped = 0, silent = 0;
+    assert_int_equal(
+        vio_read(&text, "tests/data/quantization/resolution.json", 1 << 20, NULL, NULL), VLM_OK);
+    assert_int_equal(vcore_json_parse(&doc, text.p, text.n, "resolution.json", NULL), VLM_OK);
+    const vlm_json *cases = vcore_json_get(vcore_json_root(doc), "cases");
+    for (size_t i = 0; i < vcore_json_count(cases); i++) {
+        const vlm_json *c = vcore_json_at(cases, i);
+        vlm_quantization *q;
+        assert_int_equal(vmodel_quantization_new(&q, c, NULL, "config.json", NULL), VLM_OK);
+        for (vcore_json_iter it = { 0 }; vcore_json_next(vcore_json_get(c, "answers"), &it);) {
+            vcore_str mode;
+            int64_t bits, group;
+            switch (vcore_json_kind_of(it.value)) {
+            case VCORE_JSON_ARRAY:
+                assert_true(vcore_json_string(vcore_json_at(it.value, 0), &mode));
+                assert_true(vcore_json_int(vcore_json_at(it.value, 1), &bits));
+                assert_true(vcore_json_int(vcore_json_at(it.value, 2), &group));
+                assert_given(q, it.key.p, mode.p, (int)bits, (int)group);
+                given++;
+                break;
+            case VCORE_JSON_BOOL:
+                assert_int_equal(vlm_quantization_find(q, it.key.p, NULL),
+                                 VLM_QUANTIZATION_SKIPPED);
+                skipped++;
+                break;
+            default:
+                assert_int_equal(vlm_quantization_find(q, it.key.p, NULL),
+                                 VLM_QUANTIZATION_UNMENTIONED);
+                silent++;
+            }
+        }
+        vlm_quantization_free(q);
+    }
+    assert_true(given > 50 && skipped > 20 && silent > 50);
+    vcore_json_free(doc);
+    vcore_free(text.p);
+}
+
 static void bad_tables(void **state) {
     (void)state;
 #define GOOD "\"group_size\":64,\"bits\":4"
@@ -337,10 +380,15 @@ static void hf_quant_config(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(whole_model),     cmocka_unit_test(nothing_said),
-        cmocka_unit_test(per_module),      cmocka_unit_test(with_and_without_the_prefix),
-        cmocka_unit_test(bad_tables),      cmocka_unit_test(translated_methods),
-        cmocka_unit_test(refused_methods), cmocka_unit_test(hf_quant_config),
+        cmocka_unit_test(whole_model),
+        cmocka_unit_test(nothing_said),
+        cmocka_unit_test(per_module),
+        cmocka_unit_test(with_and_without_the_prefix),
+        cmocka_unit_test(modules_resolve_as_in_mlx_vlm),
+        cmocka_unit_test(bad_tables),
+        cmocka_unit_test(translated_methods),
+        cmocka_unit_test(refused_methods),
+        cmocka_unit_test(hf_quant_config),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

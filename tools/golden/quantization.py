@@ -6,21 +6,25 @@
 Writes <case>.json (a config.json) and <case>.safetensors: `in/<name>` as the tool stores it, `out/<name>` as mlx-vlm
 hands it to MLX, bit for bit. compressed-tensors' layouts are made by its own compressors (pip install compressed-tensors;
 0.20 was used, which no other tool here needs), ModelOpt's as mlx-vlm reads them. mlx-vlm leaves mxfp4-pack-quantized to
-its models: there, what counts is that MLX and compressed-tensors decode the same values.
+its models: there, what counts is that MLX and compressed-tensors decode the same values. resolution.json has tables and
+what mlx-vlm says of modules by them.
 """
 
 from __future__ import annotations
 
 import json
+import random
 import sys
 from pathlib import Path
 
 import mlx.core as mx
+import mlx.nn as nn
 import numpy as np
 import torch
 from compressed_tensors.compressors import BaseCompressor
 from compressed_tensors.quantization import QuantizationArgs, QuantizationScheme
 from mlx_vlm.quantization.checkpoint import transform_quantized_weights
+from mlx_vlm.utils import _quantization_for_module_path
 
 TORCH = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
 
@@ -213,6 +217,33 @@ def mlx_case(folder: Path) -> None:
     save(folder, "mlx", {"quantization": quantization}, tensors, result)
 
 
+def resolution_case(folder: Path) -> None:
+    """Tables of every kind of entry, and what mlx-vlm says of modules: null (the whole model's parameters, if its `.scales`
+    are there), false, or the parameters that MLX gives a layer made with the entry."""
+    choose = random.Random(7)
+    paths = [f"language_model.model.layers.{i}.mlp.{n}" for i in range(3) for n in ("gate_proj", "down_proj")]
+    paths += ["language_model.lm_head", "vision_tower.blocks.0.fc1", "multi_modal_projector.linear"]
+    entries = [False, True, {}, {"bits": 8}, {"group_size": 32}, {"group_size": 128, "bits": 3}, {"mode": "mxfp4"}, {"mode": "mxfp8", "bits": 8},
+               {"mode": "nvfp4", "group_size": 16}, {"mode": "affine", "bits": 5, "group_size": 64}, {"group_size": 32, "bits": 4, "mode": "mxfp4"}]
+    cases = []
+    for _ in range(40):
+        table: dict = choose.choice([{"group_size": 64, "bits": 4}, {"group_size": 32, "bits": 4, "mode": "mxfp4"}])
+        table = dict(table)
+        for path in paths:
+            for key in {path, path.removeprefix("language_model.")}:
+                if choose.random() < 0.3:
+                    table[key] = choose.choice(entries)
+        answers: dict = {}
+        for path in paths:
+            entry = _quantization_for_module_path(table, path)
+            answers[path] = entry if entry is None else False
+            if entry:
+                layer = nn.Linear(128, 8).to_quantized(**entry)
+                answers[path] = [layer.mode, layer.bits, layer.group_size]
+        cases.append({"quantization": table, "answers": answers})
+    (folder / "resolution.json").write_text(json.dumps({"cases": cases}, separators=(",", ":")) + "\n")
+
+
 def main() -> None:
     folder = Path(sys.argv[1])
     folder.mkdir(parents=True, exist_ok=True)
@@ -220,6 +251,7 @@ def main() -> None:
     float_cases(folder)
     modelopt_case(folder)
     mlx_case(folder)
+    resolution_case(folder)
 
 
 if __name__ == "__main__":
