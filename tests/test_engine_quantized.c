@@ -381,7 +381,7 @@ static void modes_without_arithmetic(void **state) {
 
 static void methods_that_are_not_translated(void **state) {
     (void)state;
-    static const char *const methods[] = { "awq", "gptq", "bitsandbytes", "fp8" };
+    static const char *const methods[] = { "auto-round", "bitsandbytes", "fp8", "hqq" };
     for (size_t i = 0; i < sizeof methods / sizeof methods[0]; i++) {
         char words[120], says[80], *dir = tcheckpoint_temp_dir();
         snprintf(words, sizeof words,

@@ -268,6 +268,12 @@ static void translated_methods(void **state) {
           "\"config_groups\":{\"group_0\":{\"format\":\"float-quantized\"},"
           "\"group_1\":{\"format\":\"pack-quantized\"," INT4 "}}}",
           "compressed-tensors", "affine", 4, 128 },
+        { "{\"quant_method\":\"awq\",\"bits\":4,\"group_size\":128,\"version\":\"gemm\"}", "awq",
+          "affine", 4, 128 },
+        { "{\"quant_method\":\"awq\",\"w_bit\":4,\"q_group_size\":64,\"version\":\"GEMM\"}", "awq",
+          "affine", 4, 64 },
+        { "{\"quant_method\":\"gptq\",\"bits\":8,\"group_size\":32,\"desc_act\":true}", "gptq",
+          "affine", 8, 32 },
         { "{\"quant_method\":\"mxfp4\"}", "mxfp4", "mxfp4", 4, 32 },
         { "{\"quant_method\":\"modelopt\",\"quant_algo\":\"NVFP4\"}", "modelopt", "nvfp4", 4, 16 },
         { "{\"quant_method\":\"modelopt_mixed\",\"quant_algo\":\"MIXED_PRECISION\"}", "modelopt",
@@ -302,8 +308,15 @@ static void refused_methods(void **state) {
     static const struct {
         const char *config, *field, *says;
     } cases[] = {
-        { "{\"quant_method\":\"awq\",\"bits\":4}", "quant_method", "'awq'" },
-        { "{\"quant_method\":\"gptq\"}", "quant_method", "'gptq'" },
+        { "{\"quant_method\":\"awq\",\"bits\":4}", "group_size", "32, 64 or 128" },
+        { "{\"quant_method\":\"awq\",\"bits\":8,\"group_size\":64}", "bits", "4 bits" },
+        { "{\"quant_method\":\"awq\",\"bits\":4,\"group_size\":-1}", "group_size", "groups of" },
+        { "{\"quant_method\":\"awq\",\"version\":\"gemv\"}", "version", "'gemv'" },
+        { "{\"quant_method\":\"gptq\"}", "bits", "2, 4 or 8 bits" },
+        { "{\"quant_method\":\"gptq\",\"bits\":3,\"group_size\":64}", "bits", "2, 4 or 8" },
+        { "{\"quant_method\":\"gptq\",\"checkpoint_format\":\"marlin\"}", "checkpoint_format",
+          "'marlin'" },
+        { "{\"quant_method\":\"auto-round\"}", "quant_method", "'auto-round'" },
         { "{\"quant_method\":\"bitsandbytes\"}", "quant_method", "'bitsandbytes'" },
         { "{\"quant_method\":\"fp8\"}", "quant_method", "'fp8'" },
         { "{\"load_in_4bit\":true}", "quant_method", "nothing is not" },

@@ -18,13 +18,13 @@ typedef struct stored {
     char who[400]; /* "affine of 4 bits in groups of 64 (config.json: quantization)" */
 } stored;
 
-static vlm_status bad(const vmodel_row *r, vlm_status code, const vio_tensor *t, const char *what) {
+vlm_status vmodel_row_fail(const vmodel_row *r, vlm_status code, const vio_tensor *t,
+                           const char *what) {
     return vcore_fail_at(r->err, code, (vcore_where) { .file = t->file, .field = t->name },
                          "%s: tensor '%s': %s", t->file, t->name, what);
 }
 
-/* Notes the module for whoever wants to know how it is stored; the log hears of the first guess. */
-static vlm_status note(vmodel_row *r, vmodel_module module) {
+vlm_status vmodel_row_note(vmodel_row *r, vmodel_module module) {
     vlm_build *b = r->b;
     if (module.guessed && (b->n_modules == 0 || !b->modules[b->n_modules - 1].guessed))
         vcore_log_line(b->args.log, VLM_LOG_WARNING,
@@ -63,12 +63,12 @@ static vlm_status guess(const vmodel_row *r, stored *s) {
     const vio_tensor *w = s->weight, *scales = s->scales;
     uint64_t in = (uint64_t)r->dims[1], words, groups = scales->shape[1];
     if (w->rank != 2 || scales->rank != 2 || !in)
-        return bad(r, VLM_ERR_WEIGHTS, w, "quantized, but not a matrix");
+        return vmodel_row_fail(r, VLM_ERR_WEIGHTS, w, "quantized, but not a matrix");
     if (__builtin_mul_overflow(w->shape[1], 32u, &words) || words % in != 0 || groups == 0
         || in % groups != 0)
-        return bad(r, VLM_ERR_WEIGHTS, w,
-                   "quantized, but its shapes give no whole number of bits "
-                   "and groups");
+        return vmodel_row_fail(r, VLM_ERR_WEIGHTS, w,
+                               "quantized, but its shapes give no whole number of bits "
+                               "and groups");
     uint64_t bits = words / in, group = in / groups;
     s->guessed = true;
     s->params =
@@ -78,10 +78,10 @@ static vlm_status guess(const vmodel_row *r, stored *s) {
                                                   : VLM_QUANTIZATION_MXFP4,
                                     bits <= 8 ? (int)bits : 0, group <= 128 ? (int)group : 0 };
     if (!s->biases && vio_dtype_size(scales->dtype) != 1)
-        return bad(r, VLM_ERR_WEIGHTS, w, "quantized, but there are no '.biases'");
+        return vmodel_row_fail(r, VLM_ERR_WEIGHTS, w, "quantized, but there are no '.biases'");
     if (!vmodel_quantization_has(&s->params))
-        return bad(r, VLM_ERR_WEIGHTS, w,
-                   "quantized, but bits or group size are none that are known");
+        return vmodel_row_fail(r, VLM_ERR_WEIGHTS, w,
+                               "quantized, but bits or group size are none that are known");
     return VLM_OK;
 }
 
@@ -91,8 +91,9 @@ static vlm_status resolve(const vmodel_row *r, stored *s) {
     switch (vmodel_row_quantization(r, &s->params)) {
     case VLM_QUANTIZATION_GIVEN: say_who(r, s, r->stem); return VLM_OK;
     case VLM_QUANTIZATION_SKIPPED:
-        return bad(r, VLM_ERR_WEIGHTS, s->weight,
-                   "stored with '.scales', but the config says that it is not quantized");
+        return vmodel_row_fail(
+            r, VLM_ERR_WEIGHTS, s->weight,
+            "stored with '.scales', but the config says that it is not quantized");
     case VLM_QUANTIZATION_UNMENTIONED: break;
     }
     if (!vlm_quantization_default(q, &s->params)) VTRY(guess(r, s));
@@ -133,7 +134,8 @@ static vlm_status bind_scales(vmodel_row *r, const stored *s, const int64_t *dim
     if (s->params.mode == VLM_QUANTIZATION_AFFINE)
         VTRY(vmodel_row_float_type(r, s->scales, &type));
     else if (vio_dtype_size(s->scales->dtype) != 1)
-        return bad(r, VLM_ERR_WEIGHTS, s->scales, "scales of this mode are single bytes");
+        return vmodel_row_fail(r, VLM_ERR_WEIGHTS, s->scales,
+                               "scales of this mode are single bytes");
     VTRY(vmodel_row_check_shape(r, s->scales, dims, 2, s->who));
     return vmodel_row_view(r, s->scales, type, dims, 2, &m->scales);
 }
@@ -144,7 +146,7 @@ static vlm_status bind_factor(vmodel_row *r, const stored *s, vlm_matrix *m) {
     const int64_t one[] = { 1 };
     if (!t) return VLM_OK;
     if (t->dtype != VIO_F32 || t->bytes != sizeof(float))
-        return bad(r, VLM_ERR_WEIGHTS, t, "must be a single F32");
+        return vmodel_row_fail(r, VLM_ERR_WEIGHTS, t, "must be a single F32");
     m->divided = s->divided;
     vmodel_row_take(r, t, 0);
     return vmodel_row_view(r, t, VLM_DTYPE_F32, one, 1, &m->factor);
@@ -168,7 +170,7 @@ static vlm_status bind_stored(vmodel_row *r, const stored *s, vlm_matrix *m) {
         char what[500];
         snprintf(what, sizeof what, "%lld columns are no whole number of groups: %s",
                  (long long)r->dims[1], s->who);
-        return bad(r, VLM_ERR_WEIGHTS, s->weight, what);
+        return vmodel_row_fail(r, VLM_ERR_WEIGHTS, s->weight, what);
     }
     VTRY(check_words(r, s, words));
     const int64_t data[] = { m->out, words }, scales[] = { m->out, m->in / s->params.group_size };
@@ -180,9 +182,9 @@ static vlm_status bind_stored(vmodel_row *r, const stored *s, vlm_matrix *m) {
     m->group = s->params.group_size;
     vmodel_row_take(r, s->weight, (uint64_t)m->out * (uint64_t)m->in);
     vmodel_row_take(r, s->scales, 0);
-    return note(r,
-                (vmodel_module) {
-                    .mode = mode, .bits = m->bits, .group_size = m->group, .guessed = s->guessed });
+    return vmodel_row_note(
+        r, (vmodel_module) {
+               .mode = mode, .bits = m->bits, .group_size = m->group, .guessed = s->guessed });
 }
 
 /* "<stem>.weight" packed in U32, "<stem>.scales", and for the affine mode "<stem>.biases". */
@@ -190,11 +192,11 @@ static vlm_status bind_mlx(vmodel_row *r, stored *s, vlm_matrix *m) {
     s->biases = vmodel_row_companion(r, ".biases");
     VTRY(resolve(r, s));
     if (s->weight->dtype != VIO_U32)
-        return bad(r, VLM_ERR_WEIGHTS, s->weight, "quantized, but not of type U32");
+        return vmodel_row_fail(r, VLM_ERR_WEIGHTS, s->weight, "quantized, but not of type U32");
     bool affine = s->params.mode == VLM_QUANTIZATION_AFFINE;
     if (affine && !s->biases)
-        return bad(r, VLM_ERR_WEIGHTS, s->weight,
-                   "quantized, but there are no '.biases': not the affine mode");
+        return vmodel_row_fail(r, VLM_ERR_WEIGHTS, s->weight,
+                               "quantized, but there are no '.biases': not the affine mode");
     VTRY(bind_stored(r, s, m));
     if (!affine) return VLM_OK;
     vlm_dtype type;
@@ -206,14 +208,15 @@ static vlm_status bind_mlx(vmodel_row *r, stored *s, vlm_matrix *m) {
 }
 
 /* ---- floats in memory of the model's own ----------------------------------------------------- */
-static float read_float(const uint8_t *data, vlm_dtype type, size_t i) {
+float vmodel_float_at(const void *data, vlm_dtype type, size_t i) {
+    const uint8_t *from = data;
     float f;
     uint16_t h;
     if (type == VLM_DTYPE_F32) {
-        memcpy(&f, data + 4 * i, sizeof f);
+        memcpy(&f, from + 4 * i, sizeof f);
         return f;
     }
-    memcpy(&h, data + 2 * i, sizeof h);
+    memcpy(&h, from + 2 * i, sizeof h);
     return type == VLM_DTYPE_BF16 ? vcore_bf16_to_f32(h) : vcore_f16_to_f32(h);
 }
 
@@ -230,7 +233,7 @@ static bool store_float(uint8_t *data, vlm_dtype type, size_t i, float f) {
 }
 
 static vlm_status not_finite(const vmodel_row *r, const vio_tensor *t) {
-    return bad(r, VLM_ERR_WEIGHTS, t, "holds what is no finite number, or becomes one");
+    return vmodel_row_fail(r, VLM_ERR_WEIGHTS, t, "holds what is no finite number, or becomes one");
 }
 
 /* Packed integers lie around the middle of their range: value = (q - middle) * scale. */
@@ -241,7 +244,7 @@ static vlm_status middle_biases(vmodel_row *r, const stored *s, vlm_matrix *m) {
     void *data = NULL;
     VTRY(vmodel_row_materialise(r, &data, s->scales, s->scales->bytes));
     for (size_t i = 0; data && i < n; i++)
-        if (!store_float(data, type, i, -middle * read_float(m->scales.data, type, i)))
+        if (!store_float(data, type, i, -middle * vmodel_float_at(m->scales.data, type, i)))
             return not_finite(r, s->scales);
     m->biases = vtensor_of(data, type, 2, m->scales.shape);
     return VLM_OK;
@@ -256,25 +259,31 @@ static float e4m3(unsigned code) {
     return code & 128 ? -value : value;
 }
 
-/* A block's 256 values with its scale. */
+/* A block's 256 values with its scale: halves in the low bits, NOT_FINITE beside what is none. */
+enum { NOT_FINITE = 1 << 16 };
 typedef struct block_values {
     vlm_dtype type;
-    uint16_t value[256];
-    bool finite[256];
+    float code[256]; /* with scale 1 */
+    uint32_t value[256];
 } block_values;
 
 static void fill_block(block_values *v, float scale) {
-    for (unsigned code = 0; code < 256; code++)
-        v->finite[code] = store_float((uint8_t *)v->value, v->type, code, e4m3(code) * scale);
+    for (unsigned code = 0; code < 256; code++) {
+        uint16_t half;
+        bool finite = store_float((uint8_t *)&half, v->type, 0, v->code[code] * scale);
+        v->value[code] = half | (finite ? 0 : NOT_FINITE);
+    }
 }
 
-static bool decode_row(uint8_t *to, const uint8_t *codes, size_t n, const block_values *v) {
-    bool finite = true;
+/* False when a value is no finite number. */
+static bool decode_row(uint16_t *to, const uint8_t *codes, size_t n, const block_values *v) {
+    uint32_t all = 0;
     for (size_t i = 0; i < n; i++) {
-        memcpy(to + 2 * i, &v->value[codes[i]], 2);
-        finite &= v->finite[codes[i]];
+        uint32_t value = v->value[codes[i]];
+        to[i] = (uint16_t)value;
+        all |= value;
     }
-    return finite;
+    return !(all & NOT_FINITE);
 }
 
 static size_t smaller(size_t a, size_t b) {
@@ -282,17 +291,18 @@ static size_t smaller(size_t a, size_t b) {
 }
 
 /* Blocks of [rows, columns] codes that share a scale, scales [blocks down, blocks across]. */
-static bool decode(uint8_t *to, vlm_dtype type, const uint8_t *codes, size_t out, size_t in,
+static bool decode(uint16_t *to, vlm_dtype type, const uint8_t *codes, size_t out, size_t in,
                    const uint8_t *scales, vlm_dtype scale_type, size_t rows, size_t columns) {
     block_values v = { .type = type };
     bool finite = true;
     size_t at = 0;
+    for (unsigned code = 0; code < 256; code++) v.code[code] = e4m3(code);
     for (size_t o = 0; o < out; o += rows)
         for (size_t i = 0; i < in; i += columns) {
-            fill_block(&v, read_float(scales, scale_type, at++));
+            fill_block(&v, vmodel_float_at(scales, scale_type, at++));
             size_t width = smaller(columns, in - i), end = o + smaller(rows, out - o);
             for (size_t row = o; row < end; row++)
-                finite &= decode_row(to + 2 * (row * in + i), codes + row * in + i, width, &v);
+                finite &= decode_row(to + row * in + i, codes + row * in + i, width, &v);
         }
     return finite;
 }
@@ -339,7 +349,7 @@ static vlm_status bind_fp8(vmodel_row *r, const stored *s, vlm_matrix *m) {
     m->data = vtensor_of(data, type, 2, r->dims);
     vmodel_row_take(r, w, (uint64_t)m->out * (uint64_t)m->in);
     vmodel_row_take(r, scales, 0);
-    return note(r, (vmodel_module) { .mode = "fp8", .bits = 8, .dense = true });
+    return vmodel_row_note(r, (vmodel_module) { .mode = "fp8", .bits = 8, .dense = true });
 }
 
 /* ---- compressed-tensors, ModelOpt ------------------------------------------------------------ */
@@ -357,18 +367,20 @@ static vlm_status bind_packed(vmodel_row *r, stored *s, vlm_matrix *m) {
     s->scales = vmodel_row_companion(r, ".weight_scale");
     if (!s->scales) return vmodel_build_missing(r->b, r->stem, ".weight_scale", r->err);
     if (vmodel_row_companion(r, ".weight_g_idx"))
-        return bad(r, VLM_ERR_UNSUPPORTED, s->weight, "reordered columns are not translated");
+        return vmodel_row_fail(r, VLM_ERR_UNSUPPORTED, s->weight,
+                               "reordered columns are not translated");
     if (s->weight->dtype == VIO_I32) {
         if (!q->integers.bits)
-            return bad(r, VLM_ERR_WEIGHTS, s->weight,
-                       "packed integers, of which the config says "
-                       "nothing");
+            return vmodel_row_fail(r, VLM_ERR_WEIGHTS, s->weight,
+                                   "packed integers, of which the config says "
+                                   "nothing");
         set_params(r, s, q->integers);
         VTRY(bind_stored(r, s, m));
         return middle_biases(r, s, m);
     }
     if (s->weight->dtype != VIO_U8)
-        return bad(r, VLM_ERR_WEIGHTS, s->weight, "packed weights are of type I32 or U8");
+        return vmodel_row_fail(r, VLM_ERR_WEIGHTS, s->weight,
+                               "packed weights are of type I32 or U8");
     s->factor = vmodel_row_companion(r, ".weight_global_scale");
     s->divided = s->factor != NULL;
     set_params(r, s, s->factor ? nvfp4 : mxfp4);
@@ -379,6 +391,8 @@ vlm_status vmodel_bind_quantized(vmodel_row *r, vlm_matrix *m, bool *bound) {
     const vlm_quantization *q = r->b->args.quantization;
     vmodel_layout layout = q ? q->layout : VMODEL_LAYOUT_MLX;
     stored s = { 0 };
+    if (layout == VMODEL_LAYOUT_AWQ || layout == VMODEL_LAYOUT_GPTQ)
+        return vmodel_bind_transposed(r, m, bound);
     *bound = true;
     if (layout == VMODEL_LAYOUT_COMPRESSED
         && (s.weight = vmodel_row_locate(r, ".weight_packed")) != NULL)
@@ -395,7 +409,7 @@ vlm_status vmodel_bind_quantized(vmodel_row *r, vlm_matrix *m, bool *bound) {
         return bind_stored(r, &s, m);
     }
     if (s.weight->dtype == VIO_F8_E4M3) return bind_fp8(r, &s, m);
-    return bad(r, VLM_ERR_WEIGHTS, s.weight, "has a scale, but is not of type F8_E4M3");
+    return vmodel_row_fail(r, VLM_ERR_WEIGHTS, s.weight, "has a scale, but is not of type F8_E4M3");
 }
 
 /* ---- by the names of the tensors alone ------------------------------------------------------- */
@@ -411,9 +425,10 @@ bool vmodel_quantization_ignores(const vlm_quantization *q, const char *name) {
                                               ".input_scale",       ".k_scale",
                                               ".v_scale",           NULL };
     static const char *const modelopt[] = { ".input_scale", ".k_scale", ".v_scale", NULL };
-    if (!q || q->layout == VMODEL_LAYOUT_MLX) return false;
-    const char *const *s = q->layout == VMODEL_LAYOUT_MODELOPT ? modelopt : compressed;
-    for (; *s; s++)
+    const char *const *s = q && q->layout == VMODEL_LAYOUT_MODELOPT     ? modelopt
+                           : q && q->layout == VMODEL_LAYOUT_COMPRESSED ? compressed
+                                                                        : NULL;
+    for (; s && *s; s++)
         if (stem_of(name, *s)) return true;
     return false;
 }

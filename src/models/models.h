@@ -80,7 +80,9 @@ bool vmodel_is_one_of(const char *list, vcore_str name);
 typedef enum vmodel_layout {
     VMODEL_LAYOUT_MLX,        /* weight, scales, biases */
     VMODEL_LAYOUT_COMPRESSED, /* compressed-tensors: weight_packed, weight_scale, ... */
-    VMODEL_LAYOUT_MODELOPT    /* weight, weight_scale, weight_scale_2 */
+    VMODEL_LAYOUT_MODELOPT,   /* weight, weight_scale, weight_scale_2 */
+    VMODEL_LAYOUT_AWQ,        /* qweight, qzeros, scales: [in, out], packed along the outputs */
+    VMODEL_LAYOUT_GPTQ        /* the same, packed along the inputs; g_idx */
 } vmodel_layout;
 typedef struct vmodel_quantization_entry {
     const char *module;
@@ -95,7 +97,8 @@ struct vlm_quantization {
     vmodel_layout layout;
     bool has_whole;
     vlm_quantization_params whole;    /* of the whole model */
-    vlm_quantization_params integers; /* COMPRESSED: of packed integers */
+    vlm_quantization_params integers; /* COMPRESSED, AWQ, GPTQ: of packed integers */
+    unsigned zero_offset; /* GPTQ: what is added to a stored zero point */
     int64_t block[2]; /* COMPRESSED: rows and columns of 8-bit floats that share a scale; 0: a row */
     vcore_map *modules; /* path -> index of its entry */
     vmodel_quantization_entry *entries;
@@ -154,8 +157,17 @@ vlm_status vmodel_row_view(vmodel_row *r, const vio_tensor *t, vlm_dtype dtype,
 /* Memory of the model's own for what a file cannot give as it is; counted. An inspection counts it
  * and gets NULL. */
 vlm_status vmodel_row_materialise(vmodel_row *r, void **data, const vio_tensor *t, size_t bytes);
+/* "<file>: tensor '<name>': <what>". */
+vlm_status vmodel_row_fail(const vmodel_row *r, vlm_status code, const vio_tensor *t,
+                           const char *what);
+/* Notes the module for vmodel_build_modules, its name filled in; the log hears of the first guess. */
+vlm_status vmodel_row_note(vmodel_row *r, vmodel_module module);
+/* Value i of an array of floats, aligned or not. */
+float vmodel_float_at(const void *data, vlm_dtype type, size_t i);
 /* Binds a matrix that is stored as no float; otherwise *bound is false. */
 vlm_status vmodel_bind_quantized(vmodel_row *r, vlm_matrix *m, bool *bound);
+/* The same in AWQ's and GPTQ's layouts (bind_transposed.c). */
+vlm_status vmodel_bind_transposed(vmodel_row *r, vlm_matrix *m, bool *bound);
 
 /* ---- text decoders and vision towers (text/, vision/): registries by their own model_type ---- */
 /* The model_type of a part's config, or fallback; ERR_CONFIG when it is no string. */

@@ -153,6 +153,53 @@ static vlm_status read_compressed(vlm_quantization *q, const vlm_json *c, const 
     return read_groups(q, c, format, where, err);
 }
 
+/* ---- AWQ, GPTQ ------------------------------------------------------------------------------- */
+/* The integer under either of two keys; false: refused. */
+static bool read_number(int64_t *out, const vlm_json *c, const char *key, const char *other) {
+    const vlm_json *v = vcore_json_get(c, key);
+    if (is_absent(v)) v = vcore_json_get(c, other);
+    return vcore_json_int(v, out);
+}
+
+static vlm_status read_packed(vlm_quantization *q, const vlm_json *c, vmodel_layout layout,
+                              const char *where, vlm_error *err) {
+    int64_t bits, group;
+    bool awq = layout == VMODEL_LAYOUT_AWQ;
+    q->layout = layout;
+    if (!read_number(&bits, c, "bits", "w_bit")
+        || !(bits == 4 || (!awq && (bits == 2 || bits == 8))))
+        return refuse(q, where, "bits",
+                      awq ? "packed integers must have 4 bits"
+                          : "packed integers must have 2, 4 or 8 bits",
+                      err);
+    if (!read_number(&group, c, "group_size", "q_group_size")
+        || (group != 32 && group != 64 && group != 128))
+        return refuse(q, where, "group_size",
+                      "packed integers must come in groups of 32, 64 or 128", err);
+    q->integers = (vlm_quantization_params) { VLM_QUANTIZATION_AFFINE, (int)bits, (int)group };
+    set_whole(q, VLM_QUANTIZATION_AFFINE, (int)bits, (int)group);
+    return VLM_OK;
+}
+
+static vlm_status read_awq(vlm_quantization *q, const vlm_json *c, const char *where,
+                           vlm_error *err) {
+    word version = string_of(c, "version");
+    if (version.s[0] && !is(version, "gemm") && !is(version, "GEMM"))
+        return refuse_value(q, where, "version", vcore_json_get(c, "version"), "gemm", err);
+    return read_packed(q, c, VMODEL_LAYOUT_AWQ, where, err);
+}
+
+/* The first format stores zero points less one. */
+static vlm_status read_gptq(vlm_quantization *q, const vlm_json *c, const char *where,
+                            vlm_error *err) {
+    word format = string_of(c, "checkpoint_format");
+    if (format.s[0] && !is(format, "gptq") && !is(format, "gptq_v2"))
+        return refuse_value(q, where, "checkpoint_format", vcore_json_get(c, "checkpoint_format"),
+                            "gptq|gptq_v2", err);
+    q->zero_offset = is(format, "gptq_v2") ? 0 : 1;
+    return read_packed(q, c, VMODEL_LAYOUT_GPTQ, where, err);
+}
+
 /* ---- the other methods ----------------------------------------------------------------------- */
 static vlm_status read_mxfp4(vlm_quantization *q, const vlm_json *c, const char *where,
                              vlm_error *err) {
@@ -175,12 +222,14 @@ vlm_status vmodel_quantization_read_modelopt(vlm_quantization *q, const vlm_json
 
 vlm_status vmodel_quantization_read_hf(vlm_quantization *q, const vlm_json *c, const char *where,
                                        vlm_error *err) {
-    static const char known[] = "compressed-tensors, modelopt, mxfp4";
+    static const char known[] = "compressed-tensors, awq, gptq, modelopt, mxfp4";
     static const struct {
         const char *name;
         vlm_status (*read)(vlm_quantization *, const vlm_json *, const char *, vlm_error *);
     } methods[] = {
         { "compressed-tensors", read_compressed },
+        { "awq", read_awq },
+        { "gptq", read_gptq },
         { "modelopt", vmodel_quantization_read_modelopt },
         { "modelopt_mixed", vmodel_quantization_read_modelopt },
         { "mxfp4", read_mxfp4 },

@@ -4,8 +4,9 @@
     python -m tools.golden.quantization tests/data/quantization
 
 Writes <case>.json (a config.json) and <case>.safetensors: `in/<name>` as the tool stores it, `out/<name>` as mlx-vlm
-hands it to MLX, bit for bit. compressed-tensors' layouts are made by its own compressors (pip install compressed-tensors;
-0.20 was used, which no other tool here needs), ModelOpt's as mlx-vlm reads them. mlx-vlm leaves mxfp4-pack-quantized to
+hands it to MLX, bit for bit. compressed-tensors' layouts are made by its own compressors, AWQ's and GPTQ's by auto-round
+(pip install compressed-tensors==0.20.0 auto-round==0.16.1 py-cpuinfo mlx-lm==0.32.2, which no other tool here needs), ModelOpt's as
+mlx-vlm reads them. mlx-vlm leaves mxfp4-pack-quantized to
 its models: there, what counts is that MLX and compressed-tensors decode the same values. resolution.json has tables and
 what mlx-vlm says of modules by them.
 """
@@ -21,8 +22,13 @@ import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 import torch
+import torch.nn as nn_torch
+from auto_round.export.export_to_awq.utils import WQLinear_GEMM, dequantize_gemm
+from auto_round_extension.torch.qlinear_torch import QuantLinear
+from auto_round_extension.torch.qlinear_torch_zp import QuantLinear as QuantLinearZP
 from compressed_tensors.compressors import BaseCompressor
 from compressed_tensors.quantization import QuantizationArgs, QuantizationScheme
+from mlx_lm.utils import _transform_awq_weights
 from mlx_vlm.quantization.checkpoint import transform_quantized_weights
 from mlx_vlm.utils import _quantization_for_module_path
 
@@ -182,6 +188,45 @@ def float_cases(folder: Path) -> None:
     save(folder, "mxfp4", {"quantization_config": compressed("mxfp4-pack-quantized", (None, args))}, tensors, result)
 
 
+def from_linear(make: type, bits: int, size: int, half: torch.Tensor, awq: bool) -> nn_torch.Module:
+    """A layer of auto-round's, which packs as AutoAWQ and AutoGPTQ do, with zero points all over their range."""
+    weight = half.float()
+    low, high = (f(weight.reshape(weight.shape[0], -1, size), -1) for f in (torch.amin, torch.amax))
+    scale = ((high - low) / (2**bits - 1)).half().float()
+    zero = torch.clamp(torch.round(-low / scale), 1, 2**bits - 1)
+    linear = nn_torch.Linear(weight.shape[1], weight.shape[0], bias=False)
+    linear.weight.data = weight
+    if awq:
+        return make.from_linear(linear, bits, size, scales=scale.t().contiguous(), zeros=zero.t().contiguous())
+    layer = make(bits, size, weight.shape[1], weight.shape[0], False, g_idx=True)
+    layer.device = "cpu"
+    layer.pack(linear, scale, zero)
+    return layer
+
+
+def transposed_cases(folder: Path) -> None:
+    """AWQ and GPTQ: `out/quantized.values` are what the tool itself decodes, in float16. For AWQ mlx-lm's translation is
+    there, too; it rounds biases to the type of the scales."""
+    for case, bits, size, kind in (("awq", 4, 64, None), ("gptq", 4, 32, QuantLinearZP), ("gptq8", 8, 128, QuantLinearZP), ("gptq-v2", 2, 64, QuantLinear)):
+        layer = from_linear(kind or WQLinear_GEMM, bits, size, draw(40 if case == "awq" else 64, 256, 12, "float16"), kind is None)
+        tensors: dict = {}
+        add(tensors, "quantized", {name: value for name, value in layer.named_buffers()})
+        assert set(tensors) == {f"quantized.{n}" for n in ("qweight", "qzeros", "scales") + (() if case == "awq" else ("g_idx",))}, tensors.keys()
+        add(tensors, "dense", {"weight": draw(3, 64, 2, "float16")})
+        section = {"quant_method": "awq" if case == "awq" else "gptq", "bits": bits, "group_size": size}
+        if case == "awq":
+            section |= {"version": "gemm", "zero_point": True}
+            values = dequantize_gemm(layer.qweight, layer.qzeros, layer.scales, bits, size)
+            result, quantization = _transform_awq_weights({name: to_mlx(v) for name, v in tensors.items()}, section)
+            assert quantization == {"group_size": size, "bits": bits}
+        else:
+            section |= {"desc_act": False, "sym": False, "checkpoint_format": "gptq_v2" if case == "gptq-v2" else "gptq"}
+            values = layer(torch.eye(256, dtype=torch.float16))
+            result = {}
+        result["quantized.values"] = to_mlx(values.t().contiguous())
+        save(folder, case, {"quantization_config": section}, tensors, result)
+
+
 def modelopt_case(folder: Path) -> None:
     tensors: dict = {}
     weight, scales = mx.quantize(to_mlx(draw(16, 128, 9, "float32")), group_size=16, bits=4, mode="nvfp4")
@@ -230,7 +275,7 @@ def resolution_case(folder: Path) -> None:
         table: dict = choose.choice([{"group_size": 64, "bits": 4}, {"group_size": 32, "bits": 4, "mode": "mxfp4"}])
         table = dict(table)
         for path in paths:
-            for key in {path, path.removeprefix("language_model.")}:
+            for key in dict.fromkeys((path, path.removeprefix("language_model."))):
                 if choose.random() < 0.3:
                     table[key] = choose.choice(entries)
         answers: dict = {}
@@ -250,6 +295,7 @@ def main() -> None:
     integer_cases(folder)
     float_cases(folder)
     modelopt_case(folder)
+    transposed_cases(folder)
     mlx_case(folder)
     resolution_case(folder)
 
