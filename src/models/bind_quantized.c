@@ -208,6 +208,14 @@ static vlm_status bind_mlx(vmodel_row *r, stored *s, vlm_matrix *m) {
 }
 
 /* ---- floats in memory of the model's own ----------------------------------------------------- */
+static float from_half(vlm_dtype type, uint16_t h) {
+    return type == VLM_DTYPE_BF16 ? vcore_bf16_to_f32(h) : vcore_f16_to_f32(h);
+}
+
+static uint16_t to_half(vlm_dtype type, float f) {
+    return type == VLM_DTYPE_BF16 ? vcore_f32_to_bf16(f) : vcore_f32_to_f16(f);
+}
+
 float vmodel_float_at(const void *data, vlm_dtype type, size_t i) {
     const uint8_t *from = data;
     float f;
@@ -217,19 +225,18 @@ float vmodel_float_at(const void *data, vlm_dtype type, size_t i) {
         return f;
     }
     memcpy(&h, from + 2 * i, sizeof h);
-    return type == VLM_DTYPE_BF16 ? vcore_bf16_to_f32(h) : vcore_f16_to_f32(h);
+    return from_half(type, h);
 }
 
 /* Rounds to nearest even; false when what is stored is no finite number. */
 static bool store_float(uint8_t *data, vlm_dtype type, size_t i, float f) {
-    uint16_t h = 0;
     if (type == VLM_DTYPE_F32) {
         memcpy(data + 4 * i, &f, sizeof f);
         return isfinite(f);
     }
-    h = type == VLM_DTYPE_BF16 ? vcore_f32_to_bf16(f) : vcore_f32_to_f16(f);
+    uint16_t h = to_half(type, f);
     memcpy(data + 2 * i, &h, sizeof h);
-    return isfinite(type == VLM_DTYPE_BF16 ? vcore_bf16_to_f32(h) : vcore_f16_to_f32(h));
+    return isfinite(from_half(type, h));
 }
 
 static vlm_status not_finite(const vmodel_row *r, const vio_tensor *t) {
@@ -269,9 +276,8 @@ typedef struct block_values {
 
 static void fill_block(block_values *v, float scale) {
     for (unsigned code = 0; code < 256; code++) {
-        uint16_t half;
-        bool finite = store_float((uint8_t *)&half, v->type, 0, v->code[code] * scale);
-        v->value[code] = half | (finite ? 0 : NOT_FINITE);
+        uint16_t half = to_half(v->type, v->code[code] * scale);
+        v->value[code] = half | (isfinite(from_half(v->type, half)) ? 0 : NOT_FINITE);
     }
 }
 
