@@ -139,6 +139,33 @@ static void floats8(rewrite *r, const vio_tensor *t) {
     put_decoded(r, t, VIO_BF16, decoded);
 }
 
+/* GPTQ's integers of 4 bits, packed along the inputs; zero points differ, stored less one. */
+static void gptq(rewrite *r, const vio_tensor *t, size_t group) {
+    size_t out = t->shape[0], in = t->shape[1], groups = in / group;
+    const float *w = (const float *)(const void *)t->data;
+    uint32_t *packed = take(r, out * in / 2), *zeros = take(r, out * groups / 2);
+    uint16_t *scales = take(r, out * groups * 2);
+    float *decoded = take(r, out * in * 4);
+    for (size_t o = 0; o < out; o++)
+        for (size_t g = 0; g < groups; g++) {
+            size_t at = g * out + o, first = o * in + g * group;
+            float most = 1e-4f, zero = (float)(7 + at % 3);
+            for (size_t i = first; i < first + group; i++) most = fmaxf(most, fabsf(w[i]));
+            scales[at] = vcore_f32_to_f16(most / 6);
+            float scale = vcore_f16_to_f32(scales[at]);
+            zeros[at / 8] |= (uint32_t)(zero - 1) << 4 * (at % 8);
+            for (size_t i = first; i < first + group; i++) {
+                float q = fminf(fmaxf(rintf(w[i] / scale) + zero, 0), 15);
+                packed[(i - o * in) / 8 * out + o] |= (uint32_t)q << 4 * (i % 8);
+                decoded[i] = (q - zero) * scale;
+            }
+        }
+    put(r, beside(r, t->name, ".qweight"), VIO_I32, in / 8, out, packed);
+    put(r, beside(r, t->name, ".qzeros"), VIO_I32, groups, out / 8, zeros);
+    put(r, beside(r, t->name, ".scales"), VIO_F16, groups, out, scales);
+    put_decoded(r, t, VIO_F32, decoded);
+}
+
 static void mxfp4(rewrite *r, const vio_tensor *t) {
     size_t out = t->shape[0], in = t->shape[1];
     put(r, t->name, VIO_U32, out, in / 8, take(r, out * in / 2));
@@ -194,6 +221,15 @@ static const char fp8_words[] =
     "\"quantization_config\":{\"quant_method\":\"compressed-tensors\",\"format\":"
     "\"float-quantized\",\"config_groups\":{\"group_0\":{\"weights\":{\"num_bits\":8,\"type\":"
     "\"float\",\"strategy\":\"channel\"}}}}";
+
+static void gptq4(rewrite *r, const vio_tensor *t) {
+    if (t->shape[1] % 32 == 0 && t->shape[0] % 8 == 0 && has(t, "proj.weight"))
+        gptq(r, t, 32);
+    else
+        keep(r, t);
+}
+static const char gptq_words[] = "\"quantization_config\":{\"quant_method\":\"gptq\",\"bits\":4,"
+                                 "\"group_size\":32,\"desc_act\":false,\"sym\":false}";
 
 static void half_mxfp4(rewrite *r, const vio_tensor *t) {
     if (t->shape[1] % 32 == 0 && has(t, "layers.1.mlp"))
@@ -337,6 +373,11 @@ static void eight_bit_floats(void **state) {
     answers_alike("tests/golden/qwen2_5_vl-untied", TCHECKPOINT_HF, fp8_words, fp8, true);
 }
 
+static void turned_around(void **state) {
+    (void)state;
+    answers_alike("tests/golden/idefics3-split", TCHECKPOINT_HF, gptq_words, gptq4, true);
+}
+
 /* ---- refusals -------------------------------------------------------------------------------- */
 typedef struct {
     bool weights, tokenizer;
@@ -402,6 +443,7 @@ int main(void) {
         cmocka_unit_test(a_head_of_its_own),
         cmocka_unit_test(packed_integers),
         cmocka_unit_test(eight_bit_floats),
+        cmocka_unit_test(turned_around),
         cmocka_unit_test(modes_without_arithmetic),
         cmocka_unit_test(methods_that_are_not_translated),
     };
