@@ -18,11 +18,16 @@ static bool holds(const vlm_binding *at, unsigned when) {
 /* ---- finding tensors by name ----------------------------------------------------------------- */
 /* Appends s to the n bytes in name, with "%d" replaced by the layer; 0 when it does not fit. */
 static size_t append(char *name, size_t n, vcore_str s, int layer) {
+    char digits[16] = "";
+    size_t n_digits = (size_t)snprintf(digits, sizeof digits, "%d", layer);
     for (size_t i = 0; i < s.n && n > 0; i++) {
         bool number = s.p[i] == '%' && i + 1 < s.n && s.p[i + 1] == 'd';
-        int wrote = number ? snprintf(name + n - 1, NAME_BYTES - n + 1, "%d", layer)
-                           : snprintf(name + n - 1, NAME_BYTES - n + 1, "%c", s.p[i]);
-        n = n + (size_t)wrote < NAME_BYTES ? n + (size_t)wrote : 0;
+        const char *what = number ? digits : s.p + i;
+        size_t bytes = number ? n_digits : 1;
+        if (n + bytes >= NAME_BYTES) return 0;
+        memcpy(name + n - 1, what, bytes);
+        n += bytes;
+        name[n - 1] = '\0';
         i += number;
     }
     return n;

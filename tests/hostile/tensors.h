@@ -123,4 +123,9 @@ static const hostile bad_quantized[] = {
     { "quantization_config: of no method", { SET(CONFIG, "quantization_config", "{}") }, { "config.json: quantization_config", "quant_method" } },
     { "quantization_config: in text_config", { SET(CONFIG, "text_config/quantization_config", "{\"quant_method\": \"hqq\"}") }, { "config.json: text_config.quantization_config", "'hqq'" } },
     { "quantization_config: compressed-tensors of an unknown format", { SET(CONFIG, "quantization_config", "{\"quant_method\": \"compressed-tensors\", \"format\": \"marlin-24\"}") }, { "config.json: quantization_config", "'marlin-24'" } },
+    { "hf_quant_config.json: no JSON", { WRITE("hf_quant_config.json", "{\"quantization\": ") }, { "/hf_quant_config.json", "line 1" } },
+    { "hf_quant_config.json: an array", { WRITE("hf_quant_config.json", "[]") }, { "/hf_quant_config.json", "object", "array" } },
+    { "hf_quant_config.json: a FIFO", { WRITE("hf_quant_config.json", ""), FIFO("hf_quant_config.json") }, { "/hf_quant_config.json", "regular" } },
+    { "hf_quant_config.json: too large", { WRITE("hf_quant_config.json", "{}"), GROW("hf_quant_config.json", 1 << 20) }, { "/hf_quant_config.json", "1048576" } },
+    { "hf_quant_config.json: an unknown algorithm", { WRITE("hf_quant_config.json", "{\"quantization\": {\"quant_algo\": \"W3A3\"}}") }, { "hf_quant_config.json: quantization.quant_algo", "'W3A3'" } },
 };
