@@ -75,6 +75,9 @@ static vlm_load_options watched(watch *w) {
 }
 
 /* What a good load opens in each stage. */
+#define WEIGHT_FILES "model.safetensors.index.json . model.safetensors"
+#define TOKENIZER_FILES \
+    "tokenizer.json tokenizer_config.json special_tokens_map.json chat_template.json"
 static const char *const good[STAGES] = {
     [VLM_LOAD_RESOLVE] = "",
     [VLM_LOAD_CONFIG] = "config.json hf_quant_config.json generation_config.json",
@@ -83,9 +86,8 @@ static const char *const good[STAGES] = {
         "preprocessor_config.json processor_config.json video_preprocessor_config.json",
     [VLM_LOAD_PROCESSOR_CLASS] = "",
     [VLM_LOAD_TOKENIZER_SOURCE] = "",
-    [VLM_LOAD_WEIGHTS] = "model.safetensors.index.json . model.safetensors",
-    [VLM_LOAD_TOKENIZER] =
-        "tokenizer.json tokenizer_config.json special_tokens_map.json chat_template.json",
+    [VLM_LOAD_WEIGHTS] = WEIGHT_FILES,
+    [VLM_LOAD_TOKENIZER] = TOKENIZER_FILES,
     [VLM_LOAD_MODEL] = "",
     [VLM_LOAD_PROCESSOR] = "",
 };
@@ -132,11 +134,11 @@ static const failing failures[] = {
     { "an unknown class", { SET("preprocessor_config.json", "processor_class", "\"Idefics2Processor\"") }, VLM_LOAD_PROCESSOR_CLASS, "",
       VLM_ERR_UNKNOWN_PROCESSOR, "'Idefics2Processor' is not registered (close: Idefics3Processor" },
     { "no weights", { REMOVE("model.safetensors") }, VLM_LOAD_WEIGHTS, "model.safetensors.index.json .", VLM_ERR_NOT_FOUND, "safetensors" },
-    { "weights cut short", { GROW("model.safetensors", -1) }, VLM_LOAD_WEIGHTS, good[VLM_LOAD_WEIGHTS], VLM_ERR_FORMAT, "model.safetensors" },
+    { "weights cut short", { GROW("model.safetensors", -1) }, VLM_LOAD_WEIGHTS, WEIGHT_FILES, VLM_ERR_FORMAT, "model.safetensors" },
     { "no tokenizer", { REMOVE("tokenizer.json") }, VLM_LOAD_TOKENIZER, "tokenizer.json", VLM_ERR_NOT_FOUND, "tokenizer.json" },
     { "a tokenizer that is no JSON", { WRITE("tokenizer.json", "{]") }, VLM_LOAD_TOKENIZER, "tokenizer.json", VLM_ERR_PARSE, "tokenizer.json" },
     { "a template that is none", { WRITE("chat_template.json", "{\"chat_template\": \"{% x %}\"}") }, VLM_LOAD_TOKENIZER,
-      good[VLM_LOAD_TOKENIZER], VLM_ERR_TEMPLATE, "chat_template.json" },
+      TOKENIZER_FILES, VLM_ERR_TEMPLATE, "chat_template.json" },
     { "a value the model cannot have", { SET("config.json", "scale_factor", "0") }, VLM_LOAD_MODEL, "", VLM_ERR_CONFIG, "scale_factor" },
     { "a tensor that is missing", { DROP("model.safetensors", "model.connector.modality_projection.proj.weight") }, VLM_LOAD_MODEL, "",
       VLM_ERR_WEIGHTS, "model.connector.modality_projection.proj.weight" },
