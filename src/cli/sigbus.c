@@ -24,7 +24,7 @@ typedef struct map_line {
 static bool take_byte(map_line *l, char c) {
     if (c == '\n') return true;
     if (l->at == PATH) {
-        if (l->n < sizeof l->path) l->path[l->n++] = c;
+        if (l->n < sizeof l->path) l->path[l->n++] = (unsigned char)c < 0x20 || c == 0x7F ? '?' : c;
     } else if (l->at == BETWEEN) {
         if (c == '/') {
             l->at = PATH;

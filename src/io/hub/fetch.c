@@ -161,9 +161,12 @@ static vlm_status begin(item *it, vlm_error *err) {
 
 static vlm_status open_partial(item *it, vlm_error *err) {
     struct stat st;
-    it->fd = open(it->partial, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0666);
+    it->fd = open(it->partial, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0666);
     if (it->fd < 0) return vio_fail_errno(err, it->partial, "create", errno);
     if (fstat(it->fd, &st) != 0) return vio_fail_errno(err, it->partial, "stat", errno);
+    if (!S_ISREG(st.st_mode))
+        return vcore_fail_at(err, VLM_ERR_IO, (vcore_where) { .file = it->partial }, "%s: is not a regular file",
+                             it->partial);
     VTRY(vio_hub_digest_start(&it->digest, it->file->etag, it->file->size, err));
     if (!it->digest.state)
         vcore_log_line(&it->pull->log, VLM_LOG_WARNING,
