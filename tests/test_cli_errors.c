@@ -237,6 +237,11 @@ static void a_missing_directory(void **state) {
     assert_int_equal(p.status, 1);
     assert_string_equal(p.err, "vlm: generate: no/such/dir: no such checkpoint directory\n");
     tprocess_free(&p);
+    argv[3] = "README.md";
+    p = tprocess_run(argv, NULL);
+    assert_int_equal(p.status, 1);
+    assert_string_equal(p.err, "vlm: generate: README.md: is a file, not a checkpoint directory\n");
+    tprocess_free(&p);
 }
 
 static void an_unreadable_file(void **state) {

@@ -255,6 +255,50 @@ static void end_tokens_of_a_context(void **state) {
     refused(VLM_ERR_CONFIG, "eos_token_id[1]", NULL);
 }
 
+/* Added though the files name another one. */
+static void the_processor_s_own_end_token(void **state) {
+    (void)state;
+    vlm_load_options o = VLM_LOAD_OPTIONS_INIT;
+    write_text("generation_config.json", "{}");
+    edit("config.json", "\"eos_token_id\": 481", "\"eos_token_id\": 476");
+    vlm_context *c = load_with(&o);
+    assert_int_equal(c->eos.n, 2);
+    assert_int_equal(c->eos.id[0], 476);
+    assert_int_equal(c->eos.id[1], 481);
+    assert_string_equal(c->eos.source[1], "processor");
+    vlm_context_free(c);
+}
+
+/* ---- processors of a caller -------------------------------------------------------------------------------------- */
+static vlm_status make_plain(void **processor, const vlm_processor_build *build, vlm_error *error) {
+    (void)error;
+    *processor = vlm_processor_alloc(build, 1, 1);
+    return *processor ? VLM_OK : VLM_ERR_MEMORY;
+}
+
+/* A row that has no more than it must: text goes through, media are refused. */
+static void a_processor_that_takes_no_media(void **state) {
+    (void)state;
+    const vlm_processor_type row = { .processor_class = "Idefics3Processor", .create = make_plain }, *rows[] = { &row };
+    vlm_load_options o = VLM_LOAD_OPTIONS_INIT;
+    vlm_processor_registry *processors;
+    vlm_input *input;
+    vlm_prepared *prepared;
+    assert_int_equal(vlm_processor_registry_with(&processors, NULL, rows, 1, &err), VLM_OK);
+    o.processors = processors;
+    vlm_context *c = load_with(&o);
+    assert_int_equal(vlm_input_new(&input, &err), VLM_OK);
+    assert_int_equal(vlm_input_add_message(input, "user", "x", &err), VLM_OK);
+    if (vlm_prepare(&prepared, c, input, &err) < 0) fail_msg("%s", err.message);
+    vlm_prepared_free(prepared);
+    assert_int_equal(vlm_input_add_image_file(input, "examples/night.png", &err), VLM_OK);
+    assert_int_equal(vlm_prepare(&prepared, c, input, &err), VLM_ERR_PROCESSING);
+    assert_non_null(strstr(err.message, "takes no images"));
+    vlm_input_free(input);
+    vlm_context_free(c);
+    vlm_processor_registry_free(processors);
+}
+
 /* ---- weights and tokenizer --------------------------------------------------------------------------------------- */
 
 /* A second file, listed in an index, that holds a tensor no part of the model names. */
@@ -349,6 +393,8 @@ int main(void) {
         TEST(a_model_type_overrides_the_class),
         TEST(end_tokens_by_rule),
         TEST(end_tokens_of_a_context),
+        TEST(the_processor_s_own_end_token),
+        TEST(a_processor_that_takes_no_media),
         TEST(a_surplus_tensor),
         TEST(cheap_checks_come_first),
         TEST(a_tokenizer_from_elsewhere),

@@ -243,6 +243,11 @@ static void the_builder_takes_all_rows_or_gives_nothing(void **state) {
     assert_int_equal(vlm_processor_registry_with(NULL, NULL, NULL, 0, &err), VLM_ERR_ARGUMENT);
 }
 
+static const char *placeholder(const void *processor, bool video) {
+    (void)processor;
+    return video ? NULL : "<image>";
+}
+
 static void incomplete_rows_are_refused(void **state) {
     (void)state;
     vlm_model_registry *r = empty_models();
@@ -258,8 +263,10 @@ static void incomplete_rows_are_refused(void **state) {
     vlm_model_registry_free(r);
     vlm_processor_registry *p;
     assert_int_equal(vlm_processor_registry_new(&p, NULL, &err), VLM_OK);
-    const vlm_processor_type bad[2] = { { .create = create_processor }, { .processor_class = "P" } };
-    for (size_t i = 0; i < 2; i++)
+    const vlm_processor_type bad[] = { { .create = create_processor },
+                                       { .processor_class = "P" },
+                                       { .processor_class = "P", .create = create_processor, .placeholder = placeholder } };
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
         assert_int_equal(vlm_processor_registry_add(p, &bad[i], NULL, &err), VLM_ERR_ARGUMENT);
     assert_int_equal(vlm_processor_registry_add(p, NULL, NULL, &err), VLM_ERR_ARGUMENT);
     assert_int_equal(vlm_processor_registry_add(NULL, bad, NULL, &err), VLM_ERR_ARGUMENT);

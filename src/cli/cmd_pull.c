@@ -41,7 +41,10 @@ int cmd_pull(int argc, char **argv) {
     int done = cli_parse(argc, argv, "pull ORG/NAME [--revision R]", tables, &rest, 1);
     if (done >= 0) return done;
     if (rest.n != 1 || !vlm_hub_is_id(rest.at[0])) {
-        fprintf(stderr, "vlm: pull: a hub id is needed: ORG/NAME\n");
+        if (rest.n)
+            fprintf(stderr, "vlm: pull: '%s' is no hub id: ORG/NAME\n", rest.at[0]);
+        else
+            fprintf(stderr, "vlm: pull: a hub id is needed: ORG/NAME\n");
         return CLI_USAGE;
     }
     vlm_error err = VLM_ERROR_INIT;

@@ -29,9 +29,11 @@ static vlm_status take_model_type(vlm_base_config *c, vlm_error *err) {
 }
 
 static vlm_status no_config(const vlm_base_config *c, const char *dir, vlm_error *err) {
-    if (!dir || vio_is_dir(dir)) return vio_fail_errno(err, c->config.name, "open", ENOENT);
-    vcore_where where = { .file = dir, .operation = "open", .os_error = ENOENT };
-    return vcore_fail_at(err, VLM_ERR_NOT_FOUND, where, "%s: no such checkpoint directory", dir);
+    vcore_where where = { .file = c->config.name };
+    if (!dir)
+        return vcore_fail_at(err, VLM_ERR_NOT_FOUND, where, "%s: is not among the texts", c->config.name);
+    return vio_is_dir(dir) ? vio_fail_errno(err, c->config.name, "open", ENOENT)
+                           : vengine_fail_no_dir(err, dir);
 }
 
 /* What is wrong with generation_config.json is said, and the file passed over. */

@@ -3,6 +3,17 @@
  * neither which files there are nor what they say. */
 #include "engine/engine.h"
 
+#include <errno.h>
+#include <sys/stat.h>
+
+vlm_status vengine_fail_no_dir(vlm_error *err, const char *dir) {
+    struct stat st;
+    bool there = stat(dir, &st) == 0;
+    vcore_where where = { .file = dir, .operation = "open", .os_error = there ? ENOTDIR : ENOENT };
+    return vcore_fail_at(err, VLM_ERR_NOT_FOUND, where, "%s: %s", dir,
+                         there ? "is a file, not a checkpoint directory" : "no such checkpoint directory");
+}
+
 vio_source vengine_source_of(const vlm_load_options *options) {
     vio_source source = vio_source_of(options->limits);
     source.log = (vcore_log) { options->log, options->log_user };

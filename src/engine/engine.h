@@ -26,6 +26,8 @@ typedef struct vengine_reader {
 } vengine_reader;
 /* Of the part of the options that says how files are read. */
 vio_source vengine_source_of(const vlm_load_options *options);
+/* VLM_ERR_NOT_FOUND: what should be a checkpoint directory is a file, or nothing. */
+vlm_status vengine_fail_no_dir(vlm_error *err, const char *dir);
 /* The same of a caller's options, which may be NULL. */
 vlm_status vengine_take_source(vio_source *out, const vlm_load_options *options, vlm_error *err);
 /* A reader of texts: each must have a name. who: the function that was given them. */
@@ -135,6 +137,8 @@ typedef struct vengine_prompt {
     size_t n_spans, cap;
     bool add_special;
 } vengine_prompt;
+/* What stands for a picture or video in the template; NULL: the processor takes none. */
+const char *vengine_placeholder(const vlm_context *c, bool video);
 vlm_status vengine_prompt_build(vengine_prompt *out, const vlm_context *c, const vlm_input *input,
                                 vlm_plan *plan, vlm_error *err);
 void vengine_prompt_free(vengine_prompt *p);

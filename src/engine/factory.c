@@ -51,7 +51,8 @@ static vlm_status find_snapshot(const factory *f, vlm_load_stage stage, char **d
     VTRY(vengine_take_options(&o, sizeof o, options->hub, "hub options", err));
     o.struct_size = sizeof o;
     o.revision = revision;
-    if (stage == VLM_LOAD_TOKENIZER_SOURCE) o.without_weights = true;
+    /* An inspection reads headers, where weights are there already: gigabytes are no price for that. */
+    if (stage == VLM_LOAD_TOKENIZER_SOURCE || f->depth == VENGINE_INSPECT) o.without_weights = true;
     if (!o.limits) o.limits = options->limits;
     if (!o.log) o.log = options->log, o.log_user = options->log_user;
     relay r = { f, stage, o.progress, o.progress_user };
@@ -67,8 +68,7 @@ static vlm_status find_directory(const factory *f, vlm_load_stage stage, char **
     if (!vio_is_dir(dir_or_id)) {
         if (f->options->hub && strchr(dir_or_id, '/') && vlm_hub_is_id(dir_or_id))
             return find_snapshot(f, stage, dir, dir_or_id, revision, err);
-        return vcore_fail_at(err, VLM_ERR_NOT_FOUND, (vcore_where) { .file = dir_or_id },
-                             "%s: no such checkpoint directory", dir_or_id);
+        return vengine_fail_no_dir(err, dir_or_id);
     }
     *dir = vcore_strdup(dir_or_id);
     if (!*dir) return vcore_no_memory(err, dir_or_id);

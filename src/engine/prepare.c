@@ -81,7 +81,7 @@ static vlm_status check_media(const vlm_context *c, const vlm_input *in, vlm_err
         return vcore_fail(err, VLM_ERR_SINGLE_MEDIA_TYPE_ALLOWED,
                           "%s: images or videos are allowed, not both", who);
     for (int k = 0; k < 2; k++)
-        if ((k ? in->n_videos : in->n_images) && !t->placeholder(c->processor, k == 1))
+        if ((k ? in->n_videos : in->n_images) && !vengine_placeholder(c, k == 1))
             return vcore_fail(err, VLM_ERR_PROCESSING, "%s: takes no %s", who, k ? "videos" : "images");
     if (in->processing.image_backend != 0)
         return vcore_fail(err, VLM_ERR_UNSUPPORTED, "image backend: only Pillow's pixels are in this build");
@@ -107,17 +107,29 @@ static vlm_status encode(vlm_prepared *prepared, const vlm_context *c, const vlm
     return status;
 }
 
+/* Processors come from outside, too: what they owe is asked for. */
+static vlm_status plan_media(vlm_plan *plan, const vlm_context *c, vlm_error *err) {
+    const vlm_processor_type *t = c->processor_type;
+    if (t->plan) VTRY(t->plan(c->processor, plan, err));
+    for (size_t i = 0; i < plan->n; i++)
+        if (!plan->items[i].expansion)
+            return vcore_fail(err, VLM_ERR_PROCESSING, "%s: planned no text for medium %zu of %zu",
+                              t->processor_class, i + 1, plan->n);
+    return VLM_OK;
+}
+
 static vlm_status prepare(vlm_prepared *prepared, const vlm_context *c, const vlm_input *in,
                           const shown *s, vlm_error *err) {
     vlm_plan *plan;
     VTRY(vmodel_plan_new(&plan, s->items, s->n_items, &in->processing, err));
-    vlm_status status = c->processor_type->plan(c->processor, plan, err);
+    vlm_status status = plan_media(plan, c, err);
     if (status >= 0) status = encode(prepared, c, in, plan, err);
     size_t media_tokens = 0;
     for (size_t i = 0; i < plan->n; i++) media_tokens += (size_t)plan->items[i].tokens;
     vmodel_prepared_set_media_tokens(prepared, media_tokens);
     vlm_media media = { .frames = s->frames };
-    if (status >= 0) status = c->processor_type->fill(c->processor, plan, &media, prepared, err);
+    const vlm_processor_type *t = c->processor_type;
+    if (status >= 0 && t->fill) status = t->fill(c->processor, plan, &media, prepared, err);
     vmodel_plan_free(plan);
     return status;
 }

@@ -211,10 +211,14 @@ static vlm_status check_all_used(const expander *e, vlm_error *err) {
     return VLM_OK;
 }
 
-static expander expander_for(const vlm_context *c, const vlm_plan *plan) {
+const char *vengine_placeholder(const vlm_context *c, bool video) {
     const vlm_processor_type *type = c->processor_type;
+    return type->placeholder ? type->placeholder(c->processor, video) : NULL;
+}
+
+static expander expander_for(const vlm_context *c, const vlm_plan *plan) {
     expander e = { .plan = plan };
-    for (int k = 0; k < 2; k++) e.placeholder[k] = type->placeholder(c->processor, k == 1);
+    for (int k = 0; k < 2; k++) e.placeholder[k] = vengine_placeholder(c, k == 1);
     size_t images = 0;
     while (images < plan->n && !plan->media[images].video) images++;
     e.end[0] = e.next[1] = images;

@@ -201,6 +201,9 @@ vlm_status vlm_processor_registry_add(vlm_processor_registry *registry,
     if (!registry || !type || !type->processor_class || !type->create)
         return vcore_fail(err, VLM_ERR_ARGUMENT,
                           "processor class: processor_class and create are needed");
+    if (type->placeholder && (!type->plan || !type->fill))
+        return vcore_fail(err, VLM_ERR_ARGUMENT, "processor class '%s': takes media, so plan and fill are needed",
+                          type->processor_class);
     VTRY(vmodel_rows_put(&registry->rows, processor_key, type, &before, err));
     if (displaced) *displaced = before;
     return VLM_OK;

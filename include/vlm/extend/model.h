@@ -312,7 +312,8 @@ typedef struct vlm_processor_type {
     const char *aliases; /**< further spellings, separated by '|'; may be NULL */
     vlm_status (*create)(void **processor, const vlm_processor_build *build, vlm_error *err);
     void (*destroy)(void *processor); /**< may be NULL when create allocates nothing */
-    /** Text that stands for an image / a video in the rendered template; NULL: takes none. */
+    /** Text that stands for an image / a video in the rendered template; NULL: takes none. The function may be
+     * NULL when it takes neither; plan and fill may then be, too. */
     const char *(*placeholder)(const void *processor, bool video);
     /** Chat template used when the checkpoint has none; NULL: a checkpoint must have one. */
     const char *chat_template;
