@@ -145,7 +145,7 @@ static void m_pulls_what_is_not_there(void **state) {
     tprocess_free(&want);
 }
 
-/* The three that need no weights fetch none. */
+/* Those that need no weights fetch none. */
 static void tokenizers_without_weights(void **state) {
     fixture *f = *state;
     tprocess want = RUN("tokenize", "-m", MODEL, "a red star"), chat;
@@ -153,6 +153,7 @@ static void tokenizers_without_weights(void **state) {
     expect(RUN("tokenize", "-m", THUB_ID, "--revision", "v1", "a red star"), 0, want.out, "");
     expect(RUN("detokenize", "-m", THUB_ID, "5 6"), 0, NULL, "");
     write_file(in(f->home, "chat.json"), "[{\"role\": \"user\", \"content\": [{\"type\": \"text\", \"text\": \"x\"}]}]");
+    expect(RUN("inspect", "-m", THUB_ID), 0, NULL, "");
     chat = RUN("template", "-m", MODEL, "--messages", in(f->home, "chat.json"));
     expect(RUN("template", "-m", THUB_ID, "--messages", in(f->home, "chat.json")), 0, chat.out, "");
     assert_int_equal(thub_counts(f->hub, "safetensors").gets, 0);

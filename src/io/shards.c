@@ -113,6 +113,7 @@ static vlm_status select_indexed(const choice *c, const vcore_json *weight_map) 
     }
     c->out->missing = vcore_arena_strndup(c->arena, missing, strlen(missing));
     if (!c->out->missing) return vcore_no_memory(c->err, c->dir);
+    if (c->n == 0) return VLM_DONE; /* no weights at all is another matter */
     vcore_log_line(c->log, VLM_LOG_WARNING,
                    "%s/" INDEX_NAME ": stale: it names %s, which is not there (%zu of its %zu "
                    "tensors would be in absent files)",
