@@ -74,6 +74,8 @@ static vlm_load_options watched(watch *w) {
     return o;
 }
 
+#define WEIGHT_FILES "model.safetensors.index.json . model.safetensors"
+#define TOKENIZER_FILES "tokenizer.json tokenizer_config.json special_tokens_map.json chat_template.json"
 /* What a good load opens in each stage. */
 #define WEIGHT_FILES "model.safetensors.index.json . model.safetensors"
 #define TOKENIZER_FILES \

@@ -14,7 +14,7 @@
 
 #include "support/checkpoint.h"
 #include "support/cm.h"
-#include "vlm/vlm.h"
+#include "vlm/extend.h"
 
 enum { MOST = 64 };
 
@@ -83,14 +83,14 @@ static int progress(void *user, const vlm_load_progress *p) {
     return 0;
 }
 
-static void check(const char *golden, const tcheckpoint_options *names, bool in_memory, vlm_precision precision) {
-    vlm_load_options o = VLM_LOAD_OPTIONS_INIT;
+/* Loads a golden as a checkpoint, watched. */
+static void load_watched(const char *golden, const tcheckpoint_options *names, const vlm_load_options *options) {
+    vlm_load_options o = *options;
     vlm_error err = VLM_ERROR_INIT;
     vlm_context *c;
     char *dir = tcheckpoint_temp_dir();
     assert_true(tcheckpoint_write(golden, dir, names));
-    o.in_memory = in_memory, o.precision = precision, o.threads = 1;
-    o.opened = opened, o.progress = progress;
+    o.threads = 1, o.opened = opened, o.progress = progress;
     memset(&seen, 0, sizeof seen);
     seen.watching = true;
     vlm_status status = vlm_context_load(&c, dir, &o, &err);
@@ -99,14 +99,20 @@ static void check(const char *golden, const tcheckpoint_options *names, bool in_
     assert_int_equal(setrlimit(RLIMIT_NOFILE, &seen.before), 0);
     if (status < 0) fail_msg("%s: %s", golden, err.message);
     vlm_context_free(c);
+    tcheckpoint_remove(dir);
+    free(dir);
+}
+
+static void check(const char *golden, const tcheckpoint_options *names, bool in_memory, vlm_precision precision) {
+    vlm_load_options o = VLM_LOAD_OPTIONS_INIT;
+    o.in_memory = in_memory, o.precision = precision;
+    load_watched(golden, names, &o);
     assert_true(seen.n_opened >= 8); /* the wrapping works */
     assert_true(seen.n_other >= 8);
     assert_int_equal(seen.n_told, seen.n_opened);
     assert_int_equal(seen.in_constructors, 0);
     for (size_t i = 0; i < seen.n_told; i++)
         for (size_t k = 0; k < i; k++) assert_string_not_equal(seen.told[i], seen.told[k]); /* each file once */
-    tcheckpoint_remove(dir);
-    free(dir);
 }
 
 static const char *const goldens[] = { "tests/golden/idefics3-whole", "tests/golden/paligemma2-gemma2",
@@ -125,10 +131,34 @@ static void constructors_do_no_io(void **state) {
             check(goldens[i], &sharded, in_memory, VLM_PRECISION_AUTO);
 }
 
+/* A constructor that looks at a file, and tries to open one. */
+static vlm_status nosy(void **model, vlm_build *build, vlm_error *err) {
+    const vlm_model_type *base = vlm_build_user(build);
+    struct stat st;
+    assert_int_equal(stat(".", &st), 0);
+    assert_int_equal(__real_open(".", O_RDONLY | O_DIRECTORY, 0), -1); /* not even past the watch */
+    return base->create(model, build, err);
+}
+
+static void the_watch_sees(void **state) {
+    (void)state;
+    vlm_model_registry *models;
+    vlm_model_type type = *vlm_model_registry_find(vlm_model_registry_default(), "idefics3");
+    vlm_load_options o = VLM_LOAD_OPTIONS_INIT;
+    type.user = vlm_model_registry_find(vlm_model_registry_default(), "idefics3");
+    type.create = nosy;
+    assert_int_equal(vlm_model_registry_with(&models, NULL, (const vlm_model_type *const[]) { &type }, 1, NULL), VLM_OK);
+    o.models = models;
+    load_watched(goldens[0], NULL, &o);
+    assert_int_equal(seen.in_constructors, 1);
+    vlm_model_registry_free(models);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_hook_is_told_of_every_open),
         cmocka_unit_test(constructors_do_no_io),
+        cmocka_unit_test(the_watch_sees),
     };
     return cmocka_run_group_tests_name("opens", tests, NULL, NULL);
 }

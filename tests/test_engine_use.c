@@ -106,6 +106,8 @@ static void nulls_do_nothing_where_there_is_no_status(void **state) {
     assert_null(vlm_context_get_info(NULL));
     assert_null(vlm_context_tokenizer(NULL));
     assert_null(vlm_context_image_processor_config(NULL));
+    assert_null(vlm_context_base_config(NULL));
+    assert_null(vlm_context_processor_config(NULL));
     assert_null(vlm_remap_model_type(NULL));
     assert_null(vlm_model_registry_at(NULL, 0, NULL));
     assert_null(vlm_processor_registry_at(NULL, 0, NULL));
