@@ -252,9 +252,11 @@ static void send_body(const connection *c, const request *q, const char *p, size
 static void answer(const connection *c, const request *q, int status, const char *headers, const char *body,
                    size_t n) {
     char head[4096];
-    int length = snprintf(head, sizeof head, "HTTP/1.1 %d Said\r\nContent-Length: %zu\r\nConnection: close\r\n%s%s\r\n",
-                          status, n, headers, q->rule.headers ? q->rule.headers : "");
-    if (!send_all(c, head, (size_t)length) || !strcmp(q->method, "HEAD")) return;
+    const char *more = q->rule.headers ? q->rule.headers : "";
+    int length = snprintf(head, sizeof head, "HTTP/1.1 %d Said\r\nContent-Length: %zu\r\nConnection: close\r\n%s",
+                          status, n, headers);
+    if (!send_all(c, head, (size_t)length) || !send_all(c, more, strlen(more)) || !send_all(c, "\r\n", 2)) return;
+    if (!strcmp(q->method, "HEAD")) return;
     send_body(c, q, body, n);
 }
 
