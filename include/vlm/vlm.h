@@ -246,8 +246,9 @@ typedef struct vlm_session_options {
 /**
  * Describes a checkpoint directory without reading its weights: types, processor, dtypes, missing and unused
  * tensors, end tokens and where each came from. What is not there (processor, tokenizer, weights) is said to be
- * absent; of a hub id that is not in the cache, everything but the weights is pulled. With an input (may be NULL) also what a session with these options (NULL: defaults) would hold in
- * memory: a dry run of its forward pass. @param json owned, a JSON object; free with vlm_string_free()
+ * absent; of a hub id that the cache lacks, everything but the weights is pulled. With an input (may be NULL) also
+ * what a session with these options (NULL: defaults) would hold in memory: a dry run of its forward pass.
+ * @param json owned, a JSON object; free with vlm_string_free()
  * @param dir a directory, or an id as in vlm_context_load()
  */
 VLM_API vlm_status vlm_inspect(char **json, const char *dir, const vlm_load_options *options,
