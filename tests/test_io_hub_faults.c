@@ -186,6 +186,20 @@ static void answers_without_measure(void **state) {
     free(body);
 }
 
+/* The limit is of the whole pull, small files and weights, and holds where sizes are asked for file by file, too. */
+static void a_limit_of_all_bytes(void **state) {
+    fixture *f = *state;
+    f->o.total_bytes = WEIGHTS;
+    pull_badly(f, VLM_ERR_LIMIT, "bytes to fetch, more than the limit of");
+    assert_int_equal(thub_counts(f->hub, "/cdn/").gets, 0);
+    f->o.total_bytes = WEIGHTS - 1; /* the small ones are there now */
+    thub_list_names_only(f->hub);
+    pull_badly(f, VLM_ERR_LIMIT, "bytes to fetch, more than the limit of");
+    assert_int_equal(thub_counts(f->hub, "/cdn/").gets, 0);
+    f->o.total_bytes = WEIGHTS;
+    pull_well(f);
+}
+
 static void malformed_lists(void **state) {
     fixture *f = *state;
     static const struct {
@@ -251,7 +265,7 @@ int main(void) {
         T(refusals), T(passing_failures), T(failures_that_do_not_pass), T(a_cut_body_goes_on),
         T(a_cut_list_is_asked_for_again), T(an_earlier_call_s_bytes_count), T(all_but_the_rename),
         T(ranges_that_are_none), T(a_wrong_beginning_is_fetched_anew), T(wrong_content),
-        T(answers_without_measure), T(malformed_lists), T(silence), T(a_cache_that_cannot_be_written),
+        T(answers_without_measure), T(a_limit_of_all_bytes), T(malformed_lists), T(silence), T(a_cache_that_cannot_be_written),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -43,6 +43,26 @@ static void show(item *it, uint64_t bytes) {
     g->file_size = it->file->size;
 }
 
+/* ---- room ---------------------------------------------------------------------------------- */
+
+vlm_status vio_hub_reserve(vio_hub_pull *p, vio_hub_file *const *files, size_t n, vlm_error *err) {
+    uint64_t needed = 0, room = vio_hub_cache_free_bytes(&p->cache);
+    for (size_t i = 0; i < n; i++) {
+        uint64_t there = vio_hub_cache_has(&p->cache, files[i]->etag, files[i]->size);
+        if (__builtin_add_overflow(needed, files[i]->size - there, &needed)) needed = UINT64_MAX;
+    }
+    if (__builtin_add_overflow(p->needed, needed, &p->needed)) p->needed = UINT64_MAX;
+    if (p->o.total_bytes && p->needed > p->o.total_bytes)
+        return vcore_fail_at(err, VLM_ERR_LIMIT, (vcore_where) { .limit = p->o.total_bytes },
+                             "%s: %llu bytes to fetch, more than the limit of %llu", p->id,
+                             (unsigned long long)p->needed, (unsigned long long)p->o.total_bytes);
+    if (needed > room)
+        return vcore_fail_at(err, VLM_ERR_IO, (vcore_where) { .file = p->cache.root },
+                             "%s: %llu bytes to fetch, but only %llu free in %s", p->id,
+                             (unsigned long long)needed, (unsigned long long)room, p->cache.base);
+    return VLM_OK;
+}
+
 /* ---- the sink of a transfer --------------------------------------------------------------- */
 
 static vlm_status write_bytes(void *user, const char *p, size_t n, vlm_error *err) {
@@ -148,6 +168,7 @@ static vlm_status take_answer(item *it, vlm_error *err) {
         return vcore_fail(err, VLM_ERR_FORMAT, "%s: the answer is of commit %.12s, not %.12s",
                           it->what, h->commit, it->pull->listing.commit);
     it->pull->progress.size += it->file->size;
+    VTRY(vio_hub_reserve(it->pull, &it->file, 1, err));
     it->state = LOCKING;
     return VLM_OK;
 }
@@ -165,8 +186,8 @@ static vlm_status open_partial(item *it, vlm_error *err) {
     if (it->fd < 0) return vio_fail_errno(err, it->partial, "create", errno);
     if (fstat(it->fd, &st) != 0) return vio_fail_errno(err, it->partial, "stat", errno);
     if (!S_ISREG(st.st_mode))
-        return vcore_fail_at(err, VLM_ERR_IO, (vcore_where) { .file = it->partial }, "%s: is not a regular file",
-                             it->partial);
+        return vcore_fail_at(err, VLM_ERR_IO, (vcore_where) { .file = it->partial },
+                             "%s: is not a regular file", it->partial);
     VTRY(vio_hub_digest_start(&it->digest, it->file->etag, it->file->size, err));
     if (!it->digest.state)
         vcore_log_line(&it->pull->log, VLM_LOG_WARNING,

@@ -177,9 +177,12 @@ typedef struct vio_hub_pull {
     vio_hub_http *http;
     vio_hub_listing listing;
     vlm_hub_progress progress;
+    uint64_t needed;      /* bytes of the files so far that the cache lacked */
     bool told_waiting;    /* that another process holds a lock */
     int64_t ask_locks_at; /* next time, as vio_hub_now_ms() */
 } vio_hub_pull;
+/* Before files of known size are fetched: do limit and disk have room for what the cache lacks? */
+vlm_status vio_hub_reserve(vio_hub_pull *p, vio_hub_file *const *files, size_t n, vlm_error *err);
 /* Brings n files of the listing into the snapshot. */
 vlm_status vio_hub_fetch(vio_hub_pull *p, vio_hub_file *const *files, size_t n, vlm_error *err);
 /* Tells the caller's callback; ERR_CANCELLED when it says so. */

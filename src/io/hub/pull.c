@@ -147,25 +147,6 @@ static vlm_status add_sizes(vio_hub_pull *p, vio_hub_file *const *files, size_t 
     return VLM_OK;
 }
 
-/* Before anything is fetched: is there room for what is not there? */
-static vlm_status check_room(vio_hub_pull *p, vio_hub_file *const *files, size_t n,
-                             vlm_error *err) {
-    uint64_t needed = 0, room = vio_hub_cache_free_bytes(&p->cache);
-    for (size_t i = 0; i < n; i++) {
-        uint64_t there = vio_hub_cache_has(&p->cache, files[i]->etag, files[i]->size);
-        needed += files[i]->size - there;
-    }
-    if (p->o.total_bytes && needed > p->o.total_bytes)
-        return vcore_fail_at(err, VLM_ERR_LIMIT, (vcore_where) { .limit = p->o.total_bytes },
-                             "%s: %llu bytes to fetch, more than the limit of %llu", p->id,
-                             (unsigned long long)needed, (unsigned long long)p->o.total_bytes);
-    if (needed > room)
-        return vcore_fail_at(err, VLM_ERR_IO, (vcore_where) { .file = p->cache.root },
-                             "%s: %llu bytes to fetch, but only %llu free in %s", p->id,
-                             (unsigned long long)needed, (unsigned long long)room, p->cache.base);
-    return VLM_OK;
-}
-
 /* ---- the steps of a pull ------------------------------------------------------------------ */
 
 static bool has_index(vio_hub_file *const *files, size_t n) {
@@ -198,7 +179,7 @@ static vlm_status fetch_weights(vio_hub_pull *p, bool indexed, vlm_error *err) {
     VTRY(files_of(&files, &n, &p->listing, VIO_HUB_WEIGHTS, VIO_HUB_WEIGHTS, err));
     VTRY(choose(p, files, &n, shards, n_shards, err));
     VTRY(add_sizes(p, files, n, err));
-    VTRY(check_room(p, files, n, err));
+    VTRY(vio_hub_reserve(p, files, n, err));
     return vio_hub_fetch(p, files, n, err);
 }
 
@@ -229,7 +210,7 @@ static vlm_status fetch_all(vio_hub_pull *p, vlm_error *err) {
     if (vio_hub_cache_commit(&p->cache, p->o.revision, known, NULL) < 0)
         VTRY(vio_hub_cache_set_commit(&p->cache, p->o.revision, p->listing.commit, err));
     VTRY(add_sizes(p, files, n, err));
-    VTRY(check_room(p, files, n, err));
+    VTRY(vio_hub_reserve(p, files, n, err));
     VTRY(vio_hub_fetch(p, files, n, err));
     if (!p->o.without_weights) VTRY(fetch_weights(p, has_index(files, n), err));
     return vio_hub_cache_set_commit(&p->cache, p->o.revision, p->listing.commit, err);
