@@ -192,6 +192,7 @@ static vlm_status bind_dense(vmodel_row *c, const vio_tensor *t, const char *suf
 static vlm_status bind_matrix(vmodel_row *c, vlm_matrix *m) {
     bool bound = false;
     *m = (vlm_matrix) { .storage = VLM_STORAGE_DENSE, .out = c->dims[0], .in = c->dims[1] };
+    m->data = empty_tensor(VLM_DTYPE_F32, c->dims, 2); /* until something is found */
     VTRY(vmodel_bind_quantized(c, m, &bound));
     if (bound) return VLM_OK;
     return bind_dense(c, vmodel_row_locate(c, ".weight"), ".weight", c->dims, 2, &m->data);
