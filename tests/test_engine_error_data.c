@@ -121,7 +121,7 @@ static const situation situations[] = {
     { "a template that does not parse", { WRITE("chat_template.json", "{\"chat_template\": \"a\\nb {% if %}\"}") }, VLM_ERR_TEMPLATE, "chat_template.json", "", NULL, 0, 2, 0, "chat_template.json:2: " },
     /* the weights */
     { "no weights", { REMOVE(WEIGHTS) }, VLM_ERR_NOT_FOUND, "", NULL, NULL, 0, 0, 0, "" },
-    { "a tensor that is missing", { DROP(WEIGHTS, "model.text_model.norm.weight") }, VLM_ERR_WEIGHTS, NULL, NULL, NULL, 0, 0, 0, "text_model.norm.weight" },
+    { "a tensor that is missing", { DROP(WEIGHTS, "model.text_model.norm.weight") }, VLM_ERR_WEIGHTS, "", "model.text_model.norm.weight", NULL, 0, 0, 0, "text_model.norm.weight" },
     { "a tensor of another shape", { TENSOR(WEIGHTS, "model.text_model.norm.weight", "F32 56") }, VLM_ERR_WEIGHTS, WEIGHTS, "model.text_model.norm.weight", NULL, 0, 0, 0, "tensor 'model.text_model.norm.weight': shape [56]" },
 };
 

@@ -246,7 +246,8 @@ static void end_tokens_of_a_context(void **state) {
     assert_int_equal(warnings, 1);
     assert_int_equal(c->eos.n, 3);
     assert_int_equal(c->eos.id[0], 481);
-    assert_string_equal(c->eos.source[0], "config.json: text_config");
+    assert_int_equal(vlm_context_get_info(c)->n_eos, c->eos.n);
+    assert_string_equal(vlm_context_get_info(c)->eos_sources[0], "config.json: text_config");
     for (size_t i = 1; i < 3; i++) assert_string_equal(c->eos.source[i], "caller");
     vlm_context_free(c);
     edit("config.json", "{", "{\"eos_token_id\": true,");

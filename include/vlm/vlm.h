@@ -140,6 +140,8 @@ typedef struct vlm_context_info {
     uint32_t layers;
     const char *directory;           /**< where the checkpoint's files are */
     const char *tokenizer_directory; /**< where the tokenizer's are */
+    const char *const *eos_sources;  /**< [n_eos]: who named each: "config.json", "generation_config.json",
+                                          "tokenizer", "checkpoint registry", "processor", "caller", ... */
 } vlm_context_info;
 VLM_API const vlm_context_info *vlm_context_get_info(const vlm_context *context);
 /** The context's base config; borrowed. */

@@ -362,6 +362,7 @@ static void describe(vlm_context *c) {
     c->info.config_json = vlm_base_config_text(c->config, NULL);
     c->info.backend = vtensor_backend_name(c->backend);
     c->info.eos_ids = c->eos.id;
+    c->info.eos_sources = c->eos.source;
     c->info.n_eos = c->eos.n;
     c->info.parameters = usage->parameters;
     c->info.weight_bytes = usage->weight_bytes;
