@@ -318,6 +318,15 @@ static void tokens(void **state) {
     free(home);
 }
 
+/* What is here needs none, so its file is left alone: this one would be waited for. */
+static void no_token_for_a_directory(void **state) {
+    fixture *f = *state;
+    assert_int_equal(mkfifo(in(f->home, "token"), 0600), 0);
+    static const char *const calls[][6] = { { "vlm", "inspect", "-m", MODEL },
+                                            { "vlm", "tokenize", "-m", MODEL, "x" } };
+    for (size_t i = 0; i < 2; i++) expect(tprocess_run_within(calls[i], NULL, 10, (size_t)1 << 32), 0, NULL, "");
+}
+
 /* Which of the variables say where the cache is; the last one that is set wins. */
 static void places(void **state) {
     fixture *f = *state;
@@ -354,7 +363,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         T(a_pulled_model_answers), T(m_pulls_what_is_not_there), T(tokenizers_without_weights), T(a_directory_wins), T(usage),
         T(failures_are_one_line), T(killed_in_the_middle), T(two_at_once), T(the_second_takes_over), T(a_full_disk),
-        T(tokens), T(places),
+        T(tokens), T(no_token_for_a_directory), T(places),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -75,8 +75,10 @@ typedef struct cli_hub {
 } cli_hub;
 vlm_status cli_hub_open(cli_hub *h, const char *revision, vlm_error *err);
 void cli_hub_close(cli_hub *h); /* after a failed open, too */
-/* The same for a load of what -m names; a revision with a directory is a mistake. */
-vlm_status cli_hub_for(cli_hub *h, const char *model, const char *revision, vlm_error *err);
+/* The same for a load of what -m and --tokenizer (may be NULL) name, the token only if one is a hub id; a revision
+ * with a directory is a mistake. */
+vlm_status cli_hub_for(cli_hub *h, const char *model, const char *tokenizer, const char *revision,
+                       vlm_error *err);
 /* What -m means where only the tokenizer's files are needed: an existing directory; else, if it looks like org/name,
  * its snapshot in the cache, pulled without weights if there is none; else itself, for others to complain about.
  * Owned. revision may be NULL. */

@@ -212,7 +212,7 @@ static vlm_status run(const cli_input *in, uint32_t max_tokens, bool json, vlm_e
     vlm_load_options options = cli_load_options(in);
     cli_hub hub;
     char *text;
-    vlm_status status = cli_hub_for(&hub, in->model, in->revision, err);
+    vlm_status status = cli_hub_for(&hub, in->model, in->tokenizer, in->revision, err);
     options.hub = &hub.options;
     if (status >= 0) status = vlm_inspect(&text, in->model, &options, input, &session, err);
     cli_hub_close(&hub);

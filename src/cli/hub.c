@@ -139,8 +139,8 @@ static void take_line(void *user, vlm_log_level level, const char *line) {
 
 /* ---- what the subcommands call ------------------------------------------------------------------------------ */
 
-vlm_status cli_hub_open(cli_hub *h, const char *revision, vlm_error *err) {
-    *h = (cli_hub) { .options = VLM_HUB_OPTIONS_INIT, .cache = cache_dir(), .token = token() };
+static vlm_status open_hub(cli_hub *h, const char *revision, bool with_token, vlm_error *err) {
+    *h = (cli_hub) { .options = VLM_HUB_OPTIONS_INIT, .cache = cache_dir(), .token = with_token ? token() : NULL };
     vlm_hub_options *o = &h->options;
     const char *offline = variable("HF_HUB_OFFLINE");
     o->cache_dir = h->cache;
@@ -155,6 +155,10 @@ vlm_status cli_hub_open(cli_hub *h, const char *revision, vlm_error *err) {
     return h->cache ? VLM_OK : vcore_no_memory(err, "hub");
 }
 
+vlm_status cli_hub_open(cli_hub *h, const char *revision, vlm_error *err) {
+    return open_hub(h, revision, true, err);
+}
+
 void cli_hub_close(cli_hub *h) {
     if (h->drawn > 0) fputc('\n', stderr);
     vcore_free(h->cache);
@@ -162,21 +166,27 @@ void cli_hub_close(cli_hub *h) {
     *h = (cli_hub) { 0 };
 }
 
-vlm_status cli_hub_for(cli_hub *h, const char *model, const char *revision, vlm_error *err) {
+/* Nothing of that name here, and it looks like a hub id. */
+static bool is_id(const char *name) {
+    struct stat st;
+    return name && stat(name, &st) != 0 && strchr(name, '/') && vlm_hub_is_id(name);
+}
+
+vlm_status cli_hub_for(cli_hub *h, const char *model, const char *tokenizer, const char *revision,
+                       vlm_error *err) {
     struct stat st;
     *h = (cli_hub) { 0 };
     if (revision && stat(model, &st) == 0)
         return vcore_fail(err, VLM_ERR_ARGUMENT, "%s: --revision goes with a hub id (org/name), not with a directory", model);
-    return cli_hub_open(h, revision, err);
+    return open_hub(h, revision, is_id(model) || is_id(tokenizer), err); /* a secret is read for a reason only */
 }
 
 vlm_status cli_tokenizer_dir(char **dir, const char *model, const char *revision, vlm_error *err) {
-    struct stat st;
     cli_hub h;
-    vlm_status status = cli_hub_for(&h, model, revision, err);
+    vlm_status status = cli_hub_for(&h, model, NULL, revision, err);
     h.options.without_weights = true;
     *dir = NULL;
-    if (status >= 0 && (stat(model, &st) == 0 || !strchr(model, '/') || !vlm_hub_is_id(model))) {
+    if (status >= 0 && !is_id(model)) {
         *dir = vcore_strdup(model);
         if (!*dir) status = vcore_no_memory(err, model);
     } else if (status >= 0 && vlm_hub_find(dir, model, &h.options, NULL) < 0) {

@@ -125,7 +125,7 @@ vlm_status cli_load(vlm_context **out, const cli_input *in, vlm_error *err) {
     VTRY(cli_check_build(in, err));
     vlm_load_options options = cli_load_options(in);
     cli_hub hub;
-    vlm_status status = cli_hub_for(&hub, in->model, in->revision, err);
+    vlm_status status = cli_hub_for(&hub, in->model, in->tokenizer, in->revision, err);
     options.hub = &hub.options;
     if (status >= 0) status = vlm_context_load(out, in->model, &options, err);
     cli_hub_close(&hub);
