@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Answers of a hub: a block of headers up to an empty line, then a list of files, of which the
- * weights are chosen by the shards that the same text names as an index. Whatever is believed has
- * the form that the disk needs. */
+/* Answers of a hub: a block of headers up to an empty line, then a list of files. Whatever is believed has
+ * the form that the disk needs. (Which of them are weights: fuzz_index.) */
 #include "io/hub/hub.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -32,23 +31,9 @@ static size_t read_headers(const char *p, size_t n) {
     return at;
 }
 
-static void choose(const vio_hub_listing *l, const char *const *shards, size_t n_shards) {
-    bool *chosen = vcore_arena_array(l->arena, l->n + 1, sizeof *chosen);
-    const char **names = vcore_arena_array(l->arena, l->n + 1, sizeof *names);
-    size_t n = 0, counted = 0;
-    for (size_t i = 0; i < l->n; i++)
-        if (vio_hub_role_of(l->files[i].name) == VIO_HUB_WEIGHTS) names[n++] = l->files[i].name;
-    size_t found = vio_hub_choose_weights(chosen, names, n, shards, n_shards, NULL);
-    for (size_t i = 0; i < n && found; i++) counted += chosen[i];
-    check(found == counted);
-}
-
 static void read_list(const char *p, size_t n) {
     vio_hub_listing l;
-    vcore_json_doc *doc;
     vlm_error err = VLM_ERROR_INIT;
-    const char *const *shards = NULL;
-    size_t n_shards = 0;
     if (vio_hub_listing_parse(&l, p, n, 1000, "org/name", &err) < 0) {
         check(err.message[0] && !l.arena);
         return;
@@ -60,13 +45,7 @@ static void read_list(const char *p, size_t n) {
               && !strstr(f->name, "/../"));
         check(!f->etag[0] || vio_hub_is_commit(vcore_str_of(f->etag)));
     }
-    if (vcore_json_parse(&doc, p, n, "index", NULL) >= 0) {
-        vio_hub_index_shards(&shards, &n_shards, l.arena, vcore_json_root(doc), "index", &err);
-        for (size_t i = 0; i < n_shards; i++)
-            check(!strchr(shards[i], '/') && strcmp(shards[i], "..") != 0);
-        vcore_json_free(doc);
-    }
-    choose(&l, shards, n_shards);
+    for (size_t i = 0; i < l.n; i++) vio_hub_role_of(l.files[i].name);
     vio_hub_listing_free(&l);
 }
 

@@ -6,6 +6,7 @@
 #include "io/hub/hub.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 #define SHA1 "aaf4c61ddcc5e8a2dabede0f3b482cd9aea9434d"
 #define SHA256 "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"
@@ -112,21 +113,32 @@ static void roles(void **state) {
         if (vio_hub_role_of(cases[i].name) != cases[i].role) fail_msg("%s", cases[i].name);
 }
 
-/* Chooses among names (NULL-ended) with an index of shards; gives the chosen as "name name ". */
+/* Chooses among names (NULL-ended), with an index of shards where these are given; gives the chosen as
+ * "name name ", and the file that was missed. */
 static const char *chosen_of(const char *const *names, const char *const *shards, const char **absent) {
-    static char text[512];
-    bool chosen[16];
-    size_t n = 0, n_shards = 0, count = 0;
-    while (names[n]) n++;
-    while (shards && shards[n_shards]) n_shards++;
-    size_t found = vio_hub_choose_weights(chosen, names, n, shards, n_shards, absent);
+    static char text[512], missing[100];
+    const char *copy[16], *path = NULL;
+    char index[] = "/tmp/vlm-index-XXXXXX";
+    vcore_arena *arena = vcore_arena_new();
+    vio_selection chosen;
+    vlm_error err = VLM_ERROR_INIT;
+    size_t n = 0;
+    for (; names[n]; n++) copy[n] = names[n];
+    if (shards) {
+        FILE *f = fdopen(mkstemp(index), "w");
+        fprintf(f, "{\"weight_map\": {");
+        for (size_t i = 0; shards[i]; i++) fprintf(f, "%s\"t%zu\": \"%s\"", i ? ", " : "", i, shards[i]);
+        fprintf(f, "}}");
+        assert_int_equal(fclose(f), 0);
+        path = index;
+    }
+    vlm_status status = vio_hub_choose_weights(&chosen, arena, "org/name", path, copy, n, NULL, NULL, &err);
+    if (path) remove(path);
     text[0] = 0;
-    for (size_t i = 0; i < n && found; i++)
-        if (chosen[i]) {
-            strcat(strcat(text, names[i]), " ");
-            count++;
-        }
-    assert_int_equal(count, found);
+    for (size_t i = 0; i < chosen.n && status >= 0; i++) strcat(strcat(text, chosen.names[i]), " ");
+    assert_int_equal(status, text[0] ? VLM_OK : VLM_ERR_NOT_FOUND);
+    if (absent) *absent = chosen.missing ? strcpy(missing, chosen.missing) : NULL;
+    vcore_arena_free(arena);
     return text;
 }
 
@@ -141,8 +153,8 @@ static void weights(void **state) {
     assert_string_equal(chosen_of(LIST("model.safetensors", "x.safetensors", A, B), LIST("x.safetensors"), &absent), "x.safetensors ");
     assert_null(absent);
     assert_string_equal(chosen_of(LIST("model.safetensors", A, B), NULL, &absent), "model.safetensors ");
-    assert_string_equal(chosen_of(LIST(B, C, "x.safetensors", A), NULL, NULL), B " " A " ");
-    assert_string_equal(chosen_of(LIST("b.safetensors", "a.safetensors"), NULL, NULL), "b.safetensors a.safetensors ");
+    assert_string_equal(chosen_of(LIST(B, C, "x.safetensors", A), NULL, NULL), A " " B " ");
+    assert_string_equal(chosen_of(LIST("b.safetensors", "a.safetensors"), NULL, NULL), "a.safetensors b.safetensors ");
     /* An index that names what is not there. */
     assert_string_equal(chosen_of(LIST("model.safetensors", A), LIST(A, B), &absent), "model.safetensors ");
     assert_string_equal(absent, B);
@@ -151,37 +163,9 @@ static void weights(void **state) {
     /* Part of a set is no model. */
     assert_string_equal(chosen_of(LIST(A), LIST(A, B), &absent), "");
     assert_string_equal(chosen_of(LIST(C, B), NULL, &absent), "");
-    assert_int_equal(vio_hub_choose_weights(NULL, NULL, 0, NULL, 0, &absent), 0);
-}
-
-static vlm_status shards_of(const char *text, const char *const **shards, size_t *n, vcore_arena *arena, vlm_error *err) {
-    vcore_json_doc *doc;
-    vlm_status status = vcore_json_parse(&doc, text, strlen(text), "index", err);
-    assert_int_equal(status, VLM_OK);
-    status = vio_hub_index_shards(shards, n, arena, vcore_json_root(doc), "index", err);
-    vcore_json_free(doc);
-    return status;
-}
-
-static void index_shards(void **state) {
-    (void)state;
-    vcore_arena *arena = vcore_arena_new();
-    const char *const *shards;
-    size_t n;
-    vlm_error err = VLM_ERROR_INIT;
-    assert_int_equal(shards_of("{\"weight_map\": {\"a\": \"x\", \"b\": \"y\", \"c\": \"x\"}}", &shards, &n, arena, &err), VLM_OK);
-    assert_int_equal(n, 2);
-    assert_string_equal(shards[0], "x");
-    assert_string_equal(shards[1], "y");
-    static const char *const bad[] = { "{}", "[]", "{\"weight_map\": 3}", "{\"weight_map\": {\"a\": \"../x\"}}",
-                                       "{\"weight_map\": {\"a\": \"d/x\"}}", "{\"weight_map\": {\"a\": 1}}",
-                                       "{\"weight_map\": {\"a\": \"/x\"}}", "{\"weight_map\": {\"a\": \"\"}}" };
-    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
-        assert_int_equal(shards_of(bad[i], &shards, &n, arena, &err), VLM_ERR_FORMAT);
-        assert_int_equal(n, 0);
-        assert_string_equal(err.field, "weight_map");
-    }
-    vcore_arena_free(arena);
+    assert_string_equal(absent, A);
+    assert_string_equal(chosen_of(LIST(NULL), NULL, &absent), "");
+    assert_null(absent);
 }
 
 static vlm_status parse(vio_hub_listing *l, const char *text, vlm_error *err) {
@@ -358,8 +342,7 @@ static void options(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(ids),       cmocka_unit_test(file_names), cmocka_unit_test(revisions_and_etags),
-        cmocka_unit_test(quoting),   cmocka_unit_test(roles),      cmocka_unit_test(weights),
-        cmocka_unit_test(index_shards), cmocka_unit_test(listing), cmocka_unit_test(bad_listings),
+        cmocka_unit_test(quoting),   cmocka_unit_test(roles),      cmocka_unit_test(weights), cmocka_unit_test(listing), cmocka_unit_test(bad_listings),
         cmocka_unit_test(headers),   cmocka_unit_test(refusals),   cmocka_unit_test(hashes),
         cmocka_unit_test(options),
     };

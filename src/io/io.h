@@ -93,6 +93,7 @@ typedef struct vio_selection {
     const char *const *names; /* sorted */
     size_t n;
     bool indexed;        /* the index chose them */
+    bool partial;        /* what is left was chosen, an incomplete numbered set among it */
     const char *missing; /* first file that an index or a numbered set lacks; NULL: none */
 } vio_selection;
 vlm_status vio_tensors_open_files(vio_tensors **out, const char *dir, const vio_selection *files,

@@ -169,6 +169,7 @@ static vlm_status take_set(const choice *c, const numbered *set, size_t n) {
     if (n != set->of) {
         vcore_log_line(c->log, VLM_LOG_WARNING, "%s/%s: one of an incomplete set, %zu of %u",
                        c->dir, set->name, n, set->of);
+        c->out->partial = true;
         if (!c->out->missing && !(c->out->missing = first_gap(c, set, n)))
             return vcore_no_memory(c->err, c->dir);
         return VLM_OK;
@@ -197,7 +198,7 @@ static vlm_status select_numbered(const choice *c) {
             end++;
         VTRY(take_set(c, all + i, end - i));
     }
-    if (c->out->n) c->out->missing = stale;
+    if (c->out->n) c->out->missing = stale, c->out->partial = false;
     return VLM_OK;
 }
 

@@ -31,16 +31,12 @@ typedef enum vio_hub_role {
 } vio_hub_role;
 vio_hub_role vio_hub_role_of(const char *name);
 
-/* Chooses the weights among n names whose role is WEIGHTS: those that the index names, if all of
- * them are there; else model.safetensors; else one complete model-K-of-N set; else every candidate
- * that is of no such set. shards may be NULL. chosen[i] is set for each. Returns how many; 0: none.
- * *absent (may be NULL): the first shard that the index names and names lack, NULL: none. */
-size_t vio_hub_choose_weights(bool *chosen, const char *const *names, size_t n,
-                              const char *const *shards, size_t n_shards, const char **absent);
-/* The files that an index names, each once, from its JSON; allocated in arena. ERR_FORMAT when one
- * is no plain file name. */
-vlm_status vio_hub_index_shards(const char *const **shards, size_t *n, vcore_arena *arena,
-                                const vcore_json *root, const char *path, vlm_error *err);
+/* Chooses the weights of n names whose role is WEIGHTS, which it sorts, by the loader's rule
+ * (vio_select_weights); what is left of a set that is not complete is no model: ERR_NOT_FOUND. path:
+ * of the index, NULL: there is none; where: what messages call the folder. */
+vlm_status vio_hub_choose_weights(vio_selection *out, vcore_arena *arena, const char *where,
+                                  const char *path, const char **names, size_t n,
+                                  const vlm_limits *limits, const vcore_log *log, vlm_error *err);
 
 /* ---- answers (answers.c) ------------------------------------------------------------------ */
 typedef struct vio_hub_file {

@@ -5,6 +5,8 @@
  * files. */
 #include "io/hub/hub.h"
 
+#include <stdlib.h>
+
 /* ---- looking into the cache --------------------------------------------------------------- */
 
 static vlm_status find(char **out, const vio_hub_cache *cache, const vlm_hub_options *o,
@@ -110,31 +112,27 @@ static vlm_status files_of(vio_hub_file ***out, size_t *n, const vio_hub_listing
     return VLM_OK;
 }
 
-/* Keeps of n candidates those to fetch; shards as the index names them, or none. */
-static vlm_status choose(vio_hub_pull *p, vio_hub_file **files, size_t *n,
-                         const char *const *shards, size_t n_shards, vlm_error *err) {
-    const char *absent;
+static int by_name(const void *a, const void *b) {
+    return strcmp((*(vio_hub_file *const *)a)->name, (*(vio_hub_file *const *)b)->name);
+}
+
+/* Keeps of n candidates those to fetch; index: path of the index, which has arrived; NULL: none. */
+static vlm_status choose(vio_hub_pull *p, vio_hub_file **files, size_t *n, const char *index,
+                         vlm_error *err) {
+    vio_selection chosen;
     size_t kept = 0;
     if (*n > VIO_HUB_MAX_WEIGHTS)
         return vcore_fail_at(err, VLM_ERR_LIMIT, (vcore_where) { .limit = VIO_HUB_MAX_WEIGHTS },
                              "%s: %zu safetensors files, more than the limit of %d", p->id, *n,
                              VIO_HUB_MAX_WEIGHTS);
-    bool *chosen = vcore_arena_array(p->listing.arena, *n + 1, sizeof *chosen);
     const char **names = vcore_arena_array(p->listing.arena, *n + 1, sizeof *names);
-    if (!chosen || !names) return vcore_no_memory(err, p->id);
+    if (!names) return vcore_no_memory(err, p->id);
+    qsort(files, *n, sizeof *files, by_name);
     for (size_t i = 0; i < *n; i++) names[i] = files[i]->name;
-    if (vio_hub_choose_weights(chosen, names, *n, shards, n_shards, &absent) == 0)
-        return absent
-                   ? vcore_fail(err, VLM_ERR_NOT_FOUND,
-                                "%s: the index names %s, which the repository lacks", p->id, absent)
-                   : vcore_fail(err, VLM_ERR_NOT_FOUND,
-                                "%s: no safetensors weights in the repository", p->id);
-    if (absent)
-        vcore_log_line(&p->log, VLM_LOG_WARNING,
-                       "%s: the index is stale: it names %s, which the repository lacks", p->id,
-                       absent);
-    for (size_t i = 0; i < *n; i++)
-        if (chosen[i]) files[kept++] = files[i];
+    VTRY(vio_hub_choose_weights(&chosen, p->listing.arena, p->id, index, names, *n, p->o.limits,
+                                &p->log, err));
+    for (size_t i = 0; i < *n && kept < chosen.n; i++) /* both are sorted */
+        if (strcmp(files[i]->name, chosen.names[kept]) == 0) files[kept++] = files[i];
     *n = kept;
     return VLM_OK;
 }
@@ -155,29 +153,18 @@ static bool has_index(vio_hub_file *const *files, size_t n) {
     return false;
 }
 
-/* What the index, which has arrived, names. */
-static vlm_status read_index(vio_hub_pull *p, const char *const **shards, size_t *n,
-                             vlm_error *err) {
-    char *path = vio_hub_cache_path(&p->cache, "snapshots", p->listing.commit,
-                                    "model.safetensors.index.json");
-    vlm_limits limits = vcore_limits(p->o.limits);
-    vcore_json_doc *doc = NULL;
-    vlm_status status = path ? vio_read_json(&doc, NULL, path, limits.index_bytes, NULL, err)
-                             : vcore_no_memory(err, p->id);
-    if (status >= 0)
-        status = vio_hub_index_shards(shards, n, p->listing.arena, vcore_json_root(doc), path, err);
-    vcore_json_free(doc);
-    vcore_free(path);
-    return status;
-}
-
 static vlm_status fetch_weights(vio_hub_pull *p, bool indexed, vlm_error *err) {
     vio_hub_file **files = NULL;
-    const char *const *shards = NULL;
-    size_t n = 0, n_shards = 0;
-    if (indexed) VTRY(read_index(p, &shards, &n_shards, err));
+    char *index = NULL;
+    size_t n = 0;
     VTRY(files_of(&files, &n, &p->listing, VIO_HUB_WEIGHTS, VIO_HUB_WEIGHTS, err));
-    VTRY(choose(p, files, &n, shards, n_shards, err));
+    if (indexed
+        && !(index = vio_hub_cache_path(&p->cache, "snapshots", p->listing.commit,
+                                        "model.safetensors.index.json")))
+        return vcore_no_memory(err, p->id);
+    vlm_status status = choose(p, files, &n, index, err);
+    vcore_free(index);
+    VTRY(status);
     VTRY(add_sizes(p, files, n, err));
     VTRY(vio_hub_reserve(p, files, n, err));
     return vio_hub_fetch(p, files, n, err);

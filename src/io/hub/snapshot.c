@@ -101,36 +101,23 @@ static vlm_status check_small(const snapshot *s, bool from_tree, bool without_we
     return tokenizer || from_tree || !without_weights ? VLM_OK : missing(s, "tokenizer.json", err);
 }
 
-static vlm_status read_shards(const snapshot *s, const char *const **shards, size_t *n,
-                              const vlm_limits *limits, vlm_error *err) {
-    *n = 0;
-    if (!holds(s, "model.safetensors.index.json")) return VLM_OK;
-    vcore_json_doc *doc = NULL;
-    char *path = vio_join(s->dir, "model.safetensors.index.json");
-    vlm_limits bounds = vcore_limits(limits);
-    vlm_status status = path ? vio_read_json(&doc, NULL, path, bounds.index_bytes, NULL, err)
-                             : vcore_no_memory(err, s->dir);
-    if (status >= 0)
-        status = vio_hub_index_shards(shards, n, s->arena, vcore_json_root(doc), path, err);
-    vcore_json_free(doc);
-    vcore_free(path);
-    return status;
-}
-
 static vlm_status check_weights(const snapshot *s, const vlm_limits *limits, vlm_error *err) {
-    const char *const *shards = NULL, *absent;
-    size_t n;
-    VTRY(read_shards(s, &shards, &n, limits, err));
-    bool *chosen = vcore_arena_array(s->arena, VIO_HUB_MAX_WEIGHTS, sizeof *chosen);
+    static const char index[] = "model.safetensors.index.json";
+    vio_selection chosen;
     const char **weights = vcore_arena_array(s->arena, VIO_HUB_MAX_WEIGHTS, sizeof *weights);
-    size_t n_weights = 0;
-    if (!chosen || !weights) return vcore_no_memory(err, s->dir);
-    for (size_t i = 0; i < s->n && n_weights < VIO_HUB_MAX_WEIGHTS; i++)
-        if (vio_hub_role_of(s->names[i]) == VIO_HUB_WEIGHTS) weights[n_weights++] = s->names[i];
-    if (vio_hub_choose_weights(chosen, weights, n_weights, shards, n, &absent) == 0)
-        return missing(s, absent ? absent : "model.safetensors", err);
-    for (size_t i = 0; i < n_weights; i++)
-        if (chosen[i] && !holds(s, weights[i])) return missing(s, weights[i], err);
+    char *path = holds(s, index) ? vio_join(s->dir, index) : NULL;
+    size_t n = 0;
+    if (!weights || (!path && holds(s, index))) return vcore_no_memory(err, s->dir);
+    for (size_t i = 0; i < s->n && n < VIO_HUB_MAX_WEIGHTS; i++)
+        if (vio_hub_role_of(s->names[i]) == VIO_HUB_WEIGHTS) weights[n++] = s->names[i];
+    vlm_status status =
+        vio_hub_choose_weights(&chosen, s->arena, s->dir, path, weights, n, limits, NULL, err);
+    vcore_free(path);
+    if (status == VLM_ERR_NOT_FOUND)
+        return missing(s, chosen.missing ? chosen.missing : "model.safetensors", err);
+    VTRY(status);
+    for (size_t i = 0; i < chosen.n; i++)
+        if (!holds(s, chosen.names[i])) return missing(s, chosen.names[i], err);
     return VLM_OK;
 }
 
