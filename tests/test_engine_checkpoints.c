@@ -221,6 +221,29 @@ static void an_entry_gives_prompt_and_end_tokens(void **state) {
     }
 }
 
+/* A snapshot's folder is called like the commit: the id is two folders above. */
+static void a_snapshot_of_the_hub_cache_is_known_by_its_id(void **state) {
+    (void)state;
+    const vlm_checkpoint_registry *r = vlm_checkpoint_registry_default();
+    static const char *const ours[] = {
+        "/c/hub/models--Qwen--Qwen2.5-VL-3B-Instruct/snapshots/0123",
+        "models--Qwen--Qwen2.5-VL-3B-Instruct/snapshots/0123/",
+        "/models--a/models--Qwen--Qwen2.5-VL-3B-Instruct/snapshots/x",
+    };
+    static const char *const others[] = {
+        "/c/models--Qwen--Qwen2.5-VL-3B-Instruct2/snapshots/0123", "/c/models--Qwen--Qwen2.5-VL-3B-Instruct/blobs/0123",
+        "/c/xmodels--Qwen--Qwen2.5-VL-3B-Instruct/snapshots/0123", "/c/models--Qwen--Qwen2.5-VL-3B/snapshots/0123",
+    };
+    for (size_t i = 0; i < sizeof ours / sizeof *ours; i++) {
+        const vlm_model_configuration *c = vengine_configuration_of(r, ours[i], true);
+        assert_non_null(c);
+        assert_string_equal(c->id, "Qwen/Qwen2.5-VL-3B-Instruct");
+        assert_null(vengine_configuration_of(r, ours[i], false));
+    }
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+        assert_null(vengine_configuration_of(r, others[i], true));
+}
+
 static void another_name_is_not_the_entry(void **state) {
     (void)state;
     char id[300];
@@ -258,6 +281,7 @@ int main(void) {
         cmocka_unit_test(callers_add_entries),
         cmocka_unit_test(adding_an_id_again_displaces),
         cmocka_unit_test(bad_entries_are_refused),
+        cmocka_unit_test(a_snapshot_of_the_hub_cache_is_known_by_its_id),
         LOADS(what_is_not_known_loads_as_its_files_say),
         LOADS(an_entry_gives_prompt_and_end_tokens),
         LOADS(another_name_is_not_the_entry),

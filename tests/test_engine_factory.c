@@ -450,6 +450,24 @@ static void what_a_constructor_says_is_what_the_load_says(void **state) {
     end_noting(&n);
 }
 
+static const vlm_text *no_decoder(const void *model) {
+    (void)model;
+    return NULL;
+}
+
+static void a_model_without_a_decoder_is_refused(void **state) {
+    (void)state;
+    noting n;
+    vlm_context *c = (void *)1;
+    begin_noting(&n, "idefics3", "Idefics3Processor");
+    n.model.text = no_decoder;
+    assert_int_equal(load_noting(&c, &n), VLM_ERR_ARGUMENT);
+    assert_string_equal(err.message, "model type 'idefics3': its text() gives no decoder");
+    assert_null(c);
+    assert_int_equal(n.s.destroyed_models, 1);
+    end_noting(&n);
+}
+
 /* Neither a file nor the model type names the class: refused before any weight is opened. */
 static void a_class_that_nobody_names_is_refused(void **state) {
     (void)state;
@@ -652,7 +670,7 @@ int main(void) {
         TEST(every_stage_can_be_cancelled),
         TEST(constructors_are_given_the_files_verbatim),
         TEST(both_bodies_arrive_whoever_names_the_class),
-        TEST(what_a_constructor_says_is_what_the_load_says),
+        TEST(what_a_constructor_says_is_what_the_load_says), TEST(a_model_without_a_decoder_is_refused),
         TEST(a_class_that_nobody_names_is_refused),
         TEST(a_default_class_that_is_not_registered_is_told_as_such),
         TEST(some_model_types_need_another_class_than_their_files_name),

@@ -437,6 +437,9 @@ static void truncation_does_not_reach_memory(void **state) {
     assert_int_equal((uintptr_t)vio_tensors_find(t, "a")->data % 8, 0);
     vio_tensors_close(t);
     assert_int_equal(vio_tensors_open_dir(&t, d, &from, &err), VLM_ERR_FORMAT); /* now empty */
+    assert_int_equal(truncate(path, (off_t)1 << 43), 0); /* 8 TiB that take no room */
+    assert_int_equal(vio_tensors_open_dir(&t, d, &from, &err), VLM_ERR_LIMIT);
+    assert_true(err.limit > 0 && err.limit < (uint64_t)1 << 43);
     free(values);
     vcore_free(path);
 }

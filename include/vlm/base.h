@@ -84,7 +84,8 @@ VLM_API const char *vlm_status_name(vlm_status status);
 /** Meaning of a status in a few words; borrowed, static. Thread-safe. */
 VLM_API const char *vlm_status_text(vlm_status status);
 
-/** Why a call failed: the code, one line that names the file and the field, and what the line says as data. */
+/** Why a call failed: the code, one line that names the file and the field, and what the line says as data.
+ * Only a call that fails writes to it: after one that succeeds it holds what it held before. */
 typedef struct vlm_error {
     vlm_status code;
     char message[500];

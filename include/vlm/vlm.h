@@ -115,7 +115,7 @@ typedef struct vlm_context vlm_context;
  * The load factory: loads a checkpoint in the order of vlm_load_stage.
  *
  * What is known of a checkpoint beside its files comes from the checkpoint registry: the entry of this id, or, for
- * a directory, the first entry whose id ends in the directory's name.
+ * a directory, the entry whose snapshot in a hub cache it is, else the first whose id ends in the directory's name.
  * @param out owned @param dir_or_id a directory, or the id of a checkpoint @param options NULL: defaults
  */
 VLM_API vlm_status vlm_context_load(vlm_context **out, const char *dir_or_id,
@@ -127,7 +127,7 @@ VLM_API void vlm_context_free(vlm_context *context);
 typedef struct vlm_context_info {
     const char *model_type;      /**< as registered, after remapping */
     const char *processor_class; /**< after any override */
-    const char *processor_file;  /**< file that named the class */
+    const char *processor_file;  /**< who named the class: see vlm_processor_config_named_by() */
     const char *config_json;     /**< verbatim config.json */
     const char *backend;
     const char *default_prompt;  /**< from the checkpoint registry; may be NULL */

@@ -170,10 +170,28 @@ static vcore_str last_part(const char *path) {
     return (vcore_str) { path + begin, end - begin };
 }
 
+/* True when dir lies where the hub cache keeps id: ".../models--org--name/snapshots/<commit>". */
+static bool is_snapshot_of(const char *dir, const char *id) {
+    static const char start[] = "models--", end[] = "/snapshots/";
+    for (const char *at = strstr(dir, start); at; at = strstr(at + 1, start)) {
+        const char *p = at + strlen(start), *c = id;
+        if (at != dir && at[-1] != '/') continue;
+        for (; *c; c++) {
+            const char one[] = { *c, 0 }, *part = *c == '/' ? "--" : one;
+            if (strncmp(p, part, strlen(part)) != 0) break;
+            p += strlen(part);
+        }
+        if (!*c && strncmp(p, end, strlen(end)) == 0) return true;
+    }
+    return false;
+}
+
 const vlm_model_configuration *vengine_configuration_of(const vlm_checkpoint_registry *registry,
                                                         const char *dir_or_id, bool is_dir) {
     const vlm_model_configuration *c = vlm_checkpoint_registry_find(registry, dir_or_id);
     vcore_str name = last_part(dir_or_id);
+    for (size_t i = 0; !c && is_dir && i < registry->n; i++)
+        if (is_snapshot_of(dir_or_id, registry->at[i].id)) c = &registry->at[i];
     for (size_t i = 0; !c && is_dir && i < registry->n; i++)
         if (vcore_str_eq(last_part(registry->at[i].id), name)) c = &registry->at[i];
     return c;

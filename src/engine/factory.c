@@ -58,7 +58,8 @@ static vlm_status find_snapshot(const factory *f, vlm_load_stage stage, char **d
     relay r = { f, stage, o.progress, o.progress_user };
     o.progress = pass_on, o.progress_user = &r;
     vlm_status status = vlm_hub_find(dir, id, &o, err);
-    if (status == VLM_ERR_NOT_FOUND) status = vlm_hub_pull(dir, id, &o, err);
+    /* What is not whole in the cache, or broken there, the hub has. */
+    if (status < 0 && status != VLM_ERR_MEMORY) status = vlm_hub_pull(dir, id, &o, err);
     return vcore_context(err, status, "no directory '%s', and as a hub id", id);
 }
 
@@ -249,6 +250,9 @@ static vlm_status build_model(factory *f, vlm_error *err) {
     };
     VTRY(vmodel_build_new(&c->build, &args, err));
     VTRY(vlm_model_registry_create(&c->model, f->models, c->build, err));
+    if (!c->model_type->text(c->model))
+        return vcore_fail(err, VLM_ERR_ARGUMENT, "model type '%s': its text() gives no decoder",
+                          c->model_type->model_type);
     return vmodel_build_check(c->build, f->options->lenient, err);
 }
 

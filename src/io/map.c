@@ -29,6 +29,11 @@ static vlm_status read_whole(uint8_t *to, size_t n, int fd, const char *path, vl
 /* Pages of our own with the file's bytes in them: from the system like a map, so that both end
  * alike and nothing is zeroed twice. */
 static vlm_status read_pages(void **out, size_t size, int fd, const char *path, vlm_error *err) {
+    uint64_t memory = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
+    if (size > memory) /* a file may claim any size without having it */
+        return vcore_fail_at(err, VLM_ERR_LIMIT, (vcore_where) { .file = path, .limit = memory },
+                             "%s: %zu bytes do not fit the machine's memory of %llu", path, size,
+                             (unsigned long long)memory);
     void *data = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (data == MAP_FAILED) return vcore_no_memory(err, path);
     madvise(data, size, MADV_HUGEPAGE); /* a wish */
