@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* What a model constructor works with: the config, memory that lives as long as the model, and the
- * account of which tensors of the checkpoint were used. Weights are bound in bind.c. */
+ * account of which tensors of the checkpoint were used. Weights are bound in weights/. */
 #include <stdio.h>
 
 #include "models/models.h"

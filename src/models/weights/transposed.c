@@ -5,7 +5,7 @@
  * are exact. Owns the two packings and nothing of what the config says. */
 #include <math.h>
 
-#include "models/models.h"
+#include "models/weights/weights.h"
 
 typedef struct transposed {
     const vio_tensor *weight, *zeros, *scales, *order; /* order: GPTQ's group of every input */

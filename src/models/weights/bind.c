@@ -2,10 +2,10 @@
 /* Weight tables: from the names and layouts of a checkpoint to the members of a model. Owns where a
  * tensor is looked for, what its shape must be and how its file lays it out; owns no name of any
  * model. Data stays where the file was mapped unless its layout cannot be used as it is. Matrices
- * that are not stored as floats are bound in bind_quantized.c. */
+ * that are not stored as floats are bound in quantized.c. */
 #include <stdio.h>
 
-#include "models/models.h"
+#include "models/weights/weights.h"
 
 enum { NAME_BYTES = VMODEL_NAME_BYTES, MAX_DIMS = VMODEL_MAX_DIMS };
 static const char CONFIG[] = "the config"; /* who asks for a shape */

@@ -6,7 +6,7 @@
 #include <math.h>
 #include <stdio.h>
 
-#include "models/models.h"
+#include "models/weights/weights.h"
 
 /* What a matrix is made of, and who says with which parameters. */
 typedef struct stored {

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* The quantization table: what config.json says of quantized weights, for the model and module by
  * module. Owns MLX's key and the parameters that a mode can have; Hugging Face's key is read in
- * quantization_hf.c, the tensors are bound in bind_quantized.c. */
+ * quantization_hf.c, the tensors are bound in quantized.c. */
 #include <stdio.h>
 
-#include "models/models.h"
+#include "models/weights/weights.h"
 
 /* What a mode can be: its own bits and group size; sets of what it takes beside them. */
 static const struct mode {

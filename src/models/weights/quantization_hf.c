@@ -2,10 +2,10 @@
 /* Hugging Face's quantization_config, in the words of the tools that write it: which of them this
  * library translates into MLX's modes, with which parameters, and which it refuses. What cannot be
  * translated is kept as a refusal, so that the config can still be read. The tensors are routed in
- * bind_quantized.c by what they are. */
+ * quantized.c by what they are. */
 #include <stdio.h>
 
-#include "models/models.h"
+#include "models/weights/weights.h"
 
 static bool is_absent(const vlm_json *v) {
     return vcore_json_kind_of(v) == VCORE_JSON_NULL;
