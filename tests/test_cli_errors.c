@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /* Bad input through the command: exit status 1 and one line that names the culprit. Every case starts from a
  * good checkpoint and breaks one thing. */
-#include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "support/checkpoint.h"
 #include "support/cm.h"
+#include "support/edit.h"
 #include "support/process.h"
 
 #define GOLDEN "tests/golden/idefics3-split"
@@ -16,49 +16,16 @@
 /* ---- breaking a checkpoint ------------------------------------------------------------------------------ */
 
 static void write_file(const char *dir, const char *name, const void *bytes, size_t n) {
-    char *path = tcheckpoint_path(dir, name);
-    FILE *f = fopen(path, "wb");
-    assert_non_null(f);
-    assert_int_equal(fwrite(bytes, 1, n, f), n);
-    fclose(f);
-    free(path);
-}
-
-static char *read_file(const char *dir, const char *name, size_t *n) {
-    char *path = tcheckpoint_path(dir, name);
-    FILE *f = fopen(path, "rb");
-    assert_non_null(f);
-    fseek(f, 0, SEEK_END);
-    *n = (size_t)ftell(f);
-    rewind(f);
-    char *bytes = malloc(*n + 1);
-    assert_int_equal(fread(bytes, 1, *n, f), *n);
-    bytes[*n] = 0;
-    fclose(f);
-    free(path);
-    return bytes;
+    assert_true(tedit_write(dir, name, bytes, n));
 }
 
 static void remove_file(const char *dir, const char *name) {
-    char *path = tcheckpoint_path(dir, name);
-    assert_int_equal(unlink(path), 0);
-    free(path);
+    assert_true(tedit_apply(dir, &(tedit)REMOVE(name), 1));
 }
 
-/* Replaces the first `from` of a text file by `to`. */
+/* Replaces the first `from` of a file by `to`. */
 static void edit(const char *dir, const char *name, const char *from, const char *to) {
-    size_t n;
-    char *text = read_file(dir, name, &n);
-    char *at = memmem(text, n, from, strlen(from));
-    if (!at) fail_msg("%s: '%s' is not in it", name, from);
-    size_t before = (size_t)(at - text), size = n - strlen(from) + strlen(to);
-    char *edited = malloc(size + 1);
-    memcpy(edited, text, before);
-    memcpy(edited + before, to, strlen(to));
-    memcpy(edited + before + strlen(to), at + strlen(from), n - before - strlen(from));
-    write_file(dir, name, edited, size);
-    free(edited);
-    free(text);
+    assert_true(tedit_apply(dir, &(tedit)REPLACE(name, from, to), 1));
 }
 
 /* Replaces the same number of bytes in the header of the weights. */
@@ -113,7 +80,7 @@ static void eos_of_a_wrong_type(const char *d) { edit(d, "config.json", "{", "{\
 static void no_weights(const char *d) { remove_file(d, "model.safetensors"); }
 static void truncated_weights(const char *d) {
     size_t n;
-    char *bytes = read_file(d, "model.safetensors", &n);
+    char *bytes = tedit_read(d, "model.safetensors", &n);
     write_file(d, "model.safetensors", bytes, n - 100);
     free(bytes);
 }

@@ -6,15 +6,13 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 
-#include "support/checkpoint.h"
-#include "support/cm.h"
+#include "support/dir.h"
 #include "vlm/extend.h"
 
 #include "core/core.h"
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 
-static char *dir;
 static vlm_error err;
 static char logged[2000];
 static int log_lines;
@@ -33,35 +31,9 @@ static vlm_load_options quiet(void) {
     return o;
 }
 
-static int make_dir(void **state) {
-    (void)state;
-    dir = tcheckpoint_temp_dir();
-    return dir ? 0 : -1;
-}
-
-static int remove_dir(void **state) {
-    (void)state;
-    tcheckpoint_remove(dir);
-    free(dir);
-    return 0;
-}
-
-static void write_bytes(const char *name, const char *text, size_t n) {
-    char *path = tcheckpoint_path(dir, name);
-    FILE *f = fopen(path, "wb");
-    assert_non_null(f);
-    assert_int_equal(fwrite(text, 1, n, f), n);
-    assert_int_equal(fclose(f), 0);
-    free(path);
-}
-
-static void write_text(const char *name, const char *text) {
-    write_bytes(name, text, strlen(text));
-}
-
 static vlm_base_config *load_with(const vlm_load_options *options) {
     vlm_base_config *c;
-    if (vlm_base_config_load(&c, dir, options, &err) < 0) fail_msg("%s", err.message);
+    if (vlm_base_config_load(&c, tdir, options, &err) < 0) fail_msg("%s", err.message);
     return c;
 }
 
@@ -150,7 +122,7 @@ static void misuse_is_an_error(void **state) {
     (void)state;
     vlm_base_config *c = (void *)1;
     const vlm_config_text nameless = { NULL, "{}", 2 }, other = { "other.json", "{}", 2 };
-    assert_int_equal(vlm_base_config_load(NULL, dir, NULL, &err), VLM_ERR_ARGUMENT);
+    assert_int_equal(vlm_base_config_load(NULL, tdir, NULL, &err), VLM_ERR_ARGUMENT);
     assert_int_equal(vlm_base_config_load(&c, NULL, NULL, &err), VLM_ERR_ARGUMENT);
     assert_null(c);
     assert_int_equal(vlm_base_config_parse(NULL, &other, 1, NULL, &err), VLM_ERR_ARGUMENT);
@@ -202,7 +174,7 @@ static void a_byte_order_mark_is_skipped(void **state) {
     assert_string_equal(vlm_base_config_text(c, &bytes), text + 3);
     assert_int_equal(bytes, sizeof text - 4);
     vlm_base_config_free(c);
-    write_text("config.json", text);
+    tdir_put("config.json", text);
     c = load_with(NULL);
     assert_string_equal(vlm_base_config_text(c, &bytes), text + 3);
     assert_int_equal(bytes, sizeof text - 4);
@@ -309,16 +281,16 @@ static void end_tokens_from_memory_and_from_files(void **state) {
     (void)state;
     for (size_t i = 0; i < COUNT(eos_cases); i++) {
         const eos_case *e = &eos_cases[i];
-        char text[400], *path = tcheckpoint_path(dir, "generation_config.json");
+        char text[400], *path = tdir_path("generation_config.json");
         snprintf(text, sizeof text, "{\"model_type\": \"x\", %s}", e->config);
         vlm_base_config *c;
         if (parse(&c, text, e->generation) < 0) fail_msg("%s: %s", text, err.message);
         check_eos(c, e);
         assert_int_equal(log_lines, 0);
         vlm_base_config_free(c);
-        write_text("config.json", text);
+        tdir_put("config.json", text);
         remove(path);
-        if (e->generation) write_text("generation_config.json", e->generation);
+        if (e->generation) tdir_put("generation_config.json", e->generation);
         c = load_with(NULL);
         check_eos(c, e);
         assert_int_equal(e->generation != NULL, vlm_base_config_generation(c) != NULL);
@@ -408,20 +380,20 @@ static void ignored_with_one_line(const char *says) {
 
 static void a_generation_config_of_no_use_is_passed_over(void **state) {
     (void)state;
-    char *path = tcheckpoint_path(dir, "generation_config.json");
-    write_text("config.json", "{\"model_type\": \"x\", \"eos_token_id\": 7}");
+    char *path = tdir_path("generation_config.json");
+    tdir_put("config.json", "{\"model_type\": \"x\", \"eos_token_id\": 7}");
     const vlm_load_options o = quiet();
     vlm_base_config_free(load_with(&o));
     assert_int_equal(log_lines, 0); /* absent: nothing to say */
-    write_text("generation_config.json", "{\"eos_token_id\": 8");
+    tdir_put("generation_config.json", "{\"eos_token_id\": 8");
     ignored_with_one_line("line 1, column 19: the text ends too early (ignored)");
-    write_text("generation_config.json", "[8]");
+    tdir_put("generation_config.json", "[8]");
     ignored_with_one_line("must hold an object, holds an array (ignored)");
-    write_text("generation_config.json", "{\"eos_token_id\": \"\xFF\"}");
+    tdir_put("generation_config.json", "{\"eos_token_id\": \"\xFF\"}");
     ignored_with_one_line("is not UTF-8 text (ignored)");
     char *large = calloc(1, (1 << 20) + 2);
     memset(large, ' ', (1 << 20) + 1);
-    write_text("generation_config.json", large);
+    tdir_put("generation_config.json", large);
     ignored_with_one_line("larger than the limit of 1048576 bytes (ignored)");
     free(large);
     remove(path);
@@ -454,15 +426,15 @@ static void quantization_is_typed(void **state) {
 static void modelopt_has_a_file_of_its_own(void **state) {
     (void)state;
     static const char modelopt[] = "{\"quantization\": {\"quant_algo\": \"NVFP4\", \"group_size\": 16}}";
-    write_text("config.json", "{\"model_type\": \"x\"}");
-    write_text("hf_quant_config.json", modelopt);
+    tdir_put("config.json", "{\"model_type\": \"x\"}");
+    tdir_put("hf_quant_config.json", modelopt);
     vlm_base_config *c = load_with(NULL);
     assert_non_null(vlm_base_config_quantization(c));
     vlm_base_config_free(c);
-    write_text("hf_quant_config.json", "{");
-    assert_int_equal(vlm_base_config_load(&c, dir, NULL, &err), VLM_ERR_PARSE);
+    tdir_put("hf_quant_config.json", "{");
+    assert_int_equal(vlm_base_config_load(&c, tdir, NULL, &err), VLM_ERR_PARSE);
     assert_null(c);
-    write_text("config.json",
+    tdir_put("config.json",
                "{\"model_type\": \"x\", \"quantization\": {\"group_size\": 64, \"bits\": 4}}");
     c = load_with(NULL); /* it is not even opened */
     assert_string_equal(vlm_quantization_method(vlm_base_config_quantization(c)), "mlx");
@@ -484,8 +456,8 @@ static void every_file_is_opened_once(void **state) {
     vlm_load_options o = VLM_LOAD_OPTIONS_INIT;
     o.opened = note;
     told[0] = 0;
-    write_text("config.json", "{\"model_type\": \"x\"}");
-    write_text("generation_config.json", "{}");
+    tdir_put("config.json", "{\"model_type\": \"x\"}");
+    tdir_put("generation_config.json", "{}");
     vlm_base_config_free(load_with(&o));
     assert_string_equal(told, "config.json\nhf_quant_config.json\ngeneration_config.json\n");
 }
@@ -496,18 +468,18 @@ static void a_failing_step_leaves_later_ones_alone(void **state) {
     vlm_load_options o = VLM_LOAD_OPTIONS_INIT;
     o.opened = note;
     told[0] = 0;
-    write_text("config.json", "{}");
-    assert_int_equal(vlm_base_config_load(&c, dir, &o, &err), VLM_ERR_MISSING_FIELD);
+    tdir_put("config.json", "{}");
+    assert_int_equal(vlm_base_config_load(&c, tdir, &o, &err), VLM_ERR_MISSING_FIELD);
     assert_string_equal(told, "config.json\n");
-    char *path = tcheckpoint_path(dir, "config.json");
+    char *path = tdir_path("config.json");
     remove(path);
     told[0] = 0;
-    assert_int_equal(vlm_base_config_load(&c, dir, &o, &err), VLM_ERR_NOT_FOUND);
+    assert_int_equal(vlm_base_config_load(&c, tdir, &o, &err), VLM_ERR_NOT_FOUND);
     assert_string_equal(err.file, path);
     assert_string_equal(err.operation, "open");
     assert_string_equal(told, "config.json\n");
     free(path);
-    path = tcheckpoint_path(dir, "nowhere");
+    path = tdir_path("nowhere");
     assert_int_equal(vlm_base_config_load(&c, path, &o, &err), VLM_ERR_NOT_FOUND);
     assert_non_null(strstr(err.message, "nowhere: no such checkpoint directory"));
     assert_string_equal(err.file, path);
@@ -515,7 +487,7 @@ static void a_failing_step_leaves_later_ones_alone(void **state) {
 }
 
 int main(void) {
-#define TEST(name) cmocka_unit_test_setup_teardown(name, make_dir, remove_dir)
+#define TEST(name) TDIR_TEST(name, NULL)
     const struct CMUnitTest tests[] = {
         TEST(model_type_is_required),
         TEST(everything_else_passes_through),

@@ -4,8 +4,7 @@
 #include <stdlib.h>
 
 #include "engine/engine.h"
-#include "support/checkpoint.h"
-#include "support/cm.h"
+#include "support/dir.h"
 
 static vlm_error err;
 
@@ -154,20 +153,6 @@ static void bad_entries_are_refused(void **state) {
 }
 
 /* ---- what a load makes of it -------------------------------------------------------------------------------- */
-static char *dir;
-
-static int make(void **state) {
-    (void)state;
-    dir = tcheckpoint_temp_dir();
-    return dir && tcheckpoint_write("tests/golden/idefics3-whole", dir, NULL) ? 0 : -1;
-}
-
-static int unmake(void **state) {
-    (void)state;
-    tcheckpoint_remove(dir);
-    free(dir);
-    return 0;
-}
 
 static vlm_checkpoint_registry *registry_of(const char *id, const char *tokenizer_source) {
     static const char *const tokens[] = { "<|im_start|>", "no such token" };
@@ -196,11 +181,11 @@ static size_t named_by(const vlm_context *c, const char *source) {
 
 static void what_is_not_known_loads_as_its_files_say(void **state) {
     (void)state;
-    vlm_context *c = load(dir, NULL, NULL);
+    vlm_context *c = load(tdir, NULL, NULL);
     assert_null(vlm_context_get_info(c)->default_prompt);
     assert_int_equal(named_by(c, "checkpoint registry"), 0);
-    assert_string_equal(vlm_context_get_info(c)->directory, dir);
-    assert_string_equal(vlm_context_get_info(c)->tokenizer_directory, dir);
+    assert_string_equal(vlm_context_get_info(c)->directory, tdir);
+    assert_string_equal(vlm_context_get_info(c)->tokenizer_directory, tdir);
     vlm_context_free(c);
 }
 
@@ -208,12 +193,12 @@ static void what_is_not_known_loads_as_its_files_say(void **state) {
 static void an_entry_gives_prompt_and_end_tokens(void **state) {
     (void)state;
     char id[300], path[300];
-    const char *ids[] = { dir, id };
-    snprintf(id, sizeof id, "me%s", strrchr(dir, '/'));
-    snprintf(path, sizeof path, "%s//", dir);
+    const char *ids[] = { tdir, id };
+    snprintf(id, sizeof id, "me%s", strrchr(tdir, '/'));
+    snprintf(path, sizeof path, "%s//", tdir);
     for (size_t i = 0; i < 2; i++) {
         vlm_checkpoint_registry *r = registry_of(ids[i], NULL);
-        vlm_context *c = load(i ? path : dir, r, NULL);
+        vlm_context *c = load(i ? path : tdir, r, NULL);
         vlm_checkpoint_registry_free(r); /* the context has what it needs */
         assert_string_equal(vlm_context_get_info(c)->default_prompt, "What is it?");
         assert_int_equal(named_by(c, "checkpoint registry"), 1);
@@ -247,9 +232,9 @@ static void a_snapshot_of_the_hub_cache_is_known_by_its_id(void **state) {
 static void another_name_is_not_the_entry(void **state) {
     (void)state;
     char id[300];
-    snprintf(id, sizeof id, "me%s2", strrchr(dir, '/'));
+    snprintf(id, sizeof id, "me%s2", strrchr(tdir, '/'));
     vlm_checkpoint_registry *r = registry_of(id, NULL);
-    vlm_context *c = load(dir, r, NULL);
+    vlm_context *c = load(tdir, r, NULL);
     assert_null(vlm_context_get_info(c)->default_prompt);
     vlm_context_free(c);
     vlm_checkpoint_registry_free(r);
@@ -259,13 +244,13 @@ static void an_entry_names_the_tokenizer_unless_the_caller_does(void **state) {
     (void)state;
     char *elsewhere = tcheckpoint_temp_dir();
     assert_true(tcheckpoint_write("tests/golden/idefics3-whole", elsewhere, NULL));
-    vlm_checkpoint_registry *r = registry_of(dir, elsewhere);
-    vlm_context *c = load(dir, r, NULL);
+    vlm_checkpoint_registry *r = registry_of(tdir, elsewhere);
+    vlm_context *c = load(tdir, r, NULL);
     assert_string_equal(vlm_context_get_info(c)->tokenizer_directory, elsewhere);
-    assert_string_equal(vlm_context_get_info(c)->directory, dir);
+    assert_string_equal(vlm_context_get_info(c)->directory, tdir);
     vlm_context_free(c);
-    c = load(dir, r, dir);
-    assert_string_equal(vlm_context_get_info(c)->tokenizer_directory, dir);
+    c = load(tdir, r, tdir);
+    assert_string_equal(vlm_context_get_info(c)->tokenizer_directory, tdir);
     vlm_context_free(c);
     vlm_checkpoint_registry_free(r);
     tcheckpoint_remove(elsewhere);
@@ -273,7 +258,7 @@ static void an_entry_names_the_tokenizer_unless_the_caller_does(void **state) {
 }
 
 int main(void) {
-#define LOADS(name) cmocka_unit_test_setup_teardown(name, make, unmake)
+#define LOADS(name) TDIR_TEST(name, "tests/golden/idefics3-whole")
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_known_checkpoints),
         cmocka_unit_test(every_known_checkpoint_is_well_formed),

@@ -3,14 +3,9 @@
  * that says so, nothing handed out, nothing leaked (the address sanitizer watches), and never a file
  * that may be of no use passed over for lack of memory. */
 #include "support/alloc.h"
-#include "support/checkpoint.h"
-#include "support/cm.h"
-#include "support/edit.h"
+#include "support/dir.h"
 #include "vlm/vlm.h"
 
-#include <stdlib.h>
-
-static char *dir;
 static vlm_error err;
 static int lines;
 
@@ -63,7 +58,7 @@ static vlm_status parse_base(const vlm_load_options *o) {
 
 static vlm_status load_base(const vlm_load_options *o) {
     vlm_base_config *c;
-    vlm_status status = vlm_base_config_load(&c, dir, o, &err);
+    vlm_status status = vlm_base_config_load(&c, tdir, o, &err);
     return take(status, c);
 }
 
@@ -86,19 +81,19 @@ static vlm_status parse_processor(const vlm_load_options *o) {
 
 static vlm_status load_processor(const vlm_load_options *o) {
     vlm_processor_config *c;
-    vlm_status status = vlm_processor_config_load(&c, dir, "D", o, &err);
+    vlm_status status = vlm_processor_config_load(&c, tdir, "D", o, &err);
     return take_processor(status, c);
 }
 
 static void base_configs(void **state) {
     (void)state;
     sweep(parse_base);
-    assert_true(tedit_write(dir, "config.json", BASE, sizeof BASE - 1));
-    assert_true(tedit_write(dir, "generation_config.json", GENERATION, sizeof GENERATION - 1));
+    tdir_put("config.json", BASE);
+    tdir_put("generation_config.json", GENERATION);
     sweep(load_base);
-    assert_true(tedit_write(dir, "config.json", PLAIN, sizeof PLAIN - 1));
+    tdir_put("config.json", PLAIN);
     static const char modelopt[] = "{\"quantization\": {\"quant_algo\": \"NVFP4\", \"group_size\": 16}}";
-    assert_true(tedit_write(dir, "hf_quant_config.json", modelopt, sizeof modelopt - 1));
+    tdir_put("hf_quant_config.json", modelopt);
     sweep(load_base);
 }
 
@@ -106,33 +101,20 @@ static void processor_configs(void **state) {
     (void)state;
     sweep(parse_processor);
     static const char named[] = "{\"processor_class\": \"P\"}", body[] = "{\"x\": [1, 2, 3]}";
-    assert_true(tedit_write(dir, "preprocessor_config.json", named, sizeof named - 1));
-    assert_true(tedit_write(dir, "processor_config.json", body, sizeof body - 1));
-    assert_true(tedit_write(dir, "video_preprocessor_config.json", body, sizeof body - 1));
+    tdir_put("preprocessor_config.json", named);
+    tdir_put("processor_config.json", body);
+    tdir_put("video_preprocessor_config.json", body);
     sweep(load_processor);
-    assert_true(tedit_write(dir, "preprocessor_config.json", body, sizeof body - 1));
+    tdir_put("preprocessor_config.json", body);
     sweep(load_processor); /* the default */
-    assert_true(tedit_write(dir, "tokenizer_config.json", named, sizeof named - 1));
+    tdir_put("tokenizer_config.json", named);
     sweep(load_processor);
-}
-
-static int make(void **state) {
-    (void)state;
-    dir = tcheckpoint_temp_dir();
-    return dir ? 0 : -1;
-}
-
-static int unmake(void **state) {
-    (void)state;
-    tcheckpoint_remove(dir);
-    free(dir);
-    return 0;
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(base_configs, make, unmake),
-        cmocka_unit_test_setup_teardown(processor_configs, make, unmake),
+        TDIR_TEST(base_configs, NULL),
+        TDIR_TEST(processor_configs, NULL),
     };
     return cmocka_run_group_tests_name("configs without memory", tests, NULL, NULL);
 }

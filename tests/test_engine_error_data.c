@@ -8,9 +8,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-#include "support/checkpoint.h"
-#include "support/cm.h"
-#include "support/edit.h"
+#include "support/dir.h"
 #include "vlm/vlm.h"
 
 #include "core/core.h"
@@ -18,21 +16,7 @@
 #define GOLDEN "tests/golden/idefics3-whole"
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 
-static char *dir;
 static vlm_error err;
-
-static int make(void **state) {
-    (void)state;
-    dir = tcheckpoint_temp_dir();
-    return dir && tcheckpoint_write(GOLDEN, dir, NULL) ? 0 : -1;
-}
-
-static int unmake(void **state) {
-    (void)state;
-    tcheckpoint_remove(dir);
-    free(dir);
-    return 0;
-}
 
 static vlm_status load(const vlm_load_options *options) {
     vlm_load_options o = VLM_LOAD_OPTIONS_INIT;
@@ -40,7 +24,7 @@ static vlm_status load(const vlm_load_options *options) {
     if (options) o = *options;
     o.threads = 1;
     err = (vlm_error)VLM_ERROR_INIT;
-    vlm_status status = vlm_context_load(&c, dir, &o, &err);
+    vlm_status status = vlm_context_load(&c, tdir, &o, &err);
     assert_int_equal(status < 0, c == NULL);
     assert_int_equal(err.code, status);
     vlm_context_free(c);
@@ -143,11 +127,8 @@ static void check(const situation *s, vlm_status status) {
 static void situations_have_their_data(void **state) {
     (void)state;
     for (size_t i = 0; i < COUNT(situations); i++) {
-        if (i) {
-            unmake(NULL);
-            assert_int_equal(make(NULL), 0);
-        }
-        assert_true(tedit_apply(dir, situations[i].edits, COUNT(situations[i].edits)));
+        if (i) tdir_renew(GOLDEN);
+        assert_true(tedit_apply(tdir, situations[i].edits, COUNT(situations[i].edits)));
         check(&situations[i], load(NULL));
     }
 }
@@ -155,11 +136,11 @@ static void situations_have_their_data(void **state) {
 static void a_directory_that_is_none(void **state) {
     (void)state;
     vlm_context *c;
-    char *path = tcheckpoint_path(dir, "nowhere");
+    char *path = tdir_path("nowhere");
     assert_int_equal(vlm_context_load(&c, path, NULL, &err), VLM_ERR_NOT_FOUND);
     assert_string_equal(err.file, path);
     free(path);
-    path = tcheckpoint_path(dir, CONFIG); /* a file is no directory either */
+    path = tdir_path(CONFIG); /* a file is no directory either */
     assert_int_equal(vlm_context_load(&c, path, NULL, &err), VLM_ERR_NOT_FOUND);
     assert_string_equal(err.file, path);
     free(path);
@@ -170,7 +151,7 @@ static void a_long_path_keeps_its_end(void **state) {
     (void)state;
     char *deep = malloc(3000);
     vlm_base_config *c;
-    strcpy(deep, dir);
+    strcpy(deep, tdir);
     for (int i = 0; i < 100; i++) strcat(deep, "/./deeper-and-deeper");
     assert_int_equal(vlm_base_config_load(&c, deep, NULL, &err), VLM_ERR_NOT_FOUND);
     assert_int_equal(strlen(err.file), sizeof err.file - 1);
@@ -187,7 +168,7 @@ static void no_descriptor_is_left(void **state) {
     none = before;
     none.rlim_cur = 0;
     assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
-    vlm_status status = vlm_base_config_load(&c, dir, NULL, &err);
+    vlm_status status = vlm_base_config_load(&c, tdir, NULL, &err);
     assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
     assert_int_equal(status, VLM_ERR_IO);
     assert_int_equal(err.os_error, EMFILE);
@@ -220,9 +201,8 @@ static void caps_of_a_load(void **state) {
         vlm_limits limits = VLM_LIMITS_INIT;
         vlm_load_options o = VLM_LOAD_OPTIONS_INIT;
         o.limits = &limits;
-        unmake(NULL);
-        assert_int_equal(make(NULL), 0);
-        assert_true(tedit_apply(dir, &caps[i].edit, 1));
+        tdir_renew(GOLDEN);
+        assert_true(tedit_apply(tdir, &caps[i].edit, 1));
         memcpy((char *)&limits + caps[i].offset, &caps[i].value, sizeof caps[i].value);
         vlm_status status = load(&o);
         if (status != VLM_ERR_LIMIT || err.limit != caps[i].value || !ends_in(err.file, caps[i].file))
@@ -243,7 +223,7 @@ static void the_cap_of_a_prompt_and_of_a_session(void **state) {
     limits.context_tokens = so.context = 5;
     o.limits = &limits;
     o.threads = 1;
-    assert_int_equal(vlm_context_load(&c, dir, &o, &err), VLM_OK);
+    assert_int_equal(vlm_context_load(&c, tdir, &o, &err), VLM_OK);
     assert_int_equal(vlm_input_new(&in, &err), VLM_OK);
     assert_int_equal(vlm_input_add_message(in, "user", "one two three four five six", &err), VLM_OK);
     assert_int_equal(vlm_prepare(&prepared, c, in, &err), VLM_ERR_CONTEXT_FULL);
@@ -272,14 +252,14 @@ static void an_older_struct_of_limits(void **state) {
     limits.struct_size = offsetof(vlm_limits, end_tokens);
     limits.end_tokens = 1; /* behind its end */
     const tedit edit = SET(CONFIG, "eos_token_id", "[1, 2]");
-    assert_true(tedit_apply(dir, &edit, 1));
+    assert_true(tedit_apply(tdir, &edit, 1));
     assert_int_equal(load(&o), VLM_OK);
     limits.struct_size = sizeof limits;
     assert_int_equal(load(&o), VLM_ERR_LIMIT);
 }
 
 int main(void) {
-#define TEST(name) cmocka_unit_test_setup_teardown(name, make, unmake)
+#define TEST(name) TDIR_TEST(name, GOLDEN)
     const struct CMUnitTest tests[] = {
         TEST(situations_have_their_data),
         TEST(a_directory_that_is_none),

@@ -6,32 +6,11 @@
 #include <stdlib.h>
 
 #include "engine/engine.h"
-#include "support/checkpoint.h"
-#include "support/cm.h"
-#include "support/edit.h"
+#include "support/dir.h"
 
 #define GOLDEN "tests/golden/idefics3-whole"
 
-static char *dir;
 static vlm_error err;
-
-static int make(void **state) {
-    (void)state;
-    dir = tcheckpoint_temp_dir();
-    return dir && tcheckpoint_write(GOLDEN, dir, NULL) ? 0 : -1;
-}
-
-static int unmake(void **state) {
-    (void)state;
-    tcheckpoint_remove(dir);
-    free(dir);
-    return 0;
-}
-
-static void edit(tedit one) {
-    assert_true(tedit_apply(dir, &one, 1));
-}
-#define EDIT(...) edit((tedit)__VA_ARGS__)
 
 /* ---- watching a load --------------------------------------------------------------------------------------- */
 enum { STAGES = VLM_LOAD_PROCESSOR + 1 };
@@ -51,7 +30,7 @@ static void add(char *list, size_t bytes, const char *text) {
 static void opened(void *user, const char *path) {
     watch *w = user;
     assert_true(w->last >= 0); /* nothing is opened before the first stage */
-    const char *name = strcmp(path, dir) ? strrchr(path, '/') + 1 : ".";
+    const char *name = strcmp(path, tdir) ? strrchr(path, '/') + 1 : ".";
     add(w->files[w->last], sizeof w->files[0], name);
 }
 
@@ -99,7 +78,7 @@ static void the_stages_run_in_their_order(void **state) {
     watch w;
     vlm_context *c;
     vlm_load_options o = watched(&w);
-    if (vlm_context_load(&c, dir, &o, &err) < 0) fail_msg("%s", err.message);
+    if (vlm_context_load(&c, tdir, &o, &err) < 0) fail_msg("%s", err.message);
     vlm_context_free(c);
     assert_string_equal(w.stages, "0:0/1 0:1/1 1:0/1 1:1/1 2:0/1 2:1/1 3:0/1 3:1/1 4:0/1 4:1/1 "
                                   "5:0/1 5:1/1 6:0/1 6:1/1 7:0/1 7:1/1 8:0/1 8:1/1 9:0/1 9:1/1");
@@ -155,7 +134,7 @@ static void check_failing(const failing *f) {
     vlm_context *c = (void *)1;
     vlm_load_options o = watched(&w);
     err = (vlm_error) VLM_ERROR_INIT;
-    vlm_status status = vlm_context_load(&c, dir, &o, &err);
+    vlm_status status = vlm_context_load(&c, tdir, &o, &err);
     if (status != f->status || !strstr(err.message, f->says) || strchr(err.message, '\n'))
         fail_msg("%s: %s: %s", f->name, vlm_status_name(status), err.message);
     assert_null(c);
@@ -167,11 +146,11 @@ static void check_failing(const failing *f) {
 }
 
 static void a_failing_stage_leaves_later_ones_untouched(void **state) {
+    (void)state;
     for (size_t i = 0; i < sizeof failures / sizeof *failures; i++) {
-        assert_int_equal(make(state), 0);
-        if (!tedit_apply(dir, failures[i].edits, 4)) fail_msg("%s: cannot be made", failures[i].name);
+        if (i) tdir_renew(GOLDEN);
+        if (!tedit_apply(tdir, failures[i].edits, 4)) fail_msg("%s: cannot be made", failures[i].name);
         check_failing(&failures[i]);
-        unmake(state);
     }
 }
 
@@ -182,7 +161,7 @@ static void quantization_that_nobody_computes_is_refused_before_the_processor(vo
     watch w;
     vlm_context *c;
     vlm_load_options o = watched(&w);
-    assert_int_equal(vlm_context_load(&c, dir, &o, &err), f.status);
+    assert_int_equal(vlm_context_load(&c, tdir, &o, &err), f.status);
     assert_non_null(strstr(err.message, f.says));
     assert_int_equal(w.last, f.stage);
     assert_string_equal(w.files[VLM_LOAD_PROCESSOR_CONFIG], "");
@@ -210,7 +189,7 @@ static void a_tokenizer_directory_that_is_none_is_refused_before_the_weights(voi
     vlm_context *c = (void *)1;
     vlm_load_options o = watched(&w);
     o.tokenizer_source = "no/such/directory";
-    assert_int_equal(vlm_context_load(&c, dir, &o, &err), VLM_ERR_NOT_FOUND);
+    assert_int_equal(vlm_context_load(&c, tdir, &o, &err), VLM_ERR_NOT_FOUND);
     assert_non_null(strstr(err.message, "no/such/directory"));
     assert_int_equal(w.last, VLM_LOAD_TOKENIZER_SOURCE);
     assert_string_equal(w.files[VLM_LOAD_WEIGHTS], "");
@@ -223,11 +202,11 @@ static void options_that_are_wrong_open_nothing(void **state) {
     vlm_context *c = (void *)1;
     vlm_load_options o = watched(&w);
     o.backend = "tpu";
-    assert_int_equal(vlm_context_load(&c, dir, &o, &err), VLM_ERR_UNSUPPORTED);
+    assert_int_equal(vlm_context_load(&c, tdir, &o, &err), VLM_ERR_UNSUPPORTED);
     o = watched(&w), o.precision = (vlm_precision)9;
-    assert_int_equal(vlm_context_load(&c, dir, &o, &err), VLM_ERR_ARGUMENT);
+    assert_int_equal(vlm_context_load(&c, tdir, &o, &err), VLM_ERR_ARGUMENT);
     o = watched(&w), o.precision = VLM_PRECISION_F16;
-    assert_int_equal(vlm_context_load(&c, dir, &o, &err), VLM_ERR_UNSUPPORTED);
+    assert_int_equal(vlm_context_load(&c, tdir, &o, &err), VLM_ERR_UNSUPPORTED);
     assert_string_equal(w.stages, "");
     assert_null(c);
 }
@@ -236,9 +215,9 @@ static void options_that_are_wrong_open_nothing(void **state) {
 static void a_separate_tokenizer_is_read_from_its_own_directory(void **state) {
     (void)state;
     static const char *const names[] = { "tokenizer.json", "tokenizer_config.json", "chat_template.json" };
-    char *model_dir = dir, *elsewhere = tcheckpoint_temp_dir();
+    char *model_dir = tdir, *elsewhere = tcheckpoint_temp_dir();
     for (size_t i = 0; i < 3; i++) {
-        char *from = tcheckpoint_path(dir, names[i]), *to = tcheckpoint_path(elsewhere, names[i]);
+        char *from = tdir_path(names[i]), *to = tcheckpoint_path(elsewhere, names[i]);
         assert_int_equal(rename(from, to), 0);
         free(from);
         free(to);
@@ -266,7 +245,7 @@ static void every_stage_can_be_cancelled(void **state) {
             vlm_context *c = (void *)1;
             vlm_load_options o = watched(&w);
             w.cancel_stage = stage, w.cancel_done = done;
-            assert_int_equal(vlm_context_load(&c, dir, &o, &err), VLM_ERR_CANCELLED);
+            assert_int_equal(vlm_context_load(&c, tdir, &o, &err), VLM_ERR_CANCELLED);
             assert_null(c);
             assert_non_null(strstr(err.message, "the load was cancelled ("));
             for (int i = 0; i < STAGES; i++)
@@ -357,7 +336,7 @@ static void begin_noting(noting *n, const char *model_type, const char *processo
 static vlm_status load_noting(vlm_context **c, noting *n) {
     vlm_load_options o = VLM_LOAD_OPTIONS_INIT;
     o.threads = 1, o.models = n->models, o.processors = n->processors;
-    return vlm_context_load(c, dir, &o, &err);
+    return vlm_context_load(c, tdir, &o, &err);
 }
 
 static void end_noting(noting *n) {
@@ -370,7 +349,7 @@ static void end_noting(noting *n) {
 
 static void is_the_file(const char *text, const char *name) {
     size_t n;
-    char *bytes = tedit_read(dir, name, &n);
+    char *bytes = tedit_read(tdir, name, &n);
     assert_non_null(bytes);
     assert_non_null(text);
     assert_string_equal(text, bytes);
@@ -480,7 +459,7 @@ static void a_class_that_nobody_names_is_refused(void **state) {
     n.model.default_processor_class = NULL;
     vlm_load_options o = watched(&w);
     o.models = n.models, o.processors = n.processors;
-    assert_int_equal(vlm_context_load(&c, dir, &o, &err), VLM_ERR_MISSING_FIELD);
+    assert_int_equal(vlm_context_load(&c, tdir, &o, &err), VLM_ERR_MISSING_FIELD);
     assert_null(c);
     assert_string_equal(err.field, "processor_class");
     assert_int_equal(w.last, VLM_LOAD_PROCESSOR_CONFIG);
@@ -574,11 +553,8 @@ static void the_row_is_the_tag_of_what_it_made(void **state) {
 static const vlm_image_processor_config *image_config(vlm_context **c, const char *golden) {
     vlm_load_options o = VLM_LOAD_OPTIONS_INIT;
     o.threads = 1;
-    tcheckpoint_remove(dir);
-    free(dir);
-    dir = tcheckpoint_temp_dir();
-    assert_true(tcheckpoint_write(golden, dir, NULL));
-    if (vlm_context_load(c, dir, &o, &err) < 0) fail_msg("%s", err.message);
+    tdir_renew(golden);
+    if (vlm_context_load(c, tdir, &o, &err) < 0) fail_msg("%s", err.message);
     const vlm_image_processor_config *p = vlm_context_image_processor_config(*c);
     assert_non_null(p);
     assert_true(p->do_resize && p->do_rescale && p->do_normalize);
@@ -628,7 +604,7 @@ static void *load_some(void *options) {
     for (int i = 0; i < 2; i++) {
         vlm_error error = VLM_ERROR_INIT;
         vlm_context *c;
-        loaded += vlm_context_load(&c, dir, options, &error) >= 0;
+        loaded += vlm_context_load(&c, tdir, options, &error) >= 0;
         vlm_context_free(c);
     }
     return (void *)loaded;
@@ -658,10 +634,10 @@ static void threads_load_with_the_same_registries(void **state) {
 }
 
 int main(void) {
-#define TEST(name) cmocka_unit_test_setup_teardown(name, make, unmake)
+#define TEST(name) TDIR_TEST(name, GOLDEN)
     const struct CMUnitTest tests[] = {
         TEST(the_stages_run_in_their_order),
-        cmocka_unit_test(a_failing_stage_leaves_later_ones_untouched),
+        TEST(a_failing_stage_leaves_later_ones_untouched),
         TEST(quantization_that_nobody_computes_is_refused_before_the_processor),
         TEST(a_directory_that_is_none_is_refused_at_once),
         TEST(a_tokenizer_directory_that_is_none_is_refused_before_the_weights),

@@ -10,52 +10,28 @@
 #include <unistd.h>
 
 #include "engine/engine.h"
-#include "support/checkpoint.h"
-#include "support/cm.h"
+#include "support/dir.h"
 
 #define GOLDEN "tests/golden/idefics3-split"
 #define PICTURE "tests/data/pictures/landscape.jpg"
 #define COUNT(a) (sizeof(a) / sizeof(a)[0])
 
-static char *dir;
 static vlm_error err;
-
-static int make(void **state) {
-    (void)state;
-    dir = tcheckpoint_temp_dir();
-    return dir && tcheckpoint_write(GOLDEN, dir, NULL) ? 0 : -1;
-}
-
-static int unmake(void **state) {
-    (void)state;
-    tcheckpoint_remove(dir);
-    free(dir);
-    return 0;
-}
 
 /* ---- help ------------------------------------------------------------------------------------------------------ */
 
 /* Removes all files of the directory but these. */
 static void keep_only(const char *const *kept, size_t n) {
-    DIR *files = opendir(dir);
+    DIR *files = opendir(tdir);
     assert_non_null(files);
     for (struct dirent *f; (f = readdir(files));) {
         bool keep = f->d_name[0] == '.';
         for (size_t k = 0; k < n; k++) keep |= !strcmp(f->d_name, kept[k]);
-        char *path = tcheckpoint_path(dir, f->d_name);
+        char *path = tdir_path(f->d_name);
         if (!keep) assert_int_equal(remove(path), 0);
         free(path);
     }
     closedir(files);
-}
-
-static void write_text(const char *name, const char *text) {
-    char *path = tcheckpoint_path(dir, name);
-    FILE *f = fopen(path, "wb");
-    assert_non_null(f);
-    assert_int_equal(fwrite(text, 1, strlen(text), f), strlen(text));
-    assert_int_equal(fclose(f), 0);
-    free(path);
 }
 
 static vcore_json_doc *inspect_with(const char *where, const vlm_input *input, const vlm_session_options *session) {
@@ -69,7 +45,7 @@ static vcore_json_doc *inspect_with(const char *where, const vlm_input *input, c
 }
 
 static vcore_json_doc *inspect(void) {
-    return inspect_with(dir, NULL, NULL);
+    return inspect_with(tdir, NULL, NULL);
 }
 
 static const vcore_json *at(const vcore_json_doc *doc, const char *path) {
@@ -154,7 +130,7 @@ static void the_form_of_what_it_says(void **state) {
     assert_members(vcore_json_root(doc), form, WITHOUT_INPUT);
     vcore_json_free(doc);
     vlm_input *in = picture_input(2);
-    doc = inspect_with(dir, in, NULL);
+    doc = inspect_with(tdir, in, NULL);
     assert_members(vcore_json_root(doc), form, COUNT(form));
     assert_members(at(doc, "memory"), memory_form, COUNT(memory_form));
     int64_t sum = 0, part;
@@ -233,13 +209,13 @@ static void end_tokens_without_a_tokenizer(void **state) {
 
 /* config.json, saying that weights are quantized. */
 static void say_quantized(void) {
-    char *path = tcheckpoint_path(dir, "config.json");
+    char *path = tdir_path("config.json");
     vio_bytes text;
     assert_int_equal(vio_read(&text, path, 1 << 20, NULL, &err), VLM_OK);
     vcore_buf b = { 0 };
     vcore_buf_puts(&b, "{\"quantization\": {\"group_size\": 64, \"bits\": 4},");
     vcore_buf_puts(&b, strchr(text.p, '{') + 1);
-    write_text("config.json", b.p);
+    tdir_put("config.json", b.p);
     vcore_free(text.p);
     vcore_buf_free(&b);
     free(path);
@@ -252,7 +228,7 @@ static void pack_one(void) {
     static uint32_t words[64 * 8];
     static float ones[64];
     static const char *const names[] = { PACKED ".weight", PACKED ".scales", PACKED ".biases" };
-    char *path = tcheckpoint_path(dir, "model.safetensors");
+    char *path = tdir_path("model.safetensors");
     vio_tensors *t;
     assert_int_equal(vio_tensors_open_file(&t, path, NULL, &err), VLM_OK);
     size_t n = vio_tensors_count(t), count = 0;
@@ -309,7 +285,7 @@ static void quantization_by_the_config(void **state) {
 static void refused(const vlm_input *input, vlm_status status, const char *a, const char *b) {
     char *json;
     err = (vlm_error)VLM_ERROR_INIT;
-    assert_int_equal(vlm_inspect(&json, dir, NULL, input, NULL, &err), status);
+    assert_int_equal(vlm_inspect(&json, tdir, NULL, input, NULL, &err), status);
     assert_null(json);
     if (!strstr(err.message, a) || !strstr(err.message, b) || strchr(err.message, '\n')) fail_msg("%s", err.message);
 }
@@ -320,9 +296,9 @@ static void no_prediction_without_the_parts_it_needs(void **state) {
     static const char *const kept[] = { "config.json", "preprocessor_config.json", "processor_config.json", "tokenizer.json" };
     vlm_input *in = picture_input(1);
     keep_only(kept, 4);
-    refused(in, VLM_ERR_NOT_FOUND, dir, "weights");
+    refused(in, VLM_ERR_NOT_FOUND, tdir, "weights");
     keep_only(kept, 3);
-    refused(in, VLM_ERR_NOT_FOUND, dir, "tokenizer.json");
+    refused(in, VLM_ERR_NOT_FOUND, tdir, "tokenizer.json");
     vcore_json_free(inspect());
     vlm_input_free(in);
 }
@@ -331,9 +307,9 @@ static void an_unknown_type_is_named(void **state) {
     (void)state;
     static const char *const kept[] = { "config.json" };
     keep_only(kept, 1);
-    write_text("config.json", "{\"model_type\": \"idefics4\"}");
+    tdir_put("config.json", "{\"model_type\": \"idefics4\"}");
     refused(NULL, VLM_ERR_UNKNOWN_MODEL_TYPE, "'idefics4'", "idefics3");
-    write_text("config.json", "{\"model_type\": \"zoot\"}");
+    tdir_put("config.json", "{\"model_type\": \"zoot\"}");
     refused(NULL, VLM_ERR_UNKNOWN_MODEL_TYPE, "'zoot'", "config.json");
 }
 
@@ -341,7 +317,7 @@ static void an_unknown_type_is_named(void **state) {
 
 /* A file with the header of the checkpoint's and one tensor more, its data a hole of this many bytes and those. */
 static void make_sparse(uint64_t more) {
-    char *path = tcheckpoint_path(dir, "model.safetensors");
+    char *path = tdir_path("model.safetensors");
     vio_tensors *t;
     assert_int_equal(vio_tensors_open_file(&t, path, NULL, &err), VLM_OK);
     vcore_buf b = { 0 };
@@ -398,10 +374,10 @@ static void no_weight_is_read(void **state) {
     (void)state;
     const uint64_t size = 50000000000;
     make_sparse(size);
-    char *path = tcheckpoint_path(dir, "model.safetensors");
+    char *path = tdir_path("model.safetensors");
     uint64_t before = cached_bytes(path);
     vlm_input *in = picture_input(1);
-    vcore_json_doc *doc = inspect_with(dir, in, NULL);
+    vcore_json_doc *doc = inspect_with(tdir, in, NULL);
     assert_int_equal(vcore_json_count(at(doc, "unused")), 1);
     assert_text(vcore_json_at(at(doc, "unused"), 0), "surplus");
     assert_int_equal(vcore_json_count(at(doc, "missing")), 0);
@@ -419,12 +395,12 @@ enum { SHARDS = 100 };
 static char *shard_path(int k) {
     char name[64];
     snprintf(name, sizeof name, "model-%05d-of-%05d.safetensors", k + 1, SHARDS);
-    return tcheckpoint_path(dir, name);
+    return tdir_path(name);
 }
 
 /* The checkpoint's tensors dealt out to a hundred files, each with one more that no part of the model names. */
 static void make_shards(void) {
-    char *path = tcheckpoint_path(dir, "model.safetensors");
+    char *path = tdir_path("model.safetensors");
     vio_tensors *t;
     assert_int_equal(vio_tensors_open_file(&t, path, NULL, &err), VLM_OK);
     size_t n = vio_tensors_count(t), most = n / SHARDS + 2;
@@ -464,7 +440,7 @@ static void a_hundred_shards(void **state) {
     load.opened = count_open;
     load.opened_user = &opened;
     char *json;
-    assert_int_equal(vlm_inspect(&json, dir, &load, NULL, NULL, &err), VLM_OK);
+    assert_int_equal(vlm_inspect(&json, tdir, &load, NULL, NULL, &err), VLM_OK);
     vlm_string_free(json);
     assert_int_equal(opened, SHARDS);
     vcore_json_doc *doc = inspect();
@@ -529,7 +505,7 @@ static void memory_is_that_of_a_run(void **state) {
 static void weights_that_are_read(void **state) {
     (void)state;
     vlm_input *none = picture_input(0), *one = picture_input(1);
-    vcore_json_doc *text = inspect_with(dir, none, NULL), *picture = inspect_with(dir, one, NULL);
+    vcore_json_doc *text = inspect_with(tdir, none, NULL), *picture = inspect_with(tdir, one, NULL);
     int64_t file = number(text, "weight_bytes");
     assert_true(number(text, "memory.weights_bytes") < file);
     assert_in_range(number(picture, "memory.weights_bytes"), (uint64_t)file, (uint64_t)file + 2 * 65536);
@@ -543,9 +519,9 @@ static void weights_that_are_read(void **state) {
 static void weights_that_the_load_copies(void **state) {
     (void)state;
     const tcheckpoint_options options = { .names = TCHECKPOINT_MLX };
-    assert_true(tcheckpoint_write(GOLDEN, dir, &options));
+    assert_true(tcheckpoint_write(GOLDEN, tdir, &options));
     vlm_input *in = picture_input(1);
-    vcore_json_doc *doc = inspect_with(dir, in, NULL);
+    vcore_json_doc *doc = inspect_with(tdir, in, NULL);
     assert_true(number(doc, "memory.computed_bytes") > 0);
     assert_int_equal(number(doc, "memory.computed_bytes"), number(doc, "computed_bytes"));
     assert_true(number(doc, "memory.weights_bytes") >= number(doc, "weight_bytes"));
@@ -560,7 +536,8 @@ static void memory_follows_the_options(void **state) {
     small.prefill_step = 8;
     small.max_tokens = 1;
     room.context = 4096;
-    vcore_json_doc *a = inspect_with(dir, in, NULL), *b = inspect_with(dir, in, &small), *c = inspect_with(dir, in, &room);
+    vcore_json_doc *a = inspect_with(tdir, in, NULL), *b = inspect_with(tdir, in, &small),
+                   *c = inspect_with(tdir, in, &room);
     int64_t tokens = number(a, "prompt_tokens"), kv = number(b, "memory.kv_bytes");
     assert_int_equal(kv % (tokens + 1), 0);
     assert_int_equal(number(a, "memory.kv_bytes"), kv / (tokens + 1) * (tokens + 256));
@@ -574,20 +551,20 @@ static void memory_follows_the_options(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(the_form_of_what_it_says, make, unmake),
-        cmocka_unit_test_setup_teardown(modules_add_up, make, unmake),
-        cmocka_unit_test_setup_teardown(a_config_alone, make, unmake),
-        cmocka_unit_test_setup_teardown(end_tokens_without_a_tokenizer, make, unmake),
-        cmocka_unit_test_setup_teardown(quantization_by_the_config, make, unmake),
-        cmocka_unit_test_setup_teardown(quantized_modules_are_listed, make, unmake),
-        cmocka_unit_test_setup_teardown(no_prediction_without_the_parts_it_needs, make, unmake),
-        cmocka_unit_test_setup_teardown(an_unknown_type_is_named, make, unmake),
-        cmocka_unit_test_setup_teardown(no_weight_is_read, make, unmake),
-        cmocka_unit_test_setup_teardown(a_hundred_shards, make, unmake),
-        cmocka_unit_test_setup_teardown(memory_is_that_of_a_run, make, unmake),
-        cmocka_unit_test_setup_teardown(weights_that_are_read, make, unmake),
-        cmocka_unit_test_setup_teardown(weights_that_the_load_copies, make, unmake),
-        cmocka_unit_test_setup_teardown(memory_follows_the_options, make, unmake),
+        TDIR_TEST(the_form_of_what_it_says, GOLDEN),
+        TDIR_TEST(modules_add_up, GOLDEN),
+        TDIR_TEST(a_config_alone, GOLDEN),
+        TDIR_TEST(end_tokens_without_a_tokenizer, GOLDEN),
+        TDIR_TEST(quantization_by_the_config, GOLDEN),
+        TDIR_TEST(quantized_modules_are_listed, GOLDEN),
+        TDIR_TEST(no_prediction_without_the_parts_it_needs, GOLDEN),
+        TDIR_TEST(an_unknown_type_is_named, GOLDEN),
+        TDIR_TEST(no_weight_is_read, GOLDEN),
+        TDIR_TEST(a_hundred_shards, GOLDEN),
+        TDIR_TEST(memory_is_that_of_a_run, GOLDEN),
+        TDIR_TEST(weights_that_are_read, GOLDEN),
+        TDIR_TEST(weights_that_the_load_copies, GOLDEN),
+        TDIR_TEST(memory_follows_the_options, GOLDEN),
     };
     return cmocka_run_group_tests_name("inspect", tests, NULL, NULL);
 }

@@ -4,81 +4,28 @@
  * test starts from a good checkpoint and changes one thing. */
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/stat.h>
 
 #include "engine/engine.h"
-#include "support/checkpoint.h"
-#include "support/cm.h"
+#include "support/dir.h"
 
 #define GOLDEN "tests/golden/idefics3-whole"
 #define CLASS "\"processor_class\": \"Idefics3Processor\""
 
-static char *dir;
 static vlm_error err;
-
-static int make(void **state) {
-    (void)state;
-    dir = tcheckpoint_temp_dir();
-    return dir && tcheckpoint_write(GOLDEN, dir, NULL) ? 0 : -1;
-}
-
-static int unmake(void **state) {
-    (void)state;
-    tcheckpoint_remove(dir);
-    free(dir);
-    return 0;
-}
-
-static void write_text(const char *name, const char *text) {
-    char *path = tcheckpoint_path(dir, name);
-    FILE *f = fopen(path, "wb");
-    assert_non_null(f);
-    assert_int_equal(fwrite(text, 1, strlen(text), f), strlen(text));
-    assert_int_equal(fclose(f), 0);
-    free(path);
-}
-
-static char *read_text(const char *name) {
-    char *path = tcheckpoint_path(dir, name);
-    vio_bytes bytes;
-    if (vio_read(&bytes, path, 1 << 24, NULL, &err) < 0) fail_msg("%s", err.message);
-    char *text = calloc(bytes.n + 1, 1);
-    memcpy(text, bytes.p, bytes.n);
-    vcore_free(bytes.p);
-    free(path);
-    return text;
-}
-
-static void drop(const char *name) {
-    char *path = tcheckpoint_path(dir, name);
-    remove(path);
-    free(path);
-}
-
-/* Replaces the first `from` of a file. */
-static void edit(const char *name, const char *from, const char *to) {
-    char *text = read_text(name), *at = strstr(text, from);
-    if (!at) fail_msg("%s: '%s' is not in it", name, from);
-    char *edited = malloc(strlen(text) + strlen(to) + 1);
-    sprintf(edited, "%.*s%s%s", (int)(at - text), text, to, at + strlen(from));
-    write_text(name, edited);
-    free(edited);
-    free(text);
-}
 
 static vlm_context *load_with(const vlm_load_options *options) {
     vlm_context *c;
     vlm_load_options o = VLM_LOAD_OPTIONS_INIT;
     if (options) o = *options;
     o.threads = 1;
-    if (vlm_context_load(&c, dir, &o, &err) < 0) fail_msg("%s", err.message);
+    if (vlm_context_load(&c, tdir, &o, &err) < 0) fail_msg("%s", err.message);
     return c;
 }
 
 static void refused(vlm_status status, const char *says, const vlm_load_options *options) {
     vlm_context *c = (void *)1;
     err = (vlm_error) VLM_ERROR_INIT;
-    vlm_status got = vlm_context_load(&c, dir, options, &err);
+    vlm_status got = vlm_context_load(&c, tdir, options, &err);
     if (got != status || !strstr(err.message, says))
         fail_msg("wanted %s naming '%s', got %s: %s", vlm_status_name(status), says, vlm_status_name(got), err.message);
     assert_null(c);
@@ -95,35 +42,36 @@ static void names_class(const char *name, const char *file) {
 
 static void the_preprocessors_file_is_asked_first(void **state) {
     (void)state;
-    edit("processor_config.json", "Idefics3Processor", "NoSuchProcessor");
+    EDIT(REPLACE("processor_config.json", "Idefics3Processor", "NoSuchProcessor"));
     names_class("Idefics3Processor", "preprocessor_config.json");
 }
 
 static void the_other_file_names_what_the_first_leaves_open(void **state) {
     (void)state;
-    edit("preprocessor_config.json", CLASS, "\"processor_class\": null");
+    EDIT(REPLACE("preprocessor_config.json", CLASS, "\"processor_class\": null"));
     names_class("Idefics3Processor", "processor_config.json");
-    edit("processor_config.json", CLASS, "\"x\": 0");
+    EDIT(REPLACE("processor_config.json", CLASS, "\"x\": 0"));
     names_class("Idefics3Processor", "default");
 }
 
 static void a_class_must_be_a_string_that_is_known(void **state) {
     (void)state;
-    edit("preprocessor_config.json", CLASS, "\"processor_class\": 3");
+    EDIT(REPLACE("preprocessor_config.json", CLASS, "\"processor_class\": 3"));
     refused(VLM_ERR_CONFIG, "preprocessor_config.json: processor_class", NULL);
-    edit("preprocessor_config.json", "\"processor_class\": 3", "\"processor_class\": \"Idefics2Processor\"");
+    EDIT(REPLACE("preprocessor_config.json", "\"processor_class\": 3", "\"processor_class\": \"Idefics2Processor\""));
     refused(VLM_ERR_UNKNOWN_PROCESSOR, "Idefics3Processor", NULL);
 }
 
 /* transformers 5 writes one file, the image processor nested in it. */
 static void one_nested_file_is_enough(void **state) {
     (void)state;
-    char *old = read_text("preprocessor_config.json"), *nested = malloc(strlen(old) + 200);
+    size_t n;
+    char *old = tedit_read(tdir, "preprocessor_config.json", &n), *nested = malloc(n + 200);
     sprintf(nested, "{ \"image_processor\": %s, \"image_seq_len\": 1, " CLASS " }", old);
-    drop("preprocessor_config.json");
-    write_text("processor_config.json", nested);
+    tdir_put("preprocessor_config.json", NULL);
+    tdir_put("processor_config.json", nested);
     names_class("Idefics3Processor", "processor_config.json");
-    edit("processor_config.json", "\"resample\": 1", "\"resample\": 99"); /* it is read from there */
+    EDIT(REPLACE("processor_config.json", "\"resample\": 1", "\"resample\": 99")); /* it is read from there */
     refused(VLM_ERR_CONFIG, "resample", NULL);
     free(nested);
     free(old);
@@ -131,8 +79,8 @@ static void one_nested_file_is_enough(void **state) {
 
 static void without_processor_files_nothing_is_loaded(void **state) {
     (void)state;
-    drop("preprocessor_config.json");
-    drop("processor_config.json");
+    tdir_put("preprocessor_config.json", NULL);
+    tdir_put("processor_config.json", NULL);
     refused(VLM_ERR_NOT_FOUND, "preprocessor_config.json", NULL);
 }
 
@@ -148,7 +96,7 @@ static void a_model_type_overrides_the_class(void **state) {
                                              (const vlm_model_type *const[]) { &other }, 1, &err), VLM_OK);
     vlm_load_options o = VLM_LOAD_OPTIONS_INIT;
     o.models = registry;
-    edit("config.json", "\"idefics3\"", "\"idefics3_of_others\"");
+    EDIT(REPLACE("config.json", "\"idefics3\"", "\"idefics3_of_others\""));
     vlm_context *c = load_with(&o);
     assert_string_equal(vlm_context_get_info(c)->model_type, "idefics_of_others");
     assert_string_equal(vlm_context_get_info(c)->processor_class, "SmolVLMProcessor");
@@ -195,11 +143,11 @@ static void end_tokens_by_rule(void **state) {
     static const char tokenizer_json[] =
         "{\"added_tokens\": [{\"id\": 3, \"content\": \"</s>\", \"special\": true}],"
         " \"model\": {\"type\": \"BPE\", \"vocab\": {\"a\": 0, \"b\": 1, \"c\": 2, \"</s>\": 3}, \"merges\": []}}";
-    drop("tokenizer_config.json");
-    write_text("tokenizer.json", tokenizer_json);
-    write_text("tokenizer_config.json", "{\"eos_token\": \"</s>\"}");
+    tdir_put("tokenizer_config.json", NULL);
+    tdir_put("tokenizer.json", tokenizer_json);
+    tdir_put("tokenizer_config.json", "{\"eos_token\": \"</s>\"}");
     vlm_tokenizer *tokenizer;
-    if (vlm_tokenizer_load(&tokenizer, dir, NULL, &err) < 0) fail_msg("%s", err.message);
+    if (vlm_tokenizer_load(&tokenizer, tdir, NULL, &err) < 0) fail_msg("%s", err.message);
     for (size_t i = 0; i < sizeof rules / sizeof rules[0]; i++) {
         const eos_rule *r = &rules[i];
         char text[400], more[100] = "{}";
@@ -241,7 +189,7 @@ static void end_tokens_of_a_context(void **state) {
     o.n_extra_eos = 3;
     o.log = count_warnings;
     o.log_user = &warnings;
-    write_text("generation_config.json", "{");
+    tdir_put("generation_config.json", "{");
     vlm_context *c = load_with(&o);
     assert_int_equal(warnings, 1);
     assert_int_equal(c->eos.n, 3);
@@ -250,9 +198,9 @@ static void end_tokens_of_a_context(void **state) {
     assert_string_equal(vlm_context_get_info(c)->eos_sources[0], "config.json: text_config");
     for (size_t i = 1; i < 3; i++) assert_string_equal(c->eos.source[i], "caller");
     vlm_context_free(c);
-    edit("config.json", "{", "{\"eos_token_id\": true,");
+    EDIT(REPLACE("config.json", "{", "{\"eos_token_id\": true,"));
     refused(VLM_ERR_CONFIG, "eos_token_id", NULL);
-    edit("config.json", "true", "[1, 2.5]");
+    EDIT(REPLACE("config.json", "true", "[1, 2.5]"));
     refused(VLM_ERR_CONFIG, "eos_token_id[1]", NULL);
 }
 
@@ -260,8 +208,8 @@ static void end_tokens_of_a_context(void **state) {
 static void the_processor_s_own_end_token(void **state) {
     (void)state;
     vlm_load_options o = VLM_LOAD_OPTIONS_INIT;
-    write_text("generation_config.json", "{}");
-    edit("config.json", "\"eos_token_id\": 481", "\"eos_token_id\": 476");
+    tdir_put("generation_config.json", "{}");
+    EDIT(REPLACE("config.json", "\"eos_token_id\": 481", "\"eos_token_id\": 476"));
     vlm_context *c = load_with(&o);
     assert_int_equal(c->eos.n, 2);
     assert_int_equal(c->eos.id[0], 476);
@@ -306,7 +254,7 @@ static void a_processor_that_takes_no_media(void **state) {
 static void a_surplus_tensor(void **state) {
     (void)state;
     const float zeros[4] = { 0 };
-    char *path = tcheckpoint_path(dir, "surplus.safetensors"), *weights = tcheckpoint_path(dir, "model.safetensors");
+    char *path = tdir_path("surplus.safetensors"), *weights = tdir_path("model.safetensors");
     const vio_out_tensor tensor = { .name = "model.adapter.weight", .dtype = VIO_F32, .rank = 1, .shape = { 4 },
                                     .data = zeros };
     assert_int_equal(vio_safetensors_write(path, &tensor, 1, NULL, &err), VLM_OK);
@@ -318,9 +266,9 @@ static void a_surplus_tensor(void **state) {
         vcore_buf_printf(&index, ", \"%s\": \"model-1.safetensors\"", vio_tensors_at(file, i)->name);
     vcore_buf_puts(&index, "}}");
     vio_tensors_close(file);
-    char *renamed = tcheckpoint_path(dir, "model-1.safetensors");
+    char *renamed = tdir_path("model-1.safetensors");
     assert_int_equal(rename(weights, renamed), 0);
-    write_text("model.safetensors.index.json", index.p);
+    tdir_put("model.safetensors.index.json", index.p);
     refused(VLM_ERR_WEIGHTS, "surplus.safetensors: 1 tensor is not named by any part of the model: 'model.adapter.weight'", NULL);
     int warnings = 0;
     vlm_load_options o = VLM_LOAD_OPTIONS_INIT;
@@ -330,7 +278,7 @@ static void a_surplus_tensor(void **state) {
     vlm_context_free(load_with(&o));
     assert_int_equal(warnings, 1);
     char *json;
-    assert_int_equal(vlm_inspect(&json, dir, NULL, NULL, NULL, &err), VLM_OK);
+    assert_int_equal(vlm_inspect(&json, tdir, NULL, NULL, NULL, &err), VLM_OK);
     assert_non_null(strstr(json, "\"unused\": [\"model.adapter.weight\"]"));
     assert_non_null(strstr(json, "\"missing\": []"));
     vlm_string_free(json);
@@ -343,17 +291,17 @@ static void a_surplus_tensor(void **state) {
 /* What fails for ordinary reasons fails before weights are looked at. */
 static void cheap_checks_come_first(void **state) {
     (void)state;
-    drop("model.safetensors");
-    edit("preprocessor_config.json", "Idefics3Processor", "Idefics9Processor");
+    tdir_put("model.safetensors", NULL);
+    EDIT(REPLACE("preprocessor_config.json", "Idefics3Processor", "Idefics9Processor"));
     refused(VLM_ERR_UNKNOWN_PROCESSOR, "Idefics9Processor", NULL);
-    edit("config.json", "\"idefics3\"", "\"idefics9\"");
+    EDIT(REPLACE("config.json", "\"idefics3\"", "\"idefics9\""));
     refused(VLM_ERR_UNKNOWN_MODEL_TYPE, "idefics3", NULL);
     vlm_load_options o = VLM_LOAD_OPTIONS_INIT;
     o.precision = (vlm_precision)9;
-    edit("config.json", "\"idefics9\"", "\"idefics3\"");
-    edit("preprocessor_config.json", "Idefics9Processor", "Idefics3Processor");
+    EDIT(REPLACE("config.json", "\"idefics9\"", "\"idefics3\""));
+    EDIT(REPLACE("preprocessor_config.json", "Idefics9Processor", "Idefics3Processor"));
     refused(VLM_ERR_ARGUMENT, "precision", &o);
-    refused(VLM_ERR_NOT_FOUND, dir, NULL);
+    refused(VLM_ERR_NOT_FOUND, tdir, NULL);
 }
 
 static void a_tokenizer_from_elsewhere(void **state) {
@@ -361,7 +309,7 @@ static void a_tokenizer_from_elsewhere(void **state) {
     static const char *const names[] = { "tokenizer.json", "tokenizer_config.json", "chat_template.json" };
     char *elsewhere = tcheckpoint_temp_dir();
     for (size_t i = 0; i < 3; i++) {
-        char *from = tcheckpoint_path(dir, names[i]), *to = tcheckpoint_path(elsewhere, names[i]);
+        char *from = tdir_path(names[i]), *to = tcheckpoint_path(elsewhere, names[i]);
         assert_int_equal(rename(from, to), 0);
         free(from);
         free(to);
@@ -384,7 +332,7 @@ static void a_tokenizer_from_elsewhere(void **state) {
 }
 
 int main(void) {
-#define TEST(name) cmocka_unit_test_setup_teardown(name, make, unmake)
+#define TEST(name) TDIR_TEST(name, GOLDEN)
     const struct CMUnitTest tests[] = {
         TEST(the_preprocessors_file_is_asked_first),
         TEST(the_other_file_names_what_the_first_leaves_open),

@@ -5,8 +5,7 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 
-#include "support/checkpoint.h"
-#include "support/cm.h"
+#include "support/dir.h"
 #include "vlm/extend.h"
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
@@ -15,7 +14,6 @@
 #define VIDEO "video_preprocessor_config.json"
 #define TOK "tokenizer_config.json"
 
-static char *dir;
 static vlm_error err;
 static char logged[1000], told[1000];
 static int log_lines;
@@ -40,37 +38,6 @@ static vlm_load_options listening(void) {
     log_lines = 0;
     told[0] = 0;
     return o;
-}
-
-static int make_dir(void **state) {
-    (void)state;
-    dir = tcheckpoint_temp_dir();
-    return dir ? 0 : -1;
-}
-
-static int remove_dir(void **state) {
-    (void)state;
-    tcheckpoint_remove(dir);
-    free(dir);
-    return 0;
-}
-
-static void drop(const char *name) {
-    char *path = tcheckpoint_path(dir, name);
-    remove(path);
-    free(path);
-}
-
-/* NULL: the file is removed. */
-static void put(const char *name, const char *text) {
-    drop(name);
-    if (!text) return;
-    char *path = tcheckpoint_path(dir, name);
-    FILE *f = fopen(path, "wb");
-    assert_non_null(f);
-    assert_int_equal(fwrite(text, 1, strlen(text), f), strlen(text));
-    assert_int_equal(fclose(f), 0);
-    free(path);
 }
 
 /* One row: the files there are, what comes of them. */
@@ -120,11 +87,11 @@ static void expect(const layout *rows, size_t n) {
         vlm_status status = vlm_processor_config_parse(&c, texts, 3, l->default_class, NULL, &err);
         check(l, status, c);
         vlm_processor_config_free(c);
-        put(PRE, l->pre);
-        put(PROC, l->proc);
-        put(TOK, l->tok);
+        tdir_put(PRE, l->pre);
+        tdir_put(PROC, l->proc);
+        tdir_put(TOK, l->tok);
         const vlm_load_options o = listening();
-        status = vlm_processor_config_load(&c, dir, l->default_class, &o, &err);
+        status = vlm_processor_config_load(&c, tdir, l->default_class, &o, &err);
         check(l, status, c);
         vlm_processor_config_free(c);
         for (const char *p = told; *p; p = strchr(p, '\n') + 1) { /* no file twice */
@@ -241,7 +208,7 @@ static void a_class_that_neither_file_names(void **state) {
 static vlm_processor_config *load(void) {
     vlm_processor_config *c;
     const vlm_load_options o = listening();
-    if (vlm_processor_config_load(&c, dir, NULL, &o, &err) < 0) fail_msg("%s", err.message);
+    if (vlm_processor_config_load(&c, tdir, NULL, &o, &err) < 0) fail_msg("%s", err.message);
     return c;
 }
 
@@ -251,27 +218,27 @@ static bool holds(const vlm_json *v, const char *key) {
 
 static void transformers_5_writes_one_file(void **state) {
     (void)state;
-    put(PROC, "{\"processor_class\": \"P\", \"image_processor\": {\"a\": 1}, \"video_processor\": {\"b\": 1}}");
+    tdir_put(PROC, "{\"processor_class\": \"P\", \"image_processor\": {\"a\": 1}, \"video_processor\": {\"b\": 1}}");
     vlm_processor_config *c = load();
     assert_string_equal(vlm_processor_config_class(c), "P");
     assert_true(holds(vlm_processor_config_image(c), "a"));
     assert_true(holds(vlm_processor_config_video(c), "b"));
     vlm_processor_config_free(c);
     /* the nested objects win over a file of the older layout beside them, but for the video's own */
-    put(PRE, "{\"c\": 1}");
-    put(VIDEO, "{\"d\": 1}");
+    tdir_put(PRE, "{\"c\": 1}");
+    tdir_put(VIDEO, "{\"d\": 1}");
     c = load();
     assert_true(holds(vlm_processor_config_image(c), "a"));
     assert_true(holds(vlm_processor_config_video(c), "d"));
     assert_non_null(vlm_processor_config_text(c, VIDEO, NULL));
     vlm_processor_config_free(c);
-    put(PROC, "{\"processor_class\": \"P\"}");
-    put(VIDEO, NULL);
+    tdir_put(PROC, "{\"processor_class\": \"P\"}");
+    tdir_put(VIDEO, NULL);
     c = load();
     assert_true(holds(vlm_processor_config_image(c), "c"));
     assert_true(holds(vlm_processor_config_video(c), "c"));
     vlm_processor_config_free(c);
-    put(PRE, NULL);
+    tdir_put(PRE, NULL);
     c = load();
     assert_true(holds(vlm_processor_config_image(c), "processor_class"));
     assert_null(vlm_processor_config_video(c));
@@ -280,15 +247,15 @@ static void transformers_5_writes_one_file(void **state) {
 
 static void a_second_file_that_is_not_json_is_said_in_the_log(void **state) {
     (void)state;
-    put(PRE, "{\"processor_class\": \"A\"}");
-    put(PROC, "version https://git-lfs.github.com/spec/v1");
+    tdir_put(PRE, "{\"processor_class\": \"A\"}");
+    tdir_put(PROC, "version https://git-lfs.github.com/spec/v1");
     vlm_processor_config *c = load();
     assert_int_equal(log_lines, 1);
     assert_non_null(strstr(logged, PROC ": line 1, column 1"));
     assert_null(vlm_processor_config_json(c, PROC));
     assert_string_equal(vlm_processor_config_text(c, PROC, NULL), "version https://git-lfs.github.com/spec/v1");
     vlm_processor_config_free(c);
-    put(PROC, NULL);
+    tdir_put(PROC, NULL);
     vlm_processor_config_free(load());
     assert_int_equal(log_lines, 0);
 }
@@ -303,41 +270,41 @@ static void every_file_is_bounded(void **state) {
     limits.config_bytes = 60;
     o.limits = &limits;
     for (size_t i = 0; i < COUNT(names); i++) {
-        put(PRE, "{\"processor_class\": \"A\"}");
-        put(PROC, "{}");
-        put(VIDEO, "{}");
-        put(names[i], "{\"processor_class\": \"A\",                                    }");
-        assert_int_equal(vlm_processor_config_load(&c, dir, NULL, &o, &err), VLM_ERR_LIMIT);
+        tdir_put(PRE, "{\"processor_class\": \"A\"}");
+        tdir_put(PROC, "{}");
+        tdir_put(VIDEO, "{}");
+        tdir_put(names[i], "{\"processor_class\": \"A\",                                    }");
+        assert_int_equal(vlm_processor_config_load(&c, tdir, NULL, &o, &err), VLM_ERR_LIMIT);
         assert_int_equal(err.limit, 60);
         assert_non_null(strstr(err.file, names[i]));
-        put(names[i], NULL);
-        char *path = tcheckpoint_path(dir, names[i]);
+        tdir_put(names[i], NULL);
+        char *path = tdir_path(names[i]);
         assert_int_equal(mkfifo(path, 0600), 0); /* must not wait for a writer */
-        assert_int_equal(vlm_processor_config_load(&c, dir, NULL, &o, &err), VLM_ERR_IO);
+        assert_int_equal(vlm_processor_config_load(&c, tdir, NULL, &o, &err), VLM_ERR_IO);
         assert_non_null(strstr(err.message, "is not a regular file"));
         free(path);
     }
     assert_null(c);
-    put(VIDEO, "{");
-    put(PRE, "{\"processor_class\": \"A\"}");
-    put(PROC, NULL);
-    assert_int_equal(vlm_processor_config_load(&c, dir, NULL, &o, &err), VLM_ERR_PARSE);
+    tdir_put(VIDEO, "{");
+    tdir_put(PRE, "{\"processor_class\": \"A\"}");
+    tdir_put(PROC, NULL);
+    assert_int_equal(vlm_processor_config_load(&c, tdir, NULL, &o, &err), VLM_ERR_PARSE);
     assert_non_null(strstr(err.file, VIDEO));
 }
 
 static void files_are_asked_in_order_and_only_if_needed(void **state) {
     (void)state;
-    put(PRE, "{\"processor_class\": \"A\"}");
+    tdir_put(PRE, "{\"processor_class\": \"A\"}");
     vlm_processor_config_free(load());
     assert_string_equal(told, PRE "\n" PROC "\n" VIDEO "\n");
-    put(PRE, "{}");
-    put(TOK, "{\"processor_class\": \"T\"}");
+    tdir_put(PRE, "{}");
+    tdir_put(TOK, "{\"processor_class\": \"T\"}");
     vlm_processor_config_free(load());
     assert_string_equal(told, PRE "\n" PROC "\n" TOK "\n" VIDEO "\n");
-    put(PRE, "{");
+    tdir_put(PRE, "{");
     vlm_processor_config *c;
     const vlm_load_options o = listening();
-    assert_int_equal(vlm_processor_config_load(&c, dir, NULL, &o, &err), VLM_ERR_PARSE);
+    assert_int_equal(vlm_processor_config_load(&c, tdir, NULL, &o, &err), VLM_ERR_PARSE);
     assert_string_equal(told, PRE "\n"); /* the rest is left alone */
 }
 
@@ -345,7 +312,7 @@ static void misuse_is_an_error(void **state) {
     (void)state;
     vlm_processor_config *c = (void *)1;
     const vlm_config_text nameless = { NULL, "{}", 2 };
-    assert_int_equal(vlm_processor_config_load(NULL, dir, NULL, NULL, &err), VLM_ERR_ARGUMENT);
+    assert_int_equal(vlm_processor_config_load(NULL, tdir, NULL, NULL, &err), VLM_ERR_ARGUMENT);
     assert_int_equal(vlm_processor_config_load(&c, NULL, NULL, NULL, &err), VLM_ERR_ARGUMENT);
     assert_null(c);
     assert_int_equal(vlm_processor_config_parse(NULL, NULL, 0, NULL, NULL, &err), VLM_ERR_ARGUMENT);
@@ -360,7 +327,7 @@ static void misuse_is_an_error(void **state) {
     assert_null(vlm_processor_config_json(NULL, PRE));
     assert_null(vlm_processor_config_image(NULL));
     assert_null(vlm_processor_config_video(NULL));
-    put(PRE, "{\"processor_class\": \"A\"}");
+    tdir_put(PRE, "{\"processor_class\": \"A\"}");
     c = load();
     assert_null(vlm_processor_config_text(c, "config.json", NULL));
     assert_null(vlm_processor_config_text(c, NULL, NULL));
@@ -368,7 +335,7 @@ static void misuse_is_an_error(void **state) {
 }
 
 int main(void) {
-#define TEST(name) cmocka_unit_test_setup_teardown(name, make_dir, remove_dir)
+#define TEST(name) TDIR_TEST(name, NULL)
     const struct CMUnitTest tests[] = {
         TEST(the_preferred_file_is_absent),
         TEST(the_preferred_file_names_the_class),

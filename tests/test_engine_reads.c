@@ -11,8 +11,7 @@
 #include <unistd.h>
 
 #include "io/io.h"
-#include "support/checkpoint.h"
-#include "support/cm.h"
+#include "support/dir.h"
 #include "vlm/vlm.h"
 
 #define GOLDEN "tests/golden/idefics3-whole"
@@ -167,7 +166,6 @@ int __wrap_close(int fd) {
 }
 
 /* ---- tests ----------------------------------------------------------------------------------- */
-static char *dir;
 static vlm_error err;
 static char told[64][200];
 static size_t n_told;
@@ -185,18 +183,9 @@ static void watch(void) {
     watching = true;
 }
 
-static int make(void **state) {
-    (void)state;
-    dir = tcheckpoint_temp_dir();
-    return dir && tcheckpoint_write(GOLDEN, dir, NULL) ? 0 : -1;
-}
-
 static int unmake(void **state) {
-    (void)state;
     watching = false;
-    tcheckpoint_remove(dir);
-    free(dir);
-    return 0;
+    return tdir_remove(state);
 }
 
 /* The end of `path`'s cap by the defaults of base.h. */
@@ -241,7 +230,7 @@ static void a_load_opens_every_file_once(void **state) {
     o.threads = 1;
     o.opened = note_open;
     watch();
-    vlm_status status = vlm_context_load(&c, dir, &o, &err);
+    vlm_status status = vlm_context_load(&c, tdir, &o, &err);
     assert_opened_well();
     if (status < 0) fail_msg("%s", err.message);
     vlm_context_free(c);
@@ -249,7 +238,7 @@ static void a_load_opens_every_file_once(void **state) {
                                         "processor_config.json", "tokenizer.json", "tokenizer_config.json",
                                         "chat_template.json", "model.safetensors" };
     for (size_t i = 0; i < COUNT(must); i++) {
-        char *path = tcheckpoint_path(dir, must[i]);
+        char *path = tdir_path(must[i]);
         seen *s = file_of(path);
         if (s->opens != 1) fail_msg("%s was not opened", path);
         free(path);
@@ -265,8 +254,8 @@ static void a_load_opens_every_file_once(void **state) {
             if (!strcmp(told[i], told[k])) fail_msg("told twice: %s", told[i]);
     /* No path is looked at but by opening it. Whether dir is one is asked to tell it from a hub id; which
      * files hold the weights is chosen by their names. */
-    forget("stat", dir);
-    forget("opendir", dir);
+    forget("stat", tdir);
+    forget("opendir", tdir);
     forget("faccessat", "model.safetensors");
     assert_string_equal(by_path, "");
 }
@@ -278,25 +267,25 @@ static void the_parts_alone_open_every_file_once(void **state) {
     vlm_tokenizer *tokenizer;
     char *text;
     watch();
-    vlm_status status = vlm_base_config_load(&base, dir, NULL, &err);
+    vlm_status status = vlm_base_config_load(&base, tdir, NULL, &err);
     assert_opened_well();
     assert_int_equal(status, VLM_OK);
     assert_string_equal(by_path, "");
     vlm_base_config_free(base);
     watch();
-    status = vlm_processor_config_load(&processor, dir, NULL, NULL, &err);
+    status = vlm_processor_config_load(&processor, tdir, NULL, NULL, &err);
     assert_opened_well();
     assert_int_equal(status, VLM_OK);
     assert_string_equal(by_path, "");
     vlm_processor_config_free(processor);
     watch();
-    status = vlm_tokenizer_load(&tokenizer, dir, NULL, &err);
+    status = vlm_tokenizer_load(&tokenizer, tdir, NULL, &err);
     assert_opened_well();
     assert_int_equal(status, VLM_OK);
     assert_string_equal(by_path, "");
     vlm_tokenizer_free(tokenizer);
     watch();
-    status = vlm_template_render(&text, dir, "[]", "{}", NULL, &err);
+    status = vlm_template_render(&text, tdir, "[]", "{}", NULL, &err);
     assert_opened_well();
     if (status < 0) fail_msg("%s", err.message);
     assert_string_equal(by_path, "");
@@ -304,19 +293,15 @@ static void the_parts_alone_open_every_file_once(void **state) {
 }
 
 static void put(const char *name, size_t n) {
-    char *path = tcheckpoint_path(dir, name), *spaces = malloc(n);
-    FILE *f = fopen(path, "wb");
+    char *spaces = malloc(n);
     memset(spaces, ' ', n);
-    assert_non_null(f);
-    assert_int_equal(fwrite(spaces, 1, n, f), n);
-    assert_int_equal(fclose(f), 0);
+    tdir_write(name, spaces, n);
     free(spaces);
-    free(path);
 }
 
 static vlm_status read_with_cap(const char *name, uint64_t cap, long says) {
     vio_bytes b;
-    char *path = tcheckpoint_path(dir, name);
+    char *path = tdir_path(name);
     watch();
     size_told = says;
     vlm_status status = vio_read(&b, path, cap, NULL, &err);
@@ -354,7 +339,7 @@ static void no_more_than_the_cap_is_read(void **state) {
 
 static void what_is_no_regular_file_is_not_read(void **state) {
     (void)state;
-    char *path = tcheckpoint_path(dir, "fifo");
+    char *path = tdir_path("fifo");
     assert_int_equal(mkfifo(path, 0600), 0);
     assert_int_equal(read_with_cap("fifo", 10, -1), VLM_ERR_IO);
     assert_true(files[0].opens == 1 && files[0].fstats == 1 && files[0].bytes == 0);
@@ -369,7 +354,7 @@ static void what_is_no_regular_file_is_not_read(void **state) {
 }
 
 int main(void) {
-#define TEST(name) cmocka_unit_test_setup_teardown(name, make, unmake)
+#define TEST(name) cmocka_unit_test_prestate_setup_teardown(name, tdir_make, unmake, GOLDEN)
     const struct CMUnitTest tests[] = {
         TEST(a_load_opens_every_file_once),
         TEST(the_parts_alone_open_every_file_once),

@@ -2,17 +2,14 @@
 /* Out of memory at every allocation of core and io: an error, nothing handed out, nothing leaked
  * (the address sanitizer watches). And a run of the thread pool allocates nothing. */
 #include "support/alloc.h"
-#include "support/checkpoint.h"
-#include "support/cm.h"
+#include "support/dir.h"
 
 #include "io/io.h"
 
 #include <stdatomic.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <unistd.h>
 
-static char *dir;
 static vlm_error err;
 
 /* Runs act with its first, second, ... allocation failing, until it has no more of them. */
@@ -71,7 +68,7 @@ static size_t expected = 2;
 
 static vlm_status open_shards(void) {
     vio_tensors *t;
-    vlm_status status = vio_tensors_open_dir(&t, dir, NULL, &err);
+    vlm_status status = vio_tensors_open_dir(&t, tdir, NULL, &err);
     assert_int_equal(status >= 0, t != NULL);
     if (t) assert_int_equal(vio_tensors_count(t), expected);
     vio_tensors_close(t);
@@ -90,7 +87,7 @@ static vlm_status write_tensors(void) {
 static vlm_status read_index(void) {
     vcore_json_doc *doc;
     vio_bytes text;
-    char *path = vio_join(dir, "model.safetensors.index.json");
+    char *path = vio_join(tdir, "model.safetensors.index.json");
     if (!path) return VLM_ERR_MEMORY;
     vlm_status status = vio_read_json(&doc, &text, path, 1000, NULL, &err);
     assert_int_equal(status >= 0, doc != NULL);
@@ -109,17 +106,17 @@ static void every_allocation_may_fail(void **state) {
     sweep(read_index);
     sweep(open_shards);
     sweep(write_tensors);
-    char *path = vio_join(dir, "2.safetensors");
+    char *path = vio_join(tdir, "2.safetensors");
     assert_int_equal(unlink(path), 0);
     vcore_free(path);
     expected = 3; /* 1, and what was just written */
     sweep(open_shards);
-    path = vio_join(dir, "model.safetensors.index.json");
+    path = vio_join(tdir, "model.safetensors.index.json");
     assert_int_equal(unlink(path), 0);
     vcore_free(path);
     sweep(open_shards);
-    char *set = vio_join(dir, "model-1-of-2.safetensors");
-    path = vio_join(dir, "1.safetensors");
+    char *set = vio_join(tdir, "model-1-of-2.safetensors");
+    path = vio_join(tdir, "1.safetensors");
     assert_int_equal(rename(path, set), 0); /* incomplete, so still one of the rest */
     sweep(open_shards);
     vcore_free(path);
@@ -151,32 +148,25 @@ static void pool_runs_with_the_threads_it_got(void **state) {
 }
 
 static int make_shards(void **state) {
-    (void)state;
     static const float value = 1;
     const vio_out_tensor a = { "a", VIO_F32, 0, { 0 }, &value },
                          b = { "b", VIO_F32, 0, { 0 }, &value };
-    dir = tcheckpoint_temp_dir();
-    char *path = vio_join(dir, "1.safetensors");
+    if (tdir_make(state)) return -1;
+    char *path = vio_join(tdir, "1.safetensors");
     if (vio_safetensors_write(path, &a, 1, NULL, &err) < 0) return -1;
     vcore_free(path);
-    path = vio_join(dir, "2.safetensors");
+    path = vio_join(tdir, "2.safetensors");
     if (vio_safetensors_write(path, &b, 1, NULL, &err) < 0) return -1;
     vcore_free(path);
-    path = vio_join(dir, "model.safetensors.index.json");
-    FILE *f = fopen(path, "w");
-    fputs("{\"weight_map\":{\"a\":\"1.safetensors\",\"b\":\"2.safetensors\"}}", f);
-    fclose(f);
-    vcore_free(path);
-    out_path = vio_join(dir, "out.safetensors");
+    tdir_put("model.safetensors.index.json",
+             "{\"weight_map\":{\"a\":\"1.safetensors\",\"b\":\"2.safetensors\"}}");
+    out_path = vio_join(tdir, "out.safetensors");
     return 0;
 }
 
 static int remove_shards(void **state) {
-    (void)state;
-    tcheckpoint_remove(dir);
-    free(dir);
     vcore_free(out_path);
-    return 0;
+    return tdir_remove(state);
 }
 
 int main(void) {

@@ -4,6 +4,7 @@
 #include "support/alloc.h"
 #include "support/checkpoint.h"
 #include "support/cm.h"
+#include "support/edit.h"
 
 #include "vlm/load/hub.h"
 
@@ -18,12 +19,7 @@ static pid_t server;
 static int server_input;
 
 static void write_file(const char *name, const char *text) {
-    char *path = tcheckpoint_path(model, name);
-    FILE *f = fopen(path, "wb");
-    assert_non_null(f);
-    fputs(text, f);
-    fclose(f);
-    free(path);
+    assert_true(tedit_write(model, name, text, strlen(text)));
 }
 
 static int set_up(void **state) {

@@ -1,39 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 /* Bounded reads and maps: regular files only, never waiting, never more than the cap. */
-#include "support/checkpoint.h"
-#include "support/cm.h"
+#include "support/dir.h"
 
 #include "io/io.h"
 
 #include <fcntl.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-static char *dir;
 static vlm_error err;
 
-static int make_dir(void **state) {
-    (void)state;
-    dir = tcheckpoint_temp_dir();
-    return dir ? 0 : -1;
-}
-
-static int remove_dir(void **state) {
-    (void)state;
-    tcheckpoint_remove(dir);
-    free(dir);
-    return 0;
-}
-
 static char *write_file(const char *name, const void *p, size_t n) {
-    char *path = vio_join(dir, name);
-    FILE *f = fopen(path, "wb");
-    assert_non_null(f);
-    assert_int_equal(fwrite(p, 1, n, f), n);
-    assert_int_equal(fclose(f), 0);
-    return path;
+    tdir_write(name, p, n);
+    return vio_join(tdir, name);
 }
 
 static void reads_up_to_the_cap(void **state) {
@@ -97,7 +76,7 @@ static void size_is_not_believed(void **state) {
 static void absent_files(void **state) {
     (void)state;
     vio_bytes b = { (char *)1, 1 };
-    char *path = vio_join(dir, "absent");
+    char *path = vio_join(tdir, "absent");
     assert_int_equal(vio_read(&b, path, 10, NULL, &err), VLM_ERR_NOT_FOUND);
     assert_null(b.p);
     assert_non_null(strstr(err.message, "/absent: cannot open: No such file"));
@@ -120,8 +99,8 @@ static void only_regular_files(void **state) {
     (void)state;
     vio_bytes b;
     vio_map *m;
-    char *fifo = vio_join(dir, "fifo"), *loop = vio_join(dir, "loop"),
-         *link = vio_join(dir, "link");
+    char *fifo = vio_join(tdir, "fifo"), *loop = vio_join(tdir, "loop"),
+         *link = vio_join(tdir, "link");
     assert_int_equal(mkfifo(fifo, 0600), 0);
     assert_int_equal(symlink("loop", loop), 0);
     char *file = write_file("target", "t", 1);
@@ -130,7 +109,7 @@ static void only_regular_files(void **state) {
     assert_non_null(strstr(err.message, "fifo: is not a regular file"));
     assert_int_equal(vio_map_open(&m, fifo, NULL, &err), VLM_ERR_IO);
     assert_int_equal(vio_read(&b, "/dev/zero", 10, NULL, &err), VLM_ERR_IO);
-    assert_int_equal(vio_read_text_optional(&b, dir, 10, NULL, &err), VLM_ERR_IO);
+    assert_int_equal(vio_read_text_optional(&b, tdir, 10, NULL, &err), VLM_ERR_IO);
     assert_non_null(strstr(err.message, ": is a directory, not a file"));
     assert_int_equal(vio_read(&b, loop, 10, NULL, &err), VLM_ERR_IO);
     assert_int_equal(vio_read(&b, link, 10, NULL, &err), VLM_OK); /* the hub's cache is made of links */
@@ -182,7 +161,7 @@ static void maps(void **state) {
     assert_int_equal(vio_map_size(m), 0);
     vio_map_close(m);
     vcore_free(path);
-    assert_int_equal(vio_map_open(&m, dir, NULL, &err), VLM_ERR_IO);
+    assert_int_equal(vio_map_open(&m, tdir, NULL, &err), VLM_ERR_IO);
     assert_null(m);
     vio_map_close(NULL);
 }
@@ -197,7 +176,7 @@ static void paths(void **state) {
         assert_string_equal(path, cases[i][2]);
         vcore_free(path);
     }
-    assert_true(vio_is_dir(dir));
+    assert_true(vio_is_dir(tdir));
     assert_false(vio_is_dir("/dev/null"));
     assert_false(vio_is_dir("/does/not/exist"));
 }
@@ -213,5 +192,5 @@ int main(void) {
         cmocka_unit_test(maps),
         cmocka_unit_test(paths),
     };
-    return cmocka_run_group_tests(tests, make_dir, remove_dir);
+    return cmocka_run_group_tests(tests, tdir_make, tdir_remove);
 }

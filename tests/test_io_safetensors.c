@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* One safetensors file: what is read, every lie that is refused, the writer. */
-#include "support/checkpoint.h"
-#include "support/cm.h"
+#include "support/dir.h"
 
 #include "io/io.h"
 
@@ -12,20 +11,6 @@
 #include <unistd.h>
 
 static vlm_error err;
-static char *dir;
-
-static int make_dir(void **state) {
-    (void)state;
-    dir = tcheckpoint_temp_dir();
-    return dir ? 0 : -1;
-}
-
-static int remove_dir(void **state) {
-    (void)state;
-    tcheckpoint_remove(dir);
-    free(dir);
-    return 0;
-}
 
 /* A file of this header and data_bytes bytes 0, 1, 2 ... */
 static void build(vcore_buf *b, const char *header, size_t data_bytes) {
@@ -323,7 +308,7 @@ static void what_is_written_is_read(void **state) {
         { "empty", VIO_I64, 1, { 0 }, NULL },
     };
     vio_tensors *t;
-    char *path = vio_join(dir, "written.safetensors");
+    char *path = vio_join(tdir, "written.safetensors");
     assert_int_equal(vio_safetensors_write(path, out, 5, "mlx", &err), VLM_OK);
     assert_int_equal(vio_tensors_open_file(&t, path, NULL, &err), VLM_OK);
     assert_int_equal(vio_tensors_count(t), 5);
@@ -352,7 +337,7 @@ static void writer_refuses(void **state) {
     const vio_out_tensor deep = { "a", VIO_F32, 9, { 0 }, NULL };
     const vio_out_tensor twice[] = { { "a", VIO_U8, 1, { 1 }, "x" },
                                      { "a", VIO_U8, 1, { 1 }, "x" } };
-    char *path = vio_join(dir, "refused.safetensors");
+    char *path = vio_join(tdir, "refused.safetensors");
     assert_int_equal(vio_safetensors_write(path, &huge, 1, NULL, &err), VLM_ERR_ARGUMENT);
     assert_int_equal(vio_safetensors_write(path, &deep, 1, NULL, &err), VLM_ERR_ARGUMENT);
     assert_int_equal(vio_safetensors_write(path, twice, 2, NULL, &err), VLM_ERR_ARGUMENT);
@@ -360,7 +345,7 @@ static void writer_refuses(void **state) {
     vcore_free(path);
     assert_int_equal(vio_safetensors_write("/does/not/exist/x", twice, 1, NULL, &err),
                      VLM_ERR_NOT_FOUND);
-    path = vio_join(dir, "a-directory");
+    path = vio_join(tdir, "a-directory");
     assert_int_equal(mkdir(path, 0777), 0);
     assert_int_equal(vio_safetensors_write(path, twice, 1, NULL, &err),
                      VLM_ERR_IO); /* rename fails */
@@ -382,5 +367,5 @@ int main(void) {
         cmocka_unit_test(what_is_written_is_read),
         cmocka_unit_test(writer_refuses),
     };
-    return cmocka_run_group_tests(tests, make_dir, remove_dir);
+    return cmocka_run_group_tests(tests, tdir_make, tdir_remove);
 }

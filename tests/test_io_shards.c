@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Which files of a directory hold the weights: the rule on names alone, then on real directories;
  * an index that is stale or lies; files that change while they are in use. */
-#include "support/checkpoint.h"
-#include "support/cm.h"
+#include "support/dir.h"
 
 #include "io/io.h"
 
@@ -12,20 +11,6 @@
 #include <unistd.h>
 
 static vlm_error err;
-static char *dir;
-
-static int make_dir(void **state) {
-    (void)state;
-    dir = tcheckpoint_temp_dir();
-    return dir ? 0 : -1;
-}
-
-static int remove_dir(void **state) {
-    (void)state;
-    tcheckpoint_remove(dir);
-    free(dir);
-    return 0;
-}
 
 static void add_line(void *user, vlm_log_level level, const char *line) {
     assert_int_equal(level, VLM_LOG_WARNING);
@@ -181,18 +166,9 @@ static void selection(void **state) {
 /* ---- directories ----------------------------------------------------------------------------- */
 static const char *sub_dir(const char *name) {
     static char path[600];
-    snprintf(path, sizeof path, "%s/%s", dir, name);
+    snprintf(path, sizeof path, "%s/%s", tdir, name);
     mkdir(path, 0777);
     return path;
-}
-
-static void put(const char *in, const char *name, const void *p, size_t n) {
-    char *path = vio_join(in, name);
-    FILE *f = fopen(path, "wb");
-    assert_non_null(f);
-    assert_int_equal(fwrite(p, 1, n, f), n);
-    assert_int_equal(fclose(f), 0);
-    vcore_free(path);
 }
 
 static void put_one(const char *in, const char *file, const char *tensor, float value) {
@@ -209,7 +185,7 @@ static float value_of(const vio_tensors *t, const char *name) {
 }
 
 static void put_index(const char *in, const char *text) {
-    put(in, "model.safetensors.index.json", text, strlen(text));
+    assert_true(tedit_write(in, "model.safetensors.index.json", text, strlen(text)));
 }
 
 static vlm_status open_dir(vio_tensors **t, const char *path) {
@@ -328,7 +304,7 @@ static void a_stale_index(void **state) {
     assert_true(value_of(t, "w") == 9);
     assert_non_null(strstr(lines.p, "/stale: reading model.safetensors instead"));
     vio_tensors_close(t);
-    put(d, "s2.safetensors", "x", 1); /* there, but broken: no way round it */
+    assert_true(tedit_write(d, "s2.safetensors", "x", 1)); /* there, but broken: no way round it */
     assert_int_equal(open_dir(&t, d), VLM_ERR_FORMAT);
     assert_non_null(strstr(err.message, "s2.safetensors: too short"));
     vcore_buf_free(&lines);
@@ -358,11 +334,11 @@ static void directory_without_index(void **state) {
     assert_int_equal(vio_tensors_count(t), 1);
     assert_true(value_of(t, "a") == 4);
     vio_tensors_close(t);
-    put(d, "model.safetensors", "", 0);
+    assert_true(tedit_write(d, "model.safetensors", "", 0));
     assert_int_equal(open_dir(&t, d), VLM_ERR_FORMAT);
     assert_int_equal(open_dir(&t, "/does/not/exist"), VLM_ERR_NOT_FOUND);
     assert_int_equal(open_dir(&t, "/dev/null"), VLM_ERR_NOT_FOUND);
-    assert_int_equal(vio_tensors_open_file(&t, dir, NULL, &err), VLM_ERR_IO);
+    assert_int_equal(vio_tensors_open_file(&t, tdir, NULL, &err), VLM_ERR_IO);
     assert_null(t);
 }
 
@@ -493,5 +469,5 @@ int main(void) {
         cmocka_unit_test(truncation_does_not_reach_memory),
         cmocka_unit_test(a_hundred_shards),
     };
-    return cmocka_run_group_tests(tests, make_dir, remove_dir);
+    return cmocka_run_group_tests(tests, tdir_make, tdir_remove);
 }

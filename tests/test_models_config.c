@@ -5,11 +5,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "support/checkpoint.h"
-#include "support/cm.h"
+#include "support/dir.h"
 #include "vlm/vlm.h"
 
-static char *dir; /* a checkpoint of tests/golden/idefics3-split */
+#define GOLDEN "tests/golden/idefics3-split"
+
 
 /* Sets a dotted path of an object to a value given as JSON; NULL removes it. */
 static void set(json_object *object, const char *path, const char *value) {
@@ -32,17 +32,17 @@ static void set(json_object *object, const char *path, const char *value) {
 
 /* Loads the checkpoint with config.json changed by (path, value) pairs ended by NULL. */
 static vlm_status load_changed(const char *const *changes, vlm_error *err) {
-    json_object *config = json_object_from_file("tests/golden/idefics3-split/config.json");
+    json_object *config = json_object_from_file(GOLDEN "/config.json");
     assert_non_null(config);
     for (; changes[0]; changes += 2) set(config, changes[0], changes[1]);
-    char *path = tcheckpoint_path(dir, "config.json");
+    char *path = tdir_path("config.json");
     assert_int_equal(json_object_to_file(path, config), 0);
     json_object_put(config);
     free(path);
     vlm_load_options options = VLM_LOAD_OPTIONS_INIT;
     options.threads = 1;
     vlm_context *context;
-    vlm_status status = vlm_context_load(&context, dir, &options, err);
+    vlm_status status = vlm_context_load(&context, tdir, &options, err);
     vlm_context_free(context);
     return status;
 }
@@ -172,16 +172,8 @@ static void accepted(void **state) {
 }
 
 static int make(void **state) {
-    (void)state;
-    dir = tcheckpoint_temp_dir();
-    return dir && tcheckpoint_write("tests/golden/idefics3-split", dir, NULL) ? 0 : -1;
-}
-
-static int unmake(void **state) {
-    (void)state;
-    tcheckpoint_remove(dir);
-    free(dir);
-    return 0;
+    *state = GOLDEN;
+    return tdir_make(state);
 }
 
 int main(void) {
@@ -189,5 +181,5 @@ int main(void) {
         cmocka_unit_test(numbers), cmocka_unit_test(relations), cmocka_unit_test(types),
         cmocka_unit_test(weights), cmocka_unit_test(accepted),
     };
-    return cmocka_run_group_tests(tests, make, unmake);
+    return cmocka_run_group_tests(tests, make, tdir_remove);
 }

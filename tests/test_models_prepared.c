@@ -1,13 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /* Prepared inputs: their arrays, their file in both directions, and files that are none. */
-#include <stdio.h>
 #include <stdlib.h>
 
 #include "models/models.h"
-#include "support/checkpoint.h"
-#include "support/cm.h"
+#include "support/dir.h"
 
-static char *dir, *path;
+static char *path;
 
 static const int64_t ids[] = { 5, 0, 4294967295 }, ones[] = { 1, 1, 1 }, padded[] = { 0, 1, 1 };
 static const int64_t negative[] = { 5, -1, 3 };
@@ -149,23 +147,19 @@ static void refused(void **state) {
     }
     vlm_prepared *p;
     vlm_error err = VLM_ERROR_INIT;
-    assert_int_equal(vmodel_prepared_load(&p, dir, NULL, &err), VLM_ERR_IO);
+    assert_int_equal(vmodel_prepared_load(&p, tdir, NULL, &err), VLM_ERR_IO);
     assert_int_equal(vmodel_prepared_load(&p, "/nonexistent/file", NULL, &err), VLM_ERR_NOT_FOUND);
 }
 
 static int make(void **state) {
-    (void)state;
-    dir = tcheckpoint_temp_dir();
-    path = tcheckpoint_path(dir, "input.safetensors");
+    if (tdir_make(state)) return -1;
+    path = tdir_path("input.safetensors");
     return 0;
 }
 
 static int unmake(void **state) {
-    (void)state;
-    tcheckpoint_remove(dir);
     free(path);
-    free(dir);
-    return 0;
+    return tdir_remove(state);
 }
 
 int main(void) {

@@ -1,54 +1,24 @@
 /* SPDX-License-Identifier: MIT */
 /* Chat templates of checkpoint directories: which file wins, named templates, special tokens,
  * limits. */
-#include "support/cm.h"
-
-#include <stdio.h>
-#include <stdlib.h>
-#include <unistd.h>
+#include "support/dir.h"
 
 #include "text/text.h"
 
 static vlm_error err;
-static char dir[64];
 
 static const char *const files[] = { "processor_config.json", "chat_template.json",
                                      "chat_template.jinja", "tokenizer_config.json",
                                      "special_tokens_map.json" };
 enum { PROCESSOR, LEGACY, JINJA, TOKENIZER, SPECIAL };
 
-static void path_of(char *out, size_t n, int file) {
-    snprintf(out, n, "%s/%s", dir, files[file]);
-}
-
 static void write_file(int file, const char *text) {
-    char path[128];
-    path_of(path, sizeof path, file);
-    FILE *f = fopen(path, "wb");
-    assert_non_null(f);
-    assert_int_equal(fwrite(text, 1, strlen(text), f), strlen(text));
-    assert_int_equal(fclose(f), 0);
-}
-
-static int make_dir(void **state) {
-    (void)state;
-    strcpy(dir, "/tmp/vlm-chat-XXXXXX");
-    return mkdtemp(dir) ? 0 : -1;
-}
-
-static int remove_dir(void **state) {
-    char path[128];
-    (void)state;
-    for (int i = 0; i < 5; i++) {
-        path_of(path, sizeof path, i);
-        unlink(path);
-    }
-    return rmdir(dir);
+    tdir_put(files[file], text);
 }
 
 static void check(const char *messages, const char *variables, const char *expected) {
     char *text;
-    if (vlm_template_render(&text, dir, messages, variables, NULL, &err) != VLM_OK)
+    if (vlm_template_render(&text, tdir, messages, variables, NULL, &err) != VLM_OK)
         fail_msg("%s", err.message);
     assert_string_equal(text, expected);
     vlm_string_free(text);
@@ -56,8 +26,8 @@ static void check(const char *messages, const char *variables, const char *expec
 
 static void check_failure(const char *messages, const char *variables, vlm_status status,
                           const char *message) {
-    char *text = dir;
-    assert_int_equal(vlm_template_render(&text, dir, messages, variables, NULL, &err), status);
+    char *text = tdir;
+    assert_int_equal(vlm_template_render(&text, tdir, messages, variables, NULL, &err), status);
     assert_null(text);
     if (!strstr(err.message, message)) fail_msg("%s", err.message);
 }
@@ -132,7 +102,7 @@ static void bad_input(void **state) {
     write_file(LEGACY, "{");
     check_failure("[]", NULL, VLM_ERR_PARSE, "chat_template.json");
     assert_int_equal(vlm_template_render(&text, NULL, "[]", NULL, NULL, &err), VLM_ERR_ARGUMENT);
-    assert_int_equal(vlm_template_render(&text, dir, NULL, NULL, NULL, &err), VLM_ERR_ARGUMENT);
+    assert_int_equal(vlm_template_render(&text, tdir, NULL, NULL, NULL, &err), VLM_ERR_ARGUMENT);
     assert_int_equal(vlm_template_render(&text, "/nonexistent", "[]", NULL, NULL, &err),
                      VLM_ERR_NOT_FOUND);
     assert_null(text);
@@ -144,27 +114,27 @@ static void size_is_limited(void **state) {
     (void)state;
     limits.template_bytes = 4;
     write_file(JINJA, "12345");
-    assert_int_equal(vlm_template_render(&text, dir, "[]", NULL, &limits, &err), VLM_ERR_LIMIT);
+    assert_int_equal(vlm_template_render(&text, tdir, "[]", NULL, &limits, &err), VLM_ERR_LIMIT);
     assert_non_null(strstr(err.message, "chat_template.jinja"));
     write_file(JINJA, "1234");
-    assert_int_equal(vlm_template_render(&text, dir, "[]", NULL, &limits, &err), VLM_OK);
+    assert_int_equal(vlm_template_render(&text, tdir, "[]", NULL, &limits, &err), VLM_OK);
     vlm_string_free(text);
     write_file(TOKENIZER, "{\"chat_template\":\"12345\"}");
     write_file(JINJA, "");
-    assert_int_equal(unlink(strcat(strcpy((char[128]) { 0 }, dir), "/chat_template.jinja")), 0);
-    assert_int_equal(vlm_template_render(&text, dir, "[]", NULL, &limits, &err), VLM_ERR_LIMIT);
+    EDIT(REMOVE("chat_template.jinja"));
+    assert_int_equal(vlm_template_render(&text, tdir, "[]", NULL, &limits, &err), VLM_ERR_LIMIT);
     assert_non_null(
         strstr(err.message, "tokenizer_config.json: chat_template: more than 4 bytes"));
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(files_rank, make_dir, remove_dir),
-        cmocka_unit_test_setup_teardown(named_templates, make_dir, remove_dir),
-        cmocka_unit_test_setup_teardown(variables_and_tokens, make_dir, remove_dir),
-        cmocka_unit_test_setup_teardown(time_is_given, make_dir, remove_dir),
-        cmocka_unit_test_setup_teardown(bad_input, make_dir, remove_dir),
-        cmocka_unit_test_setup_teardown(size_is_limited, make_dir, remove_dir),
+        TDIR_TEST(files_rank, NULL),
+        TDIR_TEST(named_templates, NULL),
+        TDIR_TEST(variables_and_tokens, NULL),
+        TDIR_TEST(time_is_given, NULL),
+        TDIR_TEST(bad_input, NULL),
+        TDIR_TEST(size_is_limited, NULL),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
