@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* Resizing and cropping: bytes against Pillow's (tests/data/media/resize.txt and crop.txt, made by
- * tools/golden/media.py), the same with every kernel and any number of threads; raw pixels; best
- * fit; wrong arguments. */
+/* Resizing and cropping: bytes against Pillow's and torchvision's (tests/data/media/resize.txt,
+ * torchvision.txt and crop.txt, made by tools/golden/media.py), the same with every kernel and any
+ * number of threads; raw pixels; best fit; wrong arguments. */
 #include "media/media.h"
 
 #include <stdio.h>
@@ -37,9 +37,10 @@ static void assert_digest(const vlm_image *image, const char *digest, const char
     if (strcmp(actual, digest) != 0) fail_msg("pixels hash to %s, Pillow's: %s", actual, line);
 }
 
-/* Runs every line of resize.txt through one set of kernels and threads. */
-static void check_resizes(unsigned cpu, vcore_pool *pool) {
-    FILE *f = fopen(MEDIA "resize.txt", "r");
+/* Runs every line of a file of resizes through one set of kernels and threads. */
+static void check_resizes(const char *file, vlm_resampler resampler, unsigned cpu, vcore_pool *pool,
+                          int expected) {
+    FILE *f = fopen(file, "r");
     assert_non_null(f);
     char line[256], digest[32];
     int kind, filter, lines = 0;
@@ -49,8 +50,9 @@ static void check_resizes(unsigned cpu, vcore_pool *pool) {
                                 &to.width, &to.height, &filter, digest),
                          7);
         vlm_image *image = source(kind, from), *resized;
-        assert_int_equal(vmedia_resize(&resized, image, to, (vlm_filter)filter, pool, cpu, NULL),
-                         VLM_OK);
+        assert_int_equal(
+            vmedia_resize(&resized, image, to, (vlm_filter)filter, resampler, pool, cpu, NULL),
+            VLM_OK);
         assert_int_equal(vlm_image_size(resized).width, to.width);
         assert_int_equal(vlm_image_size(resized).height, to.height);
         assert_digest(resized, digest, line);
@@ -59,25 +61,64 @@ static void check_resizes(unsigned cpu, vcore_pool *pool) {
         lines++;
     }
     fclose(f);
-    assert_int_equal(lines, 26 * 6);
+    assert_int_equal(lines, expected);
 }
 
-static void resizes_are_pillows(void **state) {
+static void check_both(unsigned cpu, vcore_pool *pool) {
+    check_resizes(MEDIA "resize.txt", VLM_RESAMPLER_PILLOW, cpu, pool, 26 * 6);
+    check_resizes(MEDIA "torchvision.txt", VLM_RESAMPLER_TORCHVISION, cpu, pool, 26 * 4);
+}
+
+static void resizes_are_pillows_and_torchvisions(void **state) {
     (void)state;
-    check_resizes(vcore_cpu_flags(), NULL);
+    check_both(vcore_cpu_flags(), NULL);
 }
 
 static void resizes_in_plain_c(void **state) {
     (void)state;
-    check_resizes(0, NULL);
+    check_both(0, NULL);
 }
 
 static void resizes_with_threads(void **state) {
     (void)state;
     vcore_pool *pool = vcore_pool_new(3);
     assert_non_null(pool);
-    check_resizes(vcore_cpu_flags(), pool);
+    check_both(vcore_cpu_flags(), pool);
     vcore_pool_free(pool);
+}
+
+/* Filters that torchvision does not have, and Lanczos where transformers replaces it. */
+static void resamplers(void **state) {
+    (void)state;
+    vlm_image *image = source(0, (vlm_size) { 64, 48 }), *cubic, *lanczos, *out;
+    vlm_size to = { 31, 20 };
+    vlm_error err = VLM_ERROR_INIT;
+    assert_int_equal(
+        vlm_image_resample(&cubic, image, to, VLM_FILTER_BICUBIC, VLM_RESAMPLER_TORCHVISION, NULL),
+        VLM_OK);
+    assert_int_equal(vlm_image_resample(&lanczos, image, to, VLM_FILTER_LANCZOS,
+                                        VLM_RESAMPLER_TORCHVISION_BICUBIC, NULL),
+                     VLM_OK);
+    assert_memory_equal(vlm_image_pixels(cubic), vlm_image_pixels(lanczos), 31 * 20 * 3);
+    vlm_image_free(lanczos);
+    assert_int_equal(vlm_image_resample(&lanczos, image, to, VLM_FILTER_LANCZOS,
+                                        VLM_RESAMPLER_TORCHVISION, NULL),
+                     VLM_OK);
+    assert_true(memcmp(vlm_image_pixels(cubic), vlm_image_pixels(lanczos), 31 * 20 * 3) != 0);
+    assert_int_equal(
+        vlm_image_resample(&out, image, to, VLM_FILTER_BOX, VLM_RESAMPLER_TORCHVISION, &err),
+        VLM_ERR_UNSUPPORTED);
+    assert_string_equal(err.message, "torchvision has no box filter");
+    assert_int_equal(
+        vlm_image_resample(&out, image, to, VLM_FILTER_HAMMING, VLM_RESAMPLER_TORCHVISION, &err),
+        VLM_ERR_UNSUPPORTED);
+    assert_int_equal(vlm_image_resample(&out, image, to, VLM_FILTER_BOX, (vlm_resampler)3, &err),
+                     VLM_ERR_ARGUMENT);
+    assert_int_equal(vlm_image_resample(&out, NULL, to, VLM_FILTER_BOX, VLM_RESAMPLER_PILLOW, &err),
+                     VLM_ERR_ARGUMENT);
+    vlm_image_free(lanczos);
+    vlm_image_free(cubic);
+    vlm_image_free(image);
 }
 
 static void crops_are_pillows(void **state) {
@@ -107,41 +148,42 @@ static void raw_pixels(void **state) {
     static const uint8_t rgba[] = { 1, 2, 3, 0, 4, 5, 6, 255, 9, 9, 7, 8, 9, 1, 10, 11, 12, 2 };
     static const uint8_t rgb[] = { 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12 };
     vlm_image *image;
-    assert_int_equal(vlm_image_from_pixels(&image, rgba, (vlm_size){ 2, 2 }, 4, 10, NULL), VLM_OK);
+    assert_int_equal(vlm_image_from_pixels(&image, rgba, (vlm_size) { 2, 2 }, 4, 10, NULL), VLM_OK);
     assert_memory_equal(vlm_image_pixels(image), rgb, sizeof rgb);
     vlm_image_free(image);
-    assert_int_equal(vlm_image_from_pixels(&image, rgb, (vlm_size){ 2, 2 }, 3, 6, NULL), VLM_OK);
+    assert_int_equal(vlm_image_from_pixels(&image, rgb, (vlm_size) { 2, 2 }, 3, 6, NULL), VLM_OK);
     assert_memory_equal(vlm_image_pixels(image), rgb, sizeof rgb);
     vlm_image_free(image);
     vlm_error err = VLM_ERROR_INIT;
-    assert_int_equal(vlm_image_from_pixels(&image, rgb, (vlm_size){ 2, 2 }, 2, 6, &err),
+    assert_int_equal(vlm_image_from_pixels(&image, rgb, (vlm_size) { 2, 2 }, 2, 6, &err),
                      VLM_ERR_ARGUMENT);
-    assert_int_equal(vlm_image_from_pixels(&image, rgb, (vlm_size){ 2, 2 }, 3, 5, &err),
+    assert_int_equal(vlm_image_from_pixels(&image, rgb, (vlm_size) { 2, 2 }, 3, 5, &err),
                      VLM_ERR_ARGUMENT);
-    assert_int_equal(vlm_image_from_pixels(&image, rgb, (vlm_size){ 0, 2 }, 3, 6, &err),
+    assert_int_equal(vlm_image_from_pixels(&image, rgb, (vlm_size) { 0, 2 }, 3, 6, &err),
                      VLM_ERR_ARGUMENT);
-    assert_int_equal(vlm_image_from_pixels(&image, NULL, (vlm_size){ 2, 2 }, 3, 6, &err),
+    assert_int_equal(vlm_image_from_pixels(&image, NULL, (vlm_size) { 2, 2 }, 3, 6, &err),
                      VLM_ERR_ARGUMENT);
     assert_null(image);
 }
 
 static void wrong_arguments(void **state) {
     (void)state;
-    vlm_image *image = source(0, (vlm_size){ 4, 4 }), *out;
+    vlm_image *image = source(0, (vlm_size) { 4, 4 }), *out;
     vlm_error err = VLM_ERROR_INIT;
-    assert_int_equal(vlm_image_resize(&out, image, (vlm_size){ 0, 4 }, VLM_FILTER_BOX, &err),
+    assert_int_equal(vlm_image_resize(&out, image, (vlm_size) { 0, 4 }, VLM_FILTER_BOX, &err),
                      VLM_ERR_ARGUMENT);
-    assert_int_equal(vlm_image_resize(&out, image, (vlm_size){ 3, 4 }, (vlm_filter)6, &err),
+    assert_int_equal(vlm_image_resize(&out, image, (vlm_size) { 3, 4 }, (vlm_filter)6, &err),
                      VLM_ERR_ARGUMENT);
-    assert_int_equal(vlm_image_resize(&out, image, (vlm_size){ 65536, 4 }, VLM_FILTER_BOX, &err),
+    assert_int_equal(vlm_image_resize(&out, image, (vlm_size) { 65536, 4 }, VLM_FILTER_BOX, &err),
                      VLM_ERR_LIMIT);
     assert_int_equal(
-        vlm_image_resize(&out, image, (vlm_size){ 65535, 65535 }, VLM_FILTER_BOX, &err),
+        vlm_image_resize(&out, image, (vlm_size) { 65535, 65535 }, VLM_FILTER_BOX, &err),
         VLM_ERR_LIMIT);
-    assert_int_equal(vlm_image_resize(&out, NULL, (vlm_size){ 3, 4 }, VLM_FILTER_BOX, &err),
+    assert_int_equal(vlm_image_resize(&out, NULL, (vlm_size) { 3, 4 }, VLM_FILTER_BOX, &err),
                      VLM_ERR_ARGUMENT);
-    assert_int_equal(vlm_image_crop(&out, image, 0, 0, (vlm_size){ 3, 0 }, &err), VLM_ERR_ARGUMENT);
-    assert_int_equal(vlm_image_crop(&out, image, 0, 0, (vlm_size){ 70000, 3 }, &err),
+    assert_int_equal(vlm_image_crop(&out, image, 0, 0, (vlm_size) { 3, 0 }, &err),
+                     VLM_ERR_ARGUMENT);
+    assert_int_equal(vlm_image_crop(&out, image, 0, 0, (vlm_size) { 70000, 3 }, &err),
                      VLM_ERR_LIMIT);
     assert_null(out);
     vlm_image_free(image);
@@ -156,18 +198,19 @@ static void assert_best_fit(vlm_size size, vlm_size box, uint32_t width, uint32_
 
 static void best_fit(void **state) {
     (void)state;
-    assert_best_fit((vlm_size){ 200, 100 }, (vlm_size){ 50, 50 }, 50, 25);
-    assert_best_fit((vlm_size){ 100, 200 }, (vlm_size){ 50, 50 }, 25, 50);
-    assert_best_fit((vlm_size){ 2, 1 }, (vlm_size){ 5, 5 }, 5, 3); /* 2.5 rounds away from zero */
-    assert_best_fit((vlm_size){ 10, 10 }, (vlm_size){ 640, 480 }, 480, 480);
-    assert_best_fit((vlm_size){ 0, 10 }, (vlm_size){ 640, 480 }, 0, 0);
+    assert_best_fit((vlm_size) { 200, 100 }, (vlm_size) { 50, 50 }, 50, 25);
+    assert_best_fit((vlm_size) { 100, 200 }, (vlm_size) { 50, 50 }, 25, 50);
+    assert_best_fit((vlm_size) { 2, 1 }, (vlm_size) { 5, 5 }, 5, 3); /* 2.5 rounds away from zero */
+    assert_best_fit((vlm_size) { 10, 10 }, (vlm_size) { 640, 480 }, 480, 480);
+    assert_best_fit((vlm_size) { 0, 10 }, (vlm_size) { 640, 480 }, 0, 0);
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(resizes_are_pillows),
+        cmocka_unit_test(resizes_are_pillows_and_torchvisions),
         cmocka_unit_test(resizes_in_plain_c),
         cmocka_unit_test(resizes_with_threads),
+        cmocka_unit_test(resamplers),
         cmocka_unit_test(crops_are_pillows),
         cmocka_unit_test(raw_pixels),
         cmocka_unit_test(wrong_arguments),

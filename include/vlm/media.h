@@ -35,6 +35,19 @@ typedef enum vlm_filter {
     VLM_FILTER_HAMMING = 5
 } vlm_filter;
 
+/** Whose arithmetic a resize follows; the bytes differ by a level or two. */
+typedef enum vlm_resampler {
+    /** Pillow: what the checkpoints were trained with, and transformers' processors of that backend. */
+    VLM_RESAMPLER_PILLOW = 0,
+    /**
+     * torchvision 0.29's resize of a uint8 tensor on a CPU, antialiased: the default processors of
+     * transformers 5. Nearest is its nearest-exact; it has no box and no Hamming filter.
+     */
+    VLM_RESAMPLER_TORCHVISION = 1,
+    /** The same with bicubic for Lanczos, as transformers does with torchvision before 0.27. */
+    VLM_RESAMPLER_TORCHVISION_BICUBIC = 2
+} vlm_resampler;
+
 /**
  * Opens a picture file (JPEG, PNG, WebP, GIF, BMP as built). EXIF orientation is applied, alpha and
  * palette go to RGB as Pillow's convert("RGB") does. @param out owned. @param limits NULL: defaults.
@@ -59,6 +72,12 @@ VLM_API const uint8_t *vlm_image_pixels(const vlm_image *image);
 /** Resizes to exactly `size`, byte for byte as Pillow's Image.resize. @param out owned. */
 VLM_API vlm_status vlm_image_resize(vlm_image **out, const vlm_image *image, vlm_size size,
                                     vlm_filter filter, vlm_error *err);
+/**
+ * Resizes to exactly `size` with the arithmetic of `resampler`. @param out owned. Errors:
+ * VLM_ERR_UNSUPPORTED (a filter that the resampler does not have), VLM_ERR_LIMIT, VLM_ERR_ARGUMENT.
+ */
+VLM_API vlm_status vlm_image_resample(vlm_image **out, const vlm_image *image, vlm_size size,
+                                      vlm_filter filter, vlm_resampler resampler, vlm_error *err);
 /** Cuts a rectangle, which may reach outside (filled black), as Pillow's Image.crop. @param out owned. */
 VLM_API vlm_status vlm_image_crop(vlm_image **out, const vlm_image *image, int32_t x, int32_t y,
                                   vlm_size size, vlm_error *err);

@@ -49,19 +49,27 @@ void vmedia_place_rows(vlm_image *to, int orientation, vlm_size stored, const ui
 /* Replaces a whole picture by its turned version. On error *image is freed and NULL. */
 vlm_status vmedia_orient(vlm_image **image, int orientation, vlm_error *err);
 
-/* ---- resampling (resample.c; resample_avx2.c) ---- */
+/* ---- resampling (axis.c: weights; resample.c, resample_avx2.c: pixels) ---- */
 /* One direction of a resize: output i is the sum of `count[i]` inputs from `first[i]`, weighted in
- * fixed point of VMEDIA_BITS bits. Who fills the table decides whose arithmetic it is. */
+ * fixed point of `bits` bits. Pillow's weights have VMEDIA_BITS of them; torch's are narrow: they
+ * fit 16 bits. */
 #define VMEDIA_BITS 22
 #define VMEDIA_LOW_BITS 12
 typedef struct vmedia_axis {
     uint32_t outputs;
     uint32_t most; /* largest count */
     uint32_t taps; /* weights kept per output: most, rounded up to a multiple of 4; rest zero */
+    int bits;
+    bool narrow;
     uint32_t *first, *count;
     int32_t *weight;     /* [outputs, taps] */
-    int16_t *high, *low; /* [outputs, taps]: weight = high * 2^VMEDIA_LOW_BITS + low */
+    int16_t *high, *low; /* [outputs, taps]: high * 2^VMEDIA_LOW_BITS + low; narrow: low is all */
 } vmedia_axis;
+/* False: no memory; to be freed all the same. Any filter but nearest. */
+bool vmedia_axis_init(vmedia_axis *a, uint32_t in, uint32_t out, vlm_filter filter, bool narrow);
+void vmedia_axis_free(vmedia_axis *a);
+/* The input that each output takes, or `in` for none; owned, NULL: no memory. */
+uint32_t *vmedia_nearest_inputs(uint32_t in, uint32_t out, bool narrow);
 /* The two passes, over rows of RGB: `rows` (1..4) rows along x; one output row from the rows of its
  * window, index i of the axis. Inputs are followed by VMEDIA_SLACK readable bytes. */
 typedef void vmedia_along_x(uint8_t *const *out, const uint8_t *const *in, int rows,
@@ -72,10 +80,10 @@ typedef void vmedia_along_y(uint8_t *out, const uint8_t *const *in, const vmedia
 vmedia_along_x vmedia_along_x_avx2;
 vmedia_along_y vmedia_along_y_avx2;
 #endif
-/* vlm_image_resize on the threads of a pool (NULL: on the caller's), with the given CPU features
+/* vlm_image_resample on the threads of a pool (NULL: on the caller's), with the given CPU features
  * (vcore_cpu_flags()). The bytes are always the same. */
 vlm_status vmedia_resize(vlm_image **out, const vlm_image *image, vlm_size size, vlm_filter filter,
-                         vcore_pool *pool, unsigned cpu, vlm_error *err);
+                         vlm_resampler resampler, vcore_pool *pool, unsigned cpu, vlm_error *err);
 
 /* ---- pixels to floats (planar.c) ---- */
 /* What the image processors of Hugging Face do to a byte, in the roundings of their Pillow backend.

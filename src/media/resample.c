@@ -1,157 +1,30 @@
 /* SPDX-License-Identifier: MIT */
-/* Resizing, byte for byte as Pillow's Image.resize does it to 8-bit RGB. Owns the weights (computed
- * in double, normalised, rounded to fixed point of 22 bits) and the order of the two passes,
- * between which there are 8 bits: along x first, but along y first where Pillow 13 does so. The
- * sums are of integers and therefore exact, so that vector code may add in any order. The passes
- * know nothing of filters: another library's arithmetic is another way to fill a vmedia_axis. */
+/* Resizing 8-bit RGB, byte for byte as Pillow's Image.resize or as torch's antialiased interpolate
+ * on bytes, which torchvision calls. Owns the order of the two passes, between which there are 8
+ * bits: along x first, but along y first where Pillow 13 does so. The sums are of integers and
+ * therefore exact, so that vector code may add in any order. The passes know nothing of filters:
+ * another library's arithmetic is another way to fill a vmedia_axis (axis.c). */
 #include "media/media.h"
 
-#include <math.h>
-
-#define PI 3.14159265358979323846
 #define BATCH 4 /* rows that a pass along x takes at once */
-
-/* ---- filters ---- */
-
-static double box(double x) {
-    return x > -0.5 && x <= 0.5 ? 1.0 : 0.0;
-}
-
-static double bilinear(double x) {
-    x = fabs(x);
-    return x < 1.0 ? 1.0 - x : 0.0;
-}
-
-/* Its constants are single precision in Pillow. */
-static double hamming(double x) {
-    x = fabs(x);
-    if (x == 0.0) return 1.0;
-    if (x >= 1.0) return 0.0;
-    x *= PI;
-    return sin(x) / x * (0.54f + 0.46f * cos(x));
-}
-
-/* Keys' cubic with a = -1/2. */
-static double bicubic(double x) {
-    const double a = -0.5;
-    x = fabs(x);
-    if (x < 1.0) return ((a + 2.0) * x - (a + 3.0)) * x * x + 1;
-    if (x < 2.0) return (((x - 5) * x + 8) * x - 4) * a;
-    return 0.0;
-}
-
-static double sinc(double x) {
-    if (x == 0.0) return 1.0;
-    x *= PI;
-    return sin(x) / x;
-}
-
-static double lanczos(double x) {
-    return x >= -3.0 && x < 3.0 ? sinc(x) * sinc(x / 3) : 0.0;
-}
-
-typedef struct filter_shape {
-    double (*at)(double x);
-    double support; /* half its width, in inputs when enlarging */
-} filter_shape;
-
-static const filter_shape *shape_of(vlm_filter filter) {
-    static const filter_shape shapes[] = {
-        [VLM_FILTER_LANCZOS] = { lanczos, 3.0 }, [VLM_FILTER_BILINEAR] = { bilinear, 1.0 },
-        [VLM_FILTER_BICUBIC] = { bicubic, 2.0 }, [VLM_FILTER_BOX] = { box, 0.5 },
-        [VLM_FILTER_HAMMING] = { hamming, 1.0 },
-    };
-    return &shapes[filter];
-}
-
-/* ---- weights ---- */
-
-static void axis_free(vmedia_axis *a) {
-    vcore_free(a->first);
-    vcore_free(a->count);
-    vcore_free(a->weight);
-    vcore_free(a->high);
-    vcore_free(a->low);
-}
-
-/* Largest number of inputs that one output is made of, before the edges of the picture cut in. */
-static size_t widest(uint32_t in, uint32_t out, const filter_shape *shape) {
-    double scale = (double)in / out;
-    size_t taps = (size_t)ceil(shape->support * (scale < 1.0 ? 1.0 : scale)) * 2 + 1;
-    return taps < in ? taps : in;
-}
-
-static bool axis_alloc(vmedia_axis *a, uint32_t outputs, size_t most) {
-    size_t taps = (most + 3) / 4 * 4, all;
-    *a = (vmedia_axis) { .outputs = outputs, .taps = (uint32_t)taps };
-    if (!vcore_mul(outputs, taps, &all)) return false;
-    a->first = vcore_alloc_array(outputs, sizeof *a->first);
-    a->count = vcore_alloc_array(outputs, sizeof *a->count);
-    a->weight = vcore_alloc_array(all, sizeof *a->weight);
-    a->high = vcore_alloc_array(all, sizeof *a->high);
-    a->low = vcore_alloc_array(all, sizeof *a->low);
-    return a->first && a->count && a->weight && a->high && a->low;
-}
-
-/* Rounds the n weights of output i, half away from zero. */
-static void axis_store(vmedia_axis *a, uint32_t i, const double *weights, uint32_t n) {
-    for (uint32_t k = 0; k < n; k++) {
-        double scaled = weights[k] * (1 << VMEDIA_BITS);
-        int32_t fixed = (int32_t)(scaled < 0 ? scaled - 0.5 : scaled + 0.5);
-        size_t at = (size_t)i * a->taps + k;
-        a->weight[at] = fixed;
-        a->high[at] = (int16_t)(fixed >> VMEDIA_LOW_BITS);
-        a->low[at] = (int16_t)(fixed & ((1 << VMEDIA_LOW_BITS) - 1));
-    }
-}
-
-/* The filter is stretched when reducing, so that every input counts (antialiasing). Every operation
- * below is in the order of Pillow's, since each rounds. */
-static bool axis_init(vmedia_axis *a, uint32_t in, uint32_t out, const filter_shape *shape) {
-    size_t most = widest(in, out, shape);
-    double *weights = vcore_alloc_array(most, sizeof *weights);
-    if (!axis_alloc(a, out, most) || !weights) {
-        vcore_free(weights);
-        return false;
-    }
-    double scale = (double)in / out, stretch = scale < 1.0 ? 1.0 : scale;
-    double support = shape->support * stretch, shrink = 1.0 / stretch;
-    for (uint32_t i = 0; i < out; i++) {
-        double centre = (i + 0.5) * scale, sum = 0.0;
-        double begin = centre - support + 0.5, end = centre + support + 0.5;
-        uint32_t first = begin < 0 ? 0 : (uint32_t)begin;
-        uint32_t n = (end > in ? in : (uint32_t)end) - first;
-        for (uint32_t k = 0; k < n; k++) {
-            weights[k] = shape->at((k + first - centre + 0.5) * shrink);
-            sum += weights[k];
-        }
-        for (uint32_t k = 0; k < n && sum != 0.0; k++) weights[k] /= sum;
-        a->first[i] = first;
-        a->count[i] = n;
-        if (n > a->most) a->most = n;
-        axis_store(a, i, weights, n);
-    }
-    vcore_free(weights);
-    return true;
-}
 
 /* ---- the passes in plain C ---- */
 
-static uint8_t to_byte(int32_t sum) {
-    int32_t value = sum >> VMEDIA_BITS;
+static uint8_t to_byte(int32_t sum, int bits) {
+    int32_t value = sum >> bits;
     return (uint8_t)(value < 0 ? 0 : value > 255 ? 255 : value);
 }
 
 static void along_x(uint8_t *const *out, const uint8_t *const *in, int rows, const vmedia_axis *x) {
+    const int32_t half = 1 << (x->bits - 1);
     for (int r = 0; r < rows; r++)
         for (uint32_t i = 0; i < x->outputs; i++) {
             const uint8_t *p = in[r] + (size_t)x->first[i] * 3;
             const int32_t *w = x->weight + (size_t)i * x->taps;
-            int32_t sum[3] = { 1 << (VMEDIA_BITS - 1), 1 << (VMEDIA_BITS - 1),
-                               1 << (VMEDIA_BITS - 1) };
+            int32_t sum[3] = { half, half, half };
             for (uint32_t k = 0; k < x->count[i]; k++, p += 3)
                 for (int c = 0; c < 3; c++) sum[c] += p[c] * w[k];
-            for (int c = 0; c < 3; c++) out[r][(size_t)i * 3 + c] = to_byte(sum[c]);
+            for (int c = 0; c < 3; c++) out[r][(size_t)i * 3 + c] = to_byte(sum[c], x->bits);
         }
 }
 
@@ -162,10 +35,10 @@ static void along_y(uint8_t *out, const uint8_t *const *in, const vmedia_axis *y
     for (size_t at = 0; at < bytes; at += BLOCK) {
         size_t n = bytes - at < BLOCK ? bytes - at : BLOCK;
         int32_t sum[BLOCK];
-        for (size_t b = 0; b < n; b++) sum[b] = 1 << (VMEDIA_BITS - 1);
+        for (size_t b = 0; b < n; b++) sum[b] = 1 << (y->bits - 1);
         for (uint32_t k = 0; k < y->count[i]; k++)
             for (size_t b = 0; b < n; b++) sum[b] += in[k][at + b] * w[k];
-        for (size_t b = 0; b < n; b++) out[at + b] = to_byte(sum[b]);
+        for (size_t b = 0; b < n; b++) out[at + b] = to_byte(sum[b], y->bits);
     }
 }
 
@@ -264,11 +137,11 @@ static void run_band(void *arg, size_t band, int worker) {
         band_x_last(r, begin, end, worker);
 }
 
-static bool prepare(resize *r, const filter_shape *shape, int workers) {
+static bool prepare(resize *r, vlm_filter filter, bool narrow, int workers) {
     vlm_size in = r->in->size, out = r->out->size;
-    if (r->x_changes && !axis_init(&r->x, in.width, out.width, shape)) return false;
+    if (r->x_changes && !vmedia_axis_init(&r->x, in.width, out.width, filter, narrow)) return false;
     if (!r->y_changes) return true;
-    if (!axis_init(&r->y, in.height, out.height, shape)) return false;
+    if (!vmedia_axis_init(&r->y, in.height, out.height, filter, narrow)) return false;
     r->window = vcore_alloc_array((size_t)workers, sizeof *r->window);
     r->ring = vcore_alloc_array((size_t)workers, sizeof *r->ring);
     if (!r->window || !r->ring) return false;
@@ -285,8 +158,8 @@ static bool prepare(resize *r, const filter_shape *shape, int workers) {
 }
 
 static void release(resize *r, int workers) {
-    axis_free(&r->x);
-    axis_free(&r->y);
+    vmedia_axis_free(&r->x);
+    vmedia_axis_free(&r->y);
     for (int w = 0; w < workers; w++) {
         if (r->window) vcore_free(r->window[w]);
         if (r->ring) vcore_free(r->ring[w]);
@@ -295,12 +168,12 @@ static void release(resize *r, int workers) {
     vcore_free(r->ring);
 }
 
-static bool resample(const vlm_image *in, vlm_image *out, vlm_filter filter, vcore_pool *pool,
-                     unsigned cpu) {
+static bool resample(const vlm_image *in, vlm_image *out, vlm_filter filter, bool narrow,
+                     vcore_pool *pool, unsigned cpu) {
     resize r = { .in = in, .out = out, .along_x = along_x, .along_y = along_y };
     r.x_changes = in->size.width != out->size.width;
     r.y_changes = in->size.height != out->size.height;
-    r.y_first = r.x_changes && is_y_first(in->size, out->size);
+    r.y_first = !narrow && r.x_changes && is_y_first(in->size, out->size);
 #if defined(__x86_64__)
     if (cpu & VCORE_CPU_AVX2) r.along_x = vmedia_along_x_avx2, r.along_y = vmedia_along_y_avx2;
 #else
@@ -308,7 +181,7 @@ static bool resample(const vlm_image *in, vlm_image *out, vlm_filter filter, vco
 #endif
     int workers = pool ? vcore_pool_size(pool) : 1;
     r.bands = (size_t)workers;
-    bool ready = prepare(&r, shape_of(filter), workers);
+    bool ready = prepare(&r, filter, narrow, workers);
     if (ready && pool)
         vcore_pool_run(pool, r.bands, run_band, &r);
     else if (ready)
@@ -317,20 +190,10 @@ static bool resample(const vlm_image *in, vlm_image *out, vlm_filter filter, vco
     return ready;
 }
 
-/* The input that each output takes, or `in` for none: Pillow adds up positions, and rounds each
- * time. */
-static uint32_t *nearest_inputs(uint32_t in, uint32_t out) {
-    uint32_t *from = vcore_alloc_array(out, sizeof *from);
-    if (!from) return NULL;
-    double scale = (double)in / out, at = scale * 0.5;
-    for (uint32_t i = 0; i < out; i++, at += scale) from[i] = at < in ? (uint32_t)at : in;
-    return from;
-}
-
-static bool nearest(const vlm_image *in, vlm_image *out) {
+static bool nearest(const vlm_image *in, vlm_image *out, bool narrow) {
     uint32_t width = out->size.width, height = out->size.height;
-    uint32_t *column = nearest_inputs(in->size.width, width),
-             *row = nearest_inputs(in->size.height, height);
+    uint32_t *column = vmedia_nearest_inputs(in->size.width, width, narrow),
+             *row = vmedia_nearest_inputs(in->size.height, height, narrow);
     bool ready = column && row;
     for (uint32_t y = 0; ready && y < height; y++) {
         if (row[y] == in->size.height) continue;
@@ -345,19 +208,34 @@ static bool nearest(const vlm_image *in, vlm_image *out) {
     return ready;
 }
 
+/* What a resampler makes of a filter; whether it knows it. */
+static vlm_status choose(vlm_filter *filter, vlm_resampler resampler, vlm_error *err) {
+    if ((unsigned)*filter > VLM_FILTER_HAMMING)
+        return vcore_fail(err, VLM_ERR_ARGUMENT, "there is no resampling filter %d", (int)*filter);
+    if ((unsigned)resampler > VLM_RESAMPLER_TORCHVISION_BICUBIC)
+        return vcore_fail(err, VLM_ERR_ARGUMENT, "there is no resampler %d", (int)resampler);
+    if (resampler == VLM_RESAMPLER_PILLOW) return VLM_OK;
+    if (*filter == VLM_FILTER_BOX || *filter == VLM_FILTER_HAMMING)
+        return vcore_fail(err, VLM_ERR_UNSUPPORTED, "torchvision has no %s filter",
+                          *filter == VLM_FILTER_BOX ? "box" : "Hamming");
+    if (resampler == VLM_RESAMPLER_TORCHVISION_BICUBIC && *filter == VLM_FILTER_LANCZOS)
+        *filter = VLM_FILTER_BICUBIC;
+    return VLM_OK;
+}
+
 vlm_status vmedia_resize(vlm_image **out, const vlm_image *image, vlm_size size, vlm_filter filter,
-                         vcore_pool *pool, unsigned cpu, vlm_error *err) {
+                         vlm_resampler resampler, vcore_pool *pool, unsigned cpu, vlm_error *err) {
     *out = NULL;
-    if ((unsigned)filter > VLM_FILTER_HAMMING)
-        return vcore_fail(err, VLM_ERR_ARGUMENT, "there is no resampling filter %d", (int)filter);
+    VTRY(choose(&filter, resampler, err));
+    bool narrow = resampler != VLM_RESAMPLER_PILLOW;
     vlm_image *to;
     VTRY(vmedia_image_new(&to, size, NULL, err));
     bool done = true;
     if (size.width == image->size.width && size.height == image->size.height)
         memcpy(to->rgb, image->rgb, (size_t)size.width * size.height * 3);
     else
-        done = filter == VLM_FILTER_NEAREST ? nearest(image, to)
-                                            : resample(image, to, filter, pool, cpu);
+        done = filter == VLM_FILTER_NEAREST ? nearest(image, to, narrow)
+                                            : resample(image, to, filter, narrow, pool, cpu);
     if (!done) {
         vlm_image_free(to);
         return vcore_no_memory(err, "resizing a picture");
@@ -366,9 +244,17 @@ vlm_status vmedia_resize(vlm_image **out, const vlm_image *image, vlm_size size,
     return VLM_OK;
 }
 
+vlm_status vlm_image_resample(vlm_image **out, const vlm_image *image, vlm_size size,
+                              vlm_filter filter, vlm_resampler resampler, vlm_error *err) {
+    if (!out || !image)
+        return vcore_fail(err, VLM_ERR_ARGUMENT, "vlm_image_resample: a NULL argument");
+    return vmedia_resize(out, image, size, filter, resampler, NULL, vcore_cpu_flags(), err);
+}
+
 vlm_status vlm_image_resize(vlm_image **out, const vlm_image *image, vlm_size size,
                             vlm_filter filter, vlm_error *err) {
     if (!out || !image)
         return vcore_fail(err, VLM_ERR_ARGUMENT, "vlm_image_resize: a NULL argument");
-    return vmedia_resize(out, image, size, filter, NULL, vcore_cpu_flags(), err);
+    return vmedia_resize(out, image, size, filter, VLM_RESAMPLER_PILLOW, NULL, vcore_cpu_flags(),
+                         err);
 }

@@ -1,16 +1,18 @@
 /* SPDX-License-Identifier: MIT */
-/* The two passes of a resize with AVX2. A weight of 22 bits is too wide for the instruction that
- * multiplies 16-bit pairs and adds them; split into a high and a low part it takes two of them, and
- * both sums are exact. Compiled with AVX2 on, called only where the processor has it. */
+/* The two passes of a resize with AVX2. A narrow weight is one operand of the instruction that
+ * multiplies 16-bit pairs and adds them. A weight of 22 bits is too wide for it; split into a high
+ * and a low part it takes two of them, and both sums are exact. Compiled with AVX2 on, called only
+ * where the processor has it. */
 #include "media/media.h"
 
 #include <immintrin.h>
 
-/* (high sum << 12) + low sum + 1/2, cut to an integer pixel. */
-static inline __m256i finish(__m256i high, __m256i low) {
+/* The sum plus 1/2, cut to an integer pixel; narrow weights have all of it in `low`. */
+static inline __m256i finish(__m256i high, __m256i low, const vmedia_axis *a, const bool narrow) {
+    __m256i half = _mm256_set1_epi32(1 << (a->bits - 1));
+    if (narrow) return _mm256_sra_epi32(_mm256_add_epi32(low, half), _mm_cvtsi32_si128(a->bits));
     __m256i sum = _mm256_add_epi32(_mm256_slli_epi32(high, VMEDIA_LOW_BITS), low);
-    sum = _mm256_add_epi32(sum, _mm256_set1_epi32(1 << (VMEDIA_BITS - 1)));
-    return _mm256_srai_epi32(sum, VMEDIA_BITS);
+    return _mm256_srai_epi32(_mm256_add_epi32(sum, half), VMEDIA_BITS);
 }
 
 static inline __m256i multiply_add(__m256i sum, __m256i pixels, __m256i weights) {
@@ -45,9 +47,9 @@ static inline __m256i add_halves(__m256i a, __m256i b) {
 
 /* One pixel of each of four rows, from the sums that belong to it. */
 static inline void store_pixels(uint8_t *const *out, size_t at, int rows, const __m256i high[4],
-                                const __m256i low[4]) {
-    __m256i first = finish(add_halves(high[0], high[1]), add_halves(low[0], low[1]));
-    __m256i second = finish(add_halves(high[2], high[3]), add_halves(low[2], low[3]));
+                                const __m256i low[4], const vmedia_axis *x, const bool narrow) {
+    __m256i first = finish(add_halves(high[0], high[1]), add_halves(low[0], low[1]), x, narrow);
+    __m256i second = finish(add_halves(high[2], high[3]), add_halves(low[2], low[3]), x, narrow);
     __m256i bytes = _mm256_packs_epi32(first, second);
     bytes = _mm256_packus_epi16(bytes, bytes); /* rows 0 and 2, then rows 1 and 3 */
     const int32_t pixel[4] = { _mm256_extract_epi32(bytes, 0), _mm256_extract_epi32(bytes, 4),
@@ -55,8 +57,10 @@ static inline void store_pixels(uint8_t *const *out, size_t at, int rows, const 
     for (int r = 0; r < rows; r++) memcpy(out[r] + at, &pixel[r], 3);
 }
 
-static inline __attribute__((always_inline)) void
-rows_along_x(uint8_t *const *out, const uint8_t *const *in, const int rows, const vmedia_axis *x) {
+static inline __attribute__((always_inline)) void rows_along_x(uint8_t *const *out,
+                                                               const uint8_t *const *in,
+                                                               const int rows, const vmedia_axis *x,
+                                                               const bool narrow) {
     for (uint32_t i = 0; i < x->outputs; i++) {
         size_t at = (size_t)x->first[i] * 3, weights = (size_t)i * x->taps;
         __m256i high[4], low[4];
@@ -66,26 +70,34 @@ rows_along_x(uint8_t *const *out, const uint8_t *const *in, const int rows, cons
             __m256i low_weights = load_weights(x->low + weights + k);
             for (int r = 0; r < rows; r++) {
                 __m256i pixels = load_pixels(in[r] + at);
-                high[r] = multiply_add(high[r], pixels, high_weights);
+                if (!narrow) high[r] = multiply_add(high[r], pixels, high_weights);
                 low[r] = multiply_add(low[r], pixels, low_weights);
             }
         }
-        store_pixels(out, (size_t)i * 3, rows, high, low);
+        store_pixels(out, (size_t)i * 3, rows, high, low, x, narrow);
     }
+}
+
+static inline __attribute__((always_inline)) void along_x(uint8_t *const *out,
+                                                          const uint8_t *const *in, int rows,
+                                                          const vmedia_axis *x, const bool narrow) {
+    if (rows == 4)
+        rows_along_x(out, in, 4, x, narrow);
+    else
+        for (int r = 0; r < rows; r++) rows_along_x(out + r, in + r, 1, x, narrow);
 }
 
 void vmedia_along_x_avx2(uint8_t *const *out, const uint8_t *const *in, int rows,
                          const vmedia_axis *x) {
-    if (rows == 4) {
-        rows_along_x(out, in, 4, x);
-        return;
-    }
-    for (int r = 0; r < rows; r++) rows_along_x(out + r, in + r, 1, x);
+    if (x->narrow)
+        along_x(out, in, rows, x, true);
+    else
+        along_x(out, in, rows, x, false);
 }
 
 /* Two rows of 32 bytes, interleaved to pairs of 16 bits, into four sums of eight columns each. */
 static inline void add_rows(__m256i high[4], __m256i low[4], const uint8_t *a, const uint8_t *b,
-                            __m256i high_weights, __m256i low_weights) {
+                            __m256i high_weights, __m256i low_weights, const bool narrow) {
     const __m256i zero = _mm256_setzero_si256();
     __m256i first = _mm256_loadu_si256((const __m256i *)a),
             second = _mm256_loadu_si256((const __m256i *)b);
@@ -93,7 +105,7 @@ static inline void add_rows(__m256i high[4], __m256i low[4], const uint8_t *a, c
     __m256i pairs[4] = { _mm256_unpacklo_epi8(left, zero), _mm256_unpackhi_epi8(left, zero),
                          _mm256_unpacklo_epi8(right, zero), _mm256_unpackhi_epi8(right, zero) };
     for (int q = 0; q < 4; q++) {
-        high[q] = multiply_add(high[q], pairs[q], high_weights);
+        if (!narrow) high[q] = multiply_add(high[q], pairs[q], high_weights);
         low[q] = multiply_add(low[q], pairs[q], low_weights);
     }
 }
@@ -106,8 +118,9 @@ static inline __m256i weight_pair(const int16_t *w) {
 
 /* 32 columns of one output row. An odd row out is paired with itself: the weight behind it is zero.
  */
-static inline __m256i columns_along_y(const uint8_t *const *in, size_t at, const vmedia_axis *y,
-                                      uint32_t i) {
+static inline __attribute__((always_inline)) __m256i
+columns_along_y(const uint8_t *const *in, size_t at, const vmedia_axis *y, uint32_t i,
+                const bool narrow) {
     const int16_t *high_weights = y->high + (size_t)i * y->taps,
                   *low_weights = y->low + (size_t)i * y->taps;
     uint32_t count = y->count[i];
@@ -116,20 +129,31 @@ static inline __m256i columns_along_y(const uint8_t *const *in, size_t at, const
     for (uint32_t k = 0; k < count; k += 2) {
         const uint8_t *second = in[k + 1 < count ? k + 1 : k];
         add_rows(high, low, in[k] + at, second + at, weight_pair(high_weights + k),
-                 weight_pair(low_weights + k));
+                 weight_pair(low_weights + k), narrow);
     }
-    __m256i left = _mm256_packs_epi32(finish(high[0], low[0]), finish(high[1], low[1]));
-    __m256i right = _mm256_packs_epi32(finish(high[2], low[2]), finish(high[3], low[3]));
+    __m256i left =
+        _mm256_packs_epi32(finish(high[0], low[0], y, narrow), finish(high[1], low[1], y, narrow));
+    __m256i right =
+        _mm256_packs_epi32(finish(high[2], low[2], y, narrow), finish(high[3], low[3], y, narrow));
     return _mm256_packus_epi16(left, right);
+}
+
+static inline __attribute__((always_inline)) void along_y(uint8_t *out, const uint8_t *const *in,
+                                                          const vmedia_axis *y, uint32_t i,
+                                                          size_t bytes, const bool narrow) {
+    size_t at = 0;
+    for (; bytes - at >= 32; at += 32)
+        _mm256_storeu_si256((__m256i *)(out + at), columns_along_y(in, at, y, i, narrow));
+    if (at == bytes) return;
+    uint8_t rest[32];
+    _mm256_storeu_si256((__m256i *)rest, columns_along_y(in, at, y, i, narrow));
+    memcpy(out + at, rest, bytes - at);
 }
 
 void vmedia_along_y_avx2(uint8_t *out, const uint8_t *const *in, const vmedia_axis *y, uint32_t i,
                          size_t bytes) {
-    size_t at = 0;
-    for (; bytes - at >= 32; at += 32)
-        _mm256_storeu_si256((__m256i *)(out + at), columns_along_y(in, at, y, i));
-    if (at == bytes) return;
-    uint8_t rest[32];
-    _mm256_storeu_si256((__m256i *)rest, columns_along_y(in, at, y, i));
-    memcpy(out + at, rest, bytes - at);
+    if (y->narrow)
+        along_y(out, in, y, i, bytes, true);
+    else
+        along_y(out, in, y, i, bytes, false);
 }

@@ -5,6 +5,7 @@
 - decode.txt: FILE WIDTH HEIGHT HASH, or FILE refused, for exif_transpose and convert("RGB");
 - truncated.txt: FILE and the lengths FIRST-LAST of beginnings of the file that Pillow shows;
 - resize.txt: KIND WIDTH HEIGHT NEW_WIDTH NEW_HEIGHT FILTER HASH, of the pictures that `source` draws;
+- torchvision.txt: the same of torchvision's resize of a uint8 tensor (AVX2 or AVX-512 kernels; filters 0 to 3);
 - crop.txt: KIND WIDTH HEIGHT X Y NEW_WIDTH NEW_HEIGHT HASH;
 - floats.txt: RESCALE_FACTOR MEAN*3 STD*3 HASH, `-` where the step is off, of the 3 x 256 floats that bytes become.
 """
@@ -19,8 +20,11 @@ import zlib
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image, ImageOps
 from PIL.PngImagePlugin import PngInfo
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms.v2 import functional
 from transformers.image_transforms import normalize, rescale
 
 from .pictures import scene
@@ -160,7 +164,7 @@ def write_pictures() -> None:
 def write_decoded() -> None:
     lines = []
     for path in sorted([*FOLDER.glob("*"), *FOLDER.glob("pngsuite/*.png")]):
-        if not path.is_file() or path.name in {f"{n}.txt" for n in ("decode", "truncated", "resize", "crop", "floats")}:
+        if not path.is_file() or path.name in {f"{n}.txt" for n in ("decode", "truncated", "resize", "torchvision", "crop", "floats")}:
             continue
         name = path.relative_to(FOLDER).as_posix()
         try:
@@ -220,15 +224,37 @@ CROPS = [((20, 10), (0, 0), (20, 10)), ((20, 10), (3, 4), (5, 6)), ((20, 10), (-
          ((20, 10), (50, 0), (4, 4)), ((20, 10), (-2147483648, 2147483647), (3, 3))]  # fmt: skip
 
 
+INTERPOLATION = [InterpolationMode.NEAREST_EXACT, InterpolationMode.LANCZOS, InterpolationMode.BILINEAR, InterpolationMode.BICUBIC]
+
+
+def by_torchvision(picture: Image.Image, size: tuple[int, int], filter: int) -> bytes:
+    """As transformers' TorchvisionBackend.resize; the layout of the tensor makes no difference to the bytes."""
+    results = []
+    for layout in (torch.Tensor.contiguous, lambda tensor: tensor):  # planes, interleaved
+        tensor = layout(functional.pil_to_tensor(picture))
+        try:
+            resized = functional.resize(tensor, [size[1], size[0]], interpolation=INTERPOLATION[filter], antialias=True)
+            results.append(resized.permute(1, 2, 0).contiguous().numpy().tobytes())
+        except RuntimeError as error:  # torch 2.15, interleaved pixels to 1 x 1
+            assert "INTERNAL ASSERT" in str(error), error
+    assert results and results.count(results[0]) == len(results), (picture.size, size, filter)
+    return results[0]
+
+
 def write_resized() -> None:
-    lines = []
+    assert torch.backends.cpu.get_cpu_capability() in ("AVX2", "AVX512")  # elsewhere bilinear is not done on bytes
+    lines, torchvision = [], []
     for number, ((width, height), new) in enumerate(SIZES):
         kind = number % 3
         picture = source(kind, width, height)
         for filter in range(6):
             hash = digest(picture.resize(new, filter).tobytes())
             lines.append(f"{kind} {width} {height} {new[0]} {new[1]} {filter} {hash}")
+            if filter < len(INTERPOLATION):
+                hash = digest(by_torchvision(picture, new, filter))
+                torchvision.append(f"{kind} {width} {height} {new[0]} {new[1]} {filter} {hash}")
     (FOLDER / "resize.txt").write_text("\n".join(lines) + "\n")
+    (FOLDER / "torchvision.txt").write_text("\n".join(torchvision) + "\n")
     lines = []
     for (width, height), (x, y), (new_width, new_height) in CROPS:
         far = abs(x) > 10**6
