@@ -37,6 +37,7 @@ extern "C" {
 #define VLM_STATUS_MAP(X)                                                                          \
     X(OK, 0, "success")                                                                            \
     X(DONE, 1, "nothing more to come")                                                             \
+    X(DAMAGED, 2, "done, but what was given is broken and part of it lost")                        \
     X(ERR_ARGUMENT, -1, "wrong use of a function: a null, a value out of its range")               \
     X(ERR_MEMORY, -2, "out of memory")                                                             \
     X(ERR_LIMIT, -3, "larger than a limit allows")                                                 \
@@ -127,9 +128,12 @@ typedef struct vlm_limits {
     uint64_t template_output;   /**< bytes a chat template may produce: 4 MiB */
     uint64_t context_tokens;    /**< tokens of one session: 1,048,576 */
     uint64_t end_tokens;        /**< ids of an eos_token_id, and end tokens in all: 4,096 */
+    uint64_t image_scans;       /**< scans of a JPEG: 500 */
+    uint64_t image_decode_bytes; /**< memory that decoding a picture takes, the picture included and
+                                      its file not: 4 for each of image_pixels, at least 64 MiB */
 } vlm_limits;
 
-#define VLM_LIMITS_INIT { sizeof(vlm_limits), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
+#define VLM_LIMITS_INIT { sizeof(vlm_limits), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
 
 /** A value of a parsed JSON document; borrowed from whoever owns the document. vlm/extend/config.h reads it. */
 typedef struct vcore_json vlm_json;

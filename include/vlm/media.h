@@ -49,16 +49,30 @@ typedef enum vlm_resampler {
 } vlm_resampler;
 
 /**
- * Opens a picture file (JPEG, PNG, WebP, GIF, BMP as built). EXIF orientation is applied, alpha and
- * palette go to RGB as Pillow's convert("RGB") does. @param out owned. @param limits NULL: defaults.
- * Errors: VLM_ERR_NOT_FOUND, VLM_ERR_IO, VLM_ERR_IMAGE_PROCESSING (not a picture, broken),
- * VLM_ERR_LIMIT.
+ * Opens a picture file: JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF, HEIC, as built (of an animation or a
+ * file of several pages the first). EXIF orientation is applied, alpha and palette go to RGB as
+ * Pillow's convert("RGB") does. @param out owned. @param limits NULL: defaults. Errors:
+ * VLM_ERR_NOT_FOUND, VLM_ERR_IO, VLM_ERR_IMAGE_PROCESSING (not a picture, broken), VLM_ERR_UNSUPPORTED
+ * (a format that this build leaves out), VLM_ERR_LIMIT.
  */
 VLM_API vlm_status vlm_image_open(vlm_image **out, const char *path, const vlm_limits *limits,
                                   vlm_error *err);
 /** The same from memory. @param name what to call it in errors. */
 VLM_API vlm_status vlm_image_decode(vlm_image **out, const void *data, size_t bytes,
                                     const char *name, const vlm_limits *limits, vlm_error *err);
+/**
+ * The same from what a message gives as image_url: a data URL in base64, a file URL, or a path.
+ * Errors besides: VLM_ERR_FORMAT (not base64), VLM_ERR_UNSUPPORTED (http: nothing is downloaded).
+ */
+VLM_API vlm_status vlm_image_open_url(vlm_image **out, const char *url, const vlm_limits *limits,
+                                      vlm_error *err);
+/**
+ * vlm_image_decode for a file that may be broken: what can be decoded of it, the rest black or as the
+ * format's library fills it. Returns VLM_DAMAGED then, and `err` says what is wrong; an error where
+ * nothing can be decoded. Every other function refuses a broken file.
+ */
+VLM_API vlm_status vlm_image_salvage(vlm_image **out, const void *data, size_t bytes,
+                                     const char *name, const vlm_limits *limits, vlm_error *err);
 /** Copies raw rows of 8-bit RGB (channels 3) or RGBA (4, alpha dropped). @param stride bytes a row. */
 VLM_API vlm_status vlm_image_from_pixels(vlm_image **out, const void *pixels, vlm_size size,
                                          int channels, size_t stride, vlm_error *err);

@@ -179,6 +179,8 @@ vlm_limits vcore_limits(const vlm_limits *given) {
         .template_output = 4u << 20,
         .context_tokens = 1u << 20,
         .end_tokens = 4096,
+        .image_scans = 500,
+        .image_decode_bytes = UINT64_C(4) * 178956970,
     };
     vlm_limits limits = defaults;
     if (!given) return limits;
@@ -198,6 +200,11 @@ vlm_limits vcore_limits(const vlm_limits *given) {
     TAKE(template_output);
     TAKE(context_tokens);
     TAKE(end_tokens);
+    TAKE(image_scans);
+    uint64_t floor = 64u << 20, most = UINT64_MAX / 4;
+    limits.image_decode_bytes = 4 * (limits.image_pixels < most ? limits.image_pixels : most);
+    if (limits.image_decode_bytes < floor) limits.image_decode_bytes = floor;
+    TAKE(image_decode_bytes);
 #undef TAKE
     return limits;
 }

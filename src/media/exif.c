@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The orientation of a picture: found in Exif or XMP as Pillow finds it, and applied. Owns no other
- * metadata: nothing else of it changes what a model sees. */
+/* The orientation of a picture, found in Exif or XMP as Pillow finds it. Owns no other metadata:
+ * nothing else of it changes what a model sees. */
 #include "media/media.h"
 
 #define TAG_ORIENTATION 0x0112
@@ -67,62 +67,4 @@ int vmedia_xmp_orientation(const uint8_t *p, size_t n) {
         if (skip && p[skip] >= '0' && p[skip] <= '9') return p[skip] - '0';
     }
     return 0;
-}
-
-/* Where pixel (0, 0) of the stored picture goes, and how far apart two neighbours of its row and of
- * its column come to lie, in pixels of the result. */
-typedef struct placement {
-    ptrdiff_t start, right, down;
-} placement;
-
-static placement place_by(int orientation, vlm_size stored) {
-    ptrdiff_t width = stored.width, height = stored.height;
-    switch (orientation) {
-    case 2: return (placement) { width - 1, -1, width };
-    case 3: return (placement) { width * height - 1, -1, -width };
-    case 4: return (placement) { width * (height - 1), 1, -width };
-    case 5: return (placement) { 0, height, 1 };
-    case 6: return (placement) { height - 1, height, -1 };
-    case 7: return (placement) { width * height - 1, -height, -1 };
-    case 8: return (placement) { height * (width - 1), -height, 1 };
-    default: return (placement) { 0, 1, width };
-    }
-}
-
-vlm_size vmedia_oriented_size(vlm_size stored, int orientation) {
-    bool turned = orientation >= 5 && orientation <= 8;
-    return turned ? (vlm_size) { stored.height, stored.width } : stored;
-}
-
-void vmedia_place_rows(vlm_image *to, int orientation, vlm_size stored, const uint8_t *rows,
-                       uint32_t first, uint32_t count) {
-    placement by = place_by(orientation, stored);
-    size_t stride = (size_t)stored.width * 3;
-    /* Columns outside and rows inside: where the picture turns, what is written lies together. */
-    for (uint32_t x0 = 0; x0 < stored.width; x0 += VMEDIA_STRIP)
-        for (uint32_t y0 = 0; y0 < count; y0 += VMEDIA_STRIP)
-            for (uint32_t x = x0; x < stored.width && x < x0 + VMEDIA_STRIP; x++) {
-                ptrdiff_t at = by.start + x * by.right + (ptrdiff_t)(first + y0) * by.down;
-                const uint8_t *from = rows + y0 * stride + 3 * (size_t)x;
-                for (uint32_t y = y0; y < count && y < y0 + VMEDIA_STRIP; y++) {
-                    memcpy(to->rgb + 3 * at, from, 3);
-                    at += by.down;
-                    from += stride;
-                }
-            }
-}
-
-vlm_status vmedia_orient(vlm_image **image, int orientation, vlm_error *err) {
-    if (orientation < 2 || orientation > 8) return VLM_OK;
-    vlm_image *from = *image, *to;
-    /* The sides were within the limits already: any picture of the same pixels is. */
-    vlm_limits as_large = VLM_LIMITS_INIT;
-    as_large.image_pixels = as_large.image_side = UINT64_MAX;
-    vlm_size size = vmedia_oriented_size(from->size, orientation);
-    vlm_status status = vmedia_image_new(&to, size, &as_large, err);
-    if (status == VLM_OK)
-        vmedia_place_rows(to, orientation, from->size, from->rgb, 0, from->size.height);
-    vlm_image_free(from);
-    *image = to;
-    return status;
 }

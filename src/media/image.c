@@ -1,31 +1,42 @@
 /* SPDX-License-Identifier: MIT */
-/* The life of a picture: allocation under limits, opening and decoding by magic bytes, raw pixels,
- * crops, best fit. Owns the list of decoders; formats themselves are in jpeg.c, png.c, webp.c. */
+/* The life of a picture: allocation under limits, raw pixels, crops, best fit. Owns no format. */
 #include "media/media.h"
 
 #include <math.h>
 
-static const vmedia_decoder *const decoders[] = { &vmedia_jpeg, &vmedia_png, &vmedia_webp };
-#define DECODERS (sizeof decoders / sizeof decoders[0])
-
-vlm_status vmedia_image_new(vlm_image **out, vlm_size size, const vlm_limits *limits,
-                            vlm_error *err) {
-    *out = NULL;
+vlm_status vmedia_check_size(vlm_size size, uint64_t scratch, const vlm_limits *limits,
+                             vlm_error *err) {
     vlm_limits bound = vcore_limits(limits);
     if (size.width == 0 || size.height == 0)
         return vcore_fail(err, VLM_ERR_ARGUMENT, "a picture of %ux%u pixels has no pixels",
                           size.width, size.height);
     if (size.width > bound.image_side || size.height > bound.image_side)
-        return vcore_fail_at(err, VLM_ERR_LIMIT, (vcore_where) { .limit = bound.image_side },
-                             "a picture of %ux%u pixels: a side is above the limit of %llu",
-                             size.width, size.height, (unsigned long long)bound.image_side);
+        return vcore_fail(err, VLM_ERR_LIMIT,
+                          "a picture of %ux%u pixels: a side is above the limit of %llu",
+                          size.width, size.height, (unsigned long long)bound.image_side);
     uint64_t pixels = (uint64_t)size.width * size.height;
     if (pixels > bound.image_pixels)
-        return vcore_fail_at(err, VLM_ERR_LIMIT, (vcore_where) { .limit = bound.image_pixels },
-                             "a picture of %ux%u pixels is above the limit of %llu pixels",
-                             size.width, size.height, (unsigned long long)bound.image_pixels);
+        return vcore_fail(err, VLM_ERR_LIMIT,
+                          "a picture of %ux%u pixels is above the limit of %llu pixels", size.width,
+                          size.height, (unsigned long long)bound.image_pixels);
+    uint64_t bytes = pixels * 3;
+    if (bytes > bound.image_decode_bytes || scratch > bound.image_decode_bytes - bytes)
+        return vcore_fail(
+            err, VLM_ERR_LIMIT,
+            "a picture of %ux%u pixels takes %llu bytes to decode, above the limit of "
+            "%llu",
+            size.width, size.height, (unsigned long long)(bytes + scratch),
+            (unsigned long long)bound.image_decode_bytes);
+    return VLM_OK;
+}
+
+vlm_status vmedia_image_new(vlm_image **out, vlm_size size, const vlm_limits *limits,
+                            vlm_error *err) {
+    *out = NULL;
+    VTRY(vmedia_check_size(size, 0, limits, err));
     size_t bytes;
-    if (!vcore_mul(pixels, 3, &bytes) || !vcore_add(bytes, VMEDIA_SLACK, &bytes))
+    if (!vcore_mul((uint64_t)size.width * size.height, 3, &bytes)
+        || !vcore_add(bytes, VMEDIA_SLACK, &bytes))
         return vcore_no_memory(err, "a picture");
     vlm_image *image = vcore_alloc(sizeof *image);
     if (!image) return vcore_no_memory(err, "a picture");
@@ -51,48 +62,6 @@ vlm_size vlm_image_size(const vlm_image *image) {
 
 const uint8_t *vlm_image_pixels(const vlm_image *image) {
     return image ? image->rgb : NULL;
-}
-
-static vlm_status unknown_format(const char *name, size_t bytes, vlm_error *err) {
-    if (bytes == 0)
-        return vcore_fail_field(err, VLM_ERR_IMAGE_PROCESSING, name, NULL, "the file is empty");
-    char formats[64] = "";
-    for (size_t i = 0, n = 0; i < DECODERS; i++) {
-        const char *parts[] = { i ? ", " : "", decoders[i]->name };
-        for (int k = 0; k < 2; k++) {
-            size_t length = strlen(parts[k]);
-            if (n + length >= sizeof formats) break;
-            memcpy(formats + n, parts[k], length + 1);
-            n += length;
-        }
-    }
-    return vcore_fail_field(err, VLM_ERR_IMAGE_PROCESSING, name, NULL,
-                            "not a picture that can be read (%s)", formats);
-}
-
-vlm_status vlm_image_decode(vlm_image **out, const void *data, size_t bytes, const char *name,
-                            const vlm_limits *limits, vlm_error *err) {
-    if (!out) return vcore_fail(err, VLM_ERR_ARGUMENT, "vlm_image_decode: out is NULL");
-    *out = NULL;
-    if (!data && bytes) return vcore_fail(err, VLM_ERR_ARGUMENT, "vlm_image_decode: data is NULL");
-    vlm_limits bound = vcore_limits(limits);
-    if (!name) name = "picture";
-    for (size_t i = 0; i < DECODERS; i++)
-        if (decoders[i]->matches(data, bytes))
-            return decoders[i]->decode(out, data, bytes, name, &bound, err);
-    return unknown_format(name, bytes, err);
-}
-
-vlm_status vlm_image_open(vlm_image **out, const char *path, const vlm_limits *limits,
-                          vlm_error *err) {
-    if (!out || !path) return vcore_fail(err, VLM_ERR_ARGUMENT, "vlm_image_open: a NULL argument");
-    *out = NULL;
-    vio_source from = vio_source_of(limits);
-    vio_bytes file = { 0 };
-    VTRY(vio_read(&file, path, from.limits.image_file_bytes, &from, err));
-    vlm_status status = vlm_image_decode(out, file.p, file.n, path, &from.limits, err);
-    vcore_free(file.p);
-    return status;
 }
 
 vlm_status vlm_image_from_pixels(vlm_image **out, const void *pixels, vlm_size size, int channels,

@@ -11,9 +11,6 @@
 
 #include <jerror.h>
 
-/* A progressive file can carry any number of scans, each a pass over the whole picture. */
-#define MAX_SCANS 500
-
 /* Everything that must survive a longjmp. The library hands back pointers to its first members. */
 typedef struct reader {
     struct jpeg_error_mgr errors;
@@ -21,10 +18,14 @@ typedef struct reader {
     struct jpeg_source_mgr source;
     struct jpeg_progress_mgr progress;
     struct jpeg_decompress_struct jpeg;
+    const vmedia_file *file;
     JSAMPARRAY ink; /* a row of CMYK */
+    int turn;       /* the orientation */
+    uint8_t *strip; /* rows of a picture to be turned, not yet placed */
+    uint32_t strip_rows, rows;
     char reason[JMSG_LENGTH_MAX];
+    bool damaged;
     vlm_status status;
-    uint64_t limit; /* that was crossed; 0: none */
     vlm_image *image;
 } reader;
 
@@ -41,27 +42,52 @@ static void on_error(j_common_ptr jpeg) {
     fail((reader *)jpeg->client_data, memory ? VLM_ERR_MEMORY : VLM_ERR_IMAGE_PROCESSING, reason);
 }
 
-/* Warnings about corrupt data are not errors for Pillow; the library patches over them the same
- * way. */
+/* The first damage is what the caller is told. */
+static void note_damage(reader *r, const char *reason) {
+    if (!r->file->salvage) fail(r, VLM_ERR_IMAGE_PROCESSING, reason);
+    if (!r->damaged) snprintf(r->reason, sizeof r->reason, "%s", reason);
+    r->damaged = true;
+}
+
+/* The library patches over corrupt data with a warning. Some warnings do not mean that anything is
+ * lost; those that do are errors here, though not for Pillow. */
 static void on_message(j_common_ptr jpeg, int level) {
-    (void)jpeg;
-    (void)level;
+    if (level >= 0) return;
+    switch (jpeg->err->msg_code) {
+    case JWRN_HIT_MARKER:
+    case JWRN_HUFF_BAD_CODE:
+    case JWRN_ARITH_BAD_CODE:
+    case JWRN_MUST_RESYNC: {
+        char reason[JMSG_LENGTH_MAX];
+        jpeg->err->format_message(jpeg, reason);
+        note_damage((reader *)jpeg->client_data, reason);
+    }
+    }
 }
 
 static void on_progress(j_common_ptr jpeg) {
-    if (((j_decompress_ptr)jpeg)->input_scan_number > MAX_SCANS)
-        fail((reader *)jpeg->client_data, VLM_ERR_LIMIT, "more than 500 scans");
+    reader *r = (reader *)jpeg->client_data;
+    uint64_t most = r->file->limits->image_scans;
+    if ((uint64_t)((j_decompress_ptr)jpeg)->input_scan_number <= most) return;
+    char reason[64];
+    snprintf(reason, sizeof reason, "more than %llu scans", (unsigned long long)most);
+    fail(r, VLM_ERR_LIMIT, reason);
 }
 
 static void no_action(j_decompress_ptr jpeg) {
     (void)jpeg;
 }
 
-/* All bytes are in the buffer from the start: the library, asking for more, is told to suspend, and
- * the call that suspended reports the truncation. */
+/* All bytes are in the buffer from the start: they are over. Where that matters not, the library
+ * gets the end that is missing, and fills the rest of the picture. */
 static boolean no_more_input(j_decompress_ptr jpeg) {
-    (void)jpeg;
-    return FALSE;
+    static const JOCTET end[2] = { 0xFF, JPEG_EOI };
+    reader *r = (reader *)jpeg->client_data;
+    if (!r->file->salvage) return FALSE;
+    note_damage(r, "the file is truncated");
+    jpeg->src->next_input_byte = end;
+    jpeg->src->bytes_in_buffer = sizeof end;
+    return TRUE;
 }
 
 static void skip_input(j_decompress_ptr jpeg, long bytes) {
@@ -72,7 +98,7 @@ static void skip_input(j_decompress_ptr jpeg, long bytes) {
     jpeg->src->bytes_in_buffer -= skip;
 }
 
-static void set_up(reader *r, const uint8_t *p, size_t n) {
+static void set_up(reader *r) {
     r->jpeg.err = jpeg_std_error(&r->errors);
     r->jpeg.client_data = r;
     r->errors.error_exit = on_error;
@@ -85,8 +111,8 @@ static void set_up(reader *r, const uint8_t *p, size_t n) {
     r->source.skip_input_data = skip_input;
     r->source.resync_to_restart = jpeg_resync_to_restart;
     r->source.term_source = no_action;
-    r->source.next_input_byte = p;
-    r->source.bytes_in_buffer = n;
+    r->source.next_input_byte = r->file->p;
+    r->source.bytes_in_buffer = r->file->n;
     r->jpeg.src = &r->source;
     jpeg_save_markers(&r->jpeg, JPEG_APP0 + 1, 0xFFFF);
 }
@@ -125,68 +151,92 @@ static void read_row(reader *r, uint8_t *rgb) {
     bool cmyk = r->jpeg.out_color_space == JCS_CMYK;
     if (jpeg_read_scanlines(&r->jpeg, cmyk ? r->ink : &rgb, 1) != 1) truncated(r);
     if (cmyk) cmyk_row(rgb, r->ink[0], r->jpeg.output_width);
+    r->rows++;
+}
+
+static void place_strip(reader *r) {
+    vlm_size stored = { r->jpeg.output_width, r->jpeg.output_height };
+    vmedia_place_rows(r->image, r->turn, stored, r->strip, r->rows - r->strip_rows, r->strip_rows);
+    r->strip_rows = 0;
 }
 
 /* Straight into the picture; a picture to be turned takes its rows from a strip. */
-static void read_rows(reader *r, int turn) {
+static void read_rows(reader *r) {
     struct jpeg_decompress_struct *jpeg = &r->jpeg;
     j_common_ptr common = (j_common_ptr)jpeg;
-    vlm_size stored = { jpeg->output_width, jpeg->output_height };
     if (jpeg->out_color_space == JCS_CMYK)
-        r->ink = jpeg->mem->alloc_sarray(common, JPOOL_IMAGE, stored.width * 4, 1);
-    size_t stride = (size_t)stored.width * 3;
-    if (turn < 2 || turn > 8) {
-        for (size_t y = 0; y < stored.height; y++) read_row(r, r->image->rgb + y * stride);
+        r->ink = jpeg->mem->alloc_sarray(common, JPOOL_IMAGE, jpeg->output_width * 4, 1);
+    size_t stride = (size_t)jpeg->output_width * 3;
+    if (r->turn < 2 || r->turn > 8) {
+        while (r->rows < jpeg->output_height) read_row(r, r->image->rgb + r->rows * stride);
         return;
     }
-    uint8_t *strip = jpeg->mem->alloc_large(common, JPOOL_IMAGE, stride * VMEDIA_STRIP);
-    for (uint32_t y = 0; y < stored.height; y += VMEDIA_STRIP) {
-        uint32_t rows = stored.height - y < VMEDIA_STRIP ? stored.height - y : VMEDIA_STRIP;
-        for (uint32_t k = 0; k < rows; k++) read_row(r, strip + k * stride);
-        vmedia_place_rows(r->image, turn, stored, strip, y, rows);
+    r->strip = jpeg->mem->alloc_large(common, JPOOL_IMAGE, stride * VMEDIA_STRIP);
+    while (r->rows < jpeg->output_height) {
+        read_row(r, r->strip + r->strip_rows * stride);
+        if (++r->strip_rows == VMEDIA_STRIP) place_strip(r);
     }
+    place_strip(r);
+}
+
+/* A picture in several scans is kept as coefficients of 16 bits until the last one is read. */
+static uint64_t coefficient_bytes(j_decompress_ptr jpeg) {
+    uint64_t blocks = 0;
+    for (int i = 0; jpeg_has_multiple_scans(jpeg) && i < jpeg->num_components; i++) {
+        const jpeg_component_info *c = &jpeg->comp_info[i];
+        uint64_t across = c->width_in_blocks + (uint64_t)c->h_samp_factor - 1;
+        uint64_t down = c->height_in_blocks + (uint64_t)c->v_samp_factor - 1;
+        blocks += across * down;
+    }
+    return blocks * sizeof(JBLOCK);
 }
 
 /* Everything between creation and destruction of the library's state; leaves by longjmp on errors.
  */
-static void read_picture(reader *r, const uint8_t *p, size_t n, const vlm_limits *limits) {
+static void read_picture(reader *r) {
     struct jpeg_decompress_struct *jpeg = &r->jpeg;
-    set_up(r, p, n);
+    set_up(r);
     int header;
     do header = jpeg_read_header(jpeg, FALSE);
-    while (header == JPEG_HEADER_TABLES_ONLY);
-    if (header == JPEG_SUSPENDED) truncated(r);
+    while (header == JPEG_HEADER_TABLES_ONLY && !r->damaged);
+    if (header != JPEG_HEADER_OK) truncated(r);
     if (jpeg->num_components != 1 && jpeg->num_components != 3 && jpeg->num_components != 4)
         fail(r, VLM_ERR_IMAGE_PROCESSING, "neither grey, RGB nor CMYK");
     jpeg->out_color_space = jpeg->num_components == 4 ? JCS_CMYK : JCS_RGB;
-    int turn = orientation(r);
-    vlm_size stored = { jpeg->image_width, jpeg->image_height };
+    r->turn = orientation(r);
+    vlm_size size =
+        vmedia_oriented_size((vlm_size) { jpeg->image_width, jpeg->image_height }, r->turn);
     vlm_error why = VLM_ERROR_INIT;
-    vlm_status status =
-        vmedia_image_new(&r->image, vmedia_oriented_size(stored, turn), limits, &why);
-    r->limit = why.limit;
+    vlm_status status = vmedia_check_size(size, coefficient_bytes(jpeg), r->file->limits, &why);
+    if (status == VLM_OK) status = vmedia_image_new(&r->image, size, r->file->limits, &why);
     if (status != VLM_OK) fail(r, status, why.message);
     if (!jpeg_start_decompress(jpeg)) truncated(r);
-    read_rows(r, turn);
+    read_rows(r);
     /* What follows the pixels must be markers; that it ends with one Pillow does not ask. */
+    bool whole = !r->damaged;
     jpeg_finish_decompress(jpeg);
+    if (whole) r->damaged = false;
 }
 
-static vlm_status jpeg_decode(vlm_image **out, const uint8_t *p, size_t n, const char *name,
-                              const vlm_limits *limits, vlm_error *err) {
-    *out = NULL;
+static vlm_status jpeg_decode(vlm_image **out, const vmedia_file *file, vlm_error *err) {
     reader *r = vcore_alloc(sizeof *r);
-    if (!r) return vcore_no_memory(err, name);
-    if (setjmp(r->failed) == 0) read_picture(r, p, n, limits);
+    if (!r) return vcore_no_memory(err, file->name);
+    r->file = file;
+    if (setjmp(r->failed) == 0) read_picture(r);
+    if (r->strip_rows) place_strip(r);
     vlm_status status = r->status;
     jpeg_destroy_decompress(&r->jpeg);
-    if (status == VLM_OK) {
-        *out = r->image;
-    } else {
-        bool broken = status == VLM_ERR_IMAGE_PROCESSING;
-        vcore_fail_field(err, status, name, NULL, "%s%s", broken ? "broken JPEG: " : "", r->reason);
-        if (err) err->limit = r->limit;
-        vlm_image_free(r->image);
+    *out = r->image;
+    if (status == VLM_ERR_IMAGE_PROCESSING || r->damaged) {
+        if (r->rows == 0) {
+            vlm_image_free(*out);
+            *out = NULL;
+        }
+        status = vmedia_broken(out, file, "JPEG", r->reason, err);
+    } else if (status != VLM_OK) {
+        vcore_fail(err, status, "%s: %s", file->name, r->reason);
+        vlm_image_free(*out);
+        *out = NULL;
     }
     vcore_free(r);
     return status;

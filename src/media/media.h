@@ -17,37 +17,54 @@ struct vlm_image {
     uint8_t *rgb; /* [height, width, 3] and VMEDIA_SLACK bytes, owned */
 };
 
+/* A size from a header against the limits: sides, pixels, and the memory that the picture takes
+ * together with `scratch` bytes that decoding it needs besides. Before anything is allocated. */
+vlm_status vmedia_check_size(vlm_size size, uint64_t scratch, const vlm_limits *limits,
+                             vlm_error *err);
 /* Allocates an image after checking size against limits (NULL: defaults); pixels zeroed. */
 vlm_status vmedia_image_new(vlm_image **out, vlm_size size, const vlm_limits *limits,
                             vlm_error *err);
 
-/* ---- decoders (jpeg.c, png.c, webp.c) ---- */
-/* Each checks the header against limits before it allocates, turns alpha, palette, grey, CMYK and
- * 16 bit into RGB as Pillow's convert("RGB") does, and applies the orientation it finds. The list
- * of them, in image.c, is the only place that knows which there are. */
+/* ---- decoding (decode.c; a file per format) ---- */
+/* The bytes of a picture file and what is wanted of them. */
+typedef struct vmedia_file {
+    const uint8_t *p;
+    size_t n;
+    const char *name;         /* what errors call it */
+    const vlm_limits *limits; /* without zeros */
+    bool salvage;             /* of a broken file, what can be decoded is wanted */
+} vmedia_file;
+/* Each decoder checks the header against limits before it allocates, turns alpha, palette, grey,
+ * CMYK and 16 bit into RGB as Pillow's convert("RGB") does, and applies the orientation it finds.
+ * The list of them, in decode.c, is the only place that knows which there are. */
 typedef struct vmedia_decoder {
     const char *name;                            /* "JPEG" */
     bool (*matches)(const uint8_t *p, size_t n); /* by magic bytes */
-    vlm_status (*decode)(vlm_image **out, const uint8_t *p, size_t n, const char *name,
-                         const vlm_limits *limits, vlm_error *err);
+    vlm_status (*decode)(vlm_image **out, const vmedia_file *file, vlm_error *err);
 } vmedia_decoder;
 extern const vmedia_decoder vmedia_jpeg, vmedia_png, vmedia_webp;
+/* How a decoder begins: vmedia_check_size and vmedia_image_new, the file's name in errors. */
+vlm_status vmedia_begin(vlm_image **out, const vmedia_file *file, vlm_size size, uint64_t scratch,
+                        vlm_error *err);
+/* How it ends when the file turns out to be broken: VLM_DAMAGED where *image is wanted all the
+ * same; else it is freed, NULL, and the error is VLM_ERR_IMAGE_PROCESSING. *image may be NULL. */
+vlm_status vmedia_broken(vlm_image **image, const vmedia_file *file, const char *format,
+                         const char *reason, vlm_error *err);
 
-/* ---- orientation (exif.c) ---- */
+/* ---- orientation (exif.c finds it, orient.c applies it) ---- */
 /* Orientation 1..8 of an Exif blob ("Exif\0\0" optional); 0 when it holds no such tag. */
 int vmedia_exif_orientation(const uint8_t *p, size_t n);
 /* The same of an XMP packet, which Pillow asks when Exif does not say. */
 int vmedia_xmp_orientation(const uint8_t *p, size_t n);
-/* The steps of ImageOps.exif_transpose; an orientation outside of 2..8 changes nothing. Pixels are
- * placed in blocks of VMEDIA_STRIP rows and columns: a decoder that knows the orientation
- * beforehand does best to hand over as many rows at a time. */
+/* The steps of ImageOps.exif_transpose; an orientation outside of 2..8 changes nothing. A decoder
+ * that knows the orientation beforehand places its rows, best VMEDIA_STRIP of them at a time. */
 #define VMEDIA_STRIP 128
 vlm_size vmedia_oriented_size(vlm_size stored, int orientation);
 /* Puts rows [first, first + count) of the stored picture to their places in `to`. */
 void vmedia_place_rows(vlm_image *to, int orientation, vlm_size stored, const uint8_t *rows,
                        uint32_t first, uint32_t count);
-/* Replaces a whole picture by its turned version. On error *image is freed and NULL. */
-vlm_status vmedia_orient(vlm_image **image, int orientation, vlm_error *err);
+/* Turns a whole picture in place, with a few columns of it as scratch memory. False: no memory. */
+bool vmedia_orient(vlm_image *image, int orientation);
 
 /* ---- resampling (axis.c: weights; resample.c, resample_avx2.c: pixels) ---- */
 /* One direction of a resize: output i is the sum of `count[i]` inputs from `first[i]`, weighted in

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* PNG through libpng. Owns the conversion of every colour type to RGB as Pillow's convert("RGB")
  * makes it (alpha and tRNS dropped, 16-bit colour cut to its high byte, 16-bit grey clamped at 255,
- * palette entries that are not there black) and Pillow's tolerance: neither checksums of the pixel
- * data nor what follows the last row matters, unless a later chunk is cut short. */
+ * palette entries that are not there black), what counts as damage (checksums of the pixel data
+ * that do not fit, unlike for Pillow), and Pillow's tolerance for what follows the last row, unless
+ * a chunk there is cut short. */
 #include "media/media.h"
 
 #include <stdio.h>
@@ -10,40 +11,51 @@
 #include <png.h>
 
 typedef struct reader {
-    const uint8_t *p;
-    size_t n, at;
+    const vmedia_file *file;
+    size_t at;
     char reason[128];
     vlm_status status;
-    uint64_t limit; /* that was crossed; 0: none */
     vlm_image *image;
     uint64_t rows_left; /* rows of pixel data, over all passes, not yet seen */
     size_t pixels_end;  /* what the library had read when it had the last row */
     uint8_t palette[256][3];
-    int orientation;
+    bool started; /* there is a row */
+    bool damaged; /* checksums of pixel data do not fit */
     bool no_memory;
 } reader;
 
 static void fail(png_structp png, vlm_status status, const char *reason) {
     reader *r = png_get_error_ptr(png);
-    snprintf(r->reason, sizeof r->reason, "%s", reason);
+    if (!r->damaged) snprintf(r->reason, sizeof r->reason, "%s", reason);
     r->status = status;
     png_longjmp(png, 1);
 }
 
+/* A chunk's message begins with its name. */
+static bool is_damage(const char *reason) {
+    return strcmp(reason, "IDAT: CRC error") == 0
+           || strcmp(reason, "IDAT: incorrect data check") == 0;
+}
+
+static void note_damage(reader *r, const char *reason) {
+    if (!r->damaged) snprintf(r->reason, sizeof r->reason, "%s", reason);
+    r->damaged = true;
+}
+
 static void on_error(png_structp png, png_const_charp reason) {
     reader *r = png_get_error_ptr(png);
+    if (is_damage(reason)) note_damage(r, reason);
     fail(png, r->no_memory ? VLM_ERR_MEMORY : VLM_ERR_IMAGE_PROCESSING, reason);
 }
 
 static void on_warning(png_structp png, png_const_charp reason) {
-    (void)png;
-    (void)reason;
+    if (is_damage(reason)) note_damage(png_get_error_ptr(png), reason);
 }
 
 static void on_read(png_structp png, png_bytep to, size_t bytes) {
     reader *r = png_get_io_ptr(png);
-    if (bytes > r->n - r->at) png_error(png, "the file is truncated");
-    memcpy(to, r->p + r->at, bytes);
+    if (bytes > r->file->n - r->at) png_error(png, "the file is truncated");
+    memcpy(to, r->file->p + r->at, bytes);
     r->at += bytes;
 }
 
@@ -62,6 +74,7 @@ static void on_free(png_structp png, png_voidp p) {
 /* The last transformation of a row, in place, so from its end: one value a pixel to three bytes. */
 static void on_row(png_structp png, png_row_infop row, png_bytep data) {
     reader *r = png_get_user_transform_ptr(png);
+    r->started = true;
     if (--r->rows_left == 0) r->pixels_end = r->at;
     if (row->channels == 3) return;
     for (size_t x = row->width; x-- > 0;) {
@@ -112,14 +125,13 @@ static void read_header(reader *r, png_structp png, png_infop info) {
     png_set_keep_unknown_chunks(png, PNG_HANDLE_CHUNK_NEVER, unused, (int)(sizeof unused / 5));
     png_set_crc_action(png, PNG_CRC_ERROR_QUIT, PNG_CRC_ERROR_QUIT);
     png_read_info(png, info);
-    png_set_crc_action(png, PNG_CRC_QUIET_USE, PNG_CRC_QUIET_USE);
+    png_set_crc_action(png, PNG_CRC_WARN_USE, PNG_CRC_QUIET_USE);
 }
 
-static void read_pixels(reader *r, png_structp png, png_infop info, const vlm_limits *limits) {
+static void read_pixels(reader *r, png_structp png, png_infop info) {
     vlm_size size = { png_get_image_width(png, info), png_get_image_height(png, info) };
     vlm_error why = VLM_ERROR_INIT;
-    vlm_status status = vmedia_image_new(&r->image, size, limits, &why);
-    r->limit = why.limit;
+    vlm_status status = vmedia_image_new(&r->image, size, r->file->limits, &why);
     if (status != VLM_OK) fail(png, status, why.message);
     int passes = png_set_interlace_handling(png);
     r->rows_left = count_rows(size, passes > 1);
@@ -185,10 +197,11 @@ static int find_orientation(png_structp png, png_infop info) {
 
 /* Whether no chunk that begins behind the pixels is cut short. The file may end between two. */
 static bool tail_is_whole(const reader *r) {
-    size_t n = r->n;
+    size_t n = r->file->n;
     for (size_t at = 8; n - at >= 8;) {
-        size_t length = png_get_uint_32(r->p + at), left = n - at - 8;
-        if (memcmp(r->p + at + 4, "IEND", 4) == 0) return true;
+        const uint8_t *chunk = r->file->p + at;
+        size_t length = png_get_uint_32(chunk), left = n - at - 8;
+        if (memcmp(chunk + 4, "IEND", 4) == 0) return true;
         if (length > left) return at < r->pixels_end;
         if (left - length < 4) return true;
         at += 8 + length + 4;
@@ -196,8 +209,8 @@ static bool tail_is_whole(const reader *r) {
     return true;
 }
 
-/* Header and pixels; false when there is no picture. */
-static bool read_picture(reader *r, png_structp png, png_infop info, const vlm_limits *limits) {
+/* Header and pixels; false when something of them is missing. */
+static bool read_picture(reader *r, png_structp png, png_infop info) {
     if (setjmp(png_jmpbuf(png))) {
         /* The library reads on behind the last row; what fails there does not concern the picture.
          */
@@ -206,48 +219,55 @@ static bool read_picture(reader *r, png_structp png, png_infop info, const vlm_l
         return true;
     }
     read_header(r, png, info);
-    read_pixels(r, png, info, limits);
+    read_pixels(r, png, info);
     return true;
 }
 
 static void read_tail(reader *r, png_structp png, png_infop info) {
     if (setjmp(png_jmpbuf(png)) == 0) png_read_end(png, info);
     r->status = VLM_OK;
-    r->orientation = find_orientation(png, info);
 }
 
-static vlm_status decode_with(reader *r, png_structp png, png_infop info, const char *name,
-                              const vlm_limits *limits, vlm_error *err) {
-    if (!read_picture(r, png, info, limits)) {
-        bool broken = r->status == VLM_ERR_IMAGE_PROCESSING;
-        vcore_fail_field(err, r->status, name, NULL, "%s%s", broken ? "broken PNG: " : "", r->reason);
-        if (err) err->limit = r->limit;
-        return r->status;
+static vlm_status decode_with(reader *r, png_structp png, png_infop info, vlm_error *err) {
+    const vmedia_file *file = r->file;
+    const char *broken = NULL;
+    char reason[sizeof r->reason];
+    if (!read_picture(r, png, info)) {
+        if (r->status != VLM_ERR_IMAGE_PROCESSING)
+            return vcore_fail(err, r->status, "%s: %s", file->name, r->reason);
+        broken = r->reason;
+    } else if (!tail_is_whole(r)) {
+        broken = "the file is truncated";
+    } else {
+        read_tail(r, png, info);
+        if (r->damaged) broken = r->reason;
     }
-    if (!tail_is_whole(r))
-        return vcore_fail_field(err, VLM_ERR_IMAGE_PROCESSING, name, NULL,
-                                "broken PNG: the file is truncated");
-    read_tail(r, png, info);
-    return vmedia_orient(&r->image, r->orientation, err);
+    if (broken) snprintf(reason, sizeof reason, "%s", broken);
+    if (!r->started) {
+        vlm_image_free(r->image);
+        r->image = NULL;
+    }
+    vlm_status status = broken ? vmedia_broken(&r->image, file, "PNG", reason, err) : VLM_OK;
+    if (r->image && !vmedia_orient(r->image, find_orientation(png, info)))
+        return vcore_no_memory(err, file->name);
+    return status;
 }
 
-static vlm_status png_decode(vlm_image **out, const uint8_t *p, size_t n, const char *name,
-                             const vlm_limits *limits, vlm_error *err) {
+static vlm_status png_decode(vlm_image **out, const vmedia_file *file, vlm_error *err) {
     *out = NULL;
     reader *r = vcore_alloc(sizeof *r);
-    if (!r) return vcore_no_memory(err, name);
-    r->p = p;
-    r->n = n;
+    if (!r) return vcore_no_memory(err, file->name);
+    r->file = file;
     vlm_status status;
     png_structp png = png_create_read_struct_2(PNG_LIBPNG_VER_STRING, r, on_error, on_warning, r,
                                                on_malloc, on_free);
     png_infop info = png ? png_create_info_struct(png) : NULL;
     if (info)
-        status = decode_with(r, png, info, name, limits, err);
+        status = decode_with(r, png, info, err);
     else
-        status = vcore_no_memory(err, name);
+        status = vcore_no_memory(err, file->name);
     png_destroy_read_struct(&png, &info, NULL);
-    if (status == VLM_OK)
+    if (status >= 0)
         *out = r->image;
     else
         vlm_image_free(r->image);

@@ -16,13 +16,13 @@ static int chunk_orientation(const WebPDemuxer *demux, const char *type,
 }
 
 /* Decodes a frame to its place on the canvas, without a buffer in between. */
-static VP8StatusCode decode_frame(vlm_image *image, const WebPIterator *frame) {
+static VP8StatusCode decode_frame(vlm_image *image, const WebPIterator *frame, bool salvage) {
     size_t width = image->size.width, height = image->size.height;
     size_t x = (size_t)frame->x_offset, y = (size_t)frame->y_offset;
     size_t columns = (size_t)frame->width, rows = (size_t)frame->height;
     WebPDecoderConfig config;
-    if (!frame->complete || x > width || columns > width - x || y > height || rows > height - y
-        || !WebPInitDecoderConfig(&config))
+    if ((!frame->complete && !salvage) || x > width || columns > width - x || y > height
+        || rows > height - y || !WebPInitDecoderConfig(&config))
         return VP8_STATUS_BITSTREAM_ERROR;
     size_t stride = width * 3, start = y * stride + x * 3;
     config.output.colorspace = MODE_RGB;
@@ -33,39 +33,51 @@ static VP8StatusCode decode_frame(vlm_image *image, const WebPIterator *frame) {
     return WebPDecode(frame->fragment.bytes, frame->fragment.size, &config);
 }
 
-static vlm_status decode_with(vlm_image **out, const WebPDemuxer *demux, const char *name,
-                              const vlm_limits *limits, vlm_error *err) {
-    vlm_size size = { WebPDemuxGetI(demux, WEBP_FF_CANVAS_WIDTH),
-                      WebPDemuxGetI(demux, WEBP_FF_CANVAS_HEIGHT) };
-    vlm_status status = vmedia_image_new(out, size, limits, err);
-    if (status != VLM_OK) return vcore_context_file(err, status, name);
-    WebPIterator frame;
-    VP8StatusCode decoded = VP8_STATUS_BITSTREAM_ERROR;
-    if (WebPDemuxGetFrame(demux, 1, &frame)) {
-        decoded = decode_frame(*out, &frame);
-        WebPDemuxReleaseIterator(&frame);
-    }
-    if (decoded == VP8_STATUS_OUT_OF_MEMORY) return vcore_no_memory(err, name);
-    if (decoded != VP8_STATUS_OK)
-        return vcore_fail_field(err, VLM_ERR_IMAGE_PROCESSING, name, NULL,
-                                "broken WebP: its pixels cannot be decoded");
-    int orientation = chunk_orientation(demux, "EXIF", vmedia_exif_orientation);
-    if (!orientation) orientation = chunk_orientation(demux, "XMP ", vmedia_xmp_orientation);
-    return vmedia_orient(out, orientation, err);
+/* Memory that the library takes besides: a lossless picture is made of 32 bits a pixel, of alpha
+ * there are 8. A lossy picture by itself needs a few rows. */
+static uint64_t library_bytes(const WebPIterator *frame) {
+    uint64_t pixels = (uint64_t)frame->width * (uint64_t)frame->height;
+    WebPBitstreamFeatures features;
+    const WebPData *data = &frame->fragment;
+    if (WebPGetFeatures(data->bytes, data->size, &features) != VP8_STATUS_OK) return 0;
+    return features.format == 2 ? 4 * pixels : features.has_alpha ? pixels : 0;
 }
 
-static vlm_status webp_decode(vlm_image **out, const uint8_t *p, size_t n, const char *name,
-                              const vlm_limits *limits, vlm_error *err) {
+static vlm_status decode_with(vlm_image **out, WebPDemuxer *demux, WebPIterator *frame,
+                              const vmedia_file *file, vlm_error *err) {
+    vlm_size size = { WebPDemuxGetI(demux, WEBP_FF_CANVAS_WIDTH),
+                      WebPDemuxGetI(demux, WEBP_FF_CANVAS_HEIGHT) };
+    VTRY(vmedia_begin(out, file, size, library_bytes(frame), err));
+    VP8StatusCode decoded = decode_frame(*out, frame, file->salvage);
+    if (decoded == VP8_STATUS_OUT_OF_MEMORY) return vcore_no_memory(err, file->name);
+    vlm_status status = VLM_OK;
+    if (decoded != VP8_STATUS_OK)
+        status = vmedia_broken(out, file, "WebP", "its pixels cannot be decoded", err);
+    int orientation = chunk_orientation(demux, "EXIF", vmedia_exif_orientation);
+    if (!orientation) orientation = chunk_orientation(demux, "XMP ", vmedia_xmp_orientation);
+    if (*out && !vmedia_orient(*out, orientation)) return vcore_no_memory(err, file->name);
+    return status;
+}
+
+static vlm_status webp_decode(vlm_image **out, const vmedia_file *file, vlm_error *err) {
+    static const char cut[] = "the file is truncated or its chunks do not fit together";
     *out = NULL;
-    WebPData data = { p, n };
+    WebPData data = { file->p, file->n };
+    WebPIterator frame = { 0 };
+    WebPDemuxState state = WEBP_DEMUX_DONE;
     WebPDemuxer *demux = WebPDemux(&data);
-    if (!demux)
-        return vcore_fail_field(
-            err, VLM_ERR_IMAGE_PROCESSING, name, NULL,
-            "broken WebP: the file is truncated or its chunks do not fit together");
-    vlm_status status = decode_with(out, demux, name, limits, err);
+    if (!demux && file->salvage) demux = WebPDemuxPartial(&data, &state);
+    if (!demux) return vmedia_broken(out, file, "WebP", cut, err);
+    vlm_status status;
+    if (!WebPDemuxGetFrame(demux, 1, &frame))
+        status = vmedia_broken(out, file, "WebP", cut, err);
+    else
+        status = decode_with(out, demux, &frame, file, err);
+    if (status == VLM_OK && state != WEBP_DEMUX_DONE)
+        status = vmedia_broken(out, file, "WebP", cut, err);
+    WebPDemuxReleaseIterator(&frame);
     WebPDemuxDelete(demux);
-    if (status != VLM_OK) {
+    if (status < 0) {
         vlm_image_free(*out);
         *out = NULL;
     }

@@ -2,7 +2,8 @@
 """What Pillow makes of pictures: writes tests/data/media/ (pictures where missing, and the expected results).
 
 `python -m golden.media` in tools/. Hashes are the first 16 digits of SHA-256 over RGB bytes or little-endian floats.
-- decode.txt: FILE WIDTH HEIGHT HASH, or FILE refused, for exif_transpose and convert("RGB");
+- decode.txt: FILE WIDTH HEIGHT HASH, or FILE refused, for exif_transpose and convert("RGB"); `damaged` behind it where
+  Pillow shows a picture whose data are broken, which libvlm gives to those only who ask for it;
 - truncated.txt: FILE and the lengths FIRST-LAST of beginnings of the file that Pillow shows;
 - resize.txt: KIND WIDTH HEIGHT NEW_WIDTH NEW_HEIGHT FILTER HASH, of the pictures that `source` draws;
 - torchvision.txt: the same of torchvision's resize of a uint8 tensor (AVX2 or AVX-512 kernels; filters 0 to 3);
@@ -161,6 +162,9 @@ def write_pictures() -> None:
 # ---- expectations ----
 
 
+DAMAGED = {"pngsuite/xcsn0g01.png"}
+
+
 def write_decoded() -> None:
     lines = []
     for path in sorted([*FOLDER.glob("*"), *FOLDER.glob("pngsuite/*.png")]):
@@ -169,7 +173,8 @@ def write_decoded() -> None:
         name = path.relative_to(FOLDER).as_posix()
         try:
             picture = read(path.read_bytes())
-            lines.append(f"{name} {picture.width} {picture.height} {digest(picture.tobytes())}")
+            mark = " damaged" if name in DAMAGED else ""
+            lines.append(f"{name} {picture.width} {picture.height} {digest(picture.tobytes())}{mark}")
         except Exception:  # Pillow's plugins raise anything
             lines.append(f"{name} refused")
     (FOLDER / "decode.txt").write_text("\n".join(lines) + "\n")
