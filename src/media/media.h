@@ -42,7 +42,7 @@ typedef struct vmedia_decoder {
     bool (*matches)(const uint8_t *p, size_t n); /* by magic bytes */
     vlm_status (*decode)(vlm_image **out, const vmedia_file *file, vlm_error *err);
 } vmedia_decoder;
-extern const vmedia_decoder vmedia_jpeg, vmedia_png, vmedia_webp;
+extern const vmedia_decoder vmedia_jpeg, vmedia_png, vmedia_webp, vmedia_gif, vmedia_bmp;
 /* How a decoder begins: vmedia_check_size and vmedia_image_new, the file's name in errors. */
 vlm_status vmedia_begin(vlm_image **out, const vmedia_file *file, vlm_size size, uint64_t scratch,
                         vlm_error *err);
