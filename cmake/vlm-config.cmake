@@ -3,7 +3,7 @@
 include(CMakeFindDependencyMacro)
 find_dependency(Threads)
 find_package(PkgConfig REQUIRED)
-foreach(pair UTF8PROC:libutf8proc JPEG:libjpeg PNG:libpng WEBP:libwebpdemux CURL:libcurl CRYPTO:libcrypto)
+foreach(pair UTF8PROC:libutf8proc JPEG:libjpeg PNG:libpng WEBP:libwebpdemux CURL:libcurl CRYPTO:libcrypto TIFF:libtiff-4)
   string(REPLACE ":" ";" pair ${pair})
   list(GET pair 0 name)
   list(GET pair 1 module)

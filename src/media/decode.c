@@ -7,7 +7,7 @@
 #include <strings.h>
 
 static const vmedia_decoder *const decoders[] = { &vmedia_jpeg, &vmedia_png, &vmedia_webp,
-                                                  &vmedia_gif, &vmedia_bmp };
+                                                  &vmedia_gif,  &vmedia_bmp, &vmedia_tiff };
 #define DECODERS (sizeof decoders / sizeof decoders[0])
 
 vlm_status vmedia_begin(vlm_image **out, const vmedia_file *file, vlm_size size, uint64_t scratch,

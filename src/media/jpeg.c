@@ -121,16 +121,10 @@ static void truncated(reader *r) {
     fail(r, VLM_ERR_IMAGE_PROCESSING, "the file is truncated");
 }
 
-/* One row of inverted CMYK to RGB, with Pillow's rounding of x * y / 255. */
+/* One row of inverted CMYK to RGB. */
 static void cmyk_row(uint8_t *rgb, const uint8_t *cmyk, uint32_t width) {
-    for (uint32_t x = 0; x < width; x++, cmyk += 4, rgb += 3) {
-        int white = cmyk[3];
-        for (int c = 0; c < 3; c++) {
-            int product = (255 - cmyk[c]) * white + 128;
-            int value = white - (((product >> 8) + product) >> 8);
-            rgb[c] = (uint8_t)(value < 0 ? 0 : value);
-        }
-    }
+    for (uint32_t x = 0; x < width; x++, cmyk += 4, rgb += 3)
+        for (int c = 0; c < 3; c++) rgb[c] = vmedia_ink(255 - cmyk[c], cmyk[3]);
 }
 
 /* Orientation from the first Exif segment, else from the last XMP packet. */

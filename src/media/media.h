@@ -42,7 +42,8 @@ typedef struct vmedia_decoder {
     bool (*matches)(const uint8_t *p, size_t n); /* by magic bytes */
     vlm_status (*decode)(vlm_image **out, const vmedia_file *file, vlm_error *err);
 } vmedia_decoder;
-extern const vmedia_decoder vmedia_jpeg, vmedia_png, vmedia_webp, vmedia_gif, vmedia_bmp;
+extern const vmedia_decoder vmedia_jpeg, vmedia_png, vmedia_webp, vmedia_gif, vmedia_bmp,
+    vmedia_tiff;
 /* How a decoder begins: vmedia_check_size and vmedia_image_new, the file's name in errors. */
 vlm_status vmedia_begin(vlm_image **out, const vmedia_file *file, vlm_size size, uint64_t scratch,
                         vlm_error *err);
@@ -50,6 +51,14 @@ vlm_status vmedia_begin(vlm_image **out, const vmedia_file *file, vlm_size size,
  * same; else it is freed, NULL, and the error is VLM_ERR_IMAGE_PROCESSING. *image may be NULL. */
 vlm_status vmedia_broken(vlm_image **image, const vmedia_file *file, const char *format,
                          const char *reason, vlm_error *err);
+
+/* One colour of CMYK: how much ink of it lies on paper that black leaves `white` of, with Pillow's
+ * rounding of x * y / 255. */
+static inline uint8_t vmedia_ink(int ink, int white) {
+    int product = ink * white + 128;
+    int value = white - (((product >> 8) + product) >> 8);
+    return (uint8_t)(value < 0 ? 0 : value);
+}
 
 /* ---- orientation (exif.c finds it, orient.c applies it) ---- */
 /* Orientation 1..8 of an Exif blob ("Exif\0\0" optional); 0 when it holds no such tag. */
