@@ -7,8 +7,19 @@
 #include <strings.h>
 
 static const vmedia_decoder *const decoders[] = { &vmedia_jpeg, &vmedia_png, &vmedia_webp,
-                                                  &vmedia_gif,  &vmedia_bmp, &vmedia_tiff };
+                                                  &vmedia_gif,  &vmedia_bmp, &vmedia_tiff,
+                                                  &vmedia_avif, &vmedia_heic };
 #define DECODERS (sizeof decoders / sizeof decoders[0])
+
+bool vmedia_has_brand(const uint8_t *p, size_t n, const char brand[4]) {
+    if (n < 16 || memcmp(p + 4, "ftyp", 4) != 0) return false;
+    size_t box = (size_t)p[0] << 24 | (size_t)p[1] << 16 | (size_t)p[2] << 8 | p[3];
+    if (box > n) box = n;
+    if (memcmp(p + 8, brand, 4) == 0) return true;
+    for (size_t at = 16; at + 4 <= box; at += 4)
+        if (memcmp(p + at, brand, 4) == 0) return true;
+    return false;
+}
 
 vlm_status vmedia_begin(vlm_image **out, const vmedia_file *file, vlm_size size, uint64_t scratch,
                         vlm_error *err) {

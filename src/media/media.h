@@ -43,7 +43,9 @@ typedef struct vmedia_decoder {
     vlm_status (*decode)(vlm_image **out, const vmedia_file *file, vlm_error *err);
 } vmedia_decoder;
 extern const vmedia_decoder vmedia_jpeg, vmedia_png, vmedia_webp, vmedia_gif, vmedia_bmp,
-    vmedia_tiff;
+    vmedia_tiff, vmedia_avif, vmedia_heic;
+/* Whether the first box of an ISO media file names a brand. */
+bool vmedia_has_brand(const uint8_t *p, size_t n, const char brand[4]);
 /* How a decoder begins: vmedia_check_size and vmedia_image_new, the file's name in errors. */
 vlm_status vmedia_begin(vlm_image **out, const vmedia_file *file, vlm_size size, uint64_t scratch,
                         vlm_error *err);
