@@ -10,6 +10,7 @@
 typedef struct reader {
     const uint8_t *p;
     size_t n, at;
+    bool salvage; /* a block that is cut off is read as far as it goes */
     vlm_size size;
     uint8_t palette[256][3];
     int transparent; /* index, -1: none */
@@ -38,15 +39,16 @@ static const uint8_t *take_block(reader *r, size_t *n) {
     return *n ? take(r, *n) : NULL;
 }
 
+/* A ramp of greys is as good as none for Pillow: the palette before it, or greys, stay. */
 static bool read_palette(reader *r, int flags) {
     size_t colours = (size_t)2 << (flags & 7);
     const uint8_t *from = take(r, colours * 3);
     if (!from) return false;
-    memset(r->palette, 0, sizeof r->palette);
-    memcpy(r->palette, from, colours * 3);
     bool ramp = true;
     for (size_t i = 0; i < colours * 3; i++) ramp &= from[i] == i / 3;
-    for (int i = 0; ramp && i < 256; i++) memset(r->palette[i], i, 3);
+    if (ramp) return true;
+    memset(r->palette, 0, sizeof r->palette);
+    memcpy(r->palette, from, colours * 3);
     return true;
 }
 
@@ -149,6 +151,7 @@ static int take_code(lzw *d, reader *r) {
         if (d->block == 0) {
             const uint8_t *length = take(r, 1);
             if (!length || *length == 0) return -1;
+            if (*length > r->n - r->at && !r->salvage) return -1;
             d->block = *length;
         }
         const uint8_t *byte = take(r, 1);
@@ -187,17 +190,18 @@ static void add_code(lzw *d) {
 
 /* Until the frame is full; NULL or what is wrong. */
 static const char *read_pixels(canvas *c, lzw *d, reader *r) {
-    static const char bad_code[] = "a code that is not in its table";
+    static const char bad_code[] = "a code that is not in its table",
+                      early[] = "its pixels end early";
     int clear = 1 << r->code_bits;
     d->width = r->code_bits + 1, d->next = clear + 2, d->last = -1;
     while (!c->full) {
         int code = take_code(d, r);
-        if (code < 0) return r->at == r->n ? cut : "its pixels end early";
+        if (code < 0) return early;
         if (code == clear) {
             d->width = r->code_bits + 1, d->next = clear + 2, d->last = -1;
             continue;
         }
-        if (code == clear + 1) return "its pixels end early";
+        if (code == clear + 1) return early;
         if (code > (d->last < 0 ? clear - 1 : d->next) || code >= MAX_CODES) return bad_code;
         uint8_t *colours = expand(d, code, clear);
         if (d->last >= 0) add_code(d);
@@ -209,7 +213,7 @@ static const char *read_pixels(canvas *c, lzw *d, reader *r) {
 
 static vlm_status gif_decode(vlm_image **out, const vmedia_file *file, vlm_error *err) {
     *out = NULL;
-    reader r = { .p = file->p, .n = file->n };
+    reader r = { .p = file->p, .n = file->n, .salvage = file->salvage };
     const char *wrong = read_header(&r);
     if (wrong) return vmedia_broken(out, file, "GIF", wrong, err);
     VTRY(vmedia_begin(out, file, r.size, 0, err));

@@ -78,7 +78,8 @@ typedef struct reader {
     bool premultiplied;
     bool chroma;                        /* the library makes RGBA */
     const uint16_t *red, *green, *blue; /* of the palette, borrowed from the library */
-    char damage[200];                   /* what the library complained of while reading pixels */
+    bool incomplete;  /* a part of the directory lies behind the end of the file */
+    char damage[200]; /* what the library complained of while reading pixels */
 } reader;
 
 /* ---- the library's side ---- */
@@ -132,13 +133,16 @@ static int on_error(TIFF *tiff, void *user, const char *module, const char *form
     return 1;
 }
 
-/* Of the warnings those count that a decompressor gives when it patches over lost data. */
+/* Of the warnings those count that a decompressor gives when it patches over lost data, and that a
+ * part of the directory is not there: without its palette a picture would be shown in grey. */
 static int on_warning(TIFF *tiff, void *user, const char *module, const char *format,
                       va_list args) {
+    reader *r = user;
     bool fax = module && strncmp(module, "Fax", 3) == 0;
     bool jpeg = module && strcmp(module, "JPEGLib") == 0 && !strstr(format, "extraneous");
-    if (!fax && !jpeg) return 1;
-    return on_error(tiff, user, module, format, args);
+    bool gone = strncmp(format, "IO error", 8) == 0;
+    r->incomplete |= gone;
+    return fax || jpeg || gone ? on_error(tiff, user, module, format, args) : 1;
 }
 
 static TIFF *open_tiff(reader *r) {
@@ -148,7 +152,7 @@ static TIFF *open_tiff(reader *r) {
     TIFFOpenOptionsSetMaxSingleMemAlloc(options, most < INT64_MAX ? (tmsize_t)most : 0);
     TIFFOpenOptionsSetErrorHandlerExtR(options, on_error, r);
     TIFFOpenOptionsSetWarningHandlerExtR(options, on_warning, r);
-    TIFF *tiff = TIFFClientOpenExt(r->file->name, "rC", r, read_bytes, no_write, seek_to, no_close,
+    TIFF *tiff = TIFFClientOpenExt("page", "rC", r, read_bytes, no_write, seek_to, no_close,
                                    size_of, map, unmap, options);
     TIFFOpenOptionsFree(options);
     return tiff;
@@ -428,7 +432,8 @@ static vlm_status decode_with(reader *r, vlm_error *err) {
     const char *wrong = read_header(r);
     if (wrong) return vmedia_broken(&r->image, r->file, "TIFF", wrong, err);
     VTRY(vmedia_begin(&r->image, r->file, r->stored, scratch_bytes(r), err));
-    r->damage[0] = '\0';
+    if (!r->incomplete)
+        r->damage[0] = '\0'; /* what else is wrong with a directory does not matter */
     bool any = r->chroma ? read_chroma(r) : TIFFIsTiled(r->tiff) ? read_tiles(r) : read_strips(r);
     if (!any && !r->damage[0])
         snprintf(r->damage, sizeof r->damage, "its pixels cannot be decoded");

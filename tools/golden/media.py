@@ -3,7 +3,7 @@
 
 `python -m golden.media` in tools/. Hashes are the first 16 digits of SHA-256 over RGB bytes or little-endian floats.
 - decode.txt: FILE WIDTH HEIGHT HASH, or FILE refused, for exif_transpose and convert("RGB"); `damaged` behind it where
-  Pillow shows a picture whose data are broken, which libvlm gives to those only who ask for it;
+  Pillow shows a picture whose data are broken, which libvlm gives to those only who ask for it; CIELAB is left out;
 - truncated.txt: FILE and the lengths FIRST-LAST of beginnings of the file that Pillow shows;
 - resize.txt: KIND WIDTH HEIGHT NEW_WIDTH NEW_HEIGHT FILTER HASH, of the pictures that `source` draws;
 - torchvision.txt: the same of torchvision's resize of a uint8 tensor (AVX2 or AVX-512 kernels; filters 0 to 3);
@@ -28,6 +28,7 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional
 from transformers.image_transforms import normalize, rescale
 
+from . import media_formats
 from .pictures import scene
 
 FOLDER = Path(__file__).resolve().parents[2] / "tests" / "data" / "media"
@@ -152,26 +153,30 @@ def broken():
 
 def write_pictures() -> None:
     picture = scene(45, 37, 11, noise=10)
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    for group in (jpegs(picture), pngs(picture), webps(picture), broken()):
+    groups = [(".", group) for group in (jpegs(picture), pngs(picture), webps(picture), broken())]
+    for folder, group in groups + list(media_formats.groups()):
+        (FOLDER / folder).mkdir(parents=True, exist_ok=True)
         for name, data in group:
-            if not (FOLDER / name).exists():
-                (FOLDER / name).write_bytes(data)
+            if not (FOLDER / folder / name).exists():
+                (FOLDER / folder / name).write_bytes(data)
 
 
 # ---- expectations ----
 
 
 DAMAGED = {"pngsuite/xcsn0g01.png"}
+REFUSED = {"tiff/cielab.tif"}
+PICTURES = ("*", "pngsuite/*.png", "gif/*", "bmp/*", "tiff/*", "avif/*")
 
 
 def write_decoded() -> None:
     lines = []
-    for path in sorted([*FOLDER.glob("*"), *FOLDER.glob("pngsuite/*.png")]):
+    for path in sorted(path for pattern in PICTURES for path in FOLDER.glob(pattern)):
         if not path.is_file() or path.name in {f"{n}.txt" for n in ("decode", "truncated", "resize", "torchvision", "crop", "floats")}:
             continue
         name = path.relative_to(FOLDER).as_posix()
         try:
+            assert name not in REFUSED, "needs a colour management"
             picture = read(path.read_bytes())
             mark = " damaged" if name in DAMAGED else ""
             lines.append(f"{name} {picture.width} {picture.height} {digest(picture.tobytes())}{mark}")
@@ -195,7 +200,9 @@ def shown_lengths(data: bytes) -> str:
 
 
 TRUNCATED = """orientation-6.jpg grey.jpg progressive.jpg restarts.jpg cmyk.jpg late-exif.png raw-profile.png short-palette.png
-pngsuite/basi2c08.png pngsuite/basn3p02.png lossy.webp alpha.webp animated.webp""".split()
+pngsuite/basi2c08.png pngsuite/basn3p02.png lossy.webp alpha.webp animated.webp gif/interlaced.gif gif/extensions.gif
+gif/animated.gif bmp/8-bits.bmp bmp/565.bmp bmp/rle4.bmp bmp/rle8.bmp bmp/no-offset.bmp tiff/strips.tif tiff/tiles.tif
+tiff/lzw-palette.tif avif/420.avif""".split()
 
 
 def write_truncated() -> None:
