@@ -106,6 +106,9 @@ static avifResult convert(vlm_image *to, const avifDecoder *decoder) {
 static vlm_status decode_with(vlm_image **out, avifDecoder *decoder, const vmedia_file *file,
                               vlm_error *err) {
     decoder->maxThreads = 1;
+    /* The same bytes as dav1d's, which is faster but prints what it thinks of broken files. */
+    if (avifCodecName(AVIF_CODEC_CHOICE_AOM, AVIF_CODEC_FLAG_CAN_DECODE))
+        decoder->codecChoice = AVIF_CODEC_CHOICE_AOM;
     /* Pillow's tolerance. */
     decoder->strictFlags &= ~(avifStrictFlags)(AVIF_STRICT_CLAP_VALID | AVIF_STRICT_PIXI_REQUIRED);
     if (file->limits->image_pixels < decoder->imageSizeLimit)

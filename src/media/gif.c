@@ -10,7 +10,7 @@
 typedef struct reader {
     const uint8_t *p;
     size_t n, at;
-    bool salvage; /* a block that is cut off is read as far as it goes */
+    bool salvage, cut; /* a block that is cut off is read as far as it goes */
     vlm_size size;
     uint8_t palette[256][3];
     int transparent; /* index, -1: none */
@@ -151,7 +151,8 @@ static int take_code(lzw *d, reader *r) {
         if (d->block == 0) {
             const uint8_t *length = take(r, 1);
             if (!length || *length == 0) return -1;
-            if (*length > r->n - r->at && !r->salvage) return -1;
+            r->cut |= *length > r->n - r->at;
+            if (r->cut && !r->salvage) return -1;
             d->block = *length;
         }
         const uint8_t *byte = take(r, 1);
@@ -229,7 +230,8 @@ static vlm_status gif_decode(vlm_image **out, const vmedia_file *file, vlm_error
     canvas c = { .r = &r, .image = *out, .pass = r.interlaced ? 0 : 4 };
     wrong = read_pixels(&c, decoder, &r);
     vcore_free(decoder);
-    if (!wrong) return VLM_OK;
+    if (!wrong && !r.cut) return VLM_OK;
+    if (!wrong) wrong = cut;
     if (!c.started) {
         vlm_image_free(*out);
         *out = NULL;

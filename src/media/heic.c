@@ -19,7 +19,7 @@ static vlm_status broken(vlm_image **out, const vmedia_file *file, struct heif_e
                          err);
 }
 
-static vlm_status copy_rows(vlm_image **out, const struct heif_image *image,
+static vlm_status copy_rows(vlm_image **out, const struct heif_image *image, vlm_size size,
                             const vmedia_file *file, vlm_error *err) {
     int stride;
     const uint8_t *rows = heif_image_get_plane_readonly(image, heif_channel_interleaved, &stride);
@@ -27,9 +27,11 @@ static vlm_status copy_rows(vlm_image **out, const struct heif_image *image,
     int height = heif_image_get_height(image, heif_channel_interleaved);
     if (!rows || width <= 0 || height <= 0 || stride / 3 < width)
         return vmedia_broken(out, file, "HEIC", "it has no pixels", err);
-    VTRY(vmedia_begin(out, file, (vlm_size) { (uint32_t)width, (uint32_t)height }, 0, err));
+    if ((uint32_t)width != size.width || (uint32_t)height != size.height)
+        return vmedia_broken(out, file, "HEIC", "it is of another size than its header says", err);
+    VTRY(vmedia_begin(out, file, size, 0, err));
     size_t bytes = (size_t)width * 3;
-    for (size_t y = 0; y < (size_t)height; y++)
+    for (size_t y = 0; y < size.height; y++)
         memcpy((*out)->rgb + y * bytes, rows + y * (size_t)stride, bytes);
     return VLM_OK;
 }
@@ -51,12 +53,13 @@ static vlm_status decode_primary(vlm_image **out, const struct heif_image_handle
     struct heif_decoding_options *options = heif_decoding_options_alloc();
     if (!options) return vcore_no_memory(err, file->name);
     options->convert_hdr_to_8bit = 1;
+    options->strict_decoding = !file->salvage;
     struct heif_image *image = NULL;
     struct heif_error why = heif_decode_image(handle, &image, heif_colorspace_RGB,
                                               heif_chroma_interleaved_RGB, options);
     heif_decoding_options_free(options);
-    status =
-        why.code == heif_error_Ok ? copy_rows(out, image, file, err) : broken(out, file, why, err);
+    status = why.code == heif_error_Ok ? copy_rows(out, image, size, file, err)
+                                       : broken(out, file, why, err);
     if (image) heif_image_release(image);
     return status;
 }
