@@ -274,6 +274,138 @@ static void files_that_are_no_pictures(void **state) {
     assert_null(image);
 }
 
+static vlm_status open_url(vlm_image **image, const char *url, vlm_error *err) {
+    *err = (vlm_error)VLM_ERROR_INIT;
+    return vlm_image_open_url(image, url, NULL, err);
+}
+
+/* A grey GIF of one pixel, as a message's image_url may give it. */
+static void data_urls(void **state) {
+    (void)state;
+    static const char *const good[] = {
+        "data:image/gif;base64,R0lGODlhAQABAAAAACwAAAAAAQABAAAHAoBAADs=",
+        "DATA:;BASE64,R0lGODlhAQABAAAAACwAAAAAAQABAAAHAoBAADs",
+        "data:image/png;charset=x;base64,R0lGODlhAQAB\nAAAAACwAAAAA\r\nAQABAAAHAoBAADs=\n",
+    };
+    static const struct {
+        const char *url;
+        vlm_status status;
+        const char *says;
+    } bad[] = {
+        { "data:image/gif;base64,R0lG*ODlh", VLM_ERR_FORMAT, "not base64" },
+        { "data:image/gif;base64,R0lGO", VLM_ERR_FORMAT, "not base64" },
+        { "data:image/gif;base64,R0==lGOD", VLM_ERR_FORMAT, "not base64" },
+        { "data:image/gif;base64,R0lGOD===", VLM_ERR_FORMAT, "not base64" },
+        { "data:image/gif;base64,", VLM_ERR_IMAGE_PROCESSING, "data URL: the file is empty" },
+        { "data:image/gif,GIF89a", VLM_ERR_UNSUPPORTED, "data URL: it is not in base64" },
+        { "data:;base64", VLM_ERR_UNSUPPORTED, "it is not in base64" },
+        { "https://example.com/a.png", VLM_ERR_UNSUPPORTED, "not downloaded" },
+        { "file:///no/such.png", VLM_ERR_NOT_FOUND, "/no/such.png" },
+    };
+    vlm_image *image;
+    vlm_error err;
+    for (size_t i = 0; i < sizeof good / sizeof good[0]; i++) {
+        if (open_url(&image, good[i], &err) != VLM_OK) fail_msg("%s", err.message);
+        assert_int_equal(vlm_image_size(image).width, 1);
+        assert_memory_equal(vlm_image_pixels(image), "@@@", 3);
+        vlm_image_free(image);
+    }
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        assert_int_equal(open_url(&image, bad[i].url, &err), bad[i].status);
+        assert_non_null(strstr(err.message, bad[i].says));
+        assert_null(image);
+    }
+    assert_int_equal(open_url(&image, MEDIA "rgba.png", &err), VLM_OK);
+    vlm_image_free(image);
+    vlm_limits limits = VLM_LIMITS_INIT;
+    limits.image_file_bytes = 20;
+    assert_int_equal(vlm_image_open_url(&image, good[0], &limits, &err), VLM_ERR_LIMIT);
+    assert_int_equal(vlm_image_open_url(&image, NULL, NULL, &err), VLM_ERR_ARGUMENT);
+    assert_int_equal(vlm_image_decode(&image, "GIF89a and much more", 21, "m", &limits, &err),
+                     VLM_ERR_LIMIT);
+}
+
+/* Half of a file, or a file with a bad byte in the middle of its pixels: refused, and what there is
+ * of it when asked for. The top rows are the whole picture's. */
+static void half_pictures(void **state) {
+    (void)state;
+    static const struct {
+        const char *name;
+        size_t cut; /* of the file, in percent */
+        uint32_t rows;
+    } cases[] = {
+        { "baseline-444.jpg", 60, 12 }, { "orientation-3.jpg", 70, 0 },
+        { "short-palette.png", 60, 9 }, { "lossy.webp", 80, 8 },
+        { "gif/plain.gif", 70, 8 },     { "bmp/top-down.bmp", 60, 9 },
+        { "tiff/strips.tif", 0, 0 },
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        vio_bytes file = slurp(cases[i].name);
+        vlm_image *whole, *half;
+        vlm_error err = VLM_ERROR_INIT;
+        assert_int_equal(vlm_image_decode(&whole, file.p, file.n, "whole", NULL, &err), VLM_OK);
+        size_t n = file.n * cases[i].cut / 100;
+        assert_int_equal(vlm_image_decode(&half, file.p, n, "half", NULL, &err),
+                         VLM_ERR_IMAGE_PROCESSING);
+        assert_null(half);
+        vlm_status status = vlm_image_salvage(&half, file.p, n, "half", NULL, &err);
+        assert_int_equal(status, cases[i].cut ? VLM_DAMAGED : VLM_ERR_IMAGE_PROCESSING);
+        if (half) {
+            assert_int_equal(strncmp(err.message, "half: broken ", 13), 0);
+            assert_memory_equal(half->rgb, whole->rgb,
+                                (size_t)cases[i].rows * whole->size.width * 3);
+            assert_int_equal(half->size.height, whole->size.height);
+        }
+        vlm_image_free(half);
+        vlm_image_free(whole);
+        vcore_free(file.p);
+    }
+}
+
+/* A marker in the middle of the pixels: for Pillow a picture with a grey end. */
+static void damaged_jpeg(void **state) {
+    (void)state;
+    vio_bytes file = slurp("baseline-444.jpg");
+    memcpy(file.p + file.n / 2, "\xFF\xD9", 2);
+    vlm_image *image;
+    vlm_error err = VLM_ERROR_INIT;
+    assert_int_equal(vlm_image_decode(&image, file.p, file.n, "bad.jpg", NULL, &err),
+                     VLM_ERR_IMAGE_PROCESSING);
+    assert_string_equal(err.message,
+                        "bad.jpg: broken JPEG: Corrupt JPEG data: premature end of data segment");
+    assert_int_equal(vlm_image_salvage(&image, file.p, file.n, "bad.jpg", NULL, &err), VLM_DAMAGED);
+    assert_string_equal(err.message,
+                        "bad.jpg: broken JPEG: Corrupt JPEG data: premature end of data segment");
+    vlm_image_free(image);
+    vcore_free(file.p);
+}
+
+/* HEIC has no reference in Pillow: it has to be near to what was encoded. */
+static void heic(void **state) {
+    (void)state;
+    vlm_image *image, *scene;
+    vlm_error err = VLM_ERROR_INIT;
+    vlm_status status = vlm_image_open(&image, MEDIA "heic/scene.heic", NULL, &err);
+#ifdef VLM_HAVE_HEIF
+    assert_int_equal(status, VLM_OK);
+    assert_int_equal(vlm_image_open(&scene, MEDIA "heic/scene.png", NULL, &err), VLM_OK);
+    size_t bytes = (size_t)scene->size.width * scene->size.height * 3;
+    assert_memory_equal(&image->size, &scene->size, sizeof image->size);
+    double sum = 0;
+    for (size_t i = 0; i < bytes; i++) sum += abs(image->rgb[i] - scene->rgb[i]);
+    if (sum / (double)bytes > 6) fail_msg("HEIC is off by %.1f levels", sum / (double)bytes);
+    vlm_image_free(scene);
+    vlm_image_free(image);
+    vlm_limits limits = VLM_LIMITS_INIT;
+    limits.image_pixels = 64 * 48 - 1;
+    assert_int_equal(vlm_image_open(&image, MEDIA "heic/scene.heic", &limits, &err), VLM_ERR_LIMIT);
+#else
+    (void)scene;
+    assert_int_equal(status, VLM_ERR_UNSUPPORTED);
+    assert_non_null(strstr(err.message, "HEIC, which this build leaves out"));
+#endif
+}
+
 static void unreadable_file(void **state) {
     (void)state;
     char *dir = tcheckpoint_temp_dir(), *path = tcheckpoint_path(dir, "locked.png");
@@ -328,6 +460,10 @@ int main(void) {
         cmocka_unit_test(jpeg_that_says_it_is_huge),
         cmocka_unit_test(scans_are_limited),
         cmocka_unit_test(files_that_are_no_pictures),
+        cmocka_unit_test(data_urls),
+        cmocka_unit_test(half_pictures),
+        cmocka_unit_test(damaged_jpeg),
+        cmocka_unit_test(heic),
         cmocka_unit_test(unreadable_file),
         cmocka_unit_test(orientation_blobs),
     };

@@ -11,20 +11,19 @@ vlm_status vmedia_check_size(vlm_size size, uint64_t scratch, const vlm_limits *
         return vcore_fail(err, VLM_ERR_ARGUMENT, "a picture of %ux%u pixels has no pixels",
                           size.width, size.height);
     if (size.width > bound.image_side || size.height > bound.image_side)
-        return vcore_fail(err, VLM_ERR_LIMIT,
-                          "a picture of %ux%u pixels: a side is above the limit of %llu",
-                          size.width, size.height, (unsigned long long)bound.image_side);
+        return vcore_fail_at(err, VLM_ERR_LIMIT, (vcore_where) { .limit = bound.image_side },
+                             "a picture of %ux%u pixels: a side is above the limit of %llu",
+                             size.width, size.height, (unsigned long long)bound.image_side);
     uint64_t pixels = (uint64_t)size.width * size.height;
     if (pixels > bound.image_pixels)
-        return vcore_fail(err, VLM_ERR_LIMIT,
-                          "a picture of %ux%u pixels is above the limit of %llu pixels", size.width,
-                          size.height, (unsigned long long)bound.image_pixels);
+        return vcore_fail_at(err, VLM_ERR_LIMIT, (vcore_where) { .limit = bound.image_pixels },
+                             "a picture of %ux%u pixels is above the limit of %llu pixels",
+                             size.width, size.height, (unsigned long long)bound.image_pixels);
     uint64_t bytes = pixels * 3;
     if (bytes > bound.image_decode_bytes || scratch > bound.image_decode_bytes - bytes)
-        return vcore_fail(
-            err, VLM_ERR_LIMIT,
-            "a picture of %ux%u pixels takes %llu bytes to decode, above the limit of "
-            "%llu",
+        return vcore_fail_at(
+            err, VLM_ERR_LIMIT, (vcore_where) { .limit = bound.image_decode_bytes },
+            "a picture of %ux%u pixels takes %llu bytes to decode, above the limit of %llu",
             size.width, size.height, (unsigned long long)(bytes + scratch),
             (unsigned long long)bound.image_decode_bytes);
     return VLM_OK;

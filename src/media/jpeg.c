@@ -23,9 +23,10 @@ typedef struct reader {
     int turn;       /* the orientation */
     uint8_t *strip; /* rows of a picture to be turned, not yet placed */
     uint32_t strip_rows, rows;
-    char reason[JMSG_LENGTH_MAX];
+    char reason[JMSG_LENGTH_MAX]; /* empty: the error is told already */
     bool damaged;
     vlm_status status;
+    vlm_error *err;
     vlm_image *image;
 } reader;
 
@@ -200,10 +201,8 @@ static void read_picture(reader *r) {
     r->turn = orientation(r);
     vlm_size size =
         vmedia_oriented_size((vlm_size) { jpeg->image_width, jpeg->image_height }, r->turn);
-    vlm_error why = VLM_ERROR_INIT;
-    vlm_status status = vmedia_check_size(size, coefficient_bytes(jpeg), r->file->limits, &why);
-    if (status == VLM_OK) status = vmedia_image_new(&r->image, size, r->file->limits, &why);
-    if (status != VLM_OK) fail(r, status, why.message);
+    r->status = vmedia_begin(&r->image, r->file, size, coefficient_bytes(jpeg), r->err);
+    if (r->status != VLM_OK) longjmp(r->failed, 1);
     if (!jpeg_start_decompress(jpeg)) truncated(r);
     read_rows(r);
     /* What follows the pixels must be markers; that it ends with one Pillow does not ask. */
@@ -216,19 +215,20 @@ static vlm_status jpeg_decode(vlm_image **out, const vmedia_file *file, vlm_erro
     reader *r = vcore_alloc(sizeof *r);
     if (!r) return vcore_no_memory(err, file->name);
     r->file = file;
+    r->err = err;
     if (setjmp(r->failed) == 0) read_picture(r);
     if (r->strip_rows) place_strip(r);
     vlm_status status = r->status;
     jpeg_destroy_decompress(&r->jpeg);
     *out = r->image;
-    if (status == VLM_ERR_IMAGE_PROCESSING || r->damaged) {
+    if ((status == VLM_ERR_IMAGE_PROCESSING && r->reason[0]) || r->damaged) {
         if (r->rows == 0) {
             vlm_image_free(*out);
             *out = NULL;
         }
         status = vmedia_broken(out, file, "JPEG", r->reason, err);
     } else if (status != VLM_OK) {
-        vcore_fail(err, status, "%s: %s", file->name, r->reason);
+        if (r->reason[0]) vcore_fail(err, status, "%s: %s", file->name, r->reason);
         vlm_image_free(*out);
         *out = NULL;
     }

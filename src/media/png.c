@@ -13,8 +13,9 @@
 typedef struct reader {
     const vmedia_file *file;
     size_t at;
-    char reason[128];
+    char reason[128]; /* empty: the error is told already */
     vlm_status status;
+    vlm_error *err;
     vlm_image *image;
     uint64_t rows_left; /* rows of pixel data, over all passes, not yet seen */
     size_t pixels_end;  /* what the library had read when it had the last row */
@@ -52,11 +53,18 @@ static void on_warning(png_structp png, png_const_charp reason) {
     if (is_damage(reason)) note_damage(png_get_error_ptr(png), reason);
 }
 
+/* The library reads much at a time: of a file that is cut off it gets what there is, and zeros. */
 static void on_read(png_structp png, png_bytep to, size_t bytes) {
     reader *r = png_get_io_ptr(png);
-    if (bytes > r->file->n - r->at) png_error(png, "the file is truncated");
-    memcpy(to, r->file->p + r->at, bytes);
-    r->at += bytes;
+    size_t left = r->file->n - r->at, n = bytes < left ? bytes : left;
+    if (n < bytes) {
+        if (n == 0 || !r->file->salvage || !r->image || !r->rows_left)
+            png_error(png, "the file is truncated");
+        note_damage(r, "the file is truncated");
+        memset(to + n, 0, bytes - n);
+    }
+    memcpy(to, r->file->p + r->at, n);
+    r->at += n;
 }
 
 static png_voidp on_malloc(png_structp png, png_alloc_size_t bytes) {
@@ -130,9 +138,8 @@ static void read_header(reader *r, png_structp png, png_infop info) {
 
 static void read_pixels(reader *r, png_structp png, png_infop info) {
     vlm_size size = { png_get_image_width(png, info), png_get_image_height(png, info) };
-    vlm_error why = VLM_ERROR_INIT;
-    vlm_status status = vmedia_image_new(&r->image, size, r->file->limits, &why);
-    if (status != VLM_OK) fail(png, status, why.message);
+    r->status = vmedia_begin(&r->image, r->file, size, 0, r->err);
+    if (r->status != VLM_OK) png_longjmp(png, 1);
     int passes = png_set_interlace_handling(png);
     r->rows_left = count_rows(size, passes > 1);
     set_transformations(r, png, info);
@@ -233,6 +240,7 @@ static vlm_status decode_with(reader *r, png_structp png, png_infop info, vlm_er
     const char *broken = NULL;
     char reason[sizeof r->reason];
     if (!read_picture(r, png, info)) {
+        if (!r->reason[0]) return r->status;
         if (r->status != VLM_ERR_IMAGE_PROCESSING)
             return vcore_fail(err, r->status, "%s: %s", file->name, r->reason);
         broken = r->reason;
@@ -258,6 +266,7 @@ static vlm_status png_decode(vlm_image **out, const vmedia_file *file, vlm_error
     reader *r = vcore_alloc(sizeof *r);
     if (!r) return vcore_no_memory(err, file->name);
     r->file = file;
+    r->err = err;
     vlm_status status;
     png_structp png = png_create_read_struct_2(PNG_LIBPNG_VER_STRING, r, on_error, on_warning, r,
                                                on_malloc, on_free);

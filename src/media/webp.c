@@ -15,7 +15,19 @@ static int chunk_orientation(const WebPDemuxer *demux, const char *type,
     return found;
 }
 
-/* Decodes a frame to its place on the canvas, without a buffer in between. */
+/* The rows that there are of a frame that is cut off; the status that this is for an answer. */
+static VP8StatusCode decode_beginning(const WebPData *data, WebPDecoderConfig *config) {
+    int rows = 0;
+    WebPIDecoder *decoder = WebPIDecode(NULL, 0, config);
+    if (!decoder) return VP8_STATUS_OUT_OF_MEMORY;
+    WebPIUpdate(decoder, data->bytes, data->size);
+    WebPIDecGetRGB(decoder, &rows, NULL, NULL, NULL);
+    WebPIDelete(decoder);
+    return rows > 0 ? VP8_STATUS_SUSPENDED : VP8_STATUS_BITSTREAM_ERROR;
+}
+
+/* Decodes a frame to its place on the canvas, without a buffer in between. VP8_STATUS_SUSPENDED: a
+ * part of it. */
 static VP8StatusCode decode_frame(vlm_image *image, const WebPIterator *frame, bool salvage) {
     size_t width = image->size.width, height = image->size.height;
     size_t x = (size_t)frame->x_offset, y = (size_t)frame->y_offset;
@@ -30,7 +42,9 @@ static VP8StatusCode decode_frame(vlm_image *image, const WebPIterator *frame, b
     config.output.u.RGBA.rgba = image->rgb + start;
     config.output.u.RGBA.stride = (int)stride;
     config.output.u.RGBA.size = height * stride - start;
-    return WebPDecode(frame->fragment.bytes, frame->fragment.size, &config);
+    VP8StatusCode status = WebPDecode(frame->fragment.bytes, frame->fragment.size, &config);
+    if (status == VP8_STATUS_OK || status == VP8_STATUS_OUT_OF_MEMORY || !salvage) return status;
+    return decode_beginning(&frame->fragment, &config);
 }
 
 /* Memory that the library takes besides: a lossless picture is made of 32 bits a pixel, of alpha
@@ -51,6 +65,10 @@ static vlm_status decode_with(vlm_image **out, WebPDemuxer *demux, WebPIterator 
     VP8StatusCode decoded = decode_frame(*out, frame, file->salvage);
     if (decoded == VP8_STATUS_OUT_OF_MEMORY) return vcore_no_memory(err, file->name);
     vlm_status status = VLM_OK;
+    if (decoded == VP8_STATUS_BITSTREAM_ERROR && file->salvage) {
+        vlm_image_free(*out);
+        *out = NULL;
+    }
     if (decoded != VP8_STATUS_OK)
         status = vmedia_broken(out, file, "WebP", "its pixels cannot be decoded", err);
     int orientation = chunk_orientation(demux, "EXIF", vmedia_exif_orientation);
