@@ -166,13 +166,13 @@ def write_pictures() -> None:
 
 DAMAGED = {"pngsuite/xcsn0g01.png"}
 REFUSED = {"tiff/cielab.tif"}
-PICTURES = ("*", "pngsuite/*.png", "gif/*", "bmp/*", "tiff/*", "avif/*")
+PICTURES = ("*", "pngsuite/*.png", "gif/*", "bmp/*", "tiff/*", "avif/*", "photos/*.*")
 
 
 def write_decoded() -> None:
     lines = []
     for path in sorted(path for pattern in PICTURES for path in FOLDER.glob(pattern)):
-        if not path.is_file() or path.name in {f"{n}.txt" for n in ("decode", "truncated", "resize", "torchvision", "crop", "floats")}:
+        if not path.is_file() or path.suffix == ".md" or path.name in {f"{n}.txt" for n in ("decode", "truncated", "resize", "torchvision", "crop", "floats", "corpus")}:
             continue
         name = path.relative_to(FOLDER).as_posix()
         try:
