@@ -152,8 +152,8 @@ static vlm_status avif_decode(vlm_image **out, const vmedia_file *file, vlm_erro
 
 static vlm_status avif_decode(vlm_image **out, const vmedia_file *file, vlm_error *err) {
     *out = NULL;
-    return vcore_fail(err, VLM_ERR_UNSUPPORTED,
-                      "%s: AVIF, which this build leaves out (no libavif)", file->name);
+    return vcore_fail_field(err, VLM_ERR_UNSUPPORTED, file->name, NULL,
+                            "AVIF, which this build leaves out (no libavif)");
 }
 
 #endif

@@ -28,7 +28,7 @@ vlm_status vmedia_begin(vlm_image **out, const vmedia_file *file, vlm_size size,
     if (status == VLM_ERR_ARGUMENT) status = VLM_ERR_IMAGE_PROCESSING;
     if (status == VLM_OK) status = vmedia_image_new(out, size, file->limits, err);
     if (status != VLM_OK && err) err->code = status;
-    return status == VLM_OK ? VLM_OK : vcore_context(err, status, "%s", file->name);
+    return status == VLM_OK ? VLM_OK : vcore_context_file(err, status, file->name);
 }
 
 vlm_status vmedia_broken(vlm_image **image, const vmedia_file *file, const char *format,
@@ -38,13 +38,14 @@ vlm_status vmedia_broken(vlm_image **image, const vmedia_file *file, const char 
         vlm_image_free(*image);
         *image = NULL;
     }
-    return vcore_fail(err, wanted ? VLM_DAMAGED : VLM_ERR_IMAGE_PROCESSING, "%s: broken %s: %s",
-                      file->name, format, reason);
+    return vcore_fail_field(err, wanted ? VLM_DAMAGED : VLM_ERR_IMAGE_PROCESSING, file->name, NULL,
+                            "broken %s: %s", format, reason);
 }
 
 static vlm_status unknown_format(const vmedia_file *file, vlm_error *err) {
     if (file->n == 0)
-        return vcore_fail(err, VLM_ERR_IMAGE_PROCESSING, "%s: the file is empty", file->name);
+        return vcore_fail_field(err, VLM_ERR_IMAGE_PROCESSING, file->name, NULL,
+                                "the file is empty");
     char formats[128] = "";
     for (size_t i = 0, n = 0; i < DECODERS; i++) {
         const char *parts[] = { i ? ", " : "", decoders[i]->name };
@@ -55,8 +56,14 @@ static vlm_status unknown_format(const vmedia_file *file, vlm_error *err) {
             n += length;
         }
     }
-    return vcore_fail(err, VLM_ERR_IMAGE_PROCESSING, "%s: not a picture that can be read (%s)",
-                      file->name, formats);
+    return vcore_fail_field(err, VLM_ERR_IMAGE_PROCESSING, file->name, NULL,
+                            "not a picture that can be read (%s)", formats);
+}
+
+static vlm_status file_limit(const char *name, size_t bytes, uint64_t most, vlm_error *err) {
+    return vcore_fail_at(err, VLM_ERR_LIMIT, (vcore_where) { .file = name, .limit = most },
+                         "%s: %zu bytes, above the limit of %llu", name, bytes,
+                         (unsigned long long)most);
 }
 
 static vlm_status decode(vlm_image **out, const void *data, size_t bytes, const char *name,
@@ -68,8 +75,7 @@ static vlm_status decode(vlm_image **out, const void *data, size_t bytes, const 
     vlm_limits bound = vcore_limits(limits);
     vmedia_file file = { data, bytes, name ? name : "picture", &bound, salvage };
     if (bytes > bound.image_file_bytes)
-        return vcore_fail(err, VLM_ERR_LIMIT, "%s: %zu bytes, above the limit of %llu", file.name,
-                          bytes, (unsigned long long)bound.image_file_bytes);
+        return file_limit(file.name, bytes, bound.image_file_bytes, err);
     for (size_t i = 0; i < DECODERS; i++)
         if (decoders[i]->matches(data, bytes)) return decoders[i]->decode(out, &file, err);
     return unknown_format(&file, err);
@@ -134,8 +140,7 @@ static vlm_status open_data(vlm_image **out, const char *url, const vlm_limits *
     vlm_limits bound = vcore_limits(limits);
     size_t digits = strlen(comma + 1), bytes = digits / 4 * 3 + 3;
     if (digits / 4 * 3 > bound.image_file_bytes)
-        return vcore_fail(err, VLM_ERR_LIMIT, "%s: about %zu bytes, above the limit of %llu", name,
-                          bytes, (unsigned long long)bound.image_file_bytes);
+        return file_limit(name, bytes, bound.image_file_bytes, err);
     uint8_t *data = vcore_alloc(bytes);
     if (!data) return vcore_no_memory(err, name);
     vlm_status status;

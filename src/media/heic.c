@@ -48,7 +48,7 @@ static vlm_status decode_primary(vlm_image **out, const struct heif_image_handle
     if (status != VLM_OK) {
         if (status == VLM_ERR_ARGUMENT) status = VLM_ERR_IMAGE_PROCESSING;
         if (err) err->code = status;
-        return vcore_context(err, status, "%s", file->name);
+        return vcore_context_file(err, status, file->name);
     }
     struct heif_decoding_options *options = heif_decoding_options_alloc();
     if (!options) return vcore_no_memory(err, file->name);
@@ -86,8 +86,8 @@ static vlm_status heic_decode(vlm_image **out, const vmedia_file *file, vlm_erro
 
 static vlm_status heic_decode(vlm_image **out, const vmedia_file *file, vlm_error *err) {
     *out = NULL;
-    return vcore_fail(err, VLM_ERR_UNSUPPORTED,
-                      "%s: HEIC, which this build leaves out (no libheif)", file->name);
+    return vcore_fail_field(err, VLM_ERR_UNSUPPORTED, file->name, NULL,
+                            "HEIC, which this build leaves out (no libheif)");
 }
 
 #endif

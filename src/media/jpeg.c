@@ -70,9 +70,10 @@ static void on_progress(j_common_ptr jpeg) {
     reader *r = (reader *)jpeg->client_data;
     uint64_t most = r->file->limits->image_scans;
     if ((uint64_t)((j_decompress_ptr)jpeg)->input_scan_number <= most) return;
-    char reason[64];
-    snprintf(reason, sizeof reason, "more than %llu scans", (unsigned long long)most);
-    fail(r, VLM_ERR_LIMIT, reason);
+    const char *name = r->file->name;
+    r->status = vcore_fail_at(r->err, VLM_ERR_LIMIT, (vcore_where) { .file = name, .limit = most },
+                              "%s: more than %llu scans", name, (unsigned long long)most);
+    longjmp(r->failed, 1);
 }
 
 static void no_action(j_decompress_ptr jpeg) {
@@ -228,7 +229,7 @@ static vlm_status jpeg_decode(vlm_image **out, const vmedia_file *file, vlm_erro
         }
         status = vmedia_broken(out, file, "JPEG", r->reason, err);
     } else if (status != VLM_OK) {
-        if (r->reason[0]) vcore_fail(err, status, "%s: %s", file->name, r->reason);
+        if (r->reason[0]) vcore_fail_field(err, status, file->name, NULL, "%s", r->reason);
         vlm_image_free(*out);
         *out = NULL;
     }

@@ -242,7 +242,7 @@ static vlm_status decode_with(reader *r, png_structp png, png_infop info, vlm_er
     if (!read_picture(r, png, info)) {
         if (!r->reason[0]) return r->status;
         if (r->status != VLM_ERR_IMAGE_PROCESSING)
-            return vcore_fail(err, r->status, "%s: %s", file->name, r->reason);
+            return vcore_fail_field(err, r->status, file->name, NULL, "%s", r->reason);
         broken = r->reason;
     } else if (!tail_is_whole(r)) {
         broken = "the file is truncated";
