@@ -24,8 +24,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     for (size_t i = 0; i < (size_t)all.width * all.height * 3; i++)
         sum += vlm_image_pixels(image)[i];
     vlm_image *small;
-    if (vlm_image_resize(&small, image, (vlm_size){ 7, sum % 9 + 1 }, (vlm_filter)(sum % 6),
-                         &err) == VLM_OK)
+    if (vlm_image_resample(&small, image, (vlm_size) { 7, sum % 9 + 1 }, (vlm_filter)(sum % 6),
+                           (vlm_resampler)(sum % 3), &err)
+        == VLM_OK)
         vlm_image_free(small);
     vlm_image_free(image);
     return 0;

@@ -1,0 +1,4 @@
+/* SPDX-License-Identifier: MIT */
+/* The decoder of BMP. */
+#define DECODER vmedia_bmp
+#include "image_target.h"

@@ -1,0 +1,4 @@
+/* SPDX-License-Identifier: MIT */
+/* The decoder of HEIC. */
+#define DECODER vmedia_heic
+#include "image_target.h"
