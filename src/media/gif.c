@@ -182,7 +182,7 @@ static uint8_t *expand(lzw *d, int code, int clear) {
 }
 
 static void add_code(lzw *d) {
-    if (d->next == MAX_CODES) return;
+    if (d->next >= MAX_CODES) return;
     d->prefix[d->next] = (uint16_t)d->last;
     d->colour[d->next] = d->last_first;
     if (d->next == (1 << d->width) - 1 && d->width < 12) d->width++;

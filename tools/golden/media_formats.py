@@ -102,6 +102,7 @@ def gifs():
     )
     yield "clear-codes.gif", gif((23, 17), whole, palette, data=lzw(indices.tobytes(), 6, clear_every=7))
     yield "wide-codes.gif", gif((23, 17), whole, palette, data=lzw(indices.tobytes(), 9))
+    yield "twelve-bit-codes.gif", gif((23, 17), whole, palette, data=lzw(indices.tobytes(), 12))
     yield "one-bit.gif", gif((23, 17), whole, b"\x10\x20\x30\xa0\xb0\xc0", data=lzw((indices & 1).tobytes(), 2))
     many = np.arange(150 * 100, dtype=np.uint32)
     noise = (many * np.uint32(2654435761) >> 24 & 3).astype(np.uint8)
