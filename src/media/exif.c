@@ -56,8 +56,9 @@ int vmedia_exif_orientation(const uint8_t *p, size_t n) {
 int vmedia_xmp_orientation(const uint8_t *p, size_t n) {
     static const char key[] = "tiff:Orientation";
     const size_t length = sizeof key - 1;
+    if (n == 0) return 0;
     const uint8_t *end = p + n;
-    while (p && (p = memmem(p, (size_t)(end - p), key, length)) != NULL) {
+    while ((p = memmem(p, (size_t)(end - p), key, length)) != NULL) {
         p += length;
         size_t left = (size_t)(end - p), skip = 0;
         if (left >= 3 && p[0] == '=' && p[1] == '"')

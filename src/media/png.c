@@ -155,26 +155,24 @@ static int hex_digit(int c) {
     return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
-/* ImageMagick's way to keep Exif in a text chunk: three line ends, then hexadecimal digits. */
-static int raw_profile_orientation(const char *text, size_t n) {
-    const char *end = text + n;
+/* ImageMagick's way to keep Exif in a text chunk: three line ends, then hexadecimal digits, which
+ * become bytes where they are. */
+static int raw_profile_orientation(char *text, size_t n) {
+    char *end = text + n;
     for (int lines = 0; lines < 3; lines++) {
         text = memchr(text, '\n', (size_t)(end - text));
         if (!text) return 0;
         text++;
     }
-    uint8_t *bytes = vcore_alloc((size_t)(end - text) / 2 + 1);
-    if (!bytes) return 0;
+    uint8_t *bytes = (uint8_t *)text;
     size_t digits = 0;
     for (; text < end; text++) {
         int digit = hex_digit((unsigned char)*text);
         if (digit < 0) continue;
-        bytes[digits / 2] = (uint8_t)(bytes[digits / 2] << 4 | digit);
-        digits++;
+        uint8_t *byte = &bytes[digits++ / 2];
+        *byte = (uint8_t)(digits % 2 ? digit : *byte << 4 | digit);
     }
-    int found = vmedia_exif_orientation(bytes, digits / 2);
-    vcore_free(bytes);
-    return found;
+    return vmedia_exif_orientation(bytes, digits / 2);
 }
 
 static const png_text *find_text(png_structp png, png_infop info, const char *key) {

@@ -78,6 +78,7 @@ typedef struct reader {
     bool premultiplied;
     bool chroma;                        /* the library makes RGBA */
     const uint16_t *red, *green, *blue; /* of the palette, borrowed from the library */
+    bool no_memory;
     bool incomplete;  /* a part of the directory lies behind the end of the file */
     char damage[200]; /* what the library complained of while reading pixels */
 } reader;
@@ -331,6 +332,7 @@ static bool read_strips(reader *r) {
     tmsize_t bytes = TIFFScanlineSize(r->tiff);
     if (bytes <= 0 || (size_t)bytes < row_bytes(r, r->stored.width)) return false;
     uint8_t *row = vcore_alloc((size_t)bytes);
+    r->no_memory = !row;
     if (!row) return false;
     bool any = false;
     for (uint16_t plane = 0; plane < r->planes; plane++)
@@ -371,6 +373,7 @@ static bool read_tiles(reader *r) {
         || (size_t)bytes < least)
         return false;
     uint8_t *tile = vcore_alloc((size_t)bytes);
+    r->no_memory = !tile;
     if (!tile) return false;
     bool any = false, going = true;
     for (uint16_t plane = 0; going && plane < r->planes; plane++)
@@ -403,6 +406,7 @@ static bool read_chroma(reader *r) {
     uint32_t rows = chroma_rows(r), width = r->stored.width;
     uint32_t *block = vcore_alloc_array((size_t)rows * width, sizeof *block);
     bool any = false, going = block;
+    r->no_memory = !block;
     for (uint32_t y = 0; going && y < r->stored.height; y += rows) {
         uint32_t n = rows < r->stored.height - y ? rows : r->stored.height - y;
         from.row_offset = (int)y;
@@ -435,6 +439,7 @@ static vlm_status decode_with(reader *r, vlm_error *err) {
     if (!r->incomplete)
         r->damage[0] = '\0'; /* what else is wrong with a directory does not matter */
     bool any = r->chroma ? read_chroma(r) : TIFFIsTiled(r->tiff) ? read_tiles(r) : read_strips(r);
+    if (r->no_memory) return vcore_no_memory(err, r->file->name);
     if (!any && !r->damage[0])
         snprintf(r->damage, sizeof r->damage, "its pixels cannot be decoded");
     if (!any) {
