@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 # Installs the Debian packages that building and testing need, and says so. Does nothing when all are there.
 set -eu
-packages="gcc libc6-dev make cmake ninja-build pkg-config libjson-c-dev libutf8proc-dev libjpeg62-turbo-dev libpng-dev libwebp-dev libtiff-dev libavif-dev libcurl4-openssl-dev libssl-dev ca-certificates libcmocka-dev"
+packages="gcc libc6-dev make cmake ninja-build pkg-config libjson-c-dev libutf8proc-dev libjpeg62-turbo-dev libpng-dev libwebp-dev libtiff-dev libavif-dev libavformat-dev libavcodec-dev libavutil-dev libswscale-dev libcurl4-openssl-dev libssl-dev ca-certificates libcmocka-dev"
 case "${1:-}" in
     clang) packages="$packages clang libclang-rt-14-dev" ;;
     docs) packages="$packages doxygen" ;;

@@ -131,9 +131,13 @@ typedef struct vlm_limits {
     uint64_t image_scans;       /**< scans of a JPEG: 500 */
     uint64_t image_decode_bytes; /**< memory that decoding a picture takes, the picture included and
                                       its file not: 4 for each of image_pixels, at least 64 MiB */
+    uint64_t video_file_bytes;  /**< a video file: 64 GiB */
+    uint64_t video_pixels;      /**< pixels of a video's frame: 67,108,864 */
+    uint64_t video_frames;      /**< frames of a video file: 4,194,304 */
+    uint64_t video_kept_bytes;  /**< pixels of the frames that one read keeps: 8 GiB */
 } vlm_limits;
 
-#define VLM_LIMITS_INIT { sizeof(vlm_limits), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
+#define VLM_LIMITS_INIT { sizeof(vlm_limits), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
 
 /** A value of a parsed JSON document; borrowed from whoever owns the document. vlm/extend/config.h reads it. */
 typedef struct vcore_json vlm_json;

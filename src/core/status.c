@@ -181,6 +181,10 @@ vlm_limits vcore_limits(const vlm_limits *given) {
         .end_tokens = 4096,
         .image_scans = 500,
         .image_decode_bytes = UINT64_C(4) * 178956970,
+        .video_file_bytes = 64ull << 30,
+        .video_pixels = 1u << 26,
+        .video_frames = 1u << 22,
+        .video_kept_bytes = 8ull << 30,
     };
     vlm_limits limits = defaults;
     if (!given) return limits;
@@ -205,6 +209,10 @@ vlm_limits vcore_limits(const vlm_limits *given) {
     limits.image_decode_bytes = 4 * (limits.image_pixels < most ? limits.image_pixels : most);
     if (limits.image_decode_bytes < floor) limits.image_decode_bytes = floor;
     TAKE(image_decode_bytes);
+    TAKE(video_file_bytes);
+    TAKE(video_pixels);
+    TAKE(video_frames);
+    TAKE(video_kept_bytes);
 #undef TAKE
     return limits;
 }

@@ -7,6 +7,7 @@
 #include "core/core.h"
 #include "io/io.h"
 #include "vlm/media.h"
+#include "vlm/video.h"
 
 /* ---- pictures (image.c) ---- */
 /* Bytes behind the pixels that vector code may read: their content never reaches a result. */
@@ -130,5 +131,56 @@ void vmedia_float_table_init(vmedia_float_table *t, const vmedia_normalize *how)
 /* out is [3, height, width] with the given strides in floats; rgb_stride in bytes. */
 void vmedia_to_planar(float *out, size_t row_stride, size_t plane_stride, const uint8_t *rgb,
                       size_t rgb_stride, vlm_size size, const vmedia_float_table *table);
+
+/* ---- video (video_sample.c, video_frames.c; with FFmpeg: video_open.c, video_decode.c) ---- */
+struct vlm_video {
+    vlm_video_info info;
+    char *name;
+    vlm_limits limits;
+    vcore_log log;
+    vlm_video_progress_fn progress; /* may be NULL */
+    void *progress_user;
+    uint64_t done, total; /* of the read that runs, for progress */
+    /* the bytes: of a file, or in memory */
+    int fd;
+    const uint8_t *data;
+    uint64_t size, at;
+    int read_error; /* errno; 0: none */
+    /* its frames */
+    int64_t *shown; /* [info.frames] time stamps, ascending, of which `second` make a second */
+    int64_t *keys;  /* [n_keys] those at which decoding can begin, ascending */
+    size_t n_keys;
+    double second;
+    /* FFmpeg's, made by video_open.c */
+    struct AVFormatContext *format;
+    struct AVCodecContext *decoder;
+    struct AVPacket *packet;
+    struct AVFrame *frame; /* the last one decoded, where current >= 0 */
+    struct SwsContext *sws;
+    int sws_key[6]; /* what sws was made for */
+    void *quiet;    /* an AVClass that says nothing */
+    struct AVFrame *rgb; /* of the stored size, rows padded */
+    vlm_size stored;     /* of frames before they are turned; zeros: none is decoded yet */
+    int track, orientation, delay;
+    int64_t current;    /* number of the frame in `frame`; -1: none since the last seek */
+    int64_t previous;   /* of the one before it */
+    bool pending;       /* packet is still to be decoded */
+    bool drained;       /* there are no more packets */
+    bool from_start;    /* the last seek was to the beginning */
+    bool unseekable, damaged;
+};
+static inline bool vmedia_video_goes_on(const vlm_video *v, uint64_t done, uint64_t total) {
+    return !v->progress || v->progress(v->progress_user, done, total);
+}
+/* Decodes the frame of a number, or where that is damaged the next one; *number says which.
+ * VLM_DONE: there are none any more. *out: owned. */
+vlm_status vmedia_video_frame(vlm_image **out, int64_t *number, vlm_video *video, int64_t wanted,
+                              vlm_error *err);
+/* Up to n bytes of the file from an offset; fewer at its end, or with read_error set. */
+size_t vmedia_video_bytes(vlm_video *video, uint64_t at, void *to, size_t n);
+/* Refuses an mp4 file whose tables count more than it can hold (video_boxes.c). */
+vlm_status vmedia_video_check_boxes(vlm_video *video, vlm_error *err);
+/* Begins anew at the frame where decoding can begin before this time stamp (video_open.c). */
+vlm_status vmedia_video_seek(vlm_video *video, int64_t stamp, vlm_error *err);
 
 #endif
