@@ -38,7 +38,7 @@ VLM_API void vlm_processed_frames_free(vlm_processed_frames *frames);
 
 /** What a video file says of itself, and what counting its frames found. */
 typedef struct vlm_video_info {
-    vlm_size size;          /**< of a frame, turned */
+    vlm_size size;          /**< of a frame, turned; zeros: known when one is decoded */
     int rotation;           /**< clockwise degrees by which frames are turned: 0, 90, 180, 270 */
     bool mirrored;          /**< frames are mirrored, too */
     double duration;        /**< from the first frame to the end of the last, seconds */
@@ -70,6 +70,9 @@ typedef struct vlm_video vlm_video;
 
 /** False: this build has no FFmpeg, and opening a video is VLM_ERR_UNSUPPORTED. */
 VLM_API bool vlm_video_supported(void);
+/** Sets the log level of FFmpeg's libraries to quiet, for the whole process: for a program that owns
+ * it. Without this, two kinds of damage make them print a line to stderr (docs/VIDEO.md). */
+VLM_API void vlm_video_silence_ffmpeg(void);
 /**
  * Opens a video file (mp4, mov, webm, mkv, gif) and finds its frames: reads through it without
  * decoding. Of several video tracks the first is taken; sound and subtitles are passed over. Nothing

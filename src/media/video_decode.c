@@ -173,6 +173,10 @@ static vlm_status to_image(vlm_image **out, vlm_video *v, vlm_error *err) {
 }
 
 /* ---- by number ------------------------------------------------------------------------------- */
+static int64_t first_key(const vlm_video *v) {
+    return v->n_keys ? v->keys[0] : v->shown[0];
+}
+
 /* The last stamp by then at which decoding can begin; the first of all when there is none. */
 static int64_t key_before(const vlm_video *v, int64_t stamp) {
     size_t low = 0, high = v->n_keys;
@@ -183,7 +187,7 @@ static int64_t key_before(const vlm_video *v, int64_t stamp) {
         else
             high = middle;
     }
-    return low ? v->keys[low - 1] : v->n_keys ? v->keys[0] : v->shown[0];
+    return low ? v->keys[low - 1] : first_key(v);
 }
 
 /* Is what lies in v->frame what is shown for this number? */
@@ -191,29 +195,35 @@ static bool is_here(const vlm_video *v, int64_t wanted) {
     return v->current >= wanted && (v->current == wanted || v->previous < wanted);
 }
 
-/* Seeks, unless decoding on is cheaper. */
+/* Seeks to where decoding can begin, unless decoding on is cheaper. */
 static vlm_status go_to(vlm_video *v, int64_t wanted, vlm_error *err) {
-    int64_t first = v->n_keys ? v->keys[0] : v->shown[0];
-    int64_t key = v->unseekable ? first : key_before(v, v->shown[wanted]);
+    int64_t key = v->unseekable ? first_key(v) : key_before(v, v->shown[wanted]);
     if (wanted > v->current && number_at(v, key) <= v->current + NEAR) return VLM_OK;
     return vmedia_video_seek(v, key, err);
 }
 
-/* Decodes until the frame is here. A seek that led too far is followed by one to the beginning, and
- * no other. */
+/* Another way to a frame that was not there, behind a seek that a decoder may recover from late or
+ * that led too far: first from one place earlier, then from the beginning. VLM_DONE: that was it. */
+static vlm_status go_back(vlm_video *v, int64_t wanted, int attempt, bool landing, vlm_error *err) {
+    if (v->from_start || attempt > 1 || (attempt == 1 && !landing)) return VLM_DONE;
+    int64_t key = key_before(v, v->shown[wanted]);
+    if (attempt == 0 && key > first_key(v)) return vmedia_video_seek(v, key_before(v, key - 1), err);
+    v->unseekable = true;
+    return vmedia_video_seek(v, first_key(v), err);
+}
+
+/* Decodes until the frame is here, or one behind it where it cannot be had. */
 static vlm_status reach(vlm_video *v, int64_t wanted, vlm_error *err) {
     if (v->current >= 0 && is_here(v, wanted)) return VLM_OK;
     VTRY(go_to(v, wanted, err));
-    for (;;) {
-        bool landing = v->current < 0 && !v->from_start;
+    for (int attempt = 0;;) {
+        bool landing = v->current < 0;
         vlm_status status = decode_next(v, err);
-        if (status < 0) return status;
-        if (landing && (status == VLM_DONE || v->current > wanted)) {
-            v->unseekable = true;
-            VTRY(vmedia_video_seek(v, v->n_keys ? v->keys[0] : v->shown[0], err));
-            continue;
-        }
-        if (status == VLM_DONE || v->current >= wanted) return status;
+        if (status == VLM_OK && v->current < wanted) continue;
+        if (status < 0 || (status == VLM_OK && v->current == wanted)) return status;
+        vlm_status again = go_back(v, wanted, attempt++, landing, err);
+        if (again == VLM_DONE) return status;
+        VTRY(again);
     }
 }
 

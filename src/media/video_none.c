@@ -12,6 +12,9 @@ bool vlm_video_supported(void) {
     return false;
 }
 
+void vlm_video_silence_ffmpeg(void) {
+}
+
 vlm_status vlm_video_open(vlm_video **out, const char *path, const vlm_video_options *options,
                           vlm_error *err) {
     (void)options;

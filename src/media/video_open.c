@@ -3,7 +3,7 @@
  * container (told by its first bytes), the track, the time stamps of all its frames. Owns what
  * FFmpeg allocates; frames are decoded in video_decode.c.
  *
- * FFmpeg prints by a handler that belongs to the whole process, and is not touched. Its contexts
+ * FFmpeg prints by a handler that belongs to the whole process, and is left alone. Its contexts
  * have a level offset, which decoders have as a field; for the demuxer a copy of its AVClass names
  * `max_streams`, which is large, as that field. */
 #include "media/media.h"
@@ -43,11 +43,12 @@ static int read_bytes(void *video, uint8_t *to, int n) {
     return got ? (int)got : AVERROR_EOF;
 }
 
+/* Does not tell the size: FFmpeg would print a line, of no context, about each packet beyond it. */
 static int64_t seek_bytes(void *video, int64_t offset, int whence) {
     vlm_video *v = video;
-    int64_t size = (int64_t)v->size;
-    if (whence & AVSEEK_SIZE) return size;
-    int64_t from = (whence & 3) == SEEK_CUR ? (int64_t)v->at : (whence & 3) == SEEK_END ? size : 0;
+    whence &= ~AVSEEK_FORCE;
+    int64_t size = (int64_t)v->size, from = whence == SEEK_CUR ? (int64_t)v->at : 0;
+    if (whence != SEEK_SET && whence != SEEK_CUR) return AVERROR(ENOSYS);
     if (offset > size - from) offset = size - from; /* beyond the end there is nothing to read */
     if (offset < -from) return AVERROR(EINVAL);
     v->at = (uint64_t)(from + offset);
@@ -103,7 +104,9 @@ static vlm_status open_container(vlm_video *v, vlm_error *err) {
     v->format->max_streams = MOST_STREAMS;
     v->format->pb = io;
     v->format->io_open = open_nothing;
-    v->format->flags |= AVFMT_FLAG_CUSTOM_IO | AVFMT_FLAG_NOPARSE | AVFMT_FLAG_NOFILLIN;
+    v->format->flags |= AVFMT_FLAG_CUSTOM_IO;
+    if (strcmp(v->info.container, "gif") != 0) /* whose packets have their times from FFmpeg */
+        v->format->flags |= AVFMT_FLAG_NOPARSE | AVFMT_FLAG_NOFILLIN;
     int code = avformat_open_input(&v->format, "", av_find_input_format(v->info.container), NULL);
     if (code >= 0) return VLM_OK;
     av_freep(&io->buffer); /* FFmpeg frees the format, but not our bytes */
@@ -140,6 +143,19 @@ static int orientation_of(const AVStream *s) {
     return m[1] >= 0 ? (m[3] >= 0 ? 5 : 6) : m[3] >= 0 ? 8 : 7;
 }
 
+/* The size as the header has it: the first frame decoded may know better. */
+static vlm_status set_size(vlm_video *v, int width, int height, vlm_error *err) {
+    if (width <= 0 || height <= 0) return VLM_OK;
+    if ((uint64_t)width * (uint64_t)height > v->limits.video_pixels)
+        return vcore_fail_at(err, VLM_ERR_LIMIT,
+                             (vcore_where) { .file = v->name, .limit = v->limits.video_pixels },
+                             "%s: frames of %dx%d pixels are above the limit of %llu pixels",
+                             v->name, width, height, (unsigned long long)v->limits.video_pixels);
+    vlm_size size = { (uint32_t)width, (uint32_t)height };
+    v->info.size = vmedia_oriented_size(size, v->orientation);
+    return VLM_OK;
+}
+
 static vlm_status describe(vlm_video *v, vlm_error *err) {
     static const int degrees[] = { 0, 0, 0, 180, 180, 90, 90, 270, 270 };
     const AVStream *s = v->format->streams[v->track];
@@ -151,16 +167,7 @@ static vlm_status describe(vlm_video *v, vlm_error *err) {
     v->info.codec = avcodec_get_name(codec->codec_id);
     v->info.frames_claimed = s->nb_frames > 0 ? s->nb_frames : 0;
     v->second = s->time_base.num > 0 && s->time_base.den > 0 ? 1 / av_q2d(s->time_base) : 1000;
-    if (codec->width <= 0 || codec->height <= 0) return VLM_OK; /* the first frame will say */
-    vlm_size size = { (uint32_t)codec->width, (uint32_t)codec->height };
-    if ((uint64_t)size.width * size.height > v->limits.video_pixels)
-        return vcore_fail_at(err, VLM_ERR_LIMIT,
-                             (vcore_where) { .file = v->name, .limit = v->limits.video_pixels },
-                             "%s: frames of %ux%u pixels are above the limit of %llu pixels",
-                             v->name, size.width, size.height,
-                             (unsigned long long)v->limits.video_pixels);
-    v->info.size = vmedia_oriented_size(size, v->orientation);
-    return VLM_OK;
+    return set_size(v, codec->width, codec->height, err);
 }
 
 /* ---- frames ---------------------------------------------------------------------------------- */
@@ -322,6 +329,10 @@ bool vlm_video_supported(void) {
     return true;
 }
 
+void vlm_video_silence_ffmpeg(void) {
+    av_log_set_level(AV_LOG_QUIET);
+}
+
 static vlm_status open_any(vlm_video *v, int threads, vlm_error *err) {
     v->packet = av_packet_alloc();
     v->frame = av_frame_alloc();
@@ -332,7 +343,13 @@ static vlm_status open_any(vlm_video *v, int threads, vlm_error *err) {
     VTRY(describe(v, err));
     VTRY(count_frames(v, err));
     VTRY(open_decoder(v, threads, err));
-    return vmedia_video_seek(v, v->n_keys ? v->keys[0] : v->shown[0], err);
+    VTRY(vmedia_video_seek(v, v->n_keys ? v->keys[0] : v->shown[0], err));
+    if (v->info.size.width) return VLM_OK;
+    vlm_image *image = NULL; /* MPEG-4 in mov: only the frames say */
+    int64_t number;
+    vlm_status status = vmedia_video_frame(&image, &number, v, 0, err);
+    vlm_image_free(image);
+    return status == VLM_DONE ? VLM_OK : status; /* no frame: a read will say so */
 }
 
 /* The options, whatever the age of the caller's struct. */

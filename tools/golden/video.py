@@ -38,7 +38,10 @@ def digest(data: bytes) -> str:
 
 
 def scene(size: str, rate: int, seconds: float, more: str = "") -> list[str]:
-    return ["-f", "lavfi", "-i", f"testsrc2=size={size}:rate={rate}:duration={seconds},noise=alls=12:allf=t:all_seed=7{more}"]
+    width, height = (int(side) for side in size.split("x"))
+    even = f"{width + width % 2}x{height + height % 2}"
+    noise = f"noise=alls=12:allf=t:all_seed=7,format=rgb24,crop={width}:{height}:0:0"
+    return ["-f", "lavfi", "-i", f"testsrc2=size={even}:rate={rate}:duration={seconds},{noise}{more}"]
 
 
 def x264(pixels: str, gop: int, *more: str) -> list[str]:
@@ -60,8 +63,8 @@ def recipes() -> dict[str, list[str]]:
         "vp9.webm": [*scene("97x65", 15, 2), "-c:v", "libvpx-vp9", "-pix_fmt", "yuv420p", "-crf", "45", "-b:v", "0", "-g", "10"],
         "av1.mkv": [*scene("64x64", 15, 1), "-c:v", "libaom-av1", "-cpu-used", "8", "-crf", "45", "-pix_fmt", "yuv420p"],
         "plain.mov": [*scene("72x56", 10, 2), "-c:v", "mpeg4", "-q:v", "12", "-g", "6", "-bf", "2"],
-        "full-range.mp4": [*scene("61x45", 10, 1), *x264("yuvj420p", 5)],
-        "yuv444.mp4": [*scene("62x46", 10, 1), *x264("yuv444p", 5)],
+        "full-range.mp4": [*scene("60x44", 10, 1), *x264("yuvj420p", 5)],
+        "yuv444.mp4": [*scene("61x45", 10, 1), *x264("yuv444p", 5)],
         "yuv422-10.mkv": [*scene("62x46", 10, 1), *x264("yuv422p10le", 5)],
         "fragments.mp4": ["-i", "h264.mp4", "-an", *COPY, "-movflags", "+frag_keyframe+empty_moov"],
         "starts-late.mkv": [*scene("48x32", 10, 1, ",setpts=PTS+0.73/TB"), *x264("yuv420p", 5), "-copyts"],
