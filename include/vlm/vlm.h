@@ -41,6 +41,7 @@
 #include "vlm/load.h"
 #include "vlm/media.h"
 #include "vlm/tokenizer.h"
+#include "vlm/video.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -161,8 +162,8 @@ typedef struct vlm_processing {
     uint64_t min_pixels, max_pixels; /**< pixel budget of a picture, for families that have one */
     vlm_size resize;                 /**< best fit inside, before the family's own processing */
     int image_backend;               /**< 0: Pillow's pixels */
-    double fps;                      /**< of videos given as frames */
-    uint32_t max_frames;
+    double fps;                      /**< of videos given as frames; frames a second to take of video files */
+    uint32_t max_frames;             /**< most frames of a video */
 } vlm_processing;
 #define VLM_PROCESSING_INIT { sizeof(vlm_processing), 0, 0, { 0, 0 }, 0, 0, 0 }
 
@@ -176,7 +177,8 @@ VLM_API void vlm_input_free(vlm_input *input);
 VLM_API vlm_status vlm_input_add_message(vlm_input *input, const char *role, const char *text,
                                          vlm_error *err);
 /** Sets the whole chat, once: a JSON array of messages in OpenAI form (content parts text, image, image_url,
- * video). Pictures named by path in parts are opened; parts without a path take those added before, in order. */
+ * video). Pictures and videos named by path in parts are opened (a video may be a directory of frames, and its part
+ * may have "fps" and "max_frames"); parts without a path take those added before, in order. */
 VLM_API vlm_status vlm_input_set_messages(vlm_input *input, const char *json, vlm_error *err);
 /** Sets the prompt as it is: no template, special tokens parsed, media placeholders as the checkpoint writes them. */
 VLM_API vlm_status vlm_input_set_raw(vlm_input *input, const char *text, vlm_error *err);
@@ -191,6 +193,13 @@ VLM_API vlm_status vlm_input_add_video(vlm_input *input, vlm_image *const *frame
 /** Adds the pictures of a directory, in name order, as one video. */
 VLM_API vlm_status vlm_input_add_video_dir(vlm_input *input, const char *dir, double fps,
                                            vlm_error *err);
+/** Opens and adds a video file; which of its frames are taken is the processor's to say, from the wishes and the
+ * checkpoint, when the input is prepared, and only those are decoded then. Errors: vlm_video_open()'s. */
+VLM_API vlm_status vlm_input_add_video_file(vlm_input *input, const char *path, vlm_error *err);
+/** The same of a video that is open. @param video consumed
+ * @param fps, max_frames in place of the input's wishes; 0: those */
+VLM_API vlm_status vlm_input_add_video_opened(vlm_input *input, vlm_video *video, double fps,
+                                              uint32_t max_frames, vlm_error *err);
 /** Copies the wishes. */
 VLM_API vlm_status vlm_input_set_processing(vlm_input *input, const vlm_processing *processing,
                                             vlm_error *err);

@@ -207,7 +207,7 @@ static vlm_status run(const cli_input *in, uint32_t max_tokens, bool json, vlm_e
     session.prefill_step = in->prefill_step;
     vlm_input *input = NULL;
     VTRY(cli_check_build(in, err));
-    if (in->images.n || in->videos.n || in->prompt || in->messages || in->raw)
+    if (in->images.n || in->videos.n || in->containers.n || in->prompt || in->messages || in->raw)
         VTRY(cli_build_input(&input, in, "", err));
     vlm_load_options options = cli_load_options(in);
     cli_hub hub;

@@ -16,7 +16,7 @@ const cli_option *cli_input_options(cli_input *in) {
         { "--lenient", NULL, CLI_FLAG, &in->lenient, 0, 0, "unknown tensors are not an error" },
         { "--no-mmap", NULL, CLI_FLAG, &in->no_mmap, 0, 0, "read the weights into memory instead of mapping the files" },
         { "--image", "-i", CLI_TEXTS, &in->images, 0, 0, "FILE   a picture; repeatable, in prompt order" },
-        { "--video", NULL, CLI_TEXTS, &in->containers, 0, 0, "FILE   a video; not in this build: see --video-frames" },
+        { "--video", NULL, CLI_TEXTS, &in->containers, 0, 0, "FILE   a video (mp4, mov, webm, mkv, gif); repeatable" },
         { "--video-frames", NULL, CLI_TEXTS, &in->videos, 0, 0, "DIR   pictures in name order as one video" },
         { "--prompt", "-p", CLI_TEXT, &in->prompt, 0, 0, "TEXT   user message" },
         { "--system", NULL, CLI_TEXT, &in->system, 0, 0, "TEXT   system message" },
@@ -29,7 +29,7 @@ const cli_option *cli_input_options(cli_input *in) {
         { "--max-pixels", NULL, CLI_LONG, &in->max_pixels, 0, 0, "N   most pixels of a picture" },
         { "--resize", NULL, CLI_TEXT, &in->resize, 0, 0, "WxH   best fit inside, before all else" },
         { "--image-backend", NULL, CLI_TEXT, &in->image_backend, 0, 0, "pillow|torchvision   whose pixels; pillow in this build" },
-        { "--fps", NULL, CLI_DOUBLE, &in->fps, 0.001, 1000, "F   frames per second of videos" },
+        { "--fps", NULL, CLI_DOUBLE, &in->fps, 0.001, 1000, "F   frames per second: of --video-frames; to take of --video" },
         { "--max-frames", NULL, CLI_COUNT, &in->max_frames, 1, 0, "N   most frames of a video" },
         { "--backend", NULL, CLI_TEXT, &in->backend, 0, 0, "auto|cpu|cuda   cpu in this build" },
         { "--device", NULL, CLI_COUNT, &in->device, 0, 1023, "N   which GPU" },
@@ -115,7 +115,7 @@ vlm_load_options cli_load_options(const cli_input *in) {
 vlm_status cli_check_build(const cli_input *in, vlm_error *err) {
     if (in->kv_bits && in->kv_bits != 16)
         return vcore_fail(err, VLM_ERR_UNSUPPORTED, "--kv-bits %u: only 16 is in this build", in->kv_bits);
-    if (in->containers.n)
+    if (in->containers.n && !vlm_video_supported())
         return vcore_fail(err, VLM_ERR_UNSUPPORTED, "%s: video files are not in this build; give its frames with --video-frames",
                           in->containers.at[0]);
     return VLM_OK;
@@ -133,6 +133,22 @@ vlm_status cli_load(vlm_context **out, const cli_input *in, vlm_error *err) {
     return status;
 }
 
+static void print_warning(void *user, vlm_log_level level, const char *line) {
+    (void)user;
+    if (level == VLM_LOG_WARNING) fprintf(stderr, "vlm: warning: %s\n", line);
+}
+
+static vlm_status add_video_file(vlm_input *to, const char *path, vlm_error *err) {
+    vlm_video_options options = VLM_VIDEO_OPTIONS_INIT;
+    options.log = print_warning;
+    vlm_video_silence_ffmpeg();
+    vlm_video *video;
+    VTRY(vlm_video_open(&video, path, &options, err));
+    vlm_status status = vlm_input_add_video_opened(to, video, 0, 0, err);
+    if (status < 0) vlm_video_close(video);
+    return status;
+}
+
 static vlm_status add_media(vlm_input *to, const cli_input *in, vlm_error *err) {
     vlm_processing p = VLM_PROCESSING_INIT;
     p.min_pixels = in->min_pixels;
@@ -145,6 +161,7 @@ static vlm_status add_media(vlm_input *to, const cli_input *in, vlm_error *err) 
     for (size_t i = 0; i < in->images.n; i++) VTRY(vlm_input_add_image_file(to, in->images.at[i], err));
     for (size_t i = 0; i < in->videos.n; i++)
         VTRY(vlm_input_add_video_dir(to, in->videos.at[i], in->fps, err));
+    for (size_t i = 0; i < in->containers.n; i++) VTRY(add_video_file(to, in->containers.at[i], err));
     return VLM_OK;
 }
 

@@ -109,9 +109,12 @@ vlm_status vengine_load(vlm_context **out, const char *dir_or_id, const vlm_load
 
 /* ---- input (input.c) and prompt assembly (prompt.c) ---------------------------------------------------------- */
 typedef struct vengine_video {
-    vlm_image **frames;
+    vlm_image **frames; /* given; NULL where they come from a file */
     size_t n;
     double fps;
+    vlm_video *file; /* decoded when the input is prepared: the processor decides which frames; or NULL */
+    double wish_fps; /* of a file, in place of the input's wish; 0: none */
+    uint32_t wish_frames;
 } vengine_video;
 typedef struct vengine_message {
     char *role, *text;

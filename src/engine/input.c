@@ -20,6 +20,7 @@ vlm_status vlm_input_new(vlm_input **out, vlm_error *err) {
 static void free_video(vengine_video *v) {
     for (size_t i = 0; i < v->n; i++) vlm_image_free(v->frames[i]);
     vcore_free(v->frames);
+    vlm_video_close(v->file);
 }
 
 void vlm_input_free(vlm_input *in) {
@@ -115,7 +116,7 @@ vlm_status vlm_input_add_video(vlm_input *in, vlm_image *const *frames, size_t n
                               "video: frame %zu is %ux%u, the first is %ux%u", i, other.width,
                               other.height, size.width, size.height);
     }
-    vengine_video video = { vcore_alloc_array(n, sizeof *frames), n, fps };
+    vengine_video video = { .frames = vcore_alloc_array(n, sizeof *frames), .n = n, .fps = fps };
     if (!video.frames || !grow(&in->videos, in->n_videos, sizeof video)) {
         vcore_free(video.frames);
         return vcore_no_memory(err, "video");
@@ -168,6 +169,24 @@ vlm_status vlm_input_add_video_dir(vlm_input *in, const char *dir, double fps, v
     }
     free(names);
     vcore_free(frames);
+    return status;
+}
+
+vlm_status vlm_input_add_video_opened(vlm_input *in, vlm_video *file, double fps, uint32_t max_frames,
+                                      vlm_error *err) {
+    if (!in || !file) return null_argument(err, "vlm_input_add_video_opened");
+    if (!grow(&in->videos, in->n_videos, sizeof *in->videos)) return vcore_no_memory(err, "video");
+    in->videos[in->n_videos++] =
+        (vengine_video) { .file = file, .wish_fps = fps > 0 ? fps : 0, .wish_frames = max_frames };
+    return VLM_OK;
+}
+
+vlm_status vlm_input_add_video_file(vlm_input *in, const char *path, vlm_error *err) {
+    if (!in || !path) return null_argument(err, "vlm_input_add_video_file");
+    vlm_video *file;
+    VTRY(vlm_video_open(&file, path, NULL, err));
+    vlm_status status = vlm_input_add_video_opened(in, file, 0, 0, err);
+    if (status < 0) vlm_video_close(file);
     return status;
 }
 
@@ -229,6 +248,24 @@ static vlm_status take_added(arrangement *a, bool video, vlm_error *err) {
     return VLM_OK;
 }
 
+/* A directory of frames, or a video file with the wishes that its part may carry, as Qwen's do. */
+static vlm_status arrange_video(arrangement *a, const vlm_json *part, const char *path, vlm_error *err) {
+    double fps = 0;
+    int64_t frames = 0;
+    const vlm_json *rate = vcore_json_get(part, "fps"), *most = vcore_json_get(part, "max_frames");
+    if (rate && (!vcore_json_real(rate, &fps) || !(fps > 0)))
+        return vcore_fail_field(err, VLM_ERR_FORMAT, "messages", "fps", "must be a number above 0");
+    if (most && (!vcore_json_int(most, &frames) || frames < 1 || frames > UINT32_MAX))
+        return vcore_fail_field(err, VLM_ERR_FORMAT, "messages", "max_frames", "must be a whole number above 0");
+    if (vio_is_dir(path))
+        return vlm_input_add_video_dir(&a->own, path, fps > 0 ? fps : a->in->processing.fps, err);
+    vlm_video *file;
+    VTRY(vlm_video_open(&file, path, NULL, err));
+    vlm_status status = vlm_input_add_video_opened(&a->own, file, fps, (uint32_t)frames, err);
+    if (status < 0) vlm_video_close(file);
+    return status;
+}
+
 static vlm_status arrange_part(arrangement *a, const vlm_json *part, vlm_error *err) {
     vcore_str type, path;
     if (!vcore_json_string(vcore_json_get(part, "type"), &type)) return VLM_OK;
@@ -243,7 +280,7 @@ static vlm_status arrange_part(arrangement *a, const vlm_json *part, vlm_error *
     vlm_status status = strstr(copy, "://") || !strncmp(copy, "data:", 5)
                             ? vcore_fail(err, VLM_ERR_UNSUPPORTED,
                                          "messages: '%.60s': only files can be opened", copy)
-                        : video ? vlm_input_add_video_dir(&a->own, copy, a->in->processing.fps, err)
+                        : video ? arrange_video(a, part, copy, err)
                                 : vlm_input_add_image_file(&a->own, copy, err);
     vcore_free(copy);
     return status;
@@ -276,7 +313,7 @@ static bool is_added(const vlm_input *in, const vlm_image *image) {
 
 static bool is_added_video(const vlm_input *in, const vengine_video *video) {
     for (size_t i = 0; i < in->n_videos; i++)
-        if (in->videos[i].frames == video->frames) return true;
+        if (in->videos[i].frames == video->frames && in->videos[i].file == video->file) return true;
     return false;
 }
 

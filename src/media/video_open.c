@@ -218,14 +218,23 @@ static int ascending(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
-static void measure(vlm_video *v, const count *c) {
-    v->info.frames = (int64_t)c->n;
-    double first = (double)v->shown[0] / v->second, last = (double)c->last / v->second;
-    double mean = c->n > 1 ? (last - first) / (double)(c->n - 1) : 0;
+/* How long the last frame lasts where its packet does not say: as the shortest of the others. */
+static double last_duration(const vlm_video *v, const count *c) {
     AVRational rate = v->format->streams[v->track]->avg_frame_rate;
-    if (c->n == 1 && rate.num > 0 && rate.den > 0) mean = 1 / av_q2d(rate);
-    double end = c->last_duration ? (double)(c->last + c->last_duration) / v->second : last + mean;
-    v->info.duration = end - first;
+    int64_t shortest = 0;
+    if (c->last_duration) return (double)c->last_duration / v->second;
+    if (c->n == 1) return rate.num > 0 && rate.den > 0 ? 1 / av_q2d(rate) : 0;
+    for (size_t i = 1; i < c->n; i++) {
+        int64_t gap = c->shown[i] - c->shown[i - 1];
+        if (gap > 0 && (shortest == 0 || gap < shortest)) shortest = gap;
+    }
+    return (double)shortest / v->second;
+}
+
+static void measure(vlm_video *v, const count *c) {
+    double first = (double)v->shown[0] / v->second, last = (double)c->last / v->second;
+    v->info.frames = (int64_t)c->n;
+    v->info.duration = last + last_duration(v, c) - first;
     v->info.fps = v->info.duration > 0 ? (double)c->n / v->info.duration : 0;
 }
 

@@ -280,7 +280,18 @@ typedef struct vlm_media_item {
     vlm_size size;  /**< of the picture, or of every frame */
     int64_t frames; /**< 1 for a picture */
     double fps;     /**< frames per second of the video; 0: unknown */
+    const double *times; /**< [frames] seconds, of a video file; NULL: those that fps gives */
+    double duration;     /**< of a video file, seconds */
 } vlm_media_item;
+
+/** A video file, for the choice of its frames. */
+typedef struct vlm_clip {
+    int64_t frames; /**< it holds */
+    double fps;     /**< 0: unknown */
+    double duration;
+    double wish_fps;     /**< frames a second that the user wants; 0: as the checkpoint says */
+    int64_t wish_frames; /**< most frames that the user wants; 0: likewise */
+} vlm_clip;
 
 /** What a processor decided for one item. */
 typedef struct vlm_plan_item {
@@ -331,6 +342,10 @@ typedef struct vlm_processor_type {
     /** Pixels straight into the arrays of the prepared input. */
     vlm_status (*fill)(const void *processor, const vlm_plan *plan, const vlm_media *media,
                        vlm_prepared *prepared, vlm_error *err);
+    /** Which frames of a video file the reference takes, as numbers in ascending order.
+       @param numbers [clip->frames] @param n how many; > 0. NULL: 2 a second by mlx-vlm's rule. */
+    vlm_status (*sample)(const void *processor, const vlm_clip *clip, int64_t *numbers, size_t *n,
+                         vlm_error *err);
     /** Adjusts a raw prompt as the reference's processor does (PaliGemma's prefix); may be NULL.
        The text returned is owned by the plan's arena. */
     const char *(*raw_prompt)(const void *processor, vlm_plan *plan, const char *text);

@@ -18,6 +18,8 @@ typedef struct recipe {
     int64_t height, width;
     int64_t max_image_size; /* side of a view */
     vlm_pixel_rules rules;
+    double fps; /* of a video file: frames a second to take, at most so many */
+    int64_t max_frames;
 } recipe;
 
 typedef struct processor {
@@ -77,7 +79,12 @@ static vlm_status read_video_recipe(recipe *out, const vlm_json *config, const c
         VLM_INT(recipe, longest_edge, "video_sampling.video_size.longest_edge", 1, 1 << 15,
                 VLM_KEEP),
     };
+    static const vlm_config_field sampling[] = {
+        VLM_REAL(recipe, fps, "video_sampling.fps|fps", 0, 1e6, 1),
+        VLM_INT(recipe, max_frames, "video_sampling.max_frames|num_frames", 1, MOST_TOKENS, 64),
+    };
     vlm_status status = read_recipe(out, config, where, err);
+    if (status == VLM_OK) status = vlm_config_read(out, config, where, sampling, COUNT(sampling), err);
     if (status == VLM_OK && !vlm_json_find(config, "size"))
         status = vlm_config_read(out, config, where, sampled, COUNT(sampled), err);
     out->do_image_splitting = false;
@@ -262,6 +269,7 @@ static char *video_text(vlm_plan *plan, const vlm_media_item *item, int64_t imag
      */
     double fps = item->fps > 0 ? item->fps : 24;
     int64_t seconds = (int64_t)((double)(item->fps > 0 ? item->frames : item->frames - 1) / fps);
+    if (item->times) seconds = (int64_t)item->duration;
     char count[120], duration[64], line[300];
     text t;
     if (!text_new(&t, plan, item->frames, image_seq_len, sizeof line)) return NULL;
@@ -272,7 +280,7 @@ static char *video_text(vlm_plan *plan, const vlm_media_item *item, int64_t imag
              count, duration);
     add(&t, line);
     for (int64_t i = 0; i < item->frames; i++) {
-        double second = (double)i / fps;
+        double second = item->times ? item->times[i] : (double)i / fps;
         snprintf(line, sizeof line, "\nFrame from %02lld:%02lld:", (long long)floor(second / 60),
                  (long long)fmod(second, 60));
         add(&t, line);
@@ -294,7 +302,7 @@ static vlm_status plan_item(const processor *p, vlm_plan *plan, size_t i, vlm_er
     if (g->views < 1 || g->views > MOST_TOKENS / p->image_seq_len)
         return vlm_fail(err, VLM_ERR_LIMIT, "%lld views of %lld tokens are too many",
                         (long long)g->views, (long long)p->image_seq_len);
-    if (item->video && item->fps > 0 && (double)item->frames / item->fps > 1e13)
+    if (item->video && item->fps > 0 && fmax((double)item->frames / item->fps, item->duration) > 1e13)
         return vlm_fail(err, VLM_ERR_VIDEO_PROCESSING, "a video of %g frames a second is too long",
                         item->fps);
     char *words = item->video ? video_text(plan, item, p->image_seq_len)
@@ -309,6 +317,29 @@ static vlm_status plan(const void *self, vlm_plan *out, vlm_error *err) {
         vlm_status status = plan_item(self, out, i, err);
         if (status < 0) return status;
     }
+    return VLM_OK;
+}
+
+/* ---- which frames of a video file ------------------------------------------------------------ */
+/* As SmolVLMVideoProcessor.sample_frames: a long video without its first and last second. */
+static vlm_status sample(const void *self, const vlm_clip *clip, int64_t *numbers, size_t *n,
+                         vlm_error *err) {
+    (void)err;
+    const recipe *how = &((const processor *)self)->video;
+    const double most = (double)(clip->wish_frames ? clip->wish_frames : how->max_frames);
+    const double fps = clip->wish_fps > 0 ? clip->wish_fps : how->fps;
+    const double wanted = fmax(1, fmin(nearbyint(fps * clip->duration), most));
+    int64_t first = 0, last = clip->frames - 1;
+    if (clip->duration - 2 > most * fps) {
+        first = (int64_t)fmin(clip->fps, (double)last);
+        last = (int64_t)fmin((double)clip->frames - clip->fps, (double)last);
+        if (first >= last) first = 0, last = clip->frames - 1;
+    }
+    size_t count = (size_t)fmin(wanted, (double)clip->frames);
+    *n = 0;
+    vlm_sample_linspace(numbers, count, first, last, true);
+    for (size_t i = 0; i < count; i++)
+        if (i == 0 || numbers[i] != numbers[*n - 1]) numbers[(*n)++] = numbers[i];
     return VLM_OK;
 }
 
@@ -456,4 +487,5 @@ const vlm_processor_type vmodel_smolvlm_processor = {
     .image_processor_config = image_processor_config,
     .plan = plan,
     .fill = fill,
+    .sample = sample,
 };

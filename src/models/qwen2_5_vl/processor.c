@@ -19,6 +19,8 @@ typedef struct recipe {
     int64_t patch_size, merge_size, temporal_patch_size;
     int64_t min_pixels, max_pixels;
     vlm_pixel_rules rules;
+    double fps; /* of a video file: frames a second to take, */
+    int64_t num_frames, min_frames, max_frames; /* or so many of them; 0: not */
 } recipe;
 
 typedef struct processor {
@@ -44,6 +46,10 @@ static const vlm_config_field recipe_fields[] = {
             VLM_KEEP),
     VLM_INT(recipe, max_pixels, "max_pixels|size.longest_edge|size.max_pixels", 1, MOST_PIXELS,
             VLM_KEEP),
+    VLM_REAL(recipe, fps, "fps", 0, 1e6, 2),
+    VLM_INT(recipe, num_frames, "num_frames", 0, MOST_PATCHES, 0),
+    VLM_INT(recipe, min_frames, "min_frames", 1, MOST_PATCHES, 4),
+    VLM_INT(recipe, max_frames, "max_frames", 1, MOST_PATCHES, 768),
 };
 static const vlm_pixel_rules default_rules = {
     /* CLIP's */
@@ -294,6 +300,30 @@ static vlm_status fill(const void *self, const vlm_plan *plan, const vlm_media *
     return status;
 }
 
+/* ---- which frames of a video file ------------------------------------------------------------ */
+/* As Qwen2VLVideoProcessor.sample_frames. It fails for a video shorter than a step in time, of which
+ * all frames are taken here. */
+static vlm_status sample(const void *self, const vlm_clip *clip, int64_t *numbers, size_t *n,
+                         vlm_error *err) {
+    (void)err;
+    const recipe *how = &((const processor *)self)->video;
+    const double step = (double)how->temporal_patch_size, all = (double)clip->frames;
+    double count;
+    if (how->num_frames && !(clip->wish_fps > 0) && !clip->wish_frames) {
+        count = nearbyint((double)how->num_frames / step) * step;
+    } else {
+        double most = (double)(clip->wish_frames ? clip->wish_frames : how->max_frames);
+        double fps = clip->wish_fps > 0 ? clip->wish_fps : how->fps;
+        most = floor(fmin(most, all) / step) * step;
+        count = clip->fps > 0 ? all / clip->fps * fps : all;
+        count = fmin(fmin(fmax(count, (double)how->min_frames), most), all);
+        count = floor(count / step) * step;
+    }
+    if (!(count >= 1)) count = 1;
+    *n = vlm_sample_arange(numbers, (size_t)fmin(count, all), clip->frames);
+    return VLM_OK;
+}
+
 static void image_processor_config(const void *self, vlm_image_processor_config *out) {
     const recipe *how = &((const processor *)self)->image;
     out->do_resize = how->do_resize;
@@ -306,5 +336,6 @@ const vlm_processor_type vmodel_qwen2_5_vl_processor = {
     .placeholder = placeholder,
     .plan = plan,
     .fill = fill,
+    .sample = sample,
     .image_processor_config = image_processor_config,
 };
