@@ -5,7 +5,9 @@
 writes depends on its version. Hashes are the first 16 digits of SHA-256.
 - frames.txt: FILE WIDTH HEIGHT FRAMES DURATION, then per frame TIME HASH, of `ffmpeg -pix_fmt rgb24`, times from the first
   frame;
-- samples.txt: RULE and its numbers = the frames taken (transformers' and mlx-vlm's own functions).
+- samples.txt: RULE and its numbers = the frames taken (transformers' and mlx-vlm's own functions);
+- families.txt: VARIANT FILE FPS MAX_FRAMES, then NAME=HASH of what transformers' processor returns for the clip and "What
+  happens?"; 0 where the user does not say.
 """
 
 from __future__ import annotations
@@ -197,7 +199,47 @@ def write_samples() -> None:
     (FOLDER / "samples.txt").write_text("\n".join(lines) + "\n")
 
 
+# ---- families ----
+
+
+def decoded(path: Path) -> tuple[np.ndarray, float, float]:
+    """All frames, [n, height, width, 3]; frames a second and duration as torchcodec has them, from the frames themselves."""
+    said = (FOLDER / "frames.txt").read_text().split("\n")
+    _, width, height, count, duration = next(line for line in said if line.startswith(path.name + " ")).split()
+    raw = run("ffmpeg", "-v", "error", "-i", str(path), "-map", "0:V:0", "-vsync", "passthrough", "-pix_fmt", "rgb24", "-f", "rawvideo", "-")
+    frames = np.frombuffer(raw, np.uint8).reshape(int(count), int(height), int(width), 3)
+    return frames, int(count) / float(duration), float(duration)
+
+
+def write_families() -> None:
+    from transformers.video_utils import VideoMetadata
+
+    from . import idefics3, qwen2_5_vl
+    from .common import VIDEO, load_processor, user
+
+    wishes = ((0.0, 0), (5.0, 0), (3.0, 4), (0.0, 6))
+    lines = []
+    for variant in idefics3.variants() + qwen2_5_vl.variants():
+        if variant.name not in ("smolvlm-video", "qwen2_5_vl-tied"):
+            continue
+        processor = load_processor(variant)
+        text = processor.apply_chat_template([user(VIDEO, "What happens?")], add_generation_prompt=True, tokenize=False)
+        for name, (fps, most) in itertools.product(("h264.mp4", "variable.mkv", "vp9.webm", "turned-90.mov"), wishes):
+            frames, rate, duration = decoded(FOLDER / name)
+            known = VideoMetadata(total_num_frames=len(frames), fps=rate, duration=duration, height=frames.shape[1], width=frames.shape[2])
+            if variant.name == "smolvlm-video":
+                options = {"fps": fps or 1, "num_frames": most or 64}
+            else:
+                options = {"fps": fps or 2.0, "max_frames": most or 768}
+            batch = processor(text=text, videos=[[frames]] if "num_frames" in options else [frames], video_metadata=[known],
+                              do_sample_frames=True, return_tensors="pt", **options)
+            words = [f"{key}={digest(value.contiguous().numpy().tobytes())}" for key, value in sorted(batch.items()) if hasattr(value, "numpy")]
+            lines.append(f"{variant.name} {name} {fps!r} {most} {' '.join(words)}")
+    (FOLDER / "families.txt").write_text("\n".join(lines) + "\n")
+
+
 if __name__ == "__main__":
     write_clips()
     write_frames()
     write_samples()
+    write_families()

@@ -18,7 +18,7 @@ typedef struct recipe {
     int64_t height, width;
     int64_t max_image_size; /* side of a view */
     vlm_pixel_rules rules;
-    double fps; /* of a video file: frames a second to take, at most so many */
+    float fps; /* of a video file: frames a second to take, at most so many */
     int64_t max_frames;
 } recipe;
 
@@ -327,7 +327,7 @@ static vlm_status sample(const void *self, const vlm_clip *clip, int64_t *number
     (void)err;
     const recipe *how = &((const processor *)self)->video;
     const double most = (double)(clip->wish_frames ? clip->wish_frames : how->max_frames);
-    const double fps = clip->wish_fps > 0 ? clip->wish_fps : how->fps;
+    const double fps = clip->wish_fps > 0 ? clip->wish_fps : (double)how->fps;
     const double wanted = fmax(1, fmin(nearbyint(fps * clip->duration), most));
     int64_t first = 0, last = clip->frames - 1;
     if (clip->duration - 2 > most * fps) {

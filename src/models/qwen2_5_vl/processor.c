@@ -19,7 +19,7 @@ typedef struct recipe {
     int64_t patch_size, merge_size, temporal_patch_size;
     int64_t min_pixels, max_pixels;
     vlm_pixel_rules rules;
-    double fps; /* of a video file: frames a second to take, */
+    float fps; /* of a video file: frames a second to take, */
     int64_t num_frames, min_frames, max_frames; /* or so many of them; 0: not */
 } recipe;
 
@@ -313,7 +313,7 @@ static vlm_status sample(const void *self, const vlm_clip *clip, int64_t *number
         count = nearbyint((double)how->num_frames / step) * step;
     } else {
         double most = (double)(clip->wish_frames ? clip->wish_frames : how->max_frames);
-        double fps = clip->wish_fps > 0 ? clip->wish_fps : how->fps;
+        double fps = clip->wish_fps > 0 ? clip->wish_fps : (double)how->fps;
         most = floor(fmin(most, all) / step) * step;
         count = clip->fps > 0 ? all / clip->fps * fps : all;
         count = fmin(fmin(fmax(count, (double)how->min_frames), most), all);

@@ -1,0 +1,245 @@
+/* SPDX-License-Identifier: MIT */
+/* Video files through the families: which frames, and the tensors that transformers' processors make
+ * of them (tests/data/video/samples.txt and families.txt, made by tools/golden/video.py); parts of
+ * messages; the command. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "engine/engine.h"
+#include "support/checkpoint.h"
+#include "support/cm.h"
+#include "support/golden.h"
+#include "support/parity.h"
+#include "support/process.h"
+
+#define CLIPS "tests/data/video/"
+enum { FAMILIES = 2 };
+static const char *const variants[FAMILIES] = { "smolvlm-video", "qwen2_5_vl-tied" };
+static tparity tiny[FAMILIES];
+
+static tparity *family(const char *variant) {
+    int i = strcmp(variant, variants[0]) == 0 ? 0 : 1;
+    assert_string_equal(variant, variants[i]);
+    return &tiny[i];
+}
+
+static int open_families(void **state) {
+    (void)state;
+    for (int i = 0; i < FAMILIES; i++) {
+        char dir[64];
+        snprintf(dir, sizeof dir, "tests/golden/%s", variants[i]);
+        tparity_open(&tiny[i], dir, NULL, VLM_PRECISION_F32, 1);
+    }
+    return 0;
+}
+
+static int close_families(void **state) {
+    (void)state;
+    for (int i = 0; i < FAMILIES; i++) tparity_close(&tiny[i]);
+    return 0;
+}
+
+/* ---- which frames ---------------------------------------------------------------------------- */
+static void check_sample(const char *line, const char *rule, const vlm_clip *clip) {
+    const tparity *p = &tiny[strcmp(rule, "smolvlm") == 0 ? 0 : 1];
+    const char *expected = strchr(line, '=') + 2;
+    int64_t *numbers = calloc((size_t)clip->frames, sizeof *numbers);
+    size_t n = 0, at = 0;
+    vlm_error err = VLM_ERROR_INIT;
+    assert_int_equal(p->context->processor_type->sample(p->context->processor, clip, numbers, &n, &err),
+                     VLM_OK);
+    assert_true(n > 0 && n <= (size_t)clip->frames);
+    char *text = calloc(n, 12), digest[65], want[17];
+    unsigned count;
+    for (size_t i = 0; i < n; i++) {
+        assert_true(numbers[i] < clip->frames && (i == 0 || numbers[i] > numbers[i - 1]));
+        at += (size_t)sprintf(text + at, "%s%lld", i ? " " : "", (long long)numbers[i]);
+    }
+    tgolden_sha256(digest, text, at);
+    digest[16] = 0;
+    if (strncmp(expected, "none", 4) != 0) { /* else the reference fails: a clip shorter than a step */
+        assert_int_equal(sscanf(expected, "%u %16s", &count, want), 2);
+        if (n != count || strcmp(digest, want))
+            fail_msg("%.120s: %zu frames taken: %.200s", line, n, text);
+    }
+    free(text);
+    free(numbers);
+}
+
+static void families_take_the_frames_of_the_reference(void **state) {
+    (void)state;
+    FILE *f = fopen(CLIPS "samples.txt", "r");
+    assert_non_null(f);
+    char line[512], rule[16];
+    int seen = 0;
+    while (fgets(line, sizeof line, f)) {
+        long long total, most;
+        double rate, fps;
+        if (sscanf(line, "%15s %lld %lf %lf %lld", rule, &total, &rate, &fps, &most) != 5
+            || strcmp(rule, "mlx-vlm") == 0)
+            continue;
+        vlm_clip clip = { total, rate, (double)total / rate, fps, most };
+        check_sample(line, rule, &clip);
+        seen++;
+    }
+    fclose(f);
+    assert_true(seen >= 800);
+}
+
+/* ---- tensors --------------------------------------------------------------------------------- */
+static vlm_prepared *prepare(const tparity *p, const char *clip, double fps, uint32_t most,
+                             const char *messages) {
+    vlm_input *in;
+    vlm_prepared *prepared = NULL;
+    vlm_error err = VLM_ERROR_INIT;
+    char path[128];
+    snprintf(path, sizeof path, CLIPS "%s", clip ? clip : "");
+    vlm_processing wishes = VLM_PROCESSING_INIT;
+    wishes.fps = fps;
+    wishes.max_frames = most;
+    assert_int_equal(vlm_input_new(&in, &err), VLM_OK);
+    assert_int_equal(vlm_input_set_processing(in, &wishes, &err), VLM_OK);
+    vlm_status status = clip ? vlm_input_add_video_file(in, path, &err) : VLM_OK;
+    if (status >= 0)
+        status = messages ? vlm_input_set_messages(in, messages, &err)
+                          : vlm_input_add_message(in, "user", "What happens?", &err);
+    if (status >= 0) status = vlm_prepare(&prepared, p->context, in, &err);
+    if (status < 0) fail_msg("%s", err.message);
+    vlm_input_free(in);
+    return prepared;
+}
+
+/* Each NAME=HASH of the line is a tensor of the file. */
+static void check_tensors(const char *path, char *words, const char *where) {
+    vio_tensors *file;
+    int seen = 0;
+    assert_int_equal(vio_tensors_open_file(&file, path, NULL, NULL), VLM_OK);
+    for (char *word = strtok(words, " \n"); word; word = strtok(NULL, " \n"), seen++) {
+        char *equals = strchr(word, '='), digest[65];
+        *equals = 0;
+        const vio_tensor *t = vio_tensors_find(file, word);
+        if (!t) fail_msg("%s: there is no %s", where, word);
+        tgolden_sha256(digest, t->data, t->bytes);
+        digest[16] = 0;
+        if (strcmp(digest, equals + 1)) fail_msg("%s: %s is not the reference's", where, word);
+    }
+    vio_tensors_close(file);
+    assert_true(seen >= 4);
+}
+
+static void clips_become_the_tensors_of_the_reference(void **state) {
+    (void)state;
+    FILE *f = fopen(CLIPS "families.txt", "r");
+    assert_non_null(f);
+    char line[1024], variant[32], clip[32], path[] = "/tmp/vlm-clip-XXXXXX";
+    int seen = 0, words = 0;
+    close(mkstemp(path));
+    while (fgets(line, sizeof line, f)) {
+        double fps;
+        unsigned most;
+        char where[160];
+        assert_int_equal(sscanf(line, "%31s %31s %lf %u %n", variant, clip, &fps, &most, &words), 4);
+        snprintf(where, sizeof where, "%s %s at %g, most %u", variant, clip, fps, most);
+        vlm_prepared *prepared = prepare(family(variant), clip, fps, most, NULL);
+        assert_int_equal(vlm_prepared_save(prepared, path, NULL), VLM_OK);
+        check_tensors(path, line + words, where);
+        vlm_prepared_free(prepared);
+        seen++;
+    }
+    fclose(f);
+    unlink(path);
+    assert_true(seen >= 32);
+}
+
+static size_t media_tokens(vlm_prepared *prepared) {
+    size_t n;
+    vlm_prepared_tokens(prepared, &n);
+    vlm_prepared_free(prepared);
+    return n;
+}
+
+static void parts_of_messages_name_clips(void **state) {
+    (void)state;
+    static const char form[] = "[{\"role\": \"user\", \"content\": [{\"type\": \"video\", %s}, "
+                               "{\"type\": \"text\", \"text\": \"What?\"}]}]";
+    char messages[512];
+    const tparity *p = family("smolvlm-video");
+    size_t one = media_tokens(prepare(p, "h264.mp4", 0.5, 0, NULL)), plain; /* one frame */
+    snprintf(messages, sizeof messages, form, "\"path\": \"" CLIPS "h264.mp4\"");
+    plain = media_tokens(prepare(p, NULL, 0, 0, messages));
+    assert_int_equal(plain, 2 * one); /* one a second */
+    snprintf(messages, sizeof messages, form, "\"video\": \"" CLIPS "h264.mp4\", \"fps\": 2");
+    assert_int_equal(media_tokens(prepare(p, NULL, 0, 0, messages)), 4 * one);
+    snprintf(messages, sizeof messages, form,
+             "\"video\": \"" CLIPS "h264.mp4\", \"fps\": 5, \"max_frames\": 3");
+    assert_int_equal(media_tokens(prepare(p, NULL, 0, 0, messages)), 3 * one);
+    static const char *const wrong[] = { "\"fps\": 0", "\"fps\": \"2\"", "\"max_frames\": 0",
+                                         "\"max_frames\": 1.5" };
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+        char part[128];
+        vlm_input *in;
+        vlm_error err = VLM_ERROR_INIT;
+        snprintf(part, sizeof part, "\"path\": \"" CLIPS "h264.mp4\", %s", wrong[i]);
+        snprintf(messages, sizeof messages, form, part);
+        assert_int_equal(vlm_input_new(&in, &err), VLM_OK);
+        assert_int_equal(vlm_input_set_messages(in, messages, &err), VLM_ERR_FORMAT);
+        vlm_input_free(in);
+    }
+}
+
+static void wrong_clips_are_refused(void **state) {
+    (void)state;
+    vlm_input *in;
+    vlm_error err = VLM_ERROR_INIT;
+    assert_int_equal(vlm_input_new(&in, &err), VLM_OK);
+    assert_int_equal(vlm_input_add_video_file(in, CLIPS "sound.m4a", &err), VLM_ERR_NO_VIDEO_TRACK);
+    assert_int_equal(vlm_input_add_video_file(in, "no/clip.mp4", &err), VLM_ERR_NOT_FOUND);
+    assert_int_equal(vlm_input_add_video_file(in, NULL, &err), VLM_ERR_ARGUMENT);
+    assert_int_equal(vlm_input_add_video_file(NULL, "x", &err), VLM_ERR_ARGUMENT);
+    assert_int_equal(vlm_input_add_video_opened(in, NULL, 0, 0, &err), VLM_ERR_ARGUMENT);
+    vlm_input_free(in);
+}
+
+/* Two runs of the command: the tensors of --video; a clip that is cut warns, and prints nothing else. */
+static void the_command_takes_clips(void **state) {
+    (void)state;
+    char out[] = "/tmp/vlm-clip-XXXXXX", cut[] = "/tmp/vlm-cut-XXXXXX";
+    vio_bytes whole;
+    close(mkstemp(out));
+    int fd = mkstemp(cut);
+    assert_int_equal(vio_read(&whole, CLIPS "variable.mkv", 1 << 20, NULL, NULL), VLM_OK);
+    assert_true(write(fd, whole.p, whole.n * 2 / 3) > 0);
+    close(fd);
+    vcore_free(whole.p);
+    const char *clips[] = { CLIPS "variable.mkv", cut };
+    for (int i = 0; i < 2; i++) {
+        const char *argv[] = { "vlm",   "dump",     "--stage", "processor", "-m",    tiny[1].dir,
+                               "--video", clips[i], "--fps",   "4",         "-p",    "What happens?",
+                               "--out", out,        NULL };
+        tprocess run = tprocess_run(argv, NULL);
+        if (run.status) fail_msg("%s", run.err);
+        assert_true(tprocess_lines(run.err) <= (i ? 1 : 0));
+        tprocess_free(&run);
+        vio_tensors *file;
+        assert_int_equal(vio_tensors_open_file(&file, out, NULL, NULL), VLM_OK);
+        const vio_tensor *grid = vio_tensors_find(file, "video_grid_thw");
+        assert_non_null(grid);
+        int64_t steps = ((const int64_t *)(const void *)grid->data)[0];
+        assert_true(i ? steps >= 2 && steps < 6 : steps == 6);
+        vio_tensors_close(file);
+    }
+    unlink(out);
+    unlink(cut);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(families_take_the_frames_of_the_reference),
+        cmocka_unit_test(clips_become_the_tensors_of_the_reference),
+        cmocka_unit_test(parts_of_messages_name_clips),
+        cmocka_unit_test(wrong_clips_are_refused),
+        cmocka_unit_test(the_command_takes_clips),
+    };
+    return cmocka_run_group_tests(tests, open_families, close_families);
+}
