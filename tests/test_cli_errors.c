@@ -160,7 +160,6 @@ static const bad table[] = {
     { "prompt longer than the context", nothing, { "context" }, { "-p", "Hello", "--context", "5" }, 0, 0 },
     { "no frames", nothing, { "no/frames" }, { "-p", "x", "--video-frames", "no/frames" }, "", 0 },
     { "no video file", nothing, { "clip.mp4" }, { "-p", "x", "--video", "clip.mp4" }, "", 0 },
-    { "a video file of sound alone", nothing, { "sound.m4a", "no video track" }, { "-p", "x", "--video", "tests/data/video/sound.m4a" }, "", 0 },
     { "kv bits not in this build", nothing, { "kv-bits" }, { "-p", "x", "--kv-bits", "4" }, "", 0 },
     { "torchvision's pixels", nothing, { "image backend" }, { "-p", "x", "--image-backend", "torchvision" }, 0, 0 },
     { "messages are no JSON", nothing, { "messages" }, { "--messages", "LICENSE" }, "", 0 },
