@@ -191,7 +191,7 @@ static void frames_are_turned_as_the_header_says(void **state) {
     static const int matrices[9][4] = { { 0 },           { 1, 0, 0, 1 },   { -1, 0, 0, 1 },
                                         { -1, 0, 0, -1 }, { 1, 0, 0, -1 }, { 0, 1, 1, 0 },
                                         { 0, 1, -1, 0 },  { 0, -1, -1, 0 }, { 0, -1, 1, 0 } };
-    vio_bytes file = slurp("plain.mov");
+    vio_bytes file = slurp("h264.mp4");
     uint8_t *matrix = find(file, "tkhd") + 44;
     for (int orientation = 1; orientation <= 8; orientation++) {
         const int *m = matrices[orientation];

@@ -132,7 +132,8 @@ void vmedia_float_table_init(vmedia_float_table *t, const vmedia_normalize *how)
 void vmedia_to_planar(float *out, size_t row_stride, size_t plane_stride, const uint8_t *rgb,
                       size_t rgb_stride, vlm_size size, const vmedia_float_table *table);
 
-/* ---- video (video_sample.c, video_frames.c; with FFmpeg: video_open.c, video_decode.c) ---- */
+/* ---- video (video_sample.c, video_frames.c; with FFmpeg: video_open.c, video_decode.c,
+ * video_turn.c; without: video_none.c) ---- */
 struct vlm_video {
     vlm_video_info info;
     char *name;
@@ -159,8 +160,10 @@ struct vlm_video {
     struct SwsContext *sws;
     int sws_key[6]; /* what sws was made for */
     void *quiet;    /* an AVClass that says nothing */
-    struct AVFrame *rgb; /* of the stored size, rows padded */
-    vlm_size stored;     /* of frames before they are turned; zeros: none is decoded yet */
+    struct AVFrame *turned; /* the frame as it is shown, before it becomes RGB */
+    struct AVFrame *rgb;    /* of the canvas' size, rows padded */
+    vlm_size canvas;        /* of frames that become RGB; zeros: none is decoded yet */
+    bool turn_rgb;          /* frames are turned when they are RGB */
     int track, orientation, delay;
     int64_t current;    /* number of the frame in `frame`; -1: none since the last seek */
     int64_t previous;   /* of the one before it */
@@ -176,6 +179,10 @@ static inline bool vmedia_video_goes_on(const vlm_video *v, uint64_t done, uint6
  * VLM_DONE: there are none any more. *out: owned. */
 vlm_status vmedia_video_frame(vlm_image **out, int64_t *number, vlm_video *video, int64_t wanted,
                               vlm_error *err);
+/* A frame turned before it becomes RGB, where its format can be (video_turn.c). */
+bool vmedia_video_turns(int format, int orientation);
+vlm_status vmedia_video_turn(struct AVFrame *to, const struct AVFrame *from, int orientation,
+                             vlm_error *err);
 /* Up to n bytes of the file from an offset; fewer at its end, or with read_error set. */
 size_t vmedia_video_bytes(vlm_video *video, uint64_t at, void *to, size_t n);
 /* Refuses an mp4 file whose tables count more than it can hold (video_boxes.c). */

@@ -101,8 +101,7 @@ static void set_colours(struct SwsContext *sws, enum AVColorSpace matrix, bool f
     sws_setColorspaceDetails(sws, table, full, table, to_full, brightness, contrast, saturation);
 }
 
-static bool prepare_sws(vlm_video *v, enum AVPixelFormat format, bool full) {
-    const AVFrame *f = v->frame;
+static bool prepare_sws(vlm_video *v, const AVFrame *f, enum AVPixelFormat format, bool full) {
     const int key[6] = { f->width, f->height, (int)format, full, (int)f->colorspace, 1 };
     if (v->sws && memcmp(key, v->sws_key, sizeof key) == 0) return true;
     sws_freeContext(v->sws);
@@ -113,7 +112,7 @@ static bool prepare_sws(vlm_video *v, enum AVPixelFormat format, bool full) {
         int64_t value;
     } set[] = {
         { "srcw", f->width }, { "srch", f->height }, { "src_format", format },
-        { "dstw", v->stored.width }, { "dsth", v->stored.height },
+        { "dstw", v->canvas.width }, { "dsth", v->canvas.height },
         { "dst_format", AV_PIX_FMT_RGB24 }, { "sws_flags", SWS_BICUBIC }, { "src_range", full },
         /* of 4:2:0, as FFmpeg's scale filter does */
         { "src_v_chr_pos", format == AV_PIX_FMT_YUV420P ? 128 : -513 },
@@ -130,44 +129,62 @@ static bool prepare_sws(vlm_video *v, enum AVPixelFormat format, bool full) {
     return true;
 }
 
-/* The first frame decides the size of all: others are scaled to it. */
+/* The first frame decides the size of all, and where they are turned: others are scaled to it. */
 static vlm_status prepare_canvas(vlm_video *v, vlm_error *err) {
-    if (v->stored.width == 0) {
-        v->stored = (vlm_size) { (uint32_t)v->frame->width, (uint32_t)v->frame->height };
-        v->info.size = vmedia_oriented_size(v->stored, v->orientation);
+    if (v->canvas.width == 0) {
+        vlm_size size = { (uint32_t)v->frame->width, (uint32_t)v->frame->height };
+        v->info.size = vmedia_oriented_size(size, v->orientation);
+        v->turn_rgb = v->orientation != 1 && !vmedia_video_turns(v->frame->format, v->orientation);
+        v->canvas = v->turn_rgb ? size : v->info.size;
     }
     if (v->rgb->data[0]) return VLM_OK;
     v->rgb->format = AV_PIX_FMT_RGB24;
-    v->rgb->width = (int)v->stored.width;
-    v->rgb->height = (int)v->stored.height;
+    v->rgb->width = (int)v->canvas.width;
+    v->rgb->height = (int)v->canvas.height;
     /* padded rows: swscale's vector code leaves out the columns that it has no room behind */
     return av_frame_get_buffer(v->rgb, 0) < 0 ? vcore_no_memory(err, v->name) : VLM_OK;
 }
 
-static vlm_status to_image(vlm_image **out, vlm_video *v, vlm_error *err) {
-    if (v->frame->width <= 0 || v->frame->height <= 0 || !v->frame->data[0]) return VLM_DONE;
-    vlm_image *image;
-    VTRY(prepare_canvas(v, err));
-    VTRY(vmedia_image_new(&image, v->info.size, &v->limits, err));
-    bool full = v->frame->color_range == AVCOL_RANGE_JPEG;
-    enum AVPixelFormat format = plain_format(v->frame->format, &full);
-    if (!prepare_sws(v, format, full)
-        || sws_scale(v->sws, (const uint8_t *const *)v->frame->data, v->frame->linesize, 0,
-                     v->frame->height, v->rgb->data, v->rgb->linesize)
-               <= 0) {
-        vlm_image_free(image);
-        return vcore_fail_field(err, VLM_ERR_VIDEO_NOT_DECODABLE, v->name, NULL,
-                                "frames of format %s cannot become RGB",
-                                av_get_pix_fmt_name(format));
-    }
-    size_t row = 3 * (size_t)v->stored.width;
+static vlm_status convert(vlm_video *v, const AVFrame *f, vlm_error *err) {
+    bool full = f->color_range == AVCOL_RANGE_JPEG;
+    enum AVPixelFormat format = plain_format(f->format, &full);
+    if (prepare_sws(v, f, format, full)
+        && sws_scale(v->sws, (const uint8_t *const *)f->data, f->linesize, 0, f->height,
+                     v->rgb->data, v->rgb->linesize)
+               > 0)
+        return VLM_OK;
+    return vcore_fail_field(err, VLM_ERR_VIDEO_NOT_DECODABLE, v->name, NULL,
+                            "frames of format %s cannot become RGB", av_get_pix_fmt_name(format));
+}
+
+static void fill_image(vlm_image *image, vlm_video *v) {
+    size_t row = 3 * (size_t)v->canvas.width;
     uint8_t *rows = v->rgb->data[0];
-    for (uint32_t y = 0; y < v->stored.height; y++)
+    for (uint32_t y = 0; y < v->canvas.height; y++)
         memmove(rows + y * row, rows + (size_t)y * (size_t)v->rgb->linesize[0], row);
-    if (v->orientation == 1)
-        memcpy(image->rgb, rows, row * v->stored.height);
+    if (v->turn_rgb)
+        vmedia_place_rows(image, v->orientation, v->canvas, rows, 0, v->canvas.height);
     else
-        vmedia_place_rows(image, v->orientation, v->stored, rows, 0, v->stored.height);
+        memcpy(image->rgb, rows, row * v->canvas.height);
+}
+
+static vlm_status to_image(vlm_image **out, vlm_video *v, vlm_error *err) {
+    const AVFrame *f = v->frame;
+    vlm_image *image;
+    if (f->width <= 0 || f->height <= 0 || !f->data[0]) return VLM_DONE;
+    VTRY(prepare_canvas(v, err));
+    if (v->orientation != 1 && !v->turn_rgb) {
+        if (!vmedia_video_turns(f->format, v->orientation)) return VLM_DONE; /* another format */
+        VTRY(vmedia_video_turn(v->turned, f, v->orientation, err));
+        f = v->turned;
+    }
+    VTRY(vmedia_image_new(&image, v->info.size, &v->limits, err));
+    vlm_status status = convert(v, f, err);
+    if (status < 0) {
+        vlm_image_free(image);
+        return status;
+    }
+    fill_image(image, v);
     *out = image;
     return VLM_OK;
 }

@@ -324,6 +324,7 @@ void vlm_video_close(vlm_video *v) {
     avio_context_free(&io);
     av_packet_free(&v->packet);
     av_frame_free(&v->frame);
+    av_frame_free(&v->turned);
     av_frame_free(&v->rgb);
     sws_freeContext(v->sws);
     av_free(v->quiet);
@@ -345,8 +346,9 @@ void vlm_video_silence_ffmpeg(void) {
 static vlm_status open_any(vlm_video *v, int threads, vlm_error *err) {
     v->packet = av_packet_alloc();
     v->frame = av_frame_alloc();
+    v->turned = av_frame_alloc();
     v->rgb = av_frame_alloc();
-    if (!v->packet || !v->frame || !v->rgb) return vcore_no_memory(err, v->name);
+    if (!v->packet || !v->frame || !v->turned || !v->rgb) return vcore_no_memory(err, v->name);
     VTRY(open_container(v, err));
     VTRY(choose_track(v, err));
     VTRY(describe(v, err));

@@ -64,7 +64,7 @@ def recipes() -> dict[str, list[str]]:
                      "-crf", "34", "-tag:v", "hvc1", "-colorspace", "bt2020nc", "-color_range", "tv"],
         "vp9.webm": [*scene("97x65", 15, 2), "-c:v", "libvpx-vp9", "-pix_fmt", "yuv420p", "-crf", "45", "-b:v", "0", "-g", "10"],
         "av1.mkv": [*scene("64x64", 15, 1), "-c:v", "libaom-av1", "-cpu-used", "8", "-crf", "45", "-pix_fmt", "yuv420p"],
-        "plain.mov": [*scene("72x56", 10, 2), "-c:v", "mpeg4", "-q:v", "12", "-g", "6", "-bf", "2"],
+        "plain.mov": [*scene("73x57", 10, 2), "-c:v", "mpeg4", "-q:v", "12", "-g", "6", "-bf", "2"],
         "full-range.mp4": [*scene("60x44", 10, 1), *x264("yuvj420p", 5)],
         "yuv444.mp4": [*scene("61x45", 10, 1), *x264("yuv444p", 5)],
         "yuv422-10.mkv": [*scene("62x46", 10, 1), *x264("yuv422p10le", 5)],
