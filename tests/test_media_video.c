@@ -200,7 +200,7 @@ static void frames_are_turned_as_the_header_says(void **state) {
         put32(matrix + 12, 0);
         put32(matrix + 16, 65536);
         vlm_image *expected = first_frame(file.p, file.n);
-        assert_int_equal(vmedia_orient(&expected, orientation, NULL), VLM_OK);
+        assert_true(vmedia_orient(expected, orientation));
         put32(matrix, (uint32_t)(m[0] * 65536));
         put32(matrix + 4, (uint32_t)(m[1] * 65536));
         put32(matrix + 12, (uint32_t)(m[2] * 65536));
