@@ -10,6 +10,7 @@
 #define VLM_EXTEND_H
 
 #include "vlm/extend/config.h"
+#include "vlm/extend/geometry.h"
 #include "vlm/extend/model.h"
 #include "vlm/extend/nn.h"
 #include "vlm/extend/tensor.h"

@@ -110,9 +110,14 @@ typedef struct vlm_image_processor_config {
     double rescale_factor;
     double mean[3], std[3];
     vlm_channel_order channels;
+    uint32_t shortest_edge; /**< what the resize makes of the shorter side, in place of size; 0: size says */
+    uint32_t longest_edge;  /**< what the longer side may not pass then; 0: no bound */
 } vlm_image_processor_config;
 
 #ifdef __cplusplus
 }
 #endif
+
+#include "vlm/media/process.h"
+
 #endif

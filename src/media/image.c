@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The life of a picture: allocation under limits, raw pixels, crops, best fit. Owns no format. */
+/* The life of a picture: allocation under limits, raw pixels, crops. Owns no format. */
 #include "media/media.h"
-
-#include <math.h>
 
 vlm_status vmedia_check_size(vlm_size size, uint64_t scratch, const vlm_limits *limits,
                              vlm_error *err) {
@@ -118,11 +116,4 @@ vlm_status vlm_image_crop(vlm_image **out, const vlm_image *image, int32_t x, in
     }
     *out = crop;
     return VLM_OK;
-}
-
-vlm_size vlm_size_best_fit(vlm_size size, vlm_size box) {
-    if (size.width == 0 || size.height == 0) return (vlm_size) { 0, 0 };
-    double across = (double)box.width / size.width, down = (double)box.height / size.height;
-    double scale = across < down ? across : down;
-    return (vlm_size) { (uint32_t)round(size.width * scale), (uint32_t)round(size.height * scale) };
 }

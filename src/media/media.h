@@ -6,6 +6,7 @@
 
 #include "core/core.h"
 #include "io/io.h"
+#include "vlm/extend/geometry.h"
 #include "vlm/media.h"
 #include "vlm/video.h"
 
@@ -189,5 +190,14 @@ size_t vmedia_video_bytes(vlm_video *video, uint64_t at, void *to, size_t n);
 vlm_status vmedia_video_check_boxes(vlm_video *video, vlm_error *err);
 /* Begins anew at the frame where decoding can begin before this time stamp (video_open.c). */
 vlm_status vmedia_video_seek(vlm_video *video, int64_t stamp, vlm_error *err);
+
+/* ---- geometry (geometry/geometry.c; the plans are public, vlm/extend/geometry.h) ---- */
+/* Errors of a size: the picture's, and why. */
+vlm_status vmedia_refuse_size(vlm_size size, const char *why, vlm_error *err);
+vlm_status vmedia_need_pixels(vlm_size size, vlm_error *err); /* no pixels are refused */
+vlm_status vmedia_bad_rule(const char *name, vlm_error *err);
+/* Whole numbers as a size, which must have pixels and be no larger than any picture; `of` is what
+ * it was before. */
+vlm_status vmedia_sides(vlm_size *out, double width, double height, vlm_size of, vlm_error *err);
 
 #endif
