@@ -72,6 +72,10 @@ void vengine_eos_free(vengine_eos *eos);
 vlm_status vengine_take_options(void *to, size_t size, const void *from, const char *what,
                                 vlm_error *err);
 
+/* ---- the user's wishes (processing.c) ---- */
+/* Largest size with the picture's aspect inside the wished box; the picture's own when none is wished. */
+vlm_size vengine_wished_size(vlm_size size, vlm_size box);
+
 /* ---- checkpoints (checkpoints.c) -------------------------------------------------------------------------
  * What the registry knows of a checkpoint: the entry of this id; for a directory, the first one whose id ends in
  * the directory's name. NULL: nothing. */

@@ -3,14 +3,6 @@
  * fail without touching a pixel fails first. */
 #include "engine/engine.h"
 
-/* Largest size with the picture's aspect inside the wished box; the picture itself when none is wished. */
-static vlm_size wished_size(const vlm_input *in, vlm_size size) {
-    vlm_size box = in->processing.resize;
-    if (box.width == 0 || box.height == 0) return size;
-    vlm_size fit = vlm_size_best_fit(size, box);
-    return (vlm_size) { fit.width ? fit.width : 1, fit.height ? fit.height : 1 };
-}
-
 /* The pictures as the processor sees them, in the plan's order: resized copies where the user wished. */
 typedef struct shown {
     vlm_media_item *items;
@@ -30,7 +22,7 @@ static void shown_free(shown *s) {
 }
 
 static vlm_status show(shown *s, const vlm_input *in, const vlm_image *image, vlm_error *err) {
-    vlm_size size = vlm_image_size(image), wished = wished_size(in, size);
+    vlm_size size = vlm_image_size(image), wished = vengine_wished_size(size, in->processing.resize);
     if (wished.width != size.width || wished.height != size.height) {
         VTRY(vlm_image_resize(&s->copies[s->n_frames], image, wished, VLM_FILTER_BICUBIC, err));
         image = s->copies[s->n_frames];
