@@ -1,15 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /* Processor classes Idefics3Processor and SmolVLMProcessor: a picture becomes tiles and a view of
- * the whole, a video becomes frames, each with its row of <image> tokens. Sizes follow
- * Idefics3ImageProcessorPil, in float64 as in Python; docs/REFERENCE.md tells the steps. */
+ * the whole, a video becomes frames, each with its row of <image> tokens. Sizes are those of
+ * vlm_plan_splits(); docs/REFERENCE.md tells the steps. */
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "vlm/extend.h"
 
-/* Sides above this are scaled down after the first resize. */
-enum { LARGEST_SIDE = 4096, MOST_TOKENS = 1 << 20 };
+enum { LARGEST_VIEW = 4096, MOST_TOKENS = 1 << 20 };
 
 /* How pictures are made: read from the image processor's config, or from the video processor's. */
 typedef struct recipe {
@@ -46,7 +45,7 @@ static const vlm_config_field recipe_fields[] = {
     VLM_INT(recipe, longest_edge, "size.longest_edge", 1, 1 << 15, 0),
     VLM_INT(recipe, height, "size.height", 1, 1 << 13, 0),
     VLM_INT(recipe, width, "size.width", 1, 1 << 13, 0),
-    VLM_INT(recipe, max_image_size, "max_image_size.longest_edge", 1, LARGEST_SIDE, 364),
+    VLM_INT(recipe, max_image_size, "max_image_size.longest_edge", 1, LARGEST_VIEW, 364),
 };
 static const vlm_config_field processor_fields[] = {
     VLM_INT(processor, image_seq_len, "image_seq_len", 1, 1 << 14, 169),
@@ -123,61 +122,17 @@ static const char *placeholder(const void *self, bool video) {
 }
 
 /* ---- sizes ----------------------------------------------------------------------------------- */
-static int64_t at_least_one(int64_t x) {
-    return x > 1 ? x : 1;
-}
-
-static int64_t round_up(int64_t x, int64_t to) {
-    return (x + to - 1) / to * to;
-}
-
-/* Step 1: the longer side becomes `edge`, the other follows the aspect ratio and is even. */
-static vlm_size scale_to_edge(vlm_size size, int64_t edge) {
-    int64_t w = size.width, h = size.height;
-    double aspect = (double)w / (double)h;
-    if (w >= h)
-        w = edge, h = (int64_t)((double)w / aspect), h += h % 2;
-    else
-        h = edge, w = (int64_t)((double)h * aspect), w += w % 2;
-    w = at_least_one(w);
-    h = at_least_one(h);
-    aspect = (double)w / (double)h;
-    if (w >= h && w > LARGEST_SIDE)
-        w = LARGEST_SIDE, h = (int64_t)((double)w / aspect);
-    else if (h > w && h > LARGEST_SIDE)
-        h = LARGEST_SIDE, w = (int64_t)((double)h * aspect);
-    return (vlm_size) { (uint32_t)at_least_one(w), (uint32_t)at_least_one(h) };
-}
-
-/* Step 2: both sides become multiples of a view's side; 0 where nothing of a side is left. */
-static vlm_size scale_to_tiles(vlm_size size, int64_t side) {
-    int64_t w = size.width, h = size.height;
-    double aspect = (double)w / (double)h;
-    if (w >= h)
-        w = round_up(w, side), h = round_up((int64_t)((double)w / aspect), side);
-    else
-        h = round_up(h, side), w = round_up((int64_t)((double)h * aspect), side);
-    return (vlm_size) { (uint32_t)w, (uint32_t)h };
-}
-
 static vlm_status measure(geometry *g, const recipe *how, vlm_size size, vlm_error *err) {
-    int64_t side = how->max_image_size;
-    *g = (geometry) { .how = how, .first = size, .views = 1 };
-    if (how->do_resize && how->longest_edge)
-        g->first = scale_to_edge(size, how->longest_edge);
-    else if (how->do_resize)
-        g->first = (vlm_size) { (uint32_t)how->width, (uint32_t)how->height };
-    g->second = (vlm_size) { (uint32_t)side, (uint32_t)side };
-    if (!how->do_image_splitting) return VLM_OK;
-    g->second = scale_to_tiles(g->first, side);
-    if (g->second.width == 0 || g->second.height == 0)
-        return vlm_fail(err, VLM_ERR_IMAGE_PROCESSING,
-                        "a picture of %u x %u is too narrow for tiles", size.width, size.height);
-    if (g->second.height > side || g->second.width > side) {
-        g->rows = g->second.height / side;
-        g->cols = g->second.width / side;
-        g->views = g->rows * g->cols + 1;
-    }
+    const vlm_split_rule rule = { .do_resize = how->do_resize,
+                                  .do_image_splitting = how->do_image_splitting,
+                                  .longest_edge = (uint32_t)how->longest_edge,
+                                  .size = { (uint32_t)how->width, (uint32_t)how->height },
+                                  .max_image_size = (uint32_t)how->max_image_size };
+    vlm_split_plan sizes;
+    vlm_status status = vlm_plan_splits(&sizes, size, &rule, err);
+    if (status < 0) return status;
+    *g = (geometry) { how, sizes.first, sizes.second, sizes.tiles.rows, sizes.tiles.columns,
+                      sizes.views };
     return VLM_OK;
 }
 

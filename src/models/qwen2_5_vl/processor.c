@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Processor class Qwen2_5_VLProcessor: a picture keeps its aspect ratio and about its size, within
  * a budget of pixels; it becomes rows of patches in the order in which the tower merges them. Sizes
- * follow Qwen2VLImageProcessorPil, in float64 as Python computes them; docs/REFERENCE.md tells the
- * steps. */
-#include <math.h>
+ * are those of vlm_smart_resize(); docs/REFERENCE.md tells the steps. */
 #include <string.h>
 
 #include "vlm/extend.h"
@@ -102,53 +100,33 @@ static const char *placeholder(const void *self, bool video) {
 }
 
 /* ---- sizes ----------------------------------------------------------------------------------- */
-/* A budget of pixels, as the user wishes or as the config says. */
-typedef struct budget {
-    double least, most;
-} budget;
-
-static budget budget_of(const recipe *how, const vlm_processing *wish) {
-    return (budget) { wish->min_pixels ? (double)wish->min_pixels : (double)how->min_pixels,
-                      wish->max_pixels ? (double)wish->max_pixels : (double)how->max_pixels };
-}
-
 static vlm_status refuse_size(vlm_size size, const char *why, vlm_error *err) {
     return vlm_fail(err, VLM_ERR_IMAGE_PROCESSING, "a picture of %u x %u %s", size.width,
                     size.height, why);
 }
 
-/* Both sides become multiples of a merged square's, as near as the budget allows. nearbyint rounds
- * halves to even, as Python does; a side that rounds to nothing is mended by the least number of
- * pixels. */
-static vlm_status smart_resize(vlm_size *out, vlm_size size, const recipe *how, budget pixels,
-                               vlm_error *err) {
-    const double factor = (double)(how->patch_size * how->merge_size);
-    const double h = size.height, w = size.width;
-    if ((h > w ? h : w) / (h > w ? w : h) > LONGEST_ASPECT)
-        return refuse_size(size, "has an aspect ratio above 200", err);
-    double height = nearbyint(h / factor) * factor, width = nearbyint(w / factor) * factor;
-    if (height * width > pixels.most) {
-        double beta = sqrt(h * w / pixels.most);
-        height = fmax(factor, floor(h / beta / factor) * factor);
-        width = fmax(factor, floor(w / beta / factor) * factor);
-    } else if (height * width < pixels.least) {
-        double beta = sqrt(pixels.least / (h * w));
-        height = ceil(h * beta / factor) * factor;
-        width = ceil(w * beta / factor) * factor;
-    }
-    double patch = (double)how->patch_size;
-    if (!(height / patch * (width / patch) <= MOST_PATCHES))
-        return refuse_size(size, "has too many patches in its budget of pixels", err);
-    *out = (vlm_size) { (uint32_t)width, (uint32_t)height };
-    return VLM_OK;
+/* The budget of pixels is the user's, or the config's. */
+static vlm_status resized(vlm_size *out, vlm_size size, const recipe *how,
+                          const vlm_processing *wish, vlm_error *err) {
+    const vlm_smart_resize_rule rule = {
+        .factor = (uint32_t)(how->patch_size * how->merge_size),
+        .min_pixels = wish->min_pixels ? wish->min_pixels : (uint64_t)how->min_pixels,
+        .max_pixels = wish->max_pixels ? wish->max_pixels : (uint64_t)how->max_pixels,
+        .longest_aspect = LONGEST_ASPECT,
+    };
+    vlm_status status = vlm_smart_resize(out, size, &rule, err);
+    if (status < 0) return status;
+    const double patch = (double)how->patch_size;
+    if (out->height / patch * (out->width / patch) <= MOST_PATCHES) return VLM_OK;
+    return refuse_size(size, "has too many patches in its budget of pixels", err);
 }
 
-static vlm_status measure(geometry *g, const recipe *how, const vlm_media_item *item, budget pixels,
-                          vlm_error *err) {
+static vlm_status measure(geometry *g, const recipe *how, const vlm_media_item *item,
+                          const vlm_processing *wish, vlm_error *err) {
     *g = (geometry) { .how = how, .size = item->size };
     const int64_t square = how->patch_size * how->merge_size, time = how->temporal_patch_size;
     vlm_status status =
-        how->do_resize ? smart_resize(&g->size, item->size, how, pixels, err) : VLM_OK;
+        how->do_resize ? resized(&g->size, item->size, how, wish, err) : VLM_OK;
     if (status < 0) return status;
     if (g->size.height % square != 0 || g->size.width % square != 0)
         return refuse_size(g->size, "is not made of whole squares of patches, and do_resize is off",
@@ -173,7 +151,7 @@ static vlm_status plan_item(const processor *p, vlm_plan *plan, size_t i, vlm_er
     const recipe *how = item->video ? &p->video : &p->image;
     geometry *g = vlm_plan_alloc(plan, 1, sizeof *g);
     if (!g) return vlm_fail(err, VLM_ERR_MEMORY, "plan: out of memory");
-    vlm_status status = measure(g, how, item, budget_of(how, plan->processing), err);
+    vlm_status status = measure(g, how, item, plan->processing, err);
     if (status < 0) return status;
     const char *token = placeholder(p, item->video);
     size_t bytes = strlen(token), n = (size_t)(patches_of(g) / (how->merge_size * how->merge_size));
