@@ -288,7 +288,7 @@ static void what_is_too_much(void **state) {
     vlm_size s;
     vlm_grid g;
     const vlm_size thin = { 1, UINT32_MAX };
-    assert_int_equal(vlm_resize_shortest_edge(&s, thin, 1 << 20, &err), VLM_ERR_LIMIT);
+    assert_int_equal(vlm_resize_shortest_edge(&s, thin, 1 << 20, &err), VLM_ERR_IMAGE_PROCESSING);
     assert_int_equal(s.width, 0);
     assert_int_equal(vlm_closest_grid(&g, thin, (vlm_size) { 1, 1 }, 1, 1025, &err), VLM_ERR_LIMIT);
     assert_int_equal(vlm_closest_grid(&g, thin, (vlm_size) { 1, 1 }, 1, 1024, &err), VLM_OK);
@@ -296,7 +296,8 @@ static void what_is_too_much(void **state) {
     const vlm_smart_resize_rule rule = { 28, 1, UINT64_MAX, 0, false };
     assert_int_equal(vlm_smart_resize_frames(&s, (vlm_size) { 9, 9 }, 1, 2, &rule, &err),
                      VLM_ERR_VIDEO_PROCESSING);
-    assert_int_equal(vlm_smart_resize(&s, (vlm_size) { UINT32_MAX, 60 }, &rule, NULL), VLM_ERR_LIMIT);
+    assert_int_equal(vlm_smart_resize(&s, (vlm_size) { UINT32_MAX, 60 }, &rule, NULL),
+                     VLM_ERR_IMAGE_PROCESSING);
 }
 
 int main(void) {

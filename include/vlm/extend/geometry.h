@@ -7,9 +7,10 @@
  * Part of the extension interface (vlm/extend.h): version-locked, without an ABI promise.
  *
  * Every function computes what the reference computes (transformers 5.17; docs/GEOMETRY.md names
- * the function), in float64 and with its rounding. What the reference refuses is refused with
- * VLM_ERR_IMAGE_PROCESSING; a rule that makes no sense with VLM_ERR_CONFIG; what is beyond any
- * picture with VLM_ERR_LIMIT. None touches a pixel or takes memory; on error *out is zeros.
+ * the function), in float64 and with its rounding. What the reference refuses, and what would have
+ * a side above 2^31 - 1, is refused with VLM_ERR_IMAGE_PROCESSING; a rule that makes no sense with
+ * VLM_ERR_CONFIG; more than VLM_MOST_TILES tiles with VLM_ERR_LIMIT; fewer frames than are taken at
+ * a time with VLM_ERR_VIDEO_PROCESSING. None touches a pixel or takes memory; on error *out is zeros.
  */
 #ifndef VLM_EXTEND_GEOMETRY_H
 #define VLM_EXTEND_GEOMETRY_H
