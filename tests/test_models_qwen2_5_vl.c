@@ -196,6 +196,9 @@ static void plans_have_limits(void **state) {
     vlm_processing huge = VLM_PROCESSING_INIT;
     huge.min_pixels = UINT64_MAX;
     plan_refuses("{}", (vlm_media_item) { .size = { 100, 100 }, .frames = 1 }, huge,
+                 VLM_ERR_IMAGE_PROCESSING, "100 x 100 would become 4294967320 x 4294967320");
+    huge.min_pixels = (uint64_t)1 << 40;
+    plan_refuses("{}", (vlm_media_item) { .size = { 100, 100 }, .frames = 1 }, huge,
                  VLM_ERR_IMAGE_PROCESSING, "100 x 100 has too many patches");
     plan_refuses("{}",
                  (vlm_media_item) { .video = true, .size = { 640, 480 }, .frames = INT64_MAX / 4 },
