@@ -9,7 +9,8 @@
 #include "vlm/extend/geometry.h"
 
 enum { MOST = 10 };
-/* The numbers of a plan, in the order of the golden's columns; how many, or -1 when it is refused. */
+/* The numbers of a plan, in the order of the golden's columns; how many, or -1 when it is refused.
+ */
 typedef struct numbers {
     int n;
     int64_t at[MOST];
@@ -51,8 +52,8 @@ static numbers pixtral(vlm_size size, const void *rule, vlm_error *err) {
     const uint32_t *r = rule;
     vlm_size s;
     vlm_grid g;
-    vlm_status status = vlm_resize_pixtral(&s, &g, size, (vlm_size) { r[0], r[0] },
-                                           (vlm_size) { r[1], r[1] }, err);
+    vlm_status status =
+        vlm_resize_pixtral(&s, &g, size, (vlm_size) { r[0], r[0] }, (vlm_size) { r[1], r[1] }, err);
     return of(status, 4, SIZE(s), GRID(g));
 }
 
@@ -128,7 +129,8 @@ static numbers pan_and_scan(vlm_size size, const void *rule, vlm_error *err) {
     vlm_pan_and_scan_plan p;
     vlm_status status = vlm_plan_pan_and_scan(&p, size, rule, err);
     uint32_t n = p.crops.columns * p.crops.rows;
-    vlm_rect first = vlm_pan_and_scan_crop(&p, size, 0), last = vlm_pan_and_scan_crop(&p, size, n - 1);
+    vlm_rect first = vlm_pan_and_scan_crop(&p, size, 0),
+             last = vlm_pan_and_scan_crop(&p, size, n - 1);
     return of(status, n ? 5 : 1, LL(n), SIZE(first), SIZE(last));
 }
 
@@ -139,13 +141,30 @@ static numbers in_square(vlm_size size, const void *rule, vlm_error *err) {
     return of(VLM_OK, 4, side, side, LL(at.x), LL(at.y));
 }
 
-/* ---- the rules ----------------------------------------------------------------------------------- */
+/* ---- the rules ------------------------------------------------------------------------------- */
 #define MEGA (1024 * 1024)
-#define SMART(f, least, most) &(const vlm_smart_resize_rule) { f, least, most, 200, false }
-#define CLIP(n, f, least, most) &(const clip_rule) { n, { f, least, most, 200, false } }
-#define SPLITS(edge, view) &(const vlm_split_rule) { true, true, edge, { 0, 0 }, view }
-#define TILES(least, most) &(const vlm_tile_rule) { { 448, 448 }, least, most, true }
-#define U32(...) (const uint32_t[]) { __VA_ARGS__ }
+#define SMART(f, least, most)                                                                      \
+    &(const vlm_smart_resize_rule) {                                                               \
+        f, least, most, 200, false                                                                 \
+    }
+#define CLIP(n, f, least, most)                                                                    \
+    &(const clip_rule) {                                                                           \
+        n, {                                                                                       \
+            f, least, most, 200, false                                                             \
+        }                                                                                          \
+    }
+#define SPLITS(edge, view)                                                                         \
+    &(const vlm_split_rule) {                                                                      \
+        true, true, edge, { 0, 0 }, view                                                           \
+    }
+#define TILES(least, most)                                                                         \
+    &(const vlm_tile_rule) {                                                                       \
+        { 448, 448 }, least, most, true                                                            \
+    }
+#define U32(...)                                                                                   \
+    (const uint32_t[]) {                                                                           \
+        __VA_ARGS__                                                                                \
+    }
 static const vlm_size pinpoints[] = {
     { 672, 336 }, { 336, 672 }, { 672, 672 }, { 336, 1008 }, { 1008, 336 }
 };
@@ -236,7 +255,7 @@ static void plans_are_the_reference_s(void **state) {
     assert_true(checked >= 400);
 }
 
-/* ---- errors -------------------------------------------------------------------------------------- */
+/* ---- errors ---------------------------------------------------------------------------------- */
 static void no_picture_has_no_plan(void **state) {
     (void)state;
     for (size_t i = 0; i + 1 < GOLDENS; i++) { /* all but the padding, which cannot fail */

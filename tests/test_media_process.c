@@ -10,16 +10,23 @@
 #include "support/golden.h"
 #include "vlm/vlm.h"
 
-#define CLIP_MEAN { 0.48145466, 0.4578275, 0.40821073 }
-#define CLIP_STD { 0.26862954, 0.26130258, 0.27577711 }
-#define HALVES { 0.5, 0.5, 0.5 }
+#define CLIP_MEAN                                                                                  \
+    { 0.48145466, 0.4578275, 0.40821073 }
+#define CLIP_STD                                                                                   \
+    { 0.26862954, 0.26130258, 0.27577711 }
+#define HALVES                                                                                     \
+    { 0.5, 0.5, 0.5 }
 #define CLIP(edge, longest, w, h)                                                                  \
-    { .shortest_edge = edge, .longest_edge = longest, .crop = { w, h }, .do_resize = true,         \
-      .resample = VLM_FILTER_BICUBIC, .do_rescale = true, .do_normalize = true,                    \
-      .rescale_factor = 1.0 / 255, .mean = CLIP_MEAN, .std = CLIP_STD }
+    {                                                                                              \
+        .shortest_edge = edge, .longest_edge = longest, .crop = { w, h }, .do_resize = true,       \
+        .resample = VLM_FILTER_BICUBIC, .do_rescale = true, .do_normalize = true,                  \
+        .rescale_factor = 1.0 / 255, .mean = CLIP_MEAN, .std = CLIP_STD                            \
+    }
 #define SIGLIP(w, h, filter, ...)                                                                  \
-    { .size = { w, h }, .do_resize = true, .resample = filter, .do_rescale = true,                 \
-      .do_normalize = true, .rescale_factor = 1.0 / 255, .mean = HALVES, .std = __VA_ARGS__ }
+    {                                                                                              \
+        .size = { w, h }, .do_resize = true, .resample = filter, .do_rescale = true,               \
+        .do_normalize = true, .rescale_factor = 1.0 / 255, .mean = HALVES, .std = __VA_ARGS__      \
+    }
 
 /* The settings of tools/golden/preprocess.py. */
 static const struct {
@@ -31,19 +38,32 @@ static const struct {
     { "clip-padded", CLIP(101, 0, 163, 160) },
     { "clip-edges", CLIP(200, 231, 0, 0) },
     { "clip-crop",
-      { .crop = { 50, 97 }, .do_rescale = true, .do_normalize = true, .rescale_factor = 1.0 / 255,
-        .mean = CLIP_MEAN, .std = CLIP_STD } },
+      { .crop = { 50, 97 },
+        .do_rescale = true,
+        .do_normalize = true,
+        .rescale_factor = 1.0 / 255,
+        .mean = CLIP_MEAN,
+        .std = CLIP_STD } },
     { "clip-bytes",
-      { .shortest_edge = 224, .crop = { 224, 224 }, .do_resize = true,
+      { .shortest_edge = 224,
+        .crop = { 224, 224 },
+        .do_resize = true,
         .resample = VLM_FILTER_BICUBIC } },
     { "siglip", SIGLIP(224, 224, VLM_FILTER_BICUBIC, HALVES) },
     { "siglip-384", SIGLIP(384, 384, VLM_FILTER_LANCZOS, HALVES) },
     { "siglip-oblong", SIGLIP(140, 30, VLM_FILTER_BILINEAR, { 0.2, 0.3, 0.4 }) },
     { "siglip-unscaled",
-      { .size = { 224, 224 }, .do_resize = true, .resample = VLM_FILTER_BICUBIC,
-        .do_normalize = true, .mean = HALVES, .std = HALVES } },
+      { .size = { 224, 224 },
+        .do_resize = true,
+        .resample = VLM_FILTER_BICUBIC,
+        .do_normalize = true,
+        .mean = HALVES,
+        .std = HALVES } },
     { "siglip-unnormalised",
-      { .size = { 224, 224 }, .do_resize = true, .resample = VLM_FILTER_BICUBIC, .do_rescale = true,
+      { .size = { 224, 224 },
+        .do_resize = true,
+        .resample = VLM_FILTER_BICUBIC,
+        .do_rescale = true,
         .rescale_factor = 1 / 127.5 } },
 };
 
@@ -62,7 +82,7 @@ static vlm_image *picture(const char *name) {
     return image;
 }
 
-/* ---- the generic pipeline ------------------------------------------------------------------------ */
+/* ---- the generic pipeline -------------------------------------------------------------------- */
 static size_t count(const vlm_pixel_array *a) {
     size_t n = 1;
     for (int i = 0; i < a->rank; i++) n *= (size_t)a->shape[i];
@@ -110,18 +130,22 @@ static void preprocess_refuses(void **state) {
     vlm_image_processor_config config = { .do_resize = true };
     vlm_pixel_array array = { .rank = 9 };
     vlm_error err = VLM_ERROR_INIT;
-    assert_int_equal(vlm_image_preprocess(&array, image, &config, VLM_LAYOUT_HWC, &err), VLM_ERR_CONFIG);
+    assert_int_equal(vlm_image_preprocess(&array, image, &config, VLM_LAYOUT_HWC, &err),
+                     VLM_ERR_CONFIG);
     assert_null(array.values);
     assert_int_equal(array.rank, 0);
     config.size = (vlm_size) { 1 << 30, 1 };
-    assert_int_equal(vlm_image_preprocess(&array, image, &config, VLM_LAYOUT_HWC, &err), VLM_ERR_LIMIT);
+    assert_int_equal(vlm_image_preprocess(&array, image, &config, VLM_LAYOUT_HWC, &err),
+                     VLM_ERR_LIMIT);
     config.size = (vlm_size) { 2, 2 };
-    assert_int_equal(vlm_image_preprocess(&array, image, &config, (vlm_layout)7, &err), VLM_ERR_ARGUMENT);
-    assert_int_equal(vlm_image_preprocess(&array, NULL, &config, VLM_LAYOUT_HWC, &err), VLM_ERR_ARGUMENT);
+    assert_int_equal(vlm_image_preprocess(&array, image, &config, (vlm_layout)7, &err),
+                     VLM_ERR_ARGUMENT);
+    assert_int_equal(vlm_image_preprocess(&array, NULL, &config, VLM_LAYOUT_HWC, &err),
+                     VLM_ERR_ARGUMENT);
     vlm_image_free(image);
 }
 
-/* ---- sizes and rectangles ------------------------------------------------------------------------ */
+/* ---- sizes and rectangles -------------------------------------------------------------------- */
 #define IS_SIZE(s, w, h)                                                                           \
     do {                                                                                           \
         vlm_size is_ = (s);                                                                        \
@@ -174,14 +198,16 @@ static void rectangles(void **state) {
     IS_RECT(vlm_rect_in_square(S(4, 8)), 2, 0, 4, 8);
 }
 
-/* ---- crops and padding --------------------------------------------------------------------------- */
+/* ---- crops and padding ----------------------------------------------------------------------- */
 /* Red counts columns, green rows; blue is 200. */
 static vlm_image *ramp(uint32_t width, uint32_t height) {
     uint8_t *rgb = malloc((size_t)width * height * 3);
     for (uint32_t i = 0; i < width * height; i++)
-        rgb[3 * i] = (uint8_t)(i % width), rgb[3 * i + 1] = (uint8_t)(i / width), rgb[3 * i + 2] = 200;
+        rgb[3 * i] = (uint8_t)(i % width), rgb[3 * i + 1] = (uint8_t)(i / width),
+                rgb[3 * i + 2] = 200;
     vlm_image *image;
-    assert_int_equal(vlm_image_from_pixels(&image, rgb, S(width, height), 3, (size_t)width * 3, NULL), VLM_OK);
+    assert_int_equal(
+        vlm_image_from_pixels(&image, rgb, S(width, height), 3, (size_t)width * 3, NULL), VLM_OK);
     free(rgb);
     return image;
 }
@@ -277,7 +303,7 @@ static void wishes(void **state) {
     assert_int_equal(vlm_image_apply(&out, NULL, &p, NULL), VLM_ERR_ARGUMENT);
 }
 
-/* ---- float pictures ------------------------------------------------------------------------------ */
+/* ---- float pictures -------------------------------------------------------------------------- */
 static void tone_curves(void **state) {
     (void)state;
     FILE *f = fopen("tests/data/media/tones.txt", "r");
@@ -308,11 +334,13 @@ static void bytes_to_floats_and_back(void **state) {
     assert_int_equal(vlm_image_f32_to_image(&back, &floats, NULL), VLM_OK);
     assert_memory_equal(vlm_image_pixels(back), vlm_image_pixels(image), 256 * 3);
     vlm_image_free(back);
-    /* Level 23 as mlx-swift's own test of its tone curve has it: nothing but the mean and the deviation. */
+    /* Level 23 as mlx-swift's own test of its tone curve has it: nothing but the mean and the
+     * deviation. */
     const double halves[3] = HALVES;
     vlm_image_f32_normalize(&floats, halves, halves);
     assert_true(floats.pixels[3 * 23] == ((float)(23 * (1.0 / 255)) - 0.5f) / 0.5f);
-    assert_true(fabs(floats.pixels[3 * 23] + 0.820) < 5e-4 && fabs(floats.pixels[3 * 6] + 0.953) < 5e-4);
+    assert_true(fabs(floats.pixels[3 * 23] + 0.820) < 5e-4
+                && fabs(floats.pixels[3 * 6] + 0.953) < 5e-4);
     const float odd[] = { -1, 2, NAN, 0.5f, 0.4999f, INFINITY };
     memcpy(floats.pixels, odd, sizeof odd);
     assert_int_equal(vlm_image_f32_to_image(&back, &floats, NULL), VLM_OK);
@@ -349,7 +377,7 @@ static void arrays(void **state) {
     vlm_image_free(image);
 }
 
-/* ---- chains -------------------------------------------------------------------------------------- */
+/* ---- chains ---------------------------------------------------------------------------------- */
 static void a_chain_is_its_steps(void **state) {
     (void)state;
     const double mean[3] = CLIP_MEAN, std[3] = CLIP_STD;
@@ -359,7 +387,8 @@ static void a_chain_is_its_steps(void **state) {
     vlm_error err = VLM_ERROR_INIT;
     assert_int_equal(vlm_image_preprocess(&want, image, &config, VLM_LAYOUT_BCHW, NULL), VLM_OK);
     vlm_image_chain c = vlm_image_chain_begin(image, &err);
-    vlm_image_chain_resize(&c, vlm_size_fit_shortest_edge(vlm_image_size(image), 224), VLM_FILTER_BICUBIC);
+    vlm_image_chain_resize(&c, vlm_size_fit_shortest_edge(vlm_image_size(image), 224),
+                           VLM_FILTER_BICUBIC);
     vlm_image_chain_center_crop(&c, S(224, 224));
     vlm_image_chain_normalize(&c, mean, std);
     assert_int_equal(vlm_image_chain_to_array(&c, &got, VLM_LAYOUT_BCHW), VLM_OK);
@@ -419,12 +448,18 @@ static void a_chain_fails_once(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(preprocess_is_transformers), cmocka_unit_test(preprocess_refuses),
-        cmocka_unit_test(sizes),                      cmocka_unit_test(rectangles),
-        cmocka_unit_test(crops),                      cmocka_unit_test(squares),
-        cmocka_unit_test(wishes),                     cmocka_unit_test(tone_curves),
-        cmocka_unit_test(bytes_to_floats_and_back),   cmocka_unit_test(arrays),
-        cmocka_unit_test(a_chain_is_its_steps),       cmocka_unit_test(a_chain_fails_once),
+        cmocka_unit_test(preprocess_is_transformers),
+        cmocka_unit_test(preprocess_refuses),
+        cmocka_unit_test(sizes),
+        cmocka_unit_test(rectangles),
+        cmocka_unit_test(crops),
+        cmocka_unit_test(squares),
+        cmocka_unit_test(wishes),
+        cmocka_unit_test(tone_curves),
+        cmocka_unit_test(bytes_to_floats_and_back),
+        cmocka_unit_test(arrays),
+        cmocka_unit_test(a_chain_is_its_steps),
+        cmocka_unit_test(a_chain_fails_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -8,7 +8,9 @@
 static vlm_image *image;
 
 static vlm_status preprocess(void) {
-    const vlm_image_processor_config config = { .shortest_edge = 9, .crop = { 5, 5 }, .do_resize = true };
+    const vlm_image_processor_config config = { .shortest_edge = 9,
+                                                .crop = { 5, 5 },
+                                                .do_resize = true };
     vlm_pixel_array array;
     vlm_status status = vlm_image_preprocess(&array, image, &config, VLM_LAYOUT_CHW, NULL);
     if (status < 0) assert_null(array.values);

@@ -39,7 +39,8 @@ vlm_status vlm_image_f32_to_array(vlm_pixel_array *out, const vlm_image_f32 *ima
     return VLM_OK;
 }
 
-/* Bytes through a table into a layout; channel c of the result is channel from[c] of the picture. */
+/* Bytes through a table into a layout; channel c of the result is channel from[c] of the picture.
+ */
 static void put(vlm_pixel_array *out, const vlm_image *image, vlm_layout layout,
                 const vmedia_float_table *table, const int from[3]) {
     const size_t plane = (size_t)image->size.width * image->size.height;
@@ -66,7 +67,7 @@ vlm_status vlm_image_to_array(vlm_pixel_array *out, const vlm_image *image, vlm_
     return VLM_OK;
 }
 
-/* ---- the generic pipeline ------------------------------------------------------------------------ */
+/* ---- the generic pipeline -------------------------------------------------------------------- */
 static vlm_status target(vlm_size *out, vlm_size size, const vlm_image_processor_config *config,
                          vlm_error *err) {
     *out = config->size;

@@ -47,8 +47,7 @@ void vlm_image_chain_pad_to_square(vlm_image_chain *chain, const uint8_t colour[
 /* Bytes become floats at the first step that needs them. */
 static bool has_floats(vlm_image_chain *chain) {
     if (chain->status < 0 || chain->floats.pixels) return chain->status >= 0;
-    chain->status =
-        vlm_image_f32_from_image(&chain->floats, chain->image, 1.0 / 255, chain->err);
+    chain->status = vlm_image_f32_from_image(&chain->floats, chain->image, 1.0 / 255, chain->err);
     vlm_image_free(chain->owned);
     chain->image = chain->owned = NULL;
     return chain->status >= 0;

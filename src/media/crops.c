@@ -34,7 +34,8 @@ vlm_status vlm_image_pad_to_square(vlm_image **out, const vlm_image *image, cons
     const uint32_t side = at.width > at.height ? at.width : at.height;
     vlm_image *square;
     VTRY(vmedia_image_new(&square, (vlm_size) { side, side }, NULL, err));
-    for (size_t i = 0; colour && i < (size_t)side * side; i++) memcpy(square->rgb + 3 * i, colour, 3);
+    for (size_t i = 0; colour && i < (size_t)side * side; i++)
+        memcpy(square->rgb + 3 * i, colour, 3);
     for (uint32_t y = 0; y < at.height; y++) {
         size_t to = ((size_t)(uint32_t)at.y + y) * side + (uint32_t)at.x;
         memcpy(square->rgb + 3 * to, image->rgb + 3 * (size_t)y * at.width, 3 * (size_t)at.width);

@@ -10,7 +10,8 @@
  * the function), in float64 and with its rounding. What the reference refuses, and what would have
  * a side above 2^31 - 1, is refused with VLM_ERR_IMAGE_PROCESSING; a rule that makes no sense with
  * VLM_ERR_CONFIG; more than VLM_MOST_TILES tiles with VLM_ERR_LIMIT; fewer frames than are taken at
- * a time with VLM_ERR_VIDEO_PROCESSING. None touches a pixel or takes memory; on error *out is zeros.
+ * a time with VLM_ERR_VIDEO_PROCESSING. None touches a pixel or takes memory; on error *out is
+ * zeros.
  */
 #ifndef VLM_EXTEND_GEOMETRY_H
 #define VLM_EXTEND_GEOMETRY_H
@@ -26,11 +27,12 @@ typedef struct vlm_grid {
     uint32_t columns, rows;
 } vlm_grid;
 
-/* ---- one size ----------------------------------------------------------------------------------- */
+/* ---- one size -------------------------------------------------------------------------------- */
 /** The shorter side becomes `edge`, the other follows, truncated (CLIP, LLaVA, FastVLM). */
 VLM_API vlm_status vlm_resize_shortest_edge(vlm_size *out, vlm_size size, uint32_t edge,
                                             vlm_error *err);
-/** The same where the longer side may not pass `longest`, which is then what is kept (DETR's rule). */
+/** The same where the longer side may not pass `longest`, which is then what is kept (DETR's rule).
+ */
 VLM_API vlm_status vlm_resize_edges(vlm_size *out, vlm_size size, uint32_t shortest,
                                     uint32_t longest, vlm_error *err);
 /** The largest size of the same shape in the box, truncated; smaller pictures grow. */
@@ -71,7 +73,7 @@ VLM_API vlm_status vlm_smart_resize_frames(vlm_size *out, vlm_size size, int64_t
                                            uint32_t temporal_factor,
                                            const vlm_smart_resize_rule *rule, vlm_error *err);
 
-/* ---- splits: Idefics3, SmolVLM ------------------------------------------------------------------- */
+/* ---- splits: Idefics3, SmolVLM --------------------------------------------------------------- */
 typedef struct vlm_split_rule {
     bool do_resize, do_image_splitting;
     uint32_t longest_edge;   /**< of the first resize; 0: `size` says */
@@ -88,7 +90,7 @@ typedef struct vlm_split_plan {
 VLM_API vlm_status vlm_plan_splits(vlm_split_plan *out, vlm_size size, const vlm_split_rule *rule,
                                    vlm_error *err);
 
-/* ---- anyres: LLaVA-NeXT -------------------------------------------------------------------------- */
+/* ---- anyres: LLaVA-NeXT ---------------------------------------------------------------------- */
 typedef struct vlm_anyres_rule {
     const vlm_size *pinpoints; /**< possible canvases, in the config's order; whole tiles */
     size_t n_pinpoints;
@@ -96,18 +98,18 @@ typedef struct vlm_anyres_rule {
     uint32_t patch_size; /**< of the vision tower */
 } vlm_anyres_rule;
 typedef struct vlm_anyres_plan {
-    vlm_size canvas;  /**< the pinpoint that wastes least */
-    vlm_size resized; /**< the picture on it */
-    uint32_t x, y;    /**< where it lies there; the rest is black */
-    vlm_grid tiles;   /**< of the canvas */
-    vlm_grid patches; /**< of the tiles together, those that only show padding cut off */
+    vlm_size canvas;       /**< the pinpoint that wastes least */
+    vlm_size resized;      /**< the picture on it */
+    uint32_t x, y;         /**< where it lies there; the rest is black */
+    vlm_grid tiles;        /**< of the canvas */
+    vlm_grid patches;      /**< of the tiles together, those that only show padding cut off */
     uint32_t cut_x, cut_y; /**< patches cut off at the left (and right), at the top (and bottom) */
     int64_t tokens;        /**< the whole, the patches, a newline per row of them */
 } vlm_anyres_plan;
 VLM_API vlm_status vlm_plan_anyres(vlm_anyres_plan *out, vlm_size size, const vlm_anyres_rule *rule,
                                    vlm_error *err);
 
-/* ---- tiles: InternVL, DeepSeek-OCR, LFM2-VL ------------------------------------------------------- */
+/* ---- tiles: InternVL, DeepSeek-OCR, LFM2-VL -------------------------------------------------- */
 /** Most tiles of any rule here. */
 #define VLM_MOST_TILES 1024
 /** The grid of min_tiles to max_tiles tiles next in shape to the picture; of several, the one with
@@ -161,7 +163,7 @@ typedef struct vlm_lfm2_plan {
 VLM_API vlm_status vlm_plan_lfm2(vlm_lfm2_plan *out, vlm_size size, const vlm_lfm2_rule *rule,
                                  vlm_error *err);
 
-/* ---- crops: Gemma 3 ------------------------------------------------------------------------------ */
+/* ---- crops: Gemma 3 -------------------------------------------------------------------------- */
 typedef struct vlm_pan_and_scan_rule {
     uint32_t min_crop_size, max_num_crops;
     double min_ratio_to_activate;

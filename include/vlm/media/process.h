@@ -16,12 +16,15 @@
 extern "C" {
 #endif
 
-/* ---- sizes and rectangles ------------------------------------------------------------------------ */
-/** The factor of vlm_size_best_fit(): the smaller one of box / size; 0 for a size without pixels. */
+/* ---- sizes and rectangles -------------------------------------------------------------------- */
+/** The factor of vlm_size_best_fit(): the smaller one of box / size; 0 for a size without pixels.
+ */
 VLM_API double vlm_size_best_fit_scale(vlm_size size, vlm_size box);
-/** How much wider, for its height, `to` is than `from`: what a resize does to the shape; 1: nothing. */
+/** How much wider, for its height, `to` is than `from`: what a resize does to the shape; 1:
+ * nothing. */
 VLM_API double vlm_size_aspect_ratio_for_resample(vlm_size from, vlm_size to);
-/** The shorter side becomes `edge`, the other follows, truncated, as transformers does; at least 1. */
+/** The shorter side becomes `edge`, the other follows, truncated, as transformers does; at least 1.
+ */
 VLM_API vlm_size vlm_size_fit_shortest_edge(vlm_size size, uint32_t edge);
 /** The same of the longer side. A size that is not longer than `edge` stays. */
 VLM_API vlm_size vlm_size_fit_longest_edge(vlm_size size, uint32_t edge);
@@ -41,7 +44,7 @@ VLM_API vlm_rect vlm_rect_in_square(vlm_size size);
 
 struct vlm_processing; /* of vlm/vlm.h */
 
-/* ---- 8-bit pictures ------------------------------------------------------------------------------ */
+/* ---- 8-bit pictures -------------------------------------------------------------------------- */
 /** The middle of a picture, as vlm_rect_center_crop() says. @param out owned, a copy in any case */
 VLM_API vlm_status vlm_image_center_crop(vlm_image **out, const vlm_image *image, vlm_size size,
                                          vlm_error *err);
@@ -63,7 +66,7 @@ VLM_API vlm_status vlm_image_apply(vlm_image **out, const vlm_image *image,
 VLM_API vlm_status vlm_size_apply(vlm_size *out, vlm_size size,
                                   const struct vlm_processing *processing, vlm_error *err);
 
-/* ---- float pictures ------------------------------------------------------------------------------ */
+/* ---- float pictures -------------------------------------------------------------------------- */
 /** A picture of floats: [height, width, 3], rows without padding. Starts as zeros; one thread. */
 typedef struct vlm_image_f32 {
     vlm_size size;
@@ -72,7 +75,8 @@ typedef struct vlm_image_f32 {
 /** Bytes times `scale`, rounded once from float64 (1.0 / 255 as a rule). @param out owned */
 VLM_API vlm_status vlm_image_f32_from_image(vlm_image_f32 *out, const vlm_image *image,
                                             double scale, vlm_error *err);
-/** Values of 0 to 1 to bytes: times 255, rounded, halves up, cut off outside; NaN is 0. @param out owned */
+/** Values of 0 to 1 to bytes: times 255, rounded, halves up, cut off outside; NaN is 0. @param out
+ * owned */
 VLM_API vlm_status vlm_image_f32_to_image(vlm_image **out, const vlm_image_f32 *image,
                                           vlm_error *err);
 /** Frees the pixels and makes it zeros; NULL is fine. */
@@ -89,7 +93,7 @@ VLM_API void vlm_image_f32_to_linear(vlm_image_f32 *image);
 VLM_API void vlm_image_f32_normalize(vlm_image_f32 *image, const double mean[3],
                                      const double std[3]);
 
-/* ---- arrays -------------------------------------------------------------------------------------- */
+/* ---- arrays ---------------------------------------------------------------------------------- */
 /** Order of the axes of an array of pixels. */
 typedef enum vlm_layout {
     VLM_LAYOUT_HWC, /**< [height, width, 3] */
@@ -104,25 +108,27 @@ typedef struct vlm_pixel_array {
 } vlm_pixel_array;
 /** Frees the values and makes it zeros; NULL is fine. */
 VLM_API void vlm_pixel_array_free(vlm_pixel_array *array);
-/** The floats of a picture, RGB, in a layout. (RGBA goes to RGB in vlm_image_from_pixels().) @param out owned */
+/** The floats of a picture, RGB, in a layout. (RGBA goes to RGB in vlm_image_from_pixels().)
+ * @param out owned */
 VLM_API vlm_status vlm_image_f32_to_array(vlm_pixel_array *out, const vlm_image_f32 *image,
                                           vlm_layout layout, vlm_error *err);
 /** The same of bytes, as 0 to 1. @param out owned */
 VLM_API vlm_status vlm_image_to_array(vlm_pixel_array *out, const vlm_image *image,
                                       vlm_layout layout, vlm_error *err);
 
-/* ---- the generic pipeline ------------------------------------------------------------------------ */
+/* ---- the generic pipeline -------------------------------------------------------------------- */
 /**
  * What transformers' image processors of the Pillow backend do (CLIPImageProcessor,
- * SiglipImageProcessor), bit for bit: resize to config->shortest_edge or config->size, crop the middle
- * (padded where the picture is smaller), rescale, normalise, reorder channels, lay out.
- * @param out owned. Errors: VLM_ERR_CONFIG (a resize without a size), VLM_ERR_LIMIT, VLM_ERR_MEMORY.
+ * SiglipImageProcessor), bit for bit: resize to config->shortest_edge or config->size, crop the
+ * middle (padded where the picture is smaller), rescale, normalise, reorder channels, lay out.
+ * @param out owned. Errors: VLM_ERR_CONFIG (a resize without a size), VLM_ERR_LIMIT,
+ * VLM_ERR_MEMORY.
  */
 VLM_API vlm_status vlm_image_preprocess(vlm_pixel_array *out, const vlm_image *image,
                                         const vlm_image_processor_config *config, vlm_layout layout,
                                         vlm_error *err);
 
-/* ---- chains -------------------------------------------------------------------------------------- */
+/* ---- chains ---------------------------------------------------------------------------------- */
 /**
  * Steps one after the other with one check at the end:
  *

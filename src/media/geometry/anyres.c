@@ -61,7 +61,8 @@ static vlm_status check_rule(const vlm_anyres_rule *rule, vlm_error *err) {
     if (rule->patch_size == 0 || rule->tile < rule->patch_size || rule->tile > 1 << 16)
         return vcore_fail(err, VLM_ERR_CONFIG, "a tile of %u with patches of %u", rule->tile,
                           rule->patch_size);
-    if (rule->n_pinpoints == 0) return vcore_fail(err, VLM_ERR_CONFIG, "image_grid_pinpoints is empty");
+    if (rule->n_pinpoints == 0)
+        return vcore_fail(err, VLM_ERR_CONFIG, "image_grid_pinpoints is empty");
     for (size_t i = 0; i < rule->n_pinpoints; i++) {
         const vlm_size p = rule->pinpoints[i];
         if (p.width == 0 || p.height == 0 || p.width % rule->tile || p.height % rule->tile

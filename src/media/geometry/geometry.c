@@ -23,8 +23,8 @@ vlm_status vmedia_sides(vlm_size *out, double width, double height, vlm_size of,
         return vmedia_refuse_size(of, "has a side of which nothing would be left", err);
     if (!(width <= LONGEST_SIDE && height <= LONGEST_SIDE))
         return vcore_fail(err, VLM_ERR_IMAGE_PROCESSING,
-                          "a picture of %u x %u would become %.0f x %.0f", of.width, of.height, width,
-                          height);
+                          "a picture of %u x %u would become %.0f x %.0f", of.width, of.height,
+                          width, height);
     *out = (vlm_size) { (uint32_t)width, (uint32_t)height };
     return VLM_OK;
 }

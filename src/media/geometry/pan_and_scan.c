@@ -19,7 +19,8 @@ vlm_status vlm_plan_pan_and_scan(vlm_pan_and_scan_plan *out, vlm_size size,
     if (rule->min_crop_size == 0) return vmedia_bad_rule("pan_and_scan_min_crop_size", err);
     if (rule->max_num_crops == 0) return vmedia_bad_rule("pan_and_scan_max_num_crops", err);
     const bool wide = size.width >= size.height;
-    const double longer = wide ? size.width : size.height, shorter = wide ? size.height : size.width;
+    const double longer = wide ? size.width : size.height,
+                 shorter = wide ? size.height : size.width;
     const double n = crops_along(longer, shorter, rule);
     if (n == 0) return VLM_OK;
     const double side = ceil(longer / n);

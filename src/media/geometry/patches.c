@@ -5,7 +5,7 @@
 
 #include <math.h>
 
-/* ---- SigLIP 2 ------------------------------------------------------------------------------------ */
+/* ---- SigLIP 2 -------------------------------------------------------------------------------- */
 #define PRECISION 1e-5
 
 static double naflex_side(double side, double scale, double patch) {
@@ -16,7 +16,8 @@ vlm_status vlm_resize_naflex(vlm_size *out, vlm_size size, uint32_t patch_size,
                              uint32_t max_patches, vlm_error *err) {
     *out = (vlm_size) { 0, 0 };
     VTRY(vmedia_need_pixels(size, err));
-    if (patch_size == 0 || max_patches == 0) return vmedia_bad_rule("patch_size, max_num_patches", err);
+    if (patch_size == 0 || max_patches == 0)
+        return vmedia_bad_rule("patch_size, max_num_patches", err);
     const double w = size.width, h = size.height, patch = patch_size;
     double low = PRECISION / 10, high = 100;
     while (high - low >= PRECISION) {
@@ -31,12 +32,13 @@ vlm_status vlm_resize_naflex(vlm_size *out, vlm_size size, uint32_t patch_size,
     return vmedia_sides(out, naflex_side(w, low, patch), naflex_side(h, low, patch), size, err);
 }
 
-/* ---- Gemma 4 ------------------------------------------------------------------------------------- */
+/* ---- Gemma 4 --------------------------------------------------------------------------------- */
 vlm_status vlm_resize_gemma4(vlm_size *out, vlm_size size, uint32_t patch_size,
                              uint32_t max_patches, uint32_t pooling, vlm_error *err) {
     *out = (vlm_size) { 0, 0 };
     VTRY(vmedia_need_pixels(size, err));
-    if (patch_size == 0 || pooling == 0) return vmedia_bad_rule("patch_size, pooling_kernel_size", err);
+    if (patch_size == 0 || pooling == 0)
+        return vmedia_bad_rule("patch_size, pooling_kernel_size", err);
     const double w = size.width, h = size.height, patch = patch_size;
     const double pixels = max_patches * (patch * patch), square = (double)pooling * patch;
     const double longest = floor(max_patches / ((double)pooling * pooling)) * square;
@@ -50,16 +52,18 @@ vlm_status vlm_resize_gemma4(vlm_size *out, vlm_size size, uint32_t patch_size,
         width = square;
         height = fmin(floor(h / w) * square, longest);
     }
-    if (height * width > pixels) return vmedia_refuse_size(size, "has more patches than its budget", err);
+    if (height * width > pixels)
+        return vmedia_refuse_size(size, "has more patches than its budget", err);
     return vmedia_sides(out, width, height, size, err);
 }
 
-/* ---- Muse Glimmer -------------------------------------------------------------------------------- */
+/* ---- Muse Glimmer ---------------------------------------------------------------------------- */
 /* The reference takes the first of the best grids in the order of a Python set, and a square
  * picture always has two: so that order is part of its plan. These are CPython's hash of a pair of
  * small integers and the place of a new entry in a set of eight slots. */
 static uint64_t pair_hash(uint64_t first, uint64_t second) {
-    const uint64_t p1 = 11400714785074694791u, p2 = 14029467366897019727u, p5 = 2870177450012600261u;
+    const uint64_t p1 = 11400714785074694791u, p2 = 14029467366897019727u,
+                   p5 = 2870177450012600261u;
     const uint64_t lanes[] = { first, second };
     uint64_t hash = p5;
     for (int i = 0; i < 2; i++) {

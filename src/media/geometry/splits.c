@@ -62,7 +62,8 @@ static vlm_status first_resize(vlm_split_plan *out, vlm_size size, const vlm_spl
 
 static vlm_status split(vlm_split_plan *out, vlm_size size, uint32_t view, vlm_error *err) {
     sides s = to_tiles((sides) { out->first.width, out->first.height }, view);
-    if (s.width < 1 || s.height < 1) return vmedia_refuse_size(size, "is too narrow for tiles", err);
+    if (s.width < 1 || s.height < 1)
+        return vmedia_refuse_size(size, "is too narrow for tiles", err);
     VTRY(vmedia_sides(&out->second, s.width, s.height, size, err));
     if (out->second.width <= view && out->second.height <= view) return VLM_OK;
     out->tiles = (vlm_grid) { out->second.width / view, out->second.height / view };

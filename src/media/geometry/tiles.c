@@ -46,7 +46,8 @@ vlm_status vlm_plan_tiles(vlm_tile_plan *out, vlm_size size, const vlm_tile_rule
     vlm_tile_plan plan = { .tiles = { 1, 1 } };
     VTRY(vmedia_need_pixels(size, err));
     if (rule->crop_to_patches && rule->max_tiles > 1)
-        VTRY(vlm_closest_grid(&plan.tiles, size, rule->tile, rule->min_tiles, rule->max_tiles, err));
+        VTRY(
+            vlm_closest_grid(&plan.tiles, size, rule->tile, rule->min_tiles, rule->max_tiles, err));
     VTRY(size_of_grid(&plan.resized, plan.tiles, rule->tile, size, err));
     plan.views = (int64_t)plan.tiles.columns * plan.tiles.rows;
     plan.thumbnail = plan.views > 1;
@@ -73,7 +74,7 @@ vlm_status vlm_plan_ocr(vlm_ocr_plan *out, vlm_size size, const vlm_ocr_rule *ru
     return VLM_OK;
 }
 
-/* ---- LFM2-VL ------------------------------------------------------------------------------------ */
+/* ---- LFM2-VL --------------------------------------------------------------------------------- */
 /* Tokens along a side: patches, of which downsample_factor become one. */
 static int64_t tokens_along(uint32_t side, const vlm_lfm2_rule *rule) {
     int64_t patches = side / rule->encoder_patch_size;
@@ -107,7 +108,8 @@ static vlm_status split_lfm2(vlm_lfm2_plan *plan, vlm_size size, const vlm_lfm2_
     VTRY(size_of_grid(&plan->resized, plan->tiles, tile, size, err));
     int64_t tiles = (int64_t)plan->tiles.columns * plan->tiles.rows;
     plan->thumbnail = rule->use_thumbnail && tiles > 1;
-    if (tiles > 1) plan->tokens = tiles * plan->tile_tokens + (plan->thumbnail ? plan->whole_tokens : 0);
+    if (tiles > 1)
+        plan->tokens = tiles * plan->tile_tokens + (plan->thumbnail ? plan->whole_tokens : 0);
     return VLM_OK;
 }
 
@@ -126,7 +128,8 @@ vlm_status vlm_plan_lfm2(vlm_lfm2_plan *out, vlm_size size, const vlm_lfm2_rule 
     VTRY(vlm_smart_resize(&plan.whole, size, &whole, err));
     int64_t side = tokens_along(rule->tile_size, rule);
     plan.tile_tokens = side * side;
-    plan.whole_tokens = tokens_along(plan.whole.width, rule) * tokens_along(plan.whole.height, rule);
+    plan.whole_tokens =
+        tokens_along(plan.whole.width, rule) * tokens_along(plan.whole.height, rule);
     plan.tokens = plan.whole_tokens;
     bool splitting = rule->do_image_splitting && !(rule->min_tiles == 1 && rule->max_tiles == 1);
     if (splitting && too_large(size, rule, (double)whole.max_pixels))
