@@ -287,6 +287,8 @@ static const struct golden bad[] = {
     { "lfm2", lfm2, &(const vlm_lfm2_rule) { 0, 2, 512, 64, 256, 2, 10, true, true, 2 } },
     { "lfm2", lfm2, &(const vlm_lfm2_rule) { 16, 0, 512, 64, 256, 2, 10, true, true, 2 } },
     { "lfm2", lfm2, &(const vlm_lfm2_rule) { 16, 2, 512, 64, 256, 5, 4, true, true, 2 } },
+    { "lfm2", lfm2, &(const vlm_lfm2_rule) { 1, 1, UINT32_MAX, 64, 256, 2, 10, true, true, 2 } },
+    { "lfm2", lfm2, &(const vlm_lfm2_rule) { 16, 2, 512, 64, UINT32_MAX, 2, 10, true, true, 2 } },
     { "pan", pan_and_scan, &(const vlm_pan_and_scan_rule) { 0, 4, 1.2 } },
     { "pan", pan_and_scan, &(const vlm_pan_and_scan_rule) { 256, 0, 1.2 } },
 };
@@ -312,6 +314,11 @@ static void what_is_too_much(void **state) {
     assert_int_equal(vlm_closest_grid(&g, thin, (vlm_size) { 1, 1 }, 1, 1025, &err), VLM_ERR_LIMIT);
     assert_int_equal(vlm_closest_grid(&g, thin, (vlm_size) { 1, 1 }, 1, 1024, &err), VLM_OK);
     assert_int_equal(g.rows, 1024);
+    vlm_split_plan split;
+    const vlm_split_rule wide = { .max_image_size = UINT32_MAX };
+    assert_int_equal(vlm_plan_splits(&split, (vlm_size) { 9, 9 }, &wide, &err),
+                     VLM_ERR_IMAGE_PROCESSING);
+    assert_int_equal(split.views, 0);
     const vlm_smart_resize_rule rule = { 28, 1, UINT64_MAX, 0, false };
     assert_int_equal(vlm_smart_resize_frames(&s, (vlm_size) { 9, 9 }, 1, 2, &rule, &err),
                      VLM_ERR_VIDEO_PROCESSING);

@@ -52,10 +52,8 @@ static vlm_status first_resize(vlm_split_plan *out, vlm_size size, const vlm_spl
                                vlm_error *err) {
     out->first = size;
     if (!rule->do_resize) return VLM_OK;
-    if (rule->longest_edge == 0) {
-        out->first = rule->size;
-        return vmedia_need_pixels(out->first, err);
-    }
+    if (rule->longest_edge == 0)
+        return vmedia_sides(&out->first, rule->size.width, rule->size.height, size, err);
     sides s = below_largest(to_edge((sides) { size.width, size.height }, rule->longest_edge));
     return vmedia_sides(&out->first, s.width, s.height, size, err);
 }
@@ -77,7 +75,8 @@ vlm_status vlm_plan_splits(vlm_split_plan *out, vlm_size size, const vlm_split_r
     *out = (vlm_split_plan) { 0 };
     VTRY(vmedia_need_pixels(size, err));
     if (view == 0) return vmedia_bad_rule("max_image_size", err);
-    vlm_split_plan plan = { .second = { view, view }, .views = 1 };
+    vlm_split_plan plan = { .views = 1 };
+    VTRY(vmedia_sides(&plan.second, view, view, size, err));
     VTRY(first_resize(&plan, size, rule, err));
     if (rule->do_image_splitting) VTRY(split(&plan, size, view, err));
     *out = plan;

@@ -81,16 +81,25 @@ static int64_t tokens_along(uint32_t side, const vlm_lfm2_rule *rule) {
     return (patches + rule->downsample_factor - 1) / rule->downsample_factor;
 }
 
+/* Bounds that keep the products of these numbers whole. */
 static vlm_status check_lfm2(const vlm_lfm2_rule *rule, vlm_error *err) {
-    if (rule->encoder_patch_size == 0 || rule->encoder_patch_size > 1 << 12)
-        return vmedia_bad_rule("encoder_patch_size (at most 4096)", err);
-    if (rule->downsample_factor == 0 || rule->downsample_factor > 1 << 8)
-        return vmedia_bad_rule("downsample_factor (at most 256)", err);
-    if (rule->tile_size == 0) return vmedia_bad_rule("tile_size", err);
-    if (rule->do_image_splitting && rule->min_tiles > rule->max_tiles)
-        return vcore_fail(err, VLM_ERR_CONFIG, "min_tiles is %u, max_tiles %u", rule->min_tiles,
-                          rule->max_tiles);
-    return VLM_OK;
+    const struct {
+        const char *name;
+        uint32_t value, least, most;
+    } bounds[] = {
+        { "encoder_patch_size", rule->encoder_patch_size, 1, 1 << 12 },
+        { "downsample_factor", rule->downsample_factor, 1, 1 << 8 },
+        { "tile_size", rule->tile_size, 1, 1 << 16 },
+        { "min_image_tokens", rule->min_image_tokens, 0, 1 << 20 },
+        { "max_image_tokens", rule->max_image_tokens, 1, 1 << 20 },
+    };
+    for (size_t i = 0; i < sizeof bounds / sizeof bounds[0]; i++)
+        if (bounds[i].value < bounds[i].least || bounds[i].value > bounds[i].most)
+            return vcore_fail(err, VLM_ERR_CONFIG, "%s is %u, not in [%u, %u]", bounds[i].name,
+                              bounds[i].value, bounds[i].least, bounds[i].most);
+    if (!rule->do_image_splitting || rule->min_tiles <= rule->max_tiles) return VLM_OK;
+    return vcore_fail(err, VLM_ERR_CONFIG, "min_tiles is %u, max_tiles %u", rule->min_tiles,
+                      rule->max_tiles);
 }
 
 /* More pixels than one view may show, with the tolerance. */
