@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Plans from sizes: each rule over the pictures of tests/golden/plans/sizes.txt against what
+/* Plans from sizes: each rule over the pictures of tests/data/plans/sizes.txt against what
  * transformers' own methods say (tools/golden/plans.py), what they refuse included; and rules that
  * make no sense. */
 #include <stdio.h>
@@ -212,7 +212,7 @@ enum { GOLDENS = sizeof goldens / sizeof goldens[0] };
 
 static FILE *opened(const char *name) {
     char path[128];
-    snprintf(path, sizeof path, "tests/golden/plans/%s.txt", name);
+    snprintf(path, sizeof path, "tests/data/plans/%s.txt", name);
     FILE *f = fopen(path, "r");
     if (!f) fail_msg("%s is missing", path);
     return f;

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What transformers' image processors make of sizes: `python -m golden.plans` writes tests/golden/plans/.
+"""What transformers' image processors make of sizes: `python -m golden.plans` writes tests/data/plans/.
 
 The reference's own methods run on pictures that have a shape and no memory; only the resampling itself is replaced, by one that
 gives another such picture and keeps the size it was asked for. sizes.txt lists the pictures, one `width height` a line; line i of

@@ -2,6 +2,7 @@
 /* Processor class Qwen2_5_VLProcessor: a picture keeps its aspect ratio and about its size, within
  * a budget of pixels; it becomes rows of patches in the order in which the tower merges them. Sizes
  * are those of vlm_smart_resize(); docs/REFERENCE.md tells the steps. */
+#include <math.h>
 #include <string.h>
 
 #include "vlm/extend.h"
