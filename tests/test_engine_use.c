@@ -369,6 +369,34 @@ static void pictures_follow_the_order_of_their_parts(void **state) {
     vlm_input_free(in);
 }
 
+/* What OpenAI's clients send: the picture itself in the message. */
+static void pictures_come_as_data_urls(void **state) {
+    (void)state;
+    static const char pixel[] =
+        "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR42mPgEpEDAABoAD1q9XBbAAAAAElFTkSuQm"
+        "CC";
+    static const uint8_t colour[3] = { 10, 20, 30 };
+    char chat[1000];
+    vlm_input *in;
+    snprintf(chat, sizeof chat,
+             "[{\"role\": \"user\", \"content\": [{\"type\": \"image_url\", \"image_url\": {\"url\": "
+             "\"data:image/png;base64,%s\"}}]}]",
+             pixel);
+    assert_int_equal(vlm_input_new(&in, &err), VLM_OK);
+    if (vlm_input_set_messages(in, chat, &err) < 0) fail_msg("%s", err.message);
+    assert_int_equal(in->n_images, 1);
+    assert_memory_equal(vlm_image_pixels(in->images[0]), colour, 3);
+    vlm_input_free(in);
+    static const char *const bad[] = { "data:image/png;base64,%%%", "data:image/png;base64,AAAA", "http://a/b.png" };
+    for (size_t i = 0; i < 3; i++) {
+        snprintf(chat, sizeof chat, "[{\"content\": [{\"type\": \"image_url\", \"image_url\": \"%s\"}]}]", bad[i]);
+        assert_int_equal(vlm_input_new(&in, &err), VLM_OK);
+        assert_true(vlm_input_set_messages(in, chat, &err) < 0);
+        assert_int_equal(in->n_images, 0);
+        vlm_input_free(in);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(nulls_are_refused),
@@ -380,6 +408,7 @@ int main(void) {
         cmocka_unit_test(a_cancelled_sync_can_be_continued),
         cmocka_unit_test(a_full_session_says_what_it_holds),
         cmocka_unit_test(pictures_follow_the_order_of_their_parts),
+        cmocka_unit_test(pictures_come_as_data_urls),
     };
     return cmocka_run_group_tests_name("use", tests, make, unmake);
 }

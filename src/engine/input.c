@@ -266,6 +266,15 @@ static vlm_status arrange_video(arrangement *a, const vlm_json *part, const char
     return status;
 }
 
+/* A path, a file: URL or a data: URL; nothing is downloaded. */
+static vlm_status add_image_url(vlm_input *in, const char *url, vlm_error *err) {
+    vlm_image *image;
+    VTRY(vlm_image_open_url(&image, url, NULL, err));
+    vlm_status status = vlm_input_add_image(in, image, err);
+    if (status < 0) vlm_image_free(image);
+    return status;
+}
+
 static vlm_status arrange_part(arrangement *a, const vlm_json *part, vlm_error *err) {
     vcore_str type, path;
     if (!vcore_json_string(vcore_json_get(part, "type"), &type)) return VLM_OK;
@@ -277,11 +286,13 @@ static vlm_status arrange_part(arrangement *a, const vlm_json *part, vlm_error *
     if (path.n == 0) return take_added(a, video, err);
     char *copy = vcore_strndup(path.p, path.n);
     if (!copy) return vcore_no_memory(err, "messages");
-    vlm_status status = strstr(copy, "://") || !strncmp(copy, "data:", 5)
-                            ? vcore_fail(err, VLM_ERR_UNSUPPORTED,
-                                         "messages: '%.60s': only files can be opened", copy)
-                        : video ? arrange_video(a, part, copy, err)
-                                : vlm_input_add_image_file(&a->own, copy, err);
+    vlm_status status;
+    if (!video)
+        status = add_image_url(&a->own, copy, err);
+    else if (strstr(copy, "://") || !strncmp(copy, "data:", 5))
+        status = vcore_fail(err, VLM_ERR_UNSUPPORTED, "messages: '%.60s': a video must be a file", copy);
+    else
+        status = arrange_video(a, part, copy, err);
     vcore_free(copy);
     return status;
 }

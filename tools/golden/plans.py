@@ -265,7 +265,7 @@ def main() -> None:
     gemma4.resize = resize_array
     backends.TorchvisionBackend.resize = resize_tensor
     BaseVideoProcessor.resize = resize_tensor
-    folder = ROOT / "tests" / "golden" / "plans"
+    folder = ROOT / "tests" / "data" / "plans"
     folder.mkdir(exist_ok=True)
     pictures = sizes()
     (folder / "sizes.txt").write_text("".join(f"{w} {h}\n" for w, h in pictures))
