@@ -151,8 +151,9 @@ static void read_row(reader *r, uint8_t *rgb) {
 }
 
 static void place_strip(reader *r) {
-    vlm_size stored = { r->jpeg.output_width, r->jpeg.output_height };
-    vmedia_place_rows(r->image, r->turn, stored, r->strip, r->rows - r->strip_rows, r->strip_rows);
+    vmedia_place_rows(r->image, r->turn,
+                      (vlm_size) { r->jpeg.output_width, r->jpeg.output_height }, r->strip,
+                      r->rows - r->strip_rows, r->strip_rows);
     r->strip_rows = 0;
 }
 
