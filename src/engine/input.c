@@ -93,13 +93,18 @@ vlm_status vlm_input_add_image(vlm_input *in, vlm_image *image, vlm_error *err) 
     return VLM_OK;
 }
 
+/* Of a picture that nobody else would free. */
+static vlm_status add_or_free(vlm_input *in, vlm_image *image, vlm_error *err) {
+    vlm_status status = vlm_input_add_image(in, image, err);
+    if (status < 0) vlm_image_free(image);
+    return status;
+}
+
 vlm_status vlm_input_add_image_file(vlm_input *in, const char *path, vlm_error *err) {
     if (!in || !path) return null_argument(err, "vlm_input_add_image_file");
     vlm_image *image;
     VTRY(vlm_image_open(&image, path, NULL, err));
-    vlm_status status = vlm_input_add_image(in, image, err);
-    if (status < 0) vlm_image_free(image);
-    return status;
+    return add_or_free(in, image, err);
 }
 
 vlm_status vlm_input_add_video(vlm_input *in, vlm_image *const *frames, size_t n, double fps,
@@ -270,9 +275,7 @@ static vlm_status arrange_video(arrangement *a, const vlm_json *part, const char
 static vlm_status add_image_url(vlm_input *in, const char *url, vlm_error *err) {
     vlm_image *image;
     VTRY(vlm_image_open_url(&image, url, NULL, err));
-    vlm_status status = vlm_input_add_image(in, image, err);
-    if (status < 0) vlm_image_free(image);
-    return status;
+    return add_or_free(in, image, err);
 }
 
 static vlm_status arrange_part(arrangement *a, const vlm_json *part, vlm_error *err) {
