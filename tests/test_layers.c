@@ -171,7 +171,7 @@ static void wrong_includes_are_seen(void **state) {
         { "src/cli/x.c", "io/io.h", true, false },
         { "src/io/read.c", "../core/core.h", true, false },
         { "src/io/read.c", "nowhere.h", true, false },
-        { "src/media/jpeg.c", "jpeglib.h", false, true },
+        { "src/media/formats/jpeg.c", "jpeglib.h", false, true },
         { "src/models/x.c", "jpeglib.h", false, false },
         { "src/nn/x.c", "cuda_runtime.h", false, false },
         { "src/nn/x.c", "math.h", false, true },

@@ -27,7 +27,7 @@ vlm_status vmedia_check_size(vlm_size size, uint64_t scratch, const vlm_limits *
 vlm_status vmedia_image_new(vlm_image **out, vlm_size size, const vlm_limits *limits,
                             vlm_error *err);
 
-/* ---- decoding (decode.c; a file per format) ---- */
+/* ---- decoding (decode.c; formats/, a file each) ---- */
 /* The bytes of a picture file and what is wanted of them. */
 typedef struct vmedia_file {
     const uint8_t *p;
@@ -133,8 +133,8 @@ void vmedia_float_table_init(vmedia_float_table *t, const vmedia_normalize *how)
 void vmedia_to_planar(float *out, size_t row_stride, size_t plane_stride, const uint8_t *rgb,
                       size_t rgb_stride, vlm_size size, const vmedia_float_table *table);
 
-/* ---- video (video_sample.c, video_frames.c; with FFmpeg: video_open.c, video_decode.c,
- * video_turn.c; without: video_none.c) ---- */
+/* ---- video (video/: sample.c, frames.c; with FFmpeg: open.c, boxes.c, decode.c, turn.c;
+ * without: none.c) ---- */
 struct vlm_video {
     vlm_video_info info;
     char *name;
@@ -153,7 +153,7 @@ struct vlm_video {
     int64_t *keys;  /* [n_keys] those at which decoding can begin, ascending */
     size_t n_keys;
     double second;
-    /* FFmpeg's, made by video_open.c */
+    /* FFmpeg's, made by open.c */
     struct AVFormatContext *format;
     struct AVCodecContext *decoder;
     struct AVPacket *packet;
@@ -180,15 +180,15 @@ static inline bool vmedia_video_goes_on(const vlm_video *v, uint64_t done, uint6
  * VLM_DONE: there are none any more. *out: owned. */
 vlm_status vmedia_video_frame(vlm_image **out, int64_t *number, vlm_video *video, int64_t wanted,
                               vlm_error *err);
-/* A frame turned before it becomes RGB, where its format can be (video_turn.c). */
+/* A frame turned before it becomes RGB, where its format can be (turn.c). */
 bool vmedia_video_turns(int format, int orientation);
 vlm_status vmedia_video_turn(struct AVFrame *to, const struct AVFrame *from, int orientation,
                              vlm_error *err);
 /* Up to n bytes of the file from an offset; fewer at its end, or with read_error set. */
 size_t vmedia_video_bytes(vlm_video *video, uint64_t at, void *to, size_t n);
-/* Refuses an mp4 file whose tables count more than it can hold (video_boxes.c). */
+/* Refuses an mp4 file whose tables count more than it can hold (boxes.c). */
 vlm_status vmedia_video_check_boxes(vlm_video *video, vlm_error *err);
-/* Begins anew at the frame where decoding can begin before this time stamp (video_open.c). */
+/* Begins anew at the frame where decoding can begin before this time stamp (open.c). */
 vlm_status vmedia_video_seek(vlm_video *video, int64_t stamp, vlm_error *err);
 
 /* ---- geometry (geometry/geometry.c; the plans are public, vlm/extend/geometry.h) ---- */

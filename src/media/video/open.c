@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Opens a video through FFmpeg's libraries: the bytes (ours, read here, and no other file), the
  * container (told by its first bytes), the track, the time stamps of all its frames. Owns what
- * FFmpeg allocates; frames are decoded in video_decode.c.
+ * FFmpeg allocates; frames are decoded in decode.c.
  *
  * FFmpeg prints by a handler that belongs to the whole process, and is left alone. Its contexts
  * have a level offset, which decoders have as a field; for the demuxer a copy of its AVClass names

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Frames of an opened video, collected: by number, by time, by rate, each through the caller's
- * processing. Owns what a read keeps and its limits; decoding is video_decode.c's. */
+ * processing. Owns what a read keeps and its limits; decoding is decode.c's. */
 #include "media/media.h"
 
 #include <math.h>
