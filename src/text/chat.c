@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* Chat templates as the rest of the library uses them: where a checkpoint keeps its template, the
  * variables a render gets and whose text they are, and the spans of what comes out. The language is
- * jinja_*.c's. */
-#include "text/jinja_ast.h"
+ * jinja/'s. */
+#include "text/jinja/ast.h"
 
 #include <time.h>
 

@@ -38,7 +38,7 @@ vlm_status vtext_folder_read(const vcore_json **root, vtext_folder *f, vtext_fil
                              vlm_error *err);
 void vtext_folder_close(vtext_folder *f);
 
-/* ---- tokenizer (tok_*.c); the type vlm_tokenizer is public and immutable -------------------------------- */
+/* ---- tokenizer (tokenizer/); the type vlm_tokenizer is public and immutable -------------------------------- */
 /* Reads tokenizer.json, tokenizer_config.json and special_tokens_map.json. */
 vlm_status vtext_tokenizer_load(vlm_tokenizer **out, vtext_folder *folder, vlm_error *err);
 /* From memory (fuzzing, tests); config_json may be NULL. */
@@ -83,7 +83,7 @@ void vtext_control_token(vlm_tokenizer *t, uint32_t id);
 /* From tokenizer_config.json / special_tokens_map.json; false when there is none. */
 bool vtext_named_token(const vlm_tokenizer *t, const char *name /* "bos_token" */, vcore_str *token);
 
-/* ---- chat templates (jinja_*.c, chat.c) ------------------------------------------------------------------ */
+/* ---- chat templates (jinja/, chat.c) ------------------------------------------------------------------ */
 typedef struct vtext_template vtext_template; /* parsed template; immutable */
 vlm_status vtext_template_parse(vtext_template **out, const char *source, size_t n, const char *name,
                                 vlm_error *err);
