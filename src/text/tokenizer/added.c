@@ -13,7 +13,7 @@ vtext_added *vtext_added_find(const vtext_added_list *a, vcore_str content) {
 }
 
 uint32_t vtext_added_next_id(const vlm_tokenizer *t) {
-    uint32_t size = (uint32_t)t->bpe.vocab.count, next = size;
+    uint32_t size = (uint32_t)t->model.vocab.count, next = size;
     for (size_t i = 0; i < t->added.count; i++)
         if (t->added.token[i].id >= next) next = t->added.token[i].id + 1;
     return next;
@@ -23,7 +23,7 @@ static vlm_status append(vlm_tokenizer *t, const vtext_added *token, uint32_t *n
                          vlm_error *err) {
     vtext_added_list *a = &t->added;
     vtext_added copy = *token;
-    if (!vtext_vocab_find(&t->bpe.vocab, token->content, &copy.id)) copy.id = (*next_id)++;
+    if (!vtext_vocab_find(&t->model.vocab, token->content, &copy.id)) copy.id = (*next_id)++;
     if (copy.id > VTEXT_MAX_ID)
         return vcore_fail_limit(err, t->name, "added_tokens", VTEXT_MAX_ID, "ids");
     if (a->count == a->cap) {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The BPE model: a word becomes symbols (bytes or characters), and neighbours are merged, lowest
  * rank first and leftmost first among equals, until no pair of neighbours is in the merge table.
- * Owns the vocabulary and the table; what a word is was decided before. */
+ * Owns the table; what a word is was decided before. */
 #include "text/tokenizer/tok.h"
 
 enum { SHORT_WORD = 24 }; /* symbols up to which searching the minimum beats a heap */
@@ -29,13 +29,8 @@ typedef struct unk_run {
     uint32_t len;
 } unk_run;
 
-static void push_symbol(vtext_bpe_scratch *s, uint32_t id, uint32_t len) {
-    uint32_t at = (uint32_t)s->n;
-    s->symbol[s->n++] = (vtext_symbol) { id, len, at ? at - 1 : VTEXT_NONE, at + 1 };
-}
-
-static void flush_unk(const vtext_bpe *bpe, vtext_bpe_scratch *s, unk_run *unk) {
-    if (unk->any) push_symbol(s, bpe->unk, unk->len);
+static void flush_unk(const vtext_bpe *bpe, vtext_scratch *s, unk_run *unk) {
+    if (unk->any) vtext_scratch_push(s, bpe->unk, unk->len);
     unk->any = false;
 }
 
@@ -44,7 +39,7 @@ static bool unit_id(const vtext_bpe *bpe, vcore_str unit, bool first, bool last,
     char text[2 * VTEXT_MAX_AFFIX + 4];
     size_t n = 0;
     if ((first || !bpe->prefix.n) && (!last || !bpe->suffix.n))
-        return vtext_vocab_find(&bpe->vocab, unit, id);
+        return vtext_vocab_find(bpe->vocab, unit, id);
     if (!first && bpe->prefix.n) {
         memcpy(text, bpe->prefix.p, bpe->prefix.n);
         n = bpe->prefix.n;
@@ -55,12 +50,12 @@ static bool unit_id(const vtext_bpe *bpe, vcore_str unit, bool first, bool last,
         memcpy(text + n, bpe->suffix.p, bpe->suffix.n);
         n += bpe->suffix.n;
     }
-    return vtext_vocab_find(&bpe->vocab, (vcore_str) { text, n }, id);
+    return vtext_vocab_find(bpe->vocab, (vcore_str) { text, n }, id);
 }
 
 /* "<0x..>" for each byte of a character that is not in the vocabulary (with its prefix and suffix,
  * as the reference has it); false unless all are there. */
-static bool push_fallback(const vtext_bpe *bpe, vtext_bpe_scratch *s, vcore_str unit, bool first,
+static bool push_fallback(const vtext_bpe *bpe, vtext_scratch *s, vcore_str unit, bool first,
                           bool last) {
     vcore_str part[3] = { first ? (vcore_str) { NULL, 0 } : bpe->prefix, unit,
                           last ? bpe->suffix : (vcore_str) { NULL, 0 } };
@@ -69,16 +64,16 @@ static bool push_fallback(const vtext_bpe *bpe, vtext_bpe_scratch *s, vcore_str 
             if (bpe->fallback_id[(uint8_t)part[i].p[j]] == VTEXT_NONE) return false;
     for (int i = 0; i < 3; i++)
         for (size_t j = 0; j < part[i].n; j++)
-            push_symbol(s, bpe->fallback_id[(uint8_t)part[i].p[j]], 1);
+            vtext_scratch_push(s, bpe->fallback_id[(uint8_t)part[i].p[j]], 1);
     return true;
 }
 
-static void push_unit(const vtext_bpe *bpe, vtext_bpe_scratch *s, vcore_str unit, bool first,
+static void push_unit(const vtext_bpe *bpe, vtext_scratch *s, vcore_str unit, bool first,
                       bool last, unk_run *unk) {
     uint32_t id;
     if (unit_id(bpe, unit, first, last, &id)) {
         flush_unk(bpe, s, unk);
-        push_symbol(s, id, (uint32_t)unit.n);
+        vtext_scratch_push(s, id, (uint32_t)unit.n);
         return;
     }
     if (bpe->byte_fallback && push_fallback(bpe, s, unit, first, last)) return;
@@ -88,7 +83,7 @@ static void push_unit(const vtext_bpe *bpe, vtext_bpe_scratch *s, vcore_str unit
     *unk = (unk_run) { true, (unk->any ? unk->len : 0) + (uint32_t)unit.n };
 }
 
-static void push_word(const vtext_bpe *bpe, vtext_bpe_scratch *s, const char *p, size_t n,
+static void push_word(const vtext_bpe *bpe, vtext_scratch *s, const char *p, size_t n,
                       bool byte_level) {
     unk_run unk = { false, 0 };
     bool plain = !bpe->prefix.n && !bpe->suffix.n;
@@ -101,7 +96,7 @@ static void push_word(const vtext_bpe *bpe, vtext_bpe_scratch *s, const char *p,
         len = byte_level || c < 0x80 ? 1 : vcore_utf8_decode(p + i, n - i, &cp);
         if (plain && known != VTEXT_NONE) {
             flush_unk(bpe, s, &unk);
-            push_symbol(s, known, byte_level ? vtext_byte_width(c) : 1);
+            vtext_scratch_push(s, known, byte_level ? vtext_byte_width(c) : 1);
             continue;
         }
         char stand_in[4];
@@ -117,7 +112,7 @@ static void push_word(const vtext_bpe *bpe, vtext_bpe_scratch *s, const char *p,
 /* ---- merging -------------------------------------------------------------------------------- */
 /* Few symbols: the best pair is searched anew after each merge, over an array of each pair's merge.
  */
-static void merge_short(const vtext_bpe *bpe, vtext_bpe_scratch *s) {
+static void merge_short(const vtext_bpe *bpe, vtext_scratch *s) {
     const vtext_merge *pair[SHORT_WORD];
     vtext_symbol *y = s->symbol;
     size_t n = s->n;
@@ -138,14 +133,14 @@ static void merge_short(const vtext_bpe *bpe, vtext_bpe_scratch *s) {
     s->n = n;
 }
 
-static void heap_push(vtext_bpe_scratch *s, vtext_candidate c) {
+static void heap_push(vtext_scratch *s, vtext_candidate c) {
     size_t i = s->heap_n++;
     for (; i && c.order < s->heap[(i - 1) / 4].order; i = (i - 1) / 4)
         s->heap[i] = s->heap[(i - 1) / 4];
     s->heap[i] = c;
 }
 
-static vtext_candidate heap_pop(vtext_bpe_scratch *s) {
+static vtext_candidate heap_pop(vtext_scratch *s) {
     vtext_candidate top = s->heap[0], last = s->heap[--s->heap_n];
     size_t i = 0, n = s->heap_n;
     for (;;) {
@@ -161,7 +156,7 @@ static vtext_candidate heap_pop(vtext_bpe_scratch *s) {
     return top;
 }
 
-static void push_pair(const vtext_bpe *bpe, vtext_bpe_scratch *s, uint32_t left) {
+static void push_pair(const vtext_bpe *bpe, vtext_scratch *s, uint32_t left) {
     const vtext_symbol *y = s->symbol;
     const vtext_merge *m = find_merge(bpe, y[left].id, y[y[left].next].id);
     if (m) heap_push(s, (vtext_candidate) { (uint64_t)m->rank << 32 | left, m->id });
@@ -169,7 +164,7 @@ static void push_pair(const vtext_bpe *bpe, vtext_bpe_scratch *s, uint32_t left)
 
 /* Many symbols: a linked list and a heap of pairs. A merge makes entries of the heap stale; one is
  * known by its pair no longer giving its id. */
-static void merge_long(const vtext_bpe *bpe, vtext_bpe_scratch *s) {
+static void merge_long(const vtext_bpe *bpe, vtext_scratch *s) {
     vtext_symbol *y = s->symbol;
     s->heap_n = 0;
     for (uint32_t i = 0; i + 1 < s->n; i++) push_pair(bpe, s, i);
@@ -193,18 +188,17 @@ static void merge_long(const vtext_bpe *bpe, vtext_bpe_scratch *s) {
     s->n = kept;
 }
 
-static bool grow(void **p, size_t *cap, size_t want, size_t size) {
-    if (want <= *cap) return true;
-    size_t more = want < 256 ? 256 : want + want / 2;
-    void *bigger = vcore_realloc_array(*p, more, size);
-    if (!bigger) return false;
-    *p = bigger;
-    *cap = more;
+static bool heap_room(vtext_scratch *s, size_t want) {
+    if (want <= s->heap_cap) return true;
+    vtext_candidate *more = vcore_realloc_array(s->heap, want + want / 2, sizeof *more);
+    if (!more) return false;
+    s->heap = more;
+    s->heap_cap = want + want / 2;
     return true;
 }
 
 /* The whole word as one token, if it is in the vocabulary. *memory: false when there was none. */
-static bool whole_word(const vtext_bpe *bpe, vtext_bpe_scratch *s, const char *p, size_t n,
+static bool whole_word(const vtext_bpe *bpe, vtext_scratch *s, const char *p, size_t n,
                        bool byte_level, bool *memory) {
     char local[512], *text = !byte_level || n <= sizeof local / 2 ? local : vcore_alloc_array(n, 2);
     vcore_str word = { byte_level ? text : p, byte_level ? 0 : n };
@@ -213,13 +207,13 @@ static bool whole_word(const vtext_bpe *bpe, vtext_bpe_scratch *s, const char *p
     if (!text) return false;
     for (size_t i = 0; byte_level && i < n; i++)
         word.n += vcore_utf8_encode(vtext_byte_char((uint8_t)p[i]), text + word.n);
-    bool found = vtext_vocab_find(&bpe->vocab, word, &id);
-    if (found) push_symbol(s, id, (uint32_t)word.n);
+    bool found = vtext_vocab_find(bpe->vocab, word, &id);
+    if (found) vtext_scratch_push(s, id, (uint32_t)word.n);
     if (text != local) vcore_free(text);
     return found;
 }
 
-bool vtext_bpe_word(const vtext_bpe *bpe, vtext_bpe_scratch *s, const char *p, size_t n,
+bool vtext_bpe_word(const vtext_bpe *bpe, vtext_scratch *s, const char *p, size_t n,
                     bool byte_level) {
     /* A character outside the vocabulary may become its bytes and those of prefix and suffix; a
      * byte's stand-in has up to two. */
@@ -227,7 +221,7 @@ bool vtext_bpe_word(const vtext_bpe *bpe, vtext_bpe_scratch *s, const char *p, s
         (byte_level ? 2 * n : n) + (bpe->prefix.n + bpe->suffix.n) * (bpe->prefix.n ? n : 1);
     bool memory = true;
     s->n = 0;
-    if (!grow((void **)&s->symbol, &s->cap, symbols, sizeof *s->symbol)) return false;
+    if (!vtext_scratch_room(s, symbols)) return false;
     if (bpe->ignore_merges && whole_word(bpe, s, p, n, byte_level, &memory)) return true;
     if (!memory) return false;
     push_word(bpe, s, p, n, byte_level);
@@ -236,13 +230,7 @@ bool vtext_bpe_word(const vtext_bpe *bpe, vtext_bpe_scratch *s, const char *p, s
         return true;
     }
     /* Each merge removes a symbol and adds at most two pairs. */
-    if (!grow((void **)&s->heap, &s->heap_cap, 3 * s->n, sizeof *s->heap)) return false;
+    if (!heap_room(s, 3 * s->n)) return false;
     merge_long(bpe, s);
     return true;
-}
-
-void vtext_bpe_scratch_free(vtext_bpe_scratch *s) {
-    vcore_free(s->symbol);
-    vcore_free(s->heap);
-    *s = (vtext_bpe_scratch) { 0 };
 }

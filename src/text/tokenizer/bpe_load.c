@@ -1,35 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* Reads the BPE model of a tokenizer.json: vocabulary, merges in both notations, options. */
+/* Reads the BPE model of a tokenizer.json: merges in both notations, options. */
 #include "text/tokenizer/tok.h"
 
 #include <stdio.h>
-
-static vlm_status fail(vlm_error *err, const char *name, const char *key, const char *what) {
-    char field[64];
-    snprintf(field, sizeof field, "model.%s", key);
-    return vcore_fail_field(err, VLM_ERR_FORMAT, name, field, "%s", what);
-}
-
-static vlm_status load_vocab(vtext_bpe *bpe, const vcore_json *vocab, const char *name,
-                             vlm_error *err) {
-    if (vcore_json_kind_of(vocab) != VCORE_JSON_OBJECT)
-        return fail(err, name, "vocab", "must be an object");
-    int64_t id, largest = -1;
-    for (vcore_json_iter it = { 0 }; vcore_json_next(vocab, &it);) {
-        if (!vcore_json_int(it.value, &id) || id < 0 || id > VTEXT_MAX_ID)
-            return vcore_fail_field(err, VLM_ERR_FORMAT, name, "model.vocab",
-                                    "token '%.*s': must be an integer in [0, %d]",
-                                    (int)(it.key.n < 80 ? it.key.n : 80), it.key.p, VTEXT_MAX_ID);
-        if (id > largest) largest = id;
-    }
-    VTRY(vtext_vocab_init(&bpe->vocab, vcore_json_count(vocab), (uint32_t)(largest + 1), err));
-    for (vcore_json_iter it = { 0 }; vcore_json_next(vocab, &it);) {
-        vcore_json_int(it.value, &id);
-        if (!vtext_vocab_add(&bpe->vocab, it.key, (uint32_t)id))
-            return vcore_no_memory(err, "vocabulary");
-    }
-    return VLM_OK;
-}
 
 static bool split_merge(const vcore_json *entry, vcore_str part[2]) {
     if (vcore_json_kind_of(entry) == VCORE_JSON_ARRAY)
@@ -47,7 +20,7 @@ static bool split_merge(const vcore_json *entry, vcore_str part[2]) {
 static vlm_status fail_merge(vlm_error *err, const char *name, size_t i, const char *what) {
     char key[32];
     snprintf(key, sizeof key, "merges[%zu]", i);
-    return fail(err, name, key, what);
+    return vtext_model_fail(err, name, key, what);
 }
 
 static void put_merge(vtext_bpe *bpe, uint64_t pair, uint32_t rank, uint32_t id) {
@@ -61,8 +34,8 @@ static vlm_status load_merge(vtext_bpe *bpe, const vcore_json *entry, size_t i, 
     uint32_t left, right, id;
     if (!split_merge(entry, part))
         return fail_merge(err, name, i, "must be \"a b\" or [\"a\", \"b\"]");
-    if (!vtext_vocab_find(&bpe->vocab, part[0], &left)
-        || !vtext_vocab_find(&bpe->vocab, part[1], &right))
+    if (!vtext_vocab_find(bpe->vocab, part[0], &left)
+        || !vtext_vocab_find(bpe->vocab, part[1], &right))
         return fail_merge(err, name, i, "a token that is not in the vocabulary");
     if (part[1].n < bpe->prefix.n)
         return fail_merge(err, name, i, "shorter than continuing_subword_prefix");
@@ -70,7 +43,7 @@ static vlm_status load_merge(vtext_bpe *bpe, const vcore_json *entry, size_t i, 
     vcore_buf_add(joined, part[0].p, part[0].n);
     vcore_buf_add(joined, part[1].p + bpe->prefix.n, part[1].n - bpe->prefix.n);
     if (joined->failed) return vcore_no_memory(err, "merges");
-    if (!vtext_vocab_find(&bpe->vocab, (vcore_str) { joined->p, joined->n }, &id))
+    if (!vtext_vocab_find(bpe->vocab, (vcore_str) { joined->p, joined->n }, &id))
         return fail_merge(err, name, i, "gives a token that is not in the vocabulary");
     put_merge(bpe, (uint64_t)left << 32 | right, (uint32_t)i, id);
     return VLM_OK;
@@ -79,7 +52,7 @@ static vlm_status load_merge(vtext_bpe *bpe, const vcore_json *entry, size_t i, 
 static vlm_status load_merges(vtext_bpe *bpe, const vcore_json *merges, const char *name,
                               vlm_error *err) {
     if (vcore_json_kind_of(merges) != VCORE_JSON_ARRAY)
-        return fail(err, name, "merges", "must be an array");
+        return vtext_model_fail(err, name, "merges", "must be an array");
     size_t n = vcore_json_count(merges), slots = 16;
     while (slots < 2 * n) slots *= 2;
     bpe->merge = vcore_alloc_array(slots, sizeof *bpe->merge);
@@ -104,9 +77,9 @@ static vlm_status load_affix(vcore_str *out, const vcore_json *model, const char
     const vcore_json *v = vcore_json_get(model, key);
     vcore_str s;
     if (vcore_json_kind_of(v) == VCORE_JSON_NULL) return VLM_OK;
-    if (!vcore_json_string(v, &s)) return fail(err, name, key, "must be a string or null");
-    if (s.n > VTEXT_MAX_AFFIX) return fail(err, name, key, "is longer than 64 bytes");
-    *out = (vcore_str) { vcore_arena_strndup(bpe->vocab.arena, s.p, s.n), s.n };
+    if (!vcore_json_string(v, &s)) return vtext_model_fail(err, name, key, "must be a string or null");
+    if (s.n > VTEXT_MAX_AFFIX) return vtext_model_fail(err, name, key, "is longer than 64 bytes");
+    *out = (vcore_str) { vcore_arena_strndup(bpe->vocab->arena, s.p, s.n), s.n };
     return out->p ? VLM_OK : vcore_no_memory(err, key);
 }
 
@@ -114,7 +87,7 @@ static vlm_status load_flag(bool *out, const vcore_json *model, const char *key,
                             vlm_error *err) {
     const vcore_json *v = vcore_json_get(model, key);
     if (vcore_json_kind_of(v) == VCORE_JSON_NULL || vcore_json_bool(v, out)) return VLM_OK;
-    return fail(err, name, key, "must be true, false or null");
+    return vtext_model_fail(err, name, key, "must be true, false or null");
 }
 
 static vlm_status load_unk(vtext_bpe *bpe, const vcore_json *model, const char *name,
@@ -123,9 +96,9 @@ static vlm_status load_unk(vtext_bpe *bpe, const vcore_json *model, const char *
     vcore_str s;
     bpe->unk = VTEXT_NONE;
     if (vcore_json_kind_of(v) == VCORE_JSON_NULL) return VLM_OK;
-    if (!vcore_json_string(v, &s)) return fail(err, name, "unk_token", "must be a string or null");
+    if (!vcore_json_string(v, &s)) return vtext_model_fail(err, name, "unk_token", "must be a string or null");
     bpe->unk_missing =
-        !vtext_vocab_find(&bpe->vocab, s, &bpe->unk); /* an error once it is needed */
+        !vtext_vocab_find(bpe->vocab, s, &bpe->unk); /* an error once it is needed */
     if (bpe->unk_missing) bpe->unk = VTEXT_NONE;
     return VLM_OK;
 }
@@ -134,27 +107,28 @@ static void find_single_ids(vtext_bpe *bpe) {
     for (int i = 0; i < 256; i++) {
         char text[8];
         size_t n = vcore_utf8_encode(vtext_byte_char((uint8_t)i), text);
-        if (!vtext_vocab_find(&bpe->vocab, (vcore_str) { text, n }, &bpe->byte_id[i]))
+        if (!vtext_vocab_find(bpe->vocab, (vcore_str) { text, n }, &bpe->byte_id[i]))
             bpe->byte_id[i] = VTEXT_NONE;
         n = (size_t)snprintf(text, sizeof text, "<0x%02X>", (unsigned)i);
-        if (!vtext_vocab_find(&bpe->vocab, (vcore_str) { text, n }, &bpe->fallback_id[i]))
+        if (!vtext_vocab_find(bpe->vocab, (vcore_str) { text, n }, &bpe->fallback_id[i]))
             bpe->fallback_id[i] = VTEXT_NONE;
         text[0] = (char)i;
-        if (i < 128 && !vtext_vocab_find(&bpe->vocab, (vcore_str) { text, 1 }, &bpe->ascii_id[i]))
+        if (i < 128 && !vtext_vocab_find(bpe->vocab, (vcore_str) { text, 1 }, &bpe->ascii_id[i]))
             bpe->ascii_id[i] = VTEXT_NONE;
     }
 }
 
-vlm_status vtext_bpe_load(vtext_bpe *bpe, const vcore_json *model, const char *name,
-                          vlm_error *err) {
+vlm_status vtext_bpe_load(vtext_bpe *bpe, vtext_vocab *vocab, const vcore_json *model,
+                          const char *name, vlm_error *err) {
+    bpe->vocab = vocab;
     double dropout = 0;
     const vcore_json *v = vcore_json_get(model, "dropout");
     if (vcore_json_kind_of(v) != VCORE_JSON_NULL && !vcore_json_real(v, &dropout))
-        return fail(err, name, "dropout", "must be a number or null");
+        return vtext_model_fail(err, name, "dropout", "must be a number or null");
     if (dropout != 0)
         return vcore_fail_field(err, VLM_ERR_UNSUPPORTED, name, "model.dropout",
                                 "merges at random are not supported");
-    VTRY(load_vocab(bpe, vcore_json_get(model, "vocab"), name, err));
+    VTRY(vtext_model_load_vocab(vocab, vcore_json_get(model, "vocab"), name, err));
     VTRY(load_affix(&bpe->prefix, model, "continuing_subword_prefix", bpe, name, err));
     VTRY(load_affix(&bpe->suffix, model, "end_of_word_suffix", bpe, name, err));
     VTRY(load_flag(&bpe->fuse_unk, model, "fuse_unk", name, err));
@@ -167,12 +141,10 @@ vlm_status vtext_bpe_load(vtext_bpe *bpe, const vcore_json *model, const char *n
 }
 
 size_t vtext_bpe_bytes(const vtext_bpe *bpe) {
-    size_t slots = bpe->merge ? bpe->mask + 1 : 0;
-    return vtext_vocab_bytes(&bpe->vocab) + slots * sizeof *bpe->merge;
+    return bpe->merge ? (bpe->mask + 1) * sizeof *bpe->merge : 0;
 }
 
 void vtext_bpe_free(vtext_bpe *bpe) {
-    vtext_vocab_free(&bpe->vocab);
     vcore_free(bpe->merge);
     *bpe = (vtext_bpe) { 0 };
 }

@@ -231,7 +231,7 @@ static void finish(vtext_stream *s) {
 /* Text of a token, as the decoders get it; p NULL: it gives none. */
 static vcore_str token_text(const vlm_tokenizer *t, uint32_t id, bool skip_special) {
     uint32_t added = id < t->vocab_size ? t->added_by_id[id] : 0;
-    if (!added) return vtext_vocab_text(&t->bpe.vocab, id);
+    if (!added) return vtext_vocab_text(&t->model.vocab, id);
     if (skip_special && t->added.token[added - 1].special) return (vcore_str) { NULL, 0 };
     return t->added.token[added - 1].normal;
 }

@@ -40,7 +40,7 @@ typedef struct encoder {
     char *joined;                      /* when there are several spans */
     vtext_text given, normal[2];       /* given: the text with invalid UTF-8 replaced */
     vtext_text split[VTEXT_MAX_STEPS]; /* of the pre-tokenizers */
-    vtext_bpe_scratch bpe;
+    vtext_scratch word;
     vlm_error *err;
 } encoder;
 
@@ -65,16 +65,16 @@ static size_t byte_at(vtext_piece word, bool byte_level, cursor *c, size_t unit)
 static bool push_word(void *user, vtext_piece word) {
     encoder *x = user;
     bool byte_level = x->t->splitter.byte_level;
-    if (!vtext_bpe_word(&x->t->bpe, &x->bpe, word.p, word.n, byte_level)) return false;
+    if (!vtext_model_word(&x->t->model, &x->word, word.p, word.n, byte_level)) return false;
     cursor c = { 0, 0 };
-    for (size_t i = 0, at = 0, next; i < x->bpe.n; i++, at = next) {
-        uint32_t begin = 0, end = 0;
-        next = at + x->bpe.symbol[i].len;
-        if (x->offsets) {
+    uint32_t begin = 0, end = 0;
+    for (size_t i = 0, at = 0, next; i < x->word.n; i++, at = next) {
+        next = at + x->word.symbol[i].len;
+        if (x->offsets && next > at) {
             begin = vtext_piece_begin(word, byte_at(word, byte_level, &c, at));
             end = vtext_piece_end(word, byte_at(word, byte_level, &c, next - 1));
         }
-        if (!vtext_ids_push(x->out, x->bpe.symbol[i].id, begin, end, x->offsets)) return false;
+        if (!vtext_ids_push(x->out, x->word.symbol[i].id, begin, end, x->offsets)) return false;
     }
     return true;
 }
@@ -160,7 +160,7 @@ static vlm_status encode(encoder *x, const vtext_span *spans, size_t n_spans, bo
         VTRY(repair(x, &s));
         VTRY(cut_added(x, &x->t->added.raw, s, encode_raw));
     }
-    if (x->bpe.unknown)
+    if (x->word.unknown)
         return vcore_fail_field(
             x->err, VLM_ERR_FORMAT, x->t->name, "model.unk_token",
             "is not in the vocabulary, and the text has a character that is not either");
@@ -186,6 +186,6 @@ vlm_status vtext_encode(const vlm_tokenizer *t, const vtext_span *spans, size_t 
     vtext_text_free(&x.normal[0]);
     vtext_text_free(&x.normal[1]);
     for (int i = 0; i < VTEXT_MAX_STEPS; i++) vtext_text_free(&x.split[i]);
-    vtext_bpe_scratch_free(&x.bpe);
+    vtext_scratch_free(&x.word);
     return status;
 }

@@ -204,23 +204,8 @@ static vlm_status load_extra(vlm_tokenizer *t, const vcore_json *config, uint32_
 }
 
 /* ---- the whole ------------------------------------------------------------------------------ */
-static vlm_status load_model(vlm_tokenizer *t, const vcore_json *model, vlm_error *err) {
-    vcore_str type = { NULL, 0 };
-    if (vcore_json_kind_of(model) != VCORE_JSON_OBJECT)
-        return vcore_fail_field(err, VLM_ERR_FORMAT, t->name, "model", "must be an object");
-    if (!vcore_json_string(vcore_json_get(model, "type"), &type)) /* old files do not say */
-        type = vcore_str_of(vcore_json_get(model, "merges")                     ? "BPE"
-                            : vcore_json_get(model, "max_input_chars_per_word") ? "WordPiece"
-                            : vcore_json_get(model, "unk_id")                   ? "Unigram"
-                                                                                : "WordLevel");
-    if (vcore_str_eq(type, vcore_str_of("BPE")))
-        return vtext_bpe_load(&t->bpe, model, t->name, err);
-    return vcore_fail_field(err, VLM_ERR_UNSUPPORTED, t->name, "model.type",
-                            "'%.*s' is not supported", (int)(type.n < 60 ? type.n : 60), type.p);
-}
-
 static vlm_status index_added(vlm_tokenizer *t, vlm_error *err) {
-    t->vocab_size = t->bpe.vocab.ids;
+    t->vocab_size = t->model.vocab.ids;
     for (size_t i = 0; i < t->added.count; i++)
         if (t->added.token[i].id >= t->vocab_size) t->vocab_size = t->added.token[i].id + 1;
     t->added_by_id = vcore_alloc_array((size_t)t->vocab_size + 1, sizeof *t->added_by_id);
@@ -243,7 +228,7 @@ static vlm_status load(vlm_tokenizer *t, const sources *from, vlm_error *err) {
         return vcore_fail_field(err, VLM_ERR_FORMAT, from->config_name, NULL, "must be an object");
     if (from->map && vcore_json_kind_of(from->map) != VCORE_JSON_OBJECT)
         return vcore_fail_field(err, VLM_ERR_FORMAT, from->map_name, NULL, "must be an object");
-    VTRY(load_model(t, vcore_json_get(root, "model"), err));
+    VTRY(vtext_model_load(&t->model, vcore_json_get(root, "model"), t->name, err));
     VTRY(vtext_normalizer_load(&t->normalizer, vcore_json_get(root, "normalizer"), t->name,
                                t->arena, err));
     VTRY(vtext_splitter_load(&t->splitter, vcore_json_get(root, "pre_tokenizer"), t->name, t->arena,
@@ -328,7 +313,7 @@ vlm_status vtext_tokenizer_load(vlm_tokenizer **out, vtext_folder *folder, vlm_e
 
 size_t vtext_tokenizer_bytes(const vlm_tokenizer *t) {
     if (!t) return 0;
-    return sizeof *t + vtext_bpe_bytes(&t->bpe) + t->added.cap * sizeof *t->added.token
+    return sizeof *t + vtext_model_bytes(&t->model) + t->added.cap * sizeof *t->added.token
            + vcore_map_bytes(t->added.by_content)
            + ((size_t)t->vocab_size + 1) * sizeof *t->added_by_id + t->n_named * sizeof *t->named
            + vcore_arena_bytes(t->arena);
@@ -336,7 +321,7 @@ size_t vtext_tokenizer_bytes(const vlm_tokenizer *t) {
 
 void vtext_tokenizer_free(vlm_tokenizer *t) {
     if (!t) return;
-    vtext_bpe_free(&t->bpe);
+    vtext_model_free(&t->model);
     vtext_added_free(&t->added);
     vcore_free(t->added_by_id);
     vcore_free(t->named);

@@ -133,7 +133,7 @@ static vcore_str token_text(const vlm_tokenizer *t, uint32_t id, vcore_str taken
     uint32_t i = id < t->vocab_size ? t->added_by_id[id] : 0;
     const vtext_added *a = i ? &t->added.token[i - 1] : NULL;
     if (a && (a->normalized || memmem(taken.p, taken.n, a->content.p, a->content.n))) return taken;
-    return vtext_vocab_text(&t->bpe.vocab, id);
+    return vtext_vocab_text(&t->model.vocab, id);
 }
 
 /* Takes a token's white space out of its place, a character of the text for each: a space of our

@@ -4,7 +4,7 @@
  *
  * Encoding is a pipeline of pieces of text, each with its place in the caller's text:
  *   spans -> joined text -> added tokens | text (added.c) -> normalised (normalize.c)
- *         -> words (split.c, regex/pattern.c) -> ids (bpe.c) -> post-processor (encode.c)
+ *         -> words (split.c, regex/pattern.c) -> ids (model.c) -> post-processor (encode.c)
  * Decoding is a pipeline of small machines that bytes flow through (decode.c). */
 #ifndef VLM_TEXT_TOK_H
 #define VLM_TEXT_TOK_H
@@ -84,14 +84,39 @@ vcore_str vtext_vocab_text(const vtext_vocab *v, uint32_t id); /* p NULL: no suc
 size_t vtext_vocab_bytes(const vtext_vocab *v); /* of memory it holds */
 void vtext_vocab_free(vtext_vocab *v);
 
-/* ---- BPE (bpe.c) ------------------------------------------------------------------------ */
+/* ---- models (model.c): a word to its tokens ---------------------------------------------- */
+typedef struct vtext_symbol {
+    uint32_t id, len; /* bytes; 0: at the place of the one before (BPE, at work: merged into it) */
+    uint32_t prev, next; /* BPE's */
+} vtext_symbol;
+typedef struct vtext_candidate {
+    uint64_t order; /* rank << 32 | position: smallest first */
+    uint32_t id;
+} vtext_candidate;
+/* Memory that the words of one call share; symbol[0..n) is what the last word gave. */
+typedef struct vtext_scratch {
+    vtext_symbol *symbol;
+    size_t n, cap;
+    vtext_candidate *heap; /* BPE's */
+    size_t heap_n, heap_cap;
+    vcore_buf text; /* stand-ins of a word's bytes */
+    bool unknown;   /* met what needs the unknown token, which the vocabulary lacks */
+} vtext_scratch;
+bool vtext_scratch_room(vtext_scratch *s, size_t symbols); /* false: no memory */
+static inline void vtext_scratch_push(vtext_scratch *s, uint32_t id, uint32_t len) {
+    uint32_t at = (uint32_t)s->n;
+    s->symbol[s->n++] = (vtext_symbol) { id, len, at ? at - 1 : VTEXT_NONE, at + 1 };
+}
+void vtext_scratch_free(vtext_scratch *s);
+
+/* BPE (bpe.c, bpe_load.c) */
 typedef struct vtext_merge {
     uint64_t pair; /* left id << 32 | right id; UINT64_MAX: free slot */
     uint32_t rank, id;
 } vtext_merge;
 typedef struct vtext_bpe {
-    vtext_vocab vocab;
-    vtext_merge *merge; /* hash table */
+    const vtext_vocab *vocab; /* the model's */
+    vtext_merge *merge;       /* hash table */
     size_t mask;
     uint32_t byte_id[256];     /* of each byte's stand-in */
     uint32_t fallback_id[256]; /* of "<0x00>" ... */
@@ -101,34 +126,39 @@ typedef struct vtext_bpe {
     vcore_str prefix, suffix;
     bool fuse_unk, byte_fallback, ignore_merges;
 } vtext_bpe;
-typedef struct vtext_symbol {
-    uint32_t id, len; /* len 0: merged into its left neighbour */
-    uint32_t prev, next;
-} vtext_symbol;
-typedef struct vtext_candidate {
-    uint64_t order; /* rank << 32 | position: smallest first */
-    uint32_t id;
-} vtext_candidate;
-/* Memory that the words of one call share. */
-typedef struct vtext_bpe_scratch {
-    vtext_symbol *symbol;
-    size_t n, cap;
-    vtext_candidate *heap;
-    size_t heap_n, heap_cap;
-    bool unknown; /* met a character that needs the unknown token, which the vocabulary lacks */
-} vtext_bpe_scratch;
 /* Slot of a pair: its own or the free one where it would go. */
 vtext_merge *vtext_bpe_merge_slot(const vtext_bpe *bpe, uint64_t pair);
-vlm_status vtext_bpe_load(vtext_bpe *bpe, const vcore_json *model, const char *name,
-                          vlm_error *err);
+/* vocab: the model's, which gets the tokens. */
+vlm_status vtext_bpe_load(vtext_bpe *bpe, vtext_vocab *vocab, const vcore_json *model,
+                          const char *name, vlm_error *err);
 size_t vtext_bpe_bytes(const vtext_bpe *bpe); /* of memory it holds */
 void vtext_bpe_free(vtext_bpe *bpe);
-/* Tokens of one word: s->symbol[0..n), in order, with their lengths in bytes. byte_level: each byte
- * stands for its character of the byte-level alphabet, and lengths are in bytes of these. False: no
- * memory. O(n log n). */
-bool vtext_bpe_word(const vtext_bpe *bpe, vtext_bpe_scratch *s, const char *p, size_t n,
+/* byte_level: each byte stands for its character of the byte-level alphabet, and lengths are in
+ * bytes of these. False: no memory. O(n log n). */
+bool vtext_bpe_word(const vtext_bpe *bpe, vtext_scratch *s, const char *p, size_t n,
                     bool byte_level);
-void vtext_bpe_scratch_free(vtext_bpe_scratch *s);
+
+/* The model of a tokenizer: one vocabulary, and what its kind adds to it. Must not move. */
+typedef enum vtext_model_kind {
+    VTEXT_BPE
+} vtext_model_kind;
+typedef struct vtext_model {
+    vtext_model_kind kind;
+    vtext_vocab vocab;
+    vtext_bpe bpe;
+} vtext_model;
+vlm_status vtext_model_load(vtext_model *m, const vcore_json *v, const char *name, vlm_error *err);
+/* {"token": id, ..} to an empty vocabulary. */
+vlm_status vtext_model_load_vocab(vtext_vocab *vocab, const vcore_json *v, const char *name,
+                                  vlm_error *err);
+/* One line: the model's field `key` is not as it should be. */
+vlm_status vtext_model_fail(vlm_error *err, const char *name, const char *key, const char *what);
+/* Tokens of one word: s->symbol[0..n), in order, with their lengths in bytes. byte_level: the word's
+ * bytes stand for characters, as vtext_bpe_word has it. False: no memory. */
+bool vtext_model_word(const vtext_model *m, vtext_scratch *s, const char *p, size_t n,
+                      bool byte_level);
+size_t vtext_model_bytes(const vtext_model *m); /* of memory it holds */
+void vtext_model_free(vtext_model *m);
 
 /* ---- normalizers (normalize.c) ---------------------------------------------------------- */
 typedef enum vtext_normalize_kind {
@@ -276,7 +306,7 @@ typedef struct vtext_named {
 struct vlm_tokenizer {
     vcore_arena *arena;
     char *name; /* of the file, for errors */
-    vtext_bpe bpe;
+    vtext_model model;
     vtext_normalizer normalizer;
     vtext_splitter splitter;
     vtext_added_list added;

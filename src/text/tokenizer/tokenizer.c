@@ -80,12 +80,12 @@ uint32_t vtext_vocab_size(const vlm_tokenizer *t) {
 bool vtext_token_to_id(const vlm_tokenizer *t, vcore_str token, uint32_t *id) {
     const vtext_added *a = vtext_added_find(&t->added, token);
     if (a) *id = a->id;
-    return a || vtext_vocab_find(&t->bpe.vocab, token, id);
+    return a || vtext_vocab_find(&t->model.vocab, token, id);
 }
 
 bool vtext_id_to_token(const vlm_tokenizer *t, uint32_t id, vcore_str *token) {
     const vtext_added *a = added(t, id);
-    *token = a ? a->content : vtext_vocab_text(&t->bpe.vocab, id);
+    *token = a ? a->content : vtext_vocab_text(&t->model.vocab, id);
     return token->p != NULL;
 }
 
