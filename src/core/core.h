@@ -155,6 +155,7 @@ const vcore_json *vcore_json_at(const vcore_json *array, size_t i);
 bool vcore_json_bool(const vcore_json *v, bool *out);
 bool vcore_json_int(const vcore_json *v, int64_t *out); /* also a real of integral value */
 bool vcore_json_real(const vcore_json *v, double *out); /* any number */
+bool vcore_json_digits(const vcore_json *v, vcore_str *out); /* a real as the text has it */
 bool vcore_json_string(const vcore_json *v, vcore_str *out); /* may hold NULs; one follows it */
 /* A key that the object's text has more than once; NULL: none. For formats that forbid it. */
 const char *vcore_json_repeated(const vcore_json *object);

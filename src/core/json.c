@@ -18,7 +18,10 @@ struct vcore_json {
     union {
         bool boolean;
         int64_t integer;
-        double real;
+        struct {
+            double value;
+            const char *text; /* in the document's copy; NULL: NaN or infinite by name */
+        } real;
         vcore_str string;
         struct {
             vcore_json *items;
@@ -187,7 +190,8 @@ static vlm_status parse_number(parser *ps, vcore_json *out) {
         *out = (vcore_json) { .kind = VCORE_JSON_INT, .integer = negative ? value : -value };
         return VLM_OK;
     }
-    *out = (vcore_json) { .kind = VCORE_JSON_REAL, .real = strtod_l(begin, NULL, ps->c_locale) };
+    *out = (vcore_json) { .kind = VCORE_JSON_REAL,
+                          .real = { strtod_l(begin, NULL, ps->c_locale), begin } };
     return VLM_OK;
 }
 
@@ -206,11 +210,11 @@ static vlm_status parse_word(parser *ps, vcore_json *out) {
     else if (take_word(ps, "false"))
         *out = (vcore_json) { .kind = VCORE_JSON_BOOL };
     else if (take_word(ps, "NaN"))
-        *out = (vcore_json) { .kind = VCORE_JSON_REAL, .real = NAN };
+        *out = (vcore_json) { .kind = VCORE_JSON_REAL, .real = { NAN, NULL } };
     else if (take_word(ps, "Infinity"))
-        *out = (vcore_json) { .kind = VCORE_JSON_REAL, .real = INFINITY };
+        *out = (vcore_json) { .kind = VCORE_JSON_REAL, .real = { INFINITY, NULL } };
     else if (take_word(ps, "-Infinity"))
-        *out = (vcore_json) { .kind = VCORE_JSON_REAL, .real = -INFINITY };
+        *out = (vcore_json) { .kind = VCORE_JSON_REAL, .real = { -INFINITY, NULL } };
     else
         return parse_number(ps, out);
     return VLM_OK;
@@ -445,16 +449,22 @@ bool vcore_json_int(const vcore_json *v, int64_t *out) {
         *out = v->integer;
         return true;
     }
-    if (kind != VCORE_JSON_REAL || !(v->real >= -0x1p63 && v->real < 0x1p63)) return false;
-    if (v->real != floor(v->real)) return false;
-    *out = (int64_t)v->real;
+    if (kind != VCORE_JSON_REAL || !(v->real.value >= -0x1p63 && v->real.value < 0x1p63)) return false;
+    if (v->real.value != floor(v->real.value)) return false;
+    *out = (int64_t)v->real.value;
     return true;
 }
 
 bool vcore_json_real(const vcore_json *v, double *out) {
     vcore_json_kind kind = vcore_json_kind_of(v);
     if (kind != VCORE_JSON_INT && kind != VCORE_JSON_REAL) return false;
-    *out = kind == VCORE_JSON_INT ? (double)v->integer : v->real;
+    *out = kind == VCORE_JSON_INT ? (double)v->integer : v->real.value;
+    return true;
+}
+
+bool vcore_json_digits(const vcore_json *v, vcore_str *out) {
+    if (vcore_json_kind_of(v) != VCORE_JSON_REAL || !v->real.text) return false;
+    *out = (vcore_str) { v->real.text, strspn(v->real.text, "+-.eE0123456789") };
     return true;
 }
 

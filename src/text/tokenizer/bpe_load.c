@@ -104,14 +104,12 @@ static vlm_status load_unk(vtext_bpe *bpe, const vcore_json *model, const char *
 }
 
 static void find_single_ids(vtext_bpe *bpe) {
+    vtext_model_find_bytes(bpe->vocab, bpe->fallback_id);
     for (int i = 0; i < 256; i++) {
         char text[8];
         size_t n = vcore_utf8_encode(vtext_byte_char((uint8_t)i), text);
         if (!vtext_vocab_find(bpe->vocab, (vcore_str) { text, n }, &bpe->byte_id[i]))
             bpe->byte_id[i] = VTEXT_NONE;
-        n = (size_t)snprintf(text, sizeof text, "<0x%02X>", (unsigned)i);
-        if (!vtext_vocab_find(bpe->vocab, (vcore_str) { text, n }, &bpe->fallback_id[i]))
-            bpe->fallback_id[i] = VTEXT_NONE;
         text[0] = (char)i;
         if (i < 128 && !vtext_vocab_find(bpe->vocab, (vcore_str) { text, 1 }, &bpe->ascii_id[i]))
             bpe->ascii_id[i] = VTEXT_NONE;

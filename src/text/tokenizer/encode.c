@@ -160,10 +160,7 @@ static vlm_status encode(encoder *x, const vtext_span *spans, size_t n_spans, bo
         VTRY(repair(x, &s));
         VTRY(cut_added(x, &x->t->added.raw, s, encode_raw));
     }
-    if (x->word.unknown)
-        return vcore_fail_field(
-            x->err, VLM_ERR_FORMAT, x->t->name, "model.unk_token",
-            "is not in the vocabulary, and the text has a character that is not either");
+    if (x->word.unknown) return vtext_model_unknown(&x->t->model, x->t->name, x->err);
     return vtext_post_apply(x->t, add_special, x->offsets, text, x->out)
                ? VLM_OK
                : vcore_no_memory(x->err, "ids");

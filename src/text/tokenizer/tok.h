@@ -10,17 +10,15 @@
 #define VLM_TEXT_TOK_H
 
 #include "text/regex/regex.h"
-#include "text/unicode/unicode.h"
 #include "text/text.h"
+#include "text/tokenizer/model.h"
+#include "text/unicode/unicode.h"
 
 enum {
-    VTEXT_MAX_ID = (1 << 22) - 1, /* ids are array indices: a file cannot make the array huge */
-    VTEXT_MAX_STEPS = 32,         /* normalizers, pre-tokenizers or decoders in sequence */
-    VTEXT_MAX_AFFIX = 64,         /* bytes of continuing_subword_prefix, end_of_word_suffix */
+    VTEXT_MAX_STEPS = 32,        /* normalizers, pre-tokenizers or decoders in sequence */
     VTEXT_MAX_ADDED_BYTES = 1024 /* bytes of an added token: bounds the matching per byte of text */
 };
 #define VTEXT_MAX_BYTES ((size_t)1 << 30) /* of a text, as given and as normalised */
-#define VTEXT_NONE UINT32_MAX
 
 /* ---- pieces ------------------------------------------------------------------------------------
  * Text on its way through the pipeline. Bytes of one character share one place, the whole of the
@@ -64,101 +62,6 @@ typedef vlm_status (*vtext_step_fn)(void *user, const vcore_json *v, vcore_str t
  * member list_key. Null: none. */
 vlm_status vtext_each_step(const vcore_json *v, const char *list_key, const char *key,
                            const char *name, vtext_step_fn fn, void *user, vlm_error *err);
-
-/* ---- vocabulary (vocab.c): text of tokens to ids and back ------------------------------- */
-typedef struct vtext_vocab {
-    vcore_arena *arena;
-    vcore_str *text; /* by entry; NUL-terminated */
-    uint32_t *id;    /* by entry */
-    size_t count, cap;
-    uint32_t *slot; /* hash table: entry + 1 */
-    size_t mask;
-    uint64_t seed;
-    uint32_t *by_id, ids; /* id -> entry + 1; ids: largest + 1 */
-} vtext_vocab;
-/* Room for n tokens with ids below `ids`. */
-vlm_status vtext_vocab_init(vtext_vocab *v, size_t n, uint32_t ids, vlm_error *err);
-bool vtext_vocab_add(vtext_vocab *v, vcore_str text, uint32_t id); /* text must be new to it */
-bool vtext_vocab_find(const vtext_vocab *v, vcore_str text, uint32_t *id);
-vcore_str vtext_vocab_text(const vtext_vocab *v, uint32_t id); /* p NULL: no such id */
-size_t vtext_vocab_bytes(const vtext_vocab *v); /* of memory it holds */
-void vtext_vocab_free(vtext_vocab *v);
-
-/* ---- models (model.c): a word to its tokens ---------------------------------------------- */
-typedef struct vtext_symbol {
-    uint32_t id, len; /* bytes; 0: at the place of the one before (BPE, at work: merged into it) */
-    uint32_t prev, next; /* BPE's */
-} vtext_symbol;
-typedef struct vtext_candidate {
-    uint64_t order; /* rank << 32 | position: smallest first */
-    uint32_t id;
-} vtext_candidate;
-/* Memory that the words of one call share; symbol[0..n) is what the last word gave. */
-typedef struct vtext_scratch {
-    vtext_symbol *symbol;
-    size_t n, cap;
-    vtext_candidate *heap; /* BPE's */
-    size_t heap_n, heap_cap;
-    vcore_buf text; /* stand-ins of a word's bytes */
-    bool unknown;   /* met what needs the unknown token, which the vocabulary lacks */
-} vtext_scratch;
-bool vtext_scratch_room(vtext_scratch *s, size_t symbols); /* false: no memory */
-static inline void vtext_scratch_push(vtext_scratch *s, uint32_t id, uint32_t len) {
-    uint32_t at = (uint32_t)s->n;
-    s->symbol[s->n++] = (vtext_symbol) { id, len, at ? at - 1 : VTEXT_NONE, at + 1 };
-}
-void vtext_scratch_free(vtext_scratch *s);
-
-/* BPE (bpe.c, bpe_load.c) */
-typedef struct vtext_merge {
-    uint64_t pair; /* left id << 32 | right id; UINT64_MAX: free slot */
-    uint32_t rank, id;
-} vtext_merge;
-typedef struct vtext_bpe {
-    const vtext_vocab *vocab; /* the model's */
-    vtext_merge *merge;       /* hash table */
-    size_t mask;
-    uint32_t byte_id[256];     /* of each byte's stand-in */
-    uint32_t fallback_id[256]; /* of "<0x00>" ... */
-    uint32_t ascii_id[128];
-    uint32_t unk;     /* VTEXT_NONE: there is none */
-    bool unk_missing; /* one is named, but not in the vocabulary */
-    vcore_str prefix, suffix;
-    bool fuse_unk, byte_fallback, ignore_merges;
-} vtext_bpe;
-/* Slot of a pair: its own or the free one where it would go. */
-vtext_merge *vtext_bpe_merge_slot(const vtext_bpe *bpe, uint64_t pair);
-/* vocab: the model's, which gets the tokens. */
-vlm_status vtext_bpe_load(vtext_bpe *bpe, vtext_vocab *vocab, const vcore_json *model,
-                          const char *name, vlm_error *err);
-size_t vtext_bpe_bytes(const vtext_bpe *bpe); /* of memory it holds */
-void vtext_bpe_free(vtext_bpe *bpe);
-/* byte_level: each byte stands for its character of the byte-level alphabet, and lengths are in
- * bytes of these. False: no memory. O(n log n). */
-bool vtext_bpe_word(const vtext_bpe *bpe, vtext_scratch *s, const char *p, size_t n,
-                    bool byte_level);
-
-/* The model of a tokenizer: one vocabulary, and what its kind adds to it. Must not move. */
-typedef enum vtext_model_kind {
-    VTEXT_BPE
-} vtext_model_kind;
-typedef struct vtext_model {
-    vtext_model_kind kind;
-    vtext_vocab vocab;
-    vtext_bpe bpe;
-} vtext_model;
-vlm_status vtext_model_load(vtext_model *m, const vcore_json *v, const char *name, vlm_error *err);
-/* {"token": id, ..} to an empty vocabulary. */
-vlm_status vtext_model_load_vocab(vtext_vocab *vocab, const vcore_json *v, const char *name,
-                                  vlm_error *err);
-/* One line: the model's field `key` is not as it should be. */
-vlm_status vtext_model_fail(vlm_error *err, const char *name, const char *key, const char *what);
-/* Tokens of one word: s->symbol[0..n), in order, with their lengths in bytes. byte_level: the word's
- * bytes stand for characters, as vtext_bpe_word has it. False: no memory. */
-bool vtext_model_word(const vtext_model *m, vtext_scratch *s, const char *p, size_t n,
-                      bool byte_level);
-size_t vtext_model_bytes(const vtext_model *m); /* of memory it holds */
-void vtext_model_free(vtext_model *m);
 
 /* ---- normalizers (normalize.c) ---------------------------------------------------------- */
 typedef enum vtext_normalize_kind {
