@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The model of a tokenizer: which kind it is, its vocabulary, the way of a word to that kind's code,
- * and the memory which words share. How a kind makes tokens lies in its own file. */
+/* The model of a tokenizer: which kind it is, its vocabulary, the way of a word to that kind's
+ * code, and the memory which words share. How a kind makes tokens lies in its own file. */
 #include "text/tokenizer/tok.h"
 
 #include <stdio.h>
@@ -67,11 +67,12 @@ static bool has(const vcore_json *v, const char *key) {
 /* Old files do not say what they are: the first that the fields make. */
 static vcore_str guess_type(const vcore_json *v) {
     bool map = vcore_json_kind_of(vcore_json_get(v, "vocab")) == VCORE_JSON_OBJECT;
-    return vcore_str_of(has(v, "merges")                                  ? "BPE"
+    return vcore_str_of(has(v, "merges") ? "BPE"
                         : map && has(v, "continuing_subword_prefix")
-                                && has(v, "max_input_chars_per_word") ? "WordPiece"
-                        : map                                         ? "WordLevel"
-                                                                      : "Unigram");
+                                && has(v, "max_input_chars_per_word")
+                            ? "WordPiece"
+                        : map ? "WordLevel"
+                              : "Unigram");
 }
 
 vlm_status vtext_model_load(vtext_model *m, const vcore_json *v, const char *name, vlm_error *err) {
@@ -97,8 +98,8 @@ vlm_status vtext_model_load(vtext_model *m, const vcore_json *v, const char *nam
 }
 
 size_t vtext_model_bytes(const vtext_model *m) {
-    return vtext_vocab_bytes(&m->vocab) + vtext_bpe_bytes(&m->bpe) + vtext_unigram_bytes(&m->unigram)
-           + vtext_wordpiece_bytes(&m->wordpiece);
+    return vtext_vocab_bytes(&m->vocab) + vtext_bpe_bytes(&m->bpe)
+           + vtext_unigram_bytes(&m->unigram) + vtext_wordpiece_bytes(&m->wordpiece);
 }
 
 void vtext_model_free(vtext_model *m) {

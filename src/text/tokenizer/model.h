@@ -30,7 +30,7 @@ vlm_status vtext_vocab_init(vtext_vocab *v, size_t n, uint32_t ids, vlm_error *e
 bool vtext_vocab_add(vtext_vocab *v, vcore_str text, uint32_t id); /* text must be new to it */
 bool vtext_vocab_find(const vtext_vocab *v, vcore_str text, uint32_t *id);
 vcore_str vtext_vocab_text(const vtext_vocab *v, uint32_t id); /* p NULL: no such id */
-size_t vtext_vocab_bytes(const vtext_vocab *v); /* of memory it holds */
+size_t vtext_vocab_bytes(const vtext_vocab *v);                /* of memory it holds */
 void vtext_vocab_free(vtext_vocab *v);
 
 /* ---- trie (trie.c): the tokens that begin at a place in text ------------------------------
@@ -141,7 +141,7 @@ bool vtext_unigram_word(const vtext_unigram *u, vtext_scratch *s, const char *p,
 typedef struct vtext_wordpiece {
     const vtext_vocab *vocab; /* the model's */
     vtext_trie trie;          /* WordPiece's */
-    uint32_t prefix;          /* node behind continuing_subword_prefix; VTEXT_NONE: no token has it */
+    uint32_t prefix; /* node behind continuing_subword_prefix; VTEXT_NONE: no token has it */
     uint64_t max_chars;
     uint32_t unk; /* VTEXT_NONE: it is not in the vocabulary */
 } vtext_wordpiece;
@@ -178,8 +178,8 @@ void vtext_model_find_bytes(const vtext_vocab *vocab, uint32_t id[256]);
 vlm_status vtext_model_fail(vlm_error *err, const char *name, const char *key, const char *what);
 /* Why a word set s->unknown. */
 vlm_status vtext_model_unknown(const vtext_model *m, const char *name, vlm_error *err);
-/* Tokens of one word: s->symbol[0..n), in order, with their lengths in bytes. byte_level: the word's
- * bytes stand for characters, as vtext_bpe_word has it. False: no memory. */
+/* Tokens of one word: s->symbol[0..n), in order, with their lengths in bytes. byte_level: the
+ * word's bytes stand for characters, as vtext_bpe_word has it. False: no memory. */
 bool vtext_model_word(const vtext_model *m, vtext_scratch *s, const char *p, size_t n,
                       bool byte_level);
 size_t vtext_model_bytes(const vtext_model *m); /* of memory it holds */

@@ -91,7 +91,8 @@ vlm_status vtext_trie_build(vtext_trie *t, const vtext_vocab *vocab, const char 
     for (size_t i = 0; i < vocab->count && status == VLM_OK; i++) {
         token[i] = (sorted) { vocab->text[i], (uint32_t)i };
         if (token[i].text.n > VTEXT_MAX_PIECE)
-            status = vcore_fail_limit(err, name, "model.vocab", VTEXT_MAX_PIECE, "bytes of a token");
+            status =
+                vcore_fail_limit(err, name, "model.vocab", VTEXT_MAX_PIECE, "bytes of a token");
     }
     if (status == VLM_OK) {
         qsort(token, vocab->count, sizeof *token, by_text);

@@ -43,8 +43,7 @@ static bool search(const vtext_unigram *u, vtext_best *best, const char *p, size
             improve(&best[i + 1], u->score[id] + best[at].score, (uint32_t)at, id);
             single |= i + 1 == at + width;
         }
-        if (!single
-            && improve(&best[at + width], u->unknown + best[at].score, (uint32_t)at, u->unk)
+        if (!single && improve(&best[at + width], u->unknown + best[at].score, (uint32_t)at, u->unk)
             && u->unk == VTEXT_NONE)
             return false;
     }
@@ -127,9 +126,10 @@ static double read_digits(vcore_str text, const double power[POWERS]) {
     exponent += down ? -given : given;
     double value = (double)digits;
     for (; exponent <= -POWERS && value != 0; exponent += POWERS - 1) value /= power[POWERS - 1];
-    if (value != 0) value = exponent < 0         ? value / power[-exponent]
-                            : exponent >= POWERS ? INFINITY
-                                                 : value * power[exponent];
+    if (value != 0)
+        value = exponent < 0         ? value / power[-exponent]
+                : exponent >= POWERS ? INFINITY
+                                     : value * power[exponent];
     return negative ? -value : value;
 }
 
