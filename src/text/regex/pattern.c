@@ -1,266 +1,32 @@
 /* SPDX-License-Identifier: MIT */
-/* The patterns that pre-tokenizers, normalizers and decoders look for: literals and
- * the regular expressions of known tokenizers, recognised by their exact text. Each has a
- * hand-written matcher that visits a character a bounded number of times; no other expression is
- * accepted. */
+/* Patterns as the components of a tokenizer give them, and the pass over a text that finds their
+ * matches one by one. */
 #include "text/regex/regex.h"
-#include "text/unicode/unicode.h"
 
-/* ---- what the matchers are made of ---------------------------------------------------------- */
-/* The character at i < n and its class; returns where the next one begins. */
-static inline size_t step(const char *p, size_t n, size_t i, uint32_t *cp, vtext_class *class) {
-    uint8_t c = (uint8_t)p[i];
-    if (c < 0x80) {
-        *cp = c;
-        i++;
+static vlm_status compile(vtext_parse *x, vcore_arena *arena, const vtext_regex **out) {
+    vtext_program program;
+    const vtext_node *tree = vtext_parse_tree(x);
+    if (!tree || !vtext_compile(x, tree, &program)) return x->status;
+    return vtext_automaton(x, &program, arena, out);
+}
+
+vlm_status vtext_regex_parse(const vtext_regex **out, vcore_str text, const char *where,
+                             vcore_arena *arena, vlm_error *err) {
+    *out = NULL;
+    if (text.n > VTEXT_REGEX_BYTES)
+        return vcore_fail_limit(err, where, "pattern", VTEXT_REGEX_BYTES, "bytes");
+    vcore_arena *own = vcore_arena_new();
+    vtext_parse *x = own ? vcore_arena_alloc(own, sizeof *x) : NULL;
+    vlm_status status = VLM_ERR_MEMORY;
+    if (x) {
+        *x = (vtext_parse) { .arena = own, .text = text, .where = where, .err = err };
+        status = compile(x, arena, out);
     } else {
-        i += vcore_utf8_decode(p + i, n - i, cp);
+        vcore_no_memory(err, where);
     }
-    *class = vtext_class_of(*cp);
-    return i;
+    vcore_arena_free(own);
+    return status;
 }
-
-static inline bool is_newline(uint32_t cp) {
-    return cp == '\r' || cp == '\n';
-}
-
-/* End of the run of one class that begins at i. */
-static size_t run_of(const char *p, size_t n, size_t i, vtext_class wanted) {
-    uint32_t cp;
-    vtext_class class;
-    while (i < n) {
-        size_t next = step(p, n, i, &cp, &class);
-        if (class != wanted) break;
-        i = next;
-    }
-    return i;
-}
-
-/* \s*[\r\n]+|\s+(?!\S)|\s+ at white space (the first only if newlines): up to the last line end of
- * the run; else all but the last character if text follows; else all. */
-static size_t match_space(const char *p, size_t n, size_t at, bool newlines) {
-    uint32_t cp;
-    vtext_class class;
-    size_t i = at, last = at, line_end = 0;
-    while (i < n) {
-        size_t next = step(p, n, i, &cp, &class);
-        if (class != VTEXT_SPACE) break;
-        last = i;
-        i = next;
-        if (is_newline(cp)) line_end = i;
-    }
-    if (newlines && line_end) return line_end;
-    return i < n && last > at ? last : i;
-}
-
-/* 's 't 're 've 'm 'll 'd; fold: in either case, and with the long s, which folds to s. */
-static size_t match_contraction(const char *p, size_t n, size_t at, bool fold) {
-    if (at + 1 >= n || p[at] != '\'') return 0;
-    char a = p[at + 1], b = at + 2 < n ? p[at + 2] : 0;
-    if (fold) {
-        if (a == (char)0xC5 && b == (char)0xBF) return at + 3;
-        if (a >= 'A' && a <= 'Z') a |= 0x20;
-        if (b >= 'A' && b <= 'Z') b |= 0x20;
-    }
-    if (a == 's' || a == 't' || a == 'm' || a == 'd') return at + 2;
-    if ((a == 'r' && b == 'e') || (a == 'v' && b == 'e') || (a == 'l' && b == 'l')) return at + 3;
-    return 0;
-}
-
-static size_t match_numbers(const char *p, size_t n, size_t at, int most) {
-    uint32_t cp;
-    vtext_class class;
-    for (size_t next; at < n && most--; at = next) {
-        next = step(p, n, at, &cp, &class);
-        if (class != VTEXT_NUMBER) break;
-    }
-    return at;
-}
-
-/* ---- GPT-2 ---------------------------------------------------------------------------------- */
-static size_t match_gpt2(const char *p, size_t n, size_t at) {
-    size_t end = match_contraction(p, n, at, false), i = at + (p[at] == ' ');
-    uint32_t cp;
-    vtext_class class;
-    if (end) return end;
-    if (i < n) {
-        end = step(p, n, i, &cp, &class);
-        if (class != VTEXT_SPACE) return run_of(p, n, end, class);
-    }
-    return match_space(p, n, at, false);
-}
-
-const vtext_pattern vtext_pattern_gpt2 = { { NULL, 0 }, match_gpt2 };
-
-/* ---- cl100k and its kin: Llama 3, Qwen 2 ---------------------------------------------------- */
-/* marks: combining marks count as letters, as in Qwen 3.5's. */
-static inline vtext_class letter_class(vtext_class class, uint32_t cp, bool marks) {
-    return marks && class == VTEXT_OTHER && vtext_is_mark(cp) ? VTEXT_LETTER : class;
-}
-
-static inline size_t letter_run(const char *p, size_t n, size_t i, bool marks, vtext_class wanted) {
-    uint32_t cp;
-    vtext_class class;
-    while (i < n) {
-        size_t next = step(p, n, i, &cp, &class);
-        if (letter_class(class, cp, marks) != wanted) break;
-        i = next;
-    }
-    return i;
-}
-
-/* (?i:'s|..)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,digits}|
- * ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+ */
-static inline size_t match_cl100k(const char *p, size_t n, size_t at, int digits, bool marks) {
-    size_t end = match_contraction(p, n, at, true);
-    if (end) return end;
-    uint32_t cp, cp2;
-    vtext_class class, class2 = VTEXT_SPACE;
-    size_t next = step(p, n, at, &cp, &class), next2 = next;
-    bool mark =
-        marks && class == VTEXT_OTHER && vtext_is_mark(cp); /* may be a prefix and a letter */
-    if (class == VTEXT_LETTER) return letter_run(p, n, next, marks, VTEXT_LETTER);
-    if (class == VTEXT_NUMBER) return match_numbers(p, n, at, digits);
-    if (next < n) {
-        next2 = step(p, n, next, &cp2, &class2);
-        class2 = letter_class(class2, cp2, marks);
-    }
-    if (class2 == VTEXT_LETTER && !is_newline(cp))
-        return letter_run(p, n, next2, marks, VTEXT_LETTER);
-    if (mark) return next;
-    if (class == VTEXT_SPACE) {
-        if (cp != ' ' || class2 != VTEXT_OTHER) return match_space(p, n, at, true);
-        next = next2;
-    }
-    end = letter_run(p, n, next, marks, VTEXT_OTHER);
-    while (end < n && is_newline((uint8_t)p[end])) end++;
-    return end;
-}
-
-static size_t match_llama3(const char *p, size_t n, size_t at) {
-    return match_cl100k(p, n, at, 3, false);
-}
-
-static size_t match_qwen2(const char *p, size_t n, size_t at) {
-    return match_cl100k(p, n, at, 1, false);
-}
-
-static size_t match_qwen35(const char *p, size_t n, size_t at) {
-    return match_cl100k(p, n, at, 1, true);
-}
-
-/* ---- o200k and Mistral's tekken ------------------------------------------------------------- */
-static size_t case_run(const char *p, size_t n, size_t i, int wanted, size_t *last_both) {
-    uint32_t cp;
-    while (i < n) {
-        size_t next = i + vcore_utf8_decode(p + i, n - i, &cp);
-        int c = vtext_letter_case(cp);
-        if (!(c & wanted)) break;
-        i = next;
-        if (c == (VTEXT_UPPER | VTEXT_LOWER)) *last_both = i;
-    }
-    return i;
-}
-
-/* UPPER*LOWER+ at i, end or 0: when no LOWER follows the run of UPPER, its last character that is
- * both is given back. */
-static size_t match_camel(const char *p, size_t n, size_t i) {
-    size_t both = 0, ignored, upper = case_run(p, n, i, VTEXT_UPPER, &both);
-    size_t end = case_run(p, n, upper, VTEXT_LOWER, &ignored);
-    return end > upper ? end : both;
-}
-
-/* UPPER+LOWER* at i, end or 0. */
-static size_t match_capital(const char *p, size_t n, size_t i) {
-    size_t ignored, upper = case_run(p, n, i, VTEXT_UPPER, &ignored);
-    return upper == i ? 0 : case_run(p, n, upper, VTEXT_LOWER, &ignored);
-}
-
-/* X?CAMEL'?|X?CAPITAL'?|\p{N}{1,digits}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+
- * with X = [^\r\n\p{L}\p{N}] and ' a contraction, if they belong to it. */
-static inline size_t match_o200k_kin(const char *p, size_t n, size_t at, int digits,
-                                     bool contractions) {
-    uint32_t cp;
-    vtext_class class;
-    size_t next = step(p, n, at, &cp, &class), end = 0;
-    bool prefix = class != VTEXT_LETTER && class != VTEXT_NUMBER && !is_newline(cp);
-    if (prefix) end = match_camel(p, n, next);
-    if (!end) end = match_camel(p, n, at);
-    if (!end && prefix) end = match_capital(p, n, next);
-    if (!end) end = match_capital(p, n, at);
-    if (end) {
-        size_t more = contractions ? match_contraction(p, n, end, true) : 0;
-        return more ? more : end;
-    }
-    if (class == VTEXT_NUMBER) return match_numbers(p, n, at, digits);
-    if (class == VTEXT_SPACE) {
-        size_t other = cp == ' ' ? run_of(p, n, next, VTEXT_OTHER) : next;
-        if (other == next) return match_space(p, n, at, true);
-        end = other;
-    } else {
-        end = run_of(p, n, next, VTEXT_OTHER);
-    }
-    while (end < n && (is_newline((uint8_t)p[end]) || p[end] == '/')) end++;
-    return end;
-}
-
-static size_t match_o200k(const char *p, size_t n, size_t at) {
-    return match_o200k_kin(p, n, at, 3, true);
-}
-
-static size_t match_tekken(const char *p, size_t n, size_t at) {
-    return match_o200k_kin(p, n, at, 1, false);
-}
-
-/* ---- single classes ------------------------------------------------------------------------- */
-static size_t match_spaces(const char *p, size_t n, size_t at) {
-    size_t end = run_of(p, n, at, VTEXT_SPACE);
-    return end > at ? end : 0;
-}
-
-const vtext_pattern vtext_pattern_spaces = { { NULL, 0 }, match_spaces };
-
-static size_t match_number(const char *p, size_t n, size_t at) {
-    size_t end = match_numbers(p, n, at, 1);
-    return end > at ? end : 0;
-}
-
-static size_t match_number3(const char *p, size_t n, size_t at) {
-    size_t end = match_numbers(p, n, at, 3);
-    return end > at ? end : 0;
-}
-
-/* ---- recognising ---------------------------------------------------------------------------- */
-#define GPT2_TAIL " ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+"
-#define SPACE_TAIL "|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
-#define SUFFIXES "'s|'t|'re|'ve|'m|'ll|'d"
-#define UPPERS "[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]"
-#define LOWERS "[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]"
-#define PREFIX "[^\\r\\n\\p{L}\\p{N}]?"
-
-static const struct {
-    const char *regex;
-    size_t (*match)(const char *p, size_t n, size_t at);
-} known[] = {
-    { SUFFIXES "|" GPT2_TAIL, match_gpt2 },
-    { "'(?:[sdmt]|ll|ve|re)|" GPT2_TAIL, match_gpt2 },
-    { "(?i:" SUFFIXES ")|" PREFIX "\\p{L}+|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*" SPACE_TAIL,
-      match_qwen2 },
-    { "(?i:" SUFFIXES ")|" PREFIX "\\p{L}+|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*" SPACE_TAIL,
-      match_llama3 },
-    { "(?i:" SUFFIXES ")|" PREFIX
-      "[\\p{L}\\p{M}]+|\\p{N}| ?[^\\s\\p{L}\\p{M}\\p{N}]+[\\r\\n]*" SPACE_TAIL,
-      match_qwen35 },
-    { PREFIX UPPERS "*" LOWERS "+(?i:" SUFFIXES ")?|" PREFIX UPPERS "+" LOWERS "*(?i:" SUFFIXES ")?"
-                    "|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*" SPACE_TAIL,
-      match_o200k },
-    { PREFIX UPPERS "*" LOWERS "+|" PREFIX UPPERS "+" LOWERS "*"
-                    "|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*" SPACE_TAIL,
-      match_tekken },
-    { "\\s+", match_spaces },
-    { "\\p{N}", match_number },
-    { "\\p{N}{1,3}", match_number3 },
-};
 
 /* A regular expression that is only a literal, punctuation perhaps escaped: the text it stands for.
  */
@@ -270,7 +36,8 @@ static bool unescape_literal(vcore_str regex, char *out, size_t *n) {
         if (c == '\\') {
             if (++i == regex.n) return false;
             c = regex.p[i];
-            if ((uint8_t)c >= 0x80 || vtext_class_of((uint8_t)c) != VTEXT_OTHER) return false;
+            bool letter = (c | 0x20) >= 'a' && (c | 0x20) <= 'z';
+            if ((uint8_t)c >= 0x80 || letter || (c >= '0' && c <= '9')) return false;
         } else if (!c || strchr("^$.|?*+()[]{}", c)) {
             return false;
         }
@@ -283,42 +50,68 @@ vlm_status vtext_pattern_parse(vtext_pattern *out, const vcore_json *v, const ch
                                vcore_arena *arena, vlm_error *err) {
     vcore_str text;
     bool regex = vcore_json_string(vcore_json_get(v, "Regex"), &text);
+    *out = (vtext_pattern) { 0 };
     if (!regex && !vcore_json_string(vcore_json_get(v, "String"), &text))
         return vcore_fail_field(err, VLM_ERR_FORMAT, where, "pattern",
                                 "must be {\"String\": ..} or {\"Regex\": ..}");
     if (!text.n) return vcore_fail_field(err, VLM_ERR_UNSUPPORTED, where, "pattern", "is empty");
+    if (regex && (out->match = vtext_known_match(text))) return VLM_OK;
     char *literal = vcore_arena_strndup(arena, text.p, text.n);
     if (!literal) return vcore_no_memory(err, "pattern");
-    *out = (vtext_pattern) { { literal, text.n }, NULL };
+    out->literal = (vcore_str) { literal, text.n };
     if (!regex) return VLM_OK;
-    for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
-        if (!vcore_str_eq(text, vcore_str_of(known[i].regex))) continue;
-        out->match = known[i].match;
-        return VLM_OK;
-    }
     out->literal.n = 0;
     if (unescape_literal(text, literal, &out->literal.n)) return VLM_OK;
-    return vcore_fail_field(err, VLM_ERR_UNSUPPORTED, where, "pattern",
-                            "no matcher for the regular expression %.*s",
-                            (int)(text.n < 300 ? text.n : 300), text.p);
+    return vtext_regex_parse(&out->regex, text, where, arena, err);
 }
 
-bool vtext_pattern_next(const vtext_pattern *pattern, const char *p, size_t n, size_t from,
-                        size_t *begin, size_t *end) {
-    if (!pattern->match) {
-        const char *at =
-            from < n ? memmem(p + from, n - from, pattern->literal.p, pattern->literal.n) : NULL;
-        if (!at) return false;
-        *begin = (size_t)(at - p);
-        *end = *begin + pattern->literal.n;
-        return true;
-    }
-    while (from < n) {
-        *end = pattern->match(p, n, from);
-        *begin = from;
-        if (*end > from) return true;
+void vtext_pattern_start(vtext_scan *s, const vtext_pattern *pattern, const char *p, size_t n) {
+    s->pattern = pattern;
+    s->p = p;
+    s->n = n;
+    s->from = s->before = 0;
+    s->after = s->failed = false;
+    s->steps = 0;
+    s->state = s->local;
+    if (pattern->regex) vtext_regex_start(s);
+}
+
+static bool next_literal(vtext_scan *s, size_t *begin, size_t *end) {
+    vcore_str literal = s->pattern->literal;
+    const char *at =
+        s->from < s->n ? memmem(s->p + s->from, s->n - s->from, literal.p, literal.n) : NULL;
+    if (!at) return false;
+    *begin = (size_t)(at - s->p);
+    s->from = *end = *begin + literal.n;
+    return true;
+}
+
+bool vtext_pattern_next(vtext_scan *s, size_t *begin, size_t *end) {
+    if (s->pattern->regex) return vtext_regex_next(s, begin, end);
+    if (!s->pattern->match) return next_literal(s, begin, end);
+    while (s->from < s->n) {
+        *begin = s->from;
+        *end = s->pattern->match(s->p, s->n, s->from);
+        if (*end > *begin) {
+            s->from = *end;
+            return true;
+        }
         uint32_t cp;
-        from += vcore_utf8_decode(p + from, n - from, &cp);
+        s->from += vcore_utf8_decode(s->p + s->from, s->n - s->from, &cp);
     }
     return false;
+}
+
+void vtext_pattern_done(vtext_scan *s) {
+    if (s->state != s->local) vcore_free(s->state);
+    s->state = s->local;
+}
+
+bool vtext_pattern_found(const vtext_pattern *pattern, const char *p, size_t n) {
+    vtext_scan s;
+    size_t begin, end;
+    vtext_pattern_start(&s, pattern, p, n);
+    bool found = vtext_pattern_next(&s, &begin, &end) || s.failed;
+    vtext_pattern_done(&s);
+    return found;
 }

@@ -327,7 +327,7 @@ static vlm_status load_replace(struct vtext_decode_step *step, const vcore_json 
                                const char *where, vcore_arena *arena, vlm_error *err) {
     vtext_pattern pattern;
     VTRY(vtext_pattern_parse(&pattern, vcore_json_get(v, "pattern"), where, arena, err));
-    if (pattern.match)
+    if (pattern.match || pattern.regex)
         return vcore_fail_field(err, VLM_ERR_UNSUPPORTED, where, "pattern",
                                 "only a literal can be replaced");
     step->pattern = pattern.literal;

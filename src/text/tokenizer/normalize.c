@@ -222,16 +222,22 @@ static void lowercase(vtext_piece in, vtext_text *out) {
     }
 }
 
+/* What replaces nothing shares the place of the character before, or of the first. */
 static void replace(const struct vtext_normalize_step *step, vtext_piece in, vtext_text *out,
                     size_t limit) {
     size_t at = 0, begin, end;
-    while (out->n <= limit && vtext_pattern_next(&step->pattern, in.p, in.n, at, &begin, &end)) {
+    vtext_scan scan;
+    vtext_pattern_start(&scan, &step->pattern, in.p, in.n);
+    while (out->n <= limit && vtext_pattern_next(&scan, &begin, &end)) {
+        size_t last = end ? end - 1 : 0;
         vtext_text_copy(out, vtext_part(in, at, begin));
-        vtext_text_put(out, step->content.p, step->content.n, vtext_piece_begin(in, end - 1),
-                       vtext_piece_end(in, end - 1));
+        vtext_text_put(out, step->content.p, step->content.n, vtext_piece_begin(in, last),
+                       vtext_piece_end(in, last));
         at = end;
     }
     vtext_text_copy(out, vtext_part(in, at, in.n));
+    out->failed |= scan.failed;
+    vtext_pattern_done(&scan);
 }
 
 static vtext_piece strip(const struct vtext_normalize_step *step, vtext_piece in) {
@@ -271,7 +277,6 @@ static bool apply(const struct vtext_normalize_step *step, vtext_piece in, vtext
 
 /* Text that the step leaves as it is, found faster than by applying it. */
 static bool unchanged(const struct vtext_normalize_step *step, vtext_piece in) {
-    size_t begin, end;
     switch (step->kind) {
     case VTEXT_NFC:
     case VTEXT_NFD:
@@ -280,7 +285,7 @@ static bool unchanged(const struct vtext_normalize_step *step, vtext_piece in) {
         for (size_t i = 0; i < in.n; i++)
             if ((uint8_t)in.p[i] >= 0x80) return false;
         return true;
-    case VTEXT_REPLACE: return !vtext_pattern_next(&step->pattern, in.p, in.n, 0, &begin, &end);
+    case VTEXT_REPLACE: return !vtext_pattern_found(&step->pattern, in.p, in.n);
     default: return false;
     }
 }

@@ -38,7 +38,6 @@ static bool flush(cutter *c) {
 
 static bool cut(cutter *c, size_t begin, size_t end, bool match) {
     bool grows = false, was_match = c->last_match;
-    if (begin == end) return true;
     switch (c->behavior) {
     case VTEXT_REMOVED: return match || emit(c->r, c->at, c->piece, begin, end);
     case VTEXT_ISOLATED: return emit(c->r, c->at, c->piece, begin, end);
@@ -58,13 +57,23 @@ static bool cut(cutter *c, size_t begin, size_t end, bool match) {
     return true;
 }
 
+/* What lies between matches, if anything does; matches that are empty still end a range. */
+static bool cut_gap(cutter *c, size_t begin, size_t end, bool match) {
+    return begin == end || cut(c, begin, end, match);
+}
+
 static bool split_by(const run *r, int at, vtext_piece piece, const vtext_pattern *pattern,
                      vtext_behavior behavior, bool invert) {
     cutter c = { r, at, piece, behavior, false, false, 0, 0 };
     size_t from = 0, begin, end;
-    for (; vtext_pattern_next(pattern, piece.p, piece.n, from, &begin, &end); from = end)
-        if (!cut(&c, from, begin, invert) || !cut(&c, begin, end, !invert)) return false;
-    return cut(&c, from, piece.n, invert) && flush(&c);
+    bool ok = true;
+    vtext_scan scan;
+    vtext_pattern_start(&scan, pattern, piece.p, piece.n);
+    for (; ok && vtext_pattern_next(&scan, &begin, &end); from = end)
+        ok = cut_gap(&c, from, begin, invert) && cut(&c, begin, end, !invert);
+    ok = ok && !scan.failed && cut_gap(&c, from, piece.n, invert) && flush(&c);
+    vtext_pattern_done(&scan);
+    return ok;
 }
 
 /* ---- the steps ------------------------------------------------------------------------------ */
@@ -76,10 +85,10 @@ static bool split_digits(const run *r, int at, vtext_piece piece, bool individua
         uint32_t cp;
         next = i + vcore_utf8_decode(piece.p + i, piece.n - i, &cp);
         if (vtext_class_of(cp) != VTEXT_NUMBER) continue;
-        if (!cut(&c, from, i, false) || !cut(&c, i, next, true)) return false;
+        if (!cut_gap(&c, from, i, false) || !cut(&c, i, next, true)) return false;
         from = next;
     }
-    return cut(&c, from, piece.n, false) && flush(&c);
+    return cut_gap(&c, from, piece.n, false) && flush(&c);
 }
 
 static bool starts_with(vtext_piece piece, vcore_str s) {
@@ -108,7 +117,7 @@ static bool split_metaspace(const run *r, int at, vtext_piece piece) {
         i++;
     }
     if (t->failed) return false;
-    vtext_pattern mark = { step->replacement, NULL };
+    vtext_pattern mark = { .literal = step->replacement };
     if (step->splits)
         return split_by(r, at, vtext_text_piece(t), &mark, VTEXT_MERGED_WITH_NEXT, false);
     return emit(r, at, vtext_text_piece(t), 0, t->n);
