@@ -229,12 +229,19 @@ class Report:
         return 1 if self.different or self.refused else 0
 
 
+def every_character() -> list[bytes]:
+    """Each code point between letters, 48 in a line."""
+    points = [chr(code) for code in range(0x110000) if not 0xD800 <= code < 0xE000]
+    return ["".join(f"{point}a" for point in points[at : at + 48]).encode() for at in range(0, len(points), 48)]
+
+
 def compare(name: str, pair: Pair, lines: int, seed: int, report: Report) -> None:
     started, found = time.time(), []
     added = [token.content for token in pair.theirs.get_added_tokens_decoder().values()]
     rng, size = random.Random(seed), pair.theirs.get_vocab_size()
     some = added if len(added) <= 200 else rng.sample(added, 200)
-    for raw in Lines(seed, some).take(lines):
+    texts = every_character() if lines < 0 else Lines(seed, some).take(lines)
+    for raw in texts:
         if pair.difference(raw):
             if len(found) < report.shown:
                 raw = bytes(smallest(list(raw), lambda x: pair.difference(bytes(x)) is not None))
@@ -246,7 +253,7 @@ def compare(name: str, pair: Pair, lines: int, seed: int, report: Report) -> Non
         if pair.ids_difference(ids):
             ids = smallest(ids, lambda x: pair.ids_difference(x) is not None)
             found.append(f"ids {ids} = {[pair.theirs.id_to_token(i) for i in ids]}: {pair.ids_difference(ids)}")
-    report.add(name, pair, lines, found, time.time() - started)
+    report.add(name, pair, len(texts), found, time.time() - started)
 
 
 def shorter_characters(raw: bytes, pair: Pair) -> bytes:
@@ -270,7 +277,7 @@ def compare_text(library: Library, name: str, text: str, options, report: Report
     try:
         pair = load_pair(library, text)
     except Failed as error:
-        return report.refuse(name, str(error))
+        return report.refuse(name, str(error).split("/tokenizer.json: ")[-1])
     compare(name, pair, options.lines, options.seed, report)
     pair.ours.close()
 
@@ -371,7 +378,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", nargs="*", default=["components"])
     parser.add_argument("--lib", default="build/libvlm.so")
-    parser.add_argument("--lines", type=int, default=2000)
+    parser.add_argument("--lines", type=int, default=2000, help="-1: each character there is, instead")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--show", type=int, default=3, help="differences shown of a tokenizer")
     parser.add_argument("--only", default="", help="components with this text in their name")

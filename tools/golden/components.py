@@ -381,7 +381,7 @@ def post_processors() -> Named:
     trimmed = {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": True, "use_regex": True}
     yield from post("seq ByteLevel Template", {"type": "Sequence", "processors": [trimmed, cls]})
     yield from post("seq Template ByteLevel", {"type": "Sequence", "processors": [cls, trimmed]})
-    yield from post("seq Template Template", {"type": "Sequence", "processors": [cls, template(templates["A SEP"], ids)]})
+    yield from post("seq Template Template", {"type": "Sequence", "processors": [template(templates["A SEP"], ids), cls]})
     yield from post("seq Bert Template", {"type": "Sequence", "processors": [{"type": "BertProcessing", "sep": ["[SEP]", 2], "cls": ["[CLS]", 1]}, cls]})
     yield from post("seq none", {"type": "Sequence", "processors": []})
 

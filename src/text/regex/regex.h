@@ -35,7 +35,6 @@ vlm_status vtext_pattern_parse(vtext_pattern *out, const vcore_json *v, const ch
                                vcore_arena *arena, vlm_error *err);
 /* GPT-2's, which the ByteLevel pre-tokenizer applies by itself. */
 extern const vtext_pattern vtext_pattern_gpt2;
-extern const vtext_pattern vtext_pattern_spaces; /* \s+ */
 
 /* One pass over a text, from match to match. What it needs beyond this is freed by _done. */
 enum { VTEXT_SCAN_LOCAL = 256 };

@@ -245,9 +245,8 @@ static vlm_status load(vlm_tokenizer *t, const sources *from, vlm_error *err) {
     VTRY(load_extra(t, from->map, &next_id, err));
     VTRY(vtext_added_finish(t, err));
     VTRY(index_added(t, err));
-    for (int i = 0; i < t->splitter.count; i++)
-        if (t->splitter.step[i].only_first)
-            t->needs_places = t->normalizer.count > 0 || t->splitter.count > 1;
+    t->needs_places =
+        t->splitter.asks_place && (t->normalizer.count > 0 || t->splitter.count > 1);
     return VLM_OK;
 }
 

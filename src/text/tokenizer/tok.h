@@ -20,7 +20,7 @@ enum {
 };
 #define VTEXT_MAX_BYTES ((size_t)1 << 30) /* of a text, as given and as normalised */
 
-/* ---- pieces ------------------------------------------------------------------------------------
+/* ---- pieces (piece.c) -------------------------------------------------------------------------
  * Text on its way through the pipeline. Bytes of one character share one place, the whole of the
  * character(s) they came from. b, e NULL: the text is the caller's own, byte i lies at base + i. */
 typedef struct vtext_piece {
@@ -63,24 +63,9 @@ typedef vlm_status (*vtext_step_fn)(void *user, const vcore_json *v, vcore_str t
 vlm_status vtext_each_step(const vcore_json *v, const char *list_key, const char *key,
                            const char *name, vtext_step_fn fn, void *user, vlm_error *err);
 
-/* ---- normalizers (normalize.c) ---------------------------------------------------------- */
-typedef enum vtext_normalize_kind {
-    VTEXT_NFC,
-    VTEXT_NFD,
-    VTEXT_NFKC,
-    VTEXT_NFKD,
-    VTEXT_LOWERCASE,
-    VTEXT_REPLACE,
-    VTEXT_PREPEND,
-    VTEXT_STRIP
-} vtext_normalize_kind;
+/* ---- normalizers (normalize.h) ---------------------------------------------------------- */
 typedef struct vtext_normalizer {
-    struct vtext_normalize_step {
-        vtext_normalize_kind kind;
-        vtext_pattern pattern;
-        vcore_str content;
-        bool left, right;
-    } step[VTEXT_MAX_STEPS];
+    const struct vtext_normalize_step *step[VTEXT_MAX_STEPS];
     int count;
 } vtext_normalizer;
 vlm_status vtext_normalizer_load(vtext_normalizer *z, const vcore_json *v, const char *name,
@@ -89,32 +74,12 @@ vlm_status vtext_normalizer_load(vtext_normalizer *z, const vcore_json *v, const
 vlm_status vtext_normalize(const vtext_normalizer *z, vtext_piece in, vtext_text buffer[2],
                            vtext_piece *out, vlm_error *err);
 
-/* ---- pre-tokenizers (split.c) ----------------------------------------------------------- */
-typedef enum vtext_split_kind {
-    VTEXT_SPLIT,
-    VTEXT_DIGITS,
-    VTEXT_METASPACE,
-    VTEXT_BYTE_LEVEL
-} vtext_split_kind;
-typedef enum vtext_behavior {
-    VTEXT_REMOVED,
-    VTEXT_ISOLATED,
-    VTEXT_MERGED_WITH_PREVIOUS,
-    VTEXT_MERGED_WITH_NEXT,
-    VTEXT_CONTIGUOUS
-} vtext_behavior;
+/* ---- pre-tokenizers (split.h) ----------------------------------------------------------- */
 typedef struct vtext_splitter {
-    struct vtext_split_step {
-        vtext_split_kind kind;
-        vtext_pattern pattern;
-        vtext_behavior behavior;
-        bool invert, splits; /* splits: false for a Metaspace or ByteLevel that only rewrites */
-        bool prefix_space;   /* ByteLevel */
-        bool prepends, only_first; /* Metaspace */
-        vcore_str replacement;     /* Metaspace */
-    } step[VTEXT_MAX_STEPS];
+    const struct vtext_split_step *step[VTEXT_MAX_STEPS];
     int count;
-    bool byte_level; /* the last step is ByteLevel: words are bytes */
+    bool byte_level; /* words are bytes that stand for characters of the byte-level alphabet */
+    bool asks_place; /* a step asks whether a piece is the text's first */
 } vtext_splitter;
 vlm_status vtext_splitter_load(vtext_splitter *s, const vcore_json *v, const char *name,
                                vcore_arena *arena, vlm_error *err);
@@ -189,12 +154,7 @@ vlm_status vtext_decoder_load(vtext_decoder *d, const vcore_json *v, const char 
 
 /* ---- post-processor (post.c) ------------------------------------------------------------ */
 typedef struct vtext_post {
-    struct vtext_post_step {
-        bool trim; /* ByteLevel: take white space out of the offsets; else a template */
-        bool prefix_space;
-        uint32_t *before, *after;
-        size_t n_before, n_after;
-    } step[VTEXT_MAX_STEPS];
+    struct vtext_post_step *step[VTEXT_MAX_STEPS];
     int count;
 } vtext_post;
 vlm_status vtext_post_load(vlm_tokenizer *t, const vcore_json *v, vlm_error *err);

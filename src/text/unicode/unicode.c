@@ -115,34 +115,10 @@ int vtext_letter_case(uint32_t cp) {
 }
 
 /* ---- normal forms --------------------------------------------------------------------------- */
-/* Combining marks and decompositions that came with Unicode 10 and later. The reference's
- * normaliser has the tables of Unicode 9, to which these are plain characters, and its ids are the
- * ones models know. */
-static const uint32_t newer[][2] = {
-    { 0x7FD, 0x7FD },     { 0x898, 0x89F },     { 0x8CA, 0x8D3 },     { 0x9FE, 0x9FE },
-    { 0xC3C, 0xC3C },     { 0xD3B, 0xD3C },     { 0xEBA, 0xEBA },     { 0x1715, 0x1715 },
-    { 0x1ABF, 0x1ACE },   { 0x1DF6, 0x1DFA },   { 0x32FF, 0x32FF },   { 0xA7F2, 0xA7F4 },
-    { 0xA82C, 0xA82C },   { 0xAB69, 0xAB69 },   { 0x10781, 0x10785 }, { 0x10787, 0x107B0 },
-    { 0x107B2, 0x107BA }, { 0x10D24, 0x10D27 }, { 0x10EAB, 0x10EAC }, { 0x10EFD, 0x10EFF },
-    { 0x10F46, 0x10F50 }, { 0x10F82, 0x10F85 }, { 0x11070, 0x11070 }, { 0x1133B, 0x1133B },
-    { 0x1145E, 0x1145E }, { 0x11839, 0x1183A }, { 0x11938, 0x11938 }, { 0x1193D, 0x1193E },
-    { 0x11943, 0x11943 }, { 0x119E0, 0x119E0 }, { 0x11A34, 0x11A34 }, { 0x11A47, 0x11A47 },
-    { 0x11A99, 0x11A99 }, { 0x11D42, 0x11D42 }, { 0x11D44, 0x11D45 }, { 0x11D97, 0x11D97 },
-    { 0x11F41, 0x11F42 }, { 0x16FF0, 0x16FF1 }, { 0x1E030, 0x1E06D }, { 0x1E08F, 0x1E08F },
-    { 0x1E130, 0x1E136 }, { 0x1E2AE, 0x1E2AE }, { 0x1E2EC, 0x1E2EF }, { 0x1E4EC, 0x1E4EF },
-    { 0x1F16C, 0x1F16C }, { 0x1FBF0, 0x1FBF9 },
-};
-
+/* The reference's normaliser has the tables of Unicode 9: what came later is a plain character, and
+ * its ids are the ones models know. */
 static bool is_newer(uint32_t cp) {
-    size_t low = 0, high = sizeof newer / sizeof *newer;
-    while (low < high) {
-        size_t middle = (low + high) / 2;
-        if (newer[middle][1] < cp)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return low < sizeof newer / sizeof *newer && newer[low][0] <= cp;
+    return vtext_since(cp) > 9;
 }
 
 uint8_t vtext_combining_class(uint32_t cp) {
@@ -187,8 +163,47 @@ bool vtext_compose(uint32_t a, uint32_t b, uint32_t *out) {
     return !is_newer(*out);
 }
 
+/* Capitals of Unicode 16 and 17, which the reference's lower case knows. */
+static const struct {
+    uint32_t first, last;
+    int32_t to_small;
+} later_capitals[] = {
+    { 0x1C89, 0x1C89, 1 },         { 0xA7CB, 0xA7CB, 0x264 - 0xA7CB }, { 0xA7CC, 0xA7CC, 1 },
+    { 0xA7CE, 0xA7CE, 1 },         { 0xA7D2, 0xA7D2, 1 },              { 0xA7D4, 0xA7D4, 1 },
+    { 0xA7DA, 0xA7DA, 1 },         { 0xA7DC, 0xA7DC, 0x19B - 0xA7DC }, { 0x10D50, 0x10D65, 0x20 },
+    { 0x16EA0, 0x16EB8, 0x1B },
+};
+
 uint32_t vtext_lower(uint32_t cp) {
+    if (cp < 0x80) return cp >= 'A' && cp <= 'Z' ? cp + 0x20 : cp;
+    if (utf8proc_category((utf8proc_int32_t)cp) == UTF8PROC_CATEGORY_CN)
+        for (size_t i = 0; i < sizeof later_capitals / sizeof *later_capitals; i++)
+            if (cp >= later_capitals[i].first && cp <= later_capitals[i].last)
+                return cp + (uint32_t)later_capitals[i].to_small;
     return (uint32_t)utf8proc_tolower((utf8proc_int32_t)cp);
+}
+
+bool vtext_is_numeric(uint32_t cp) {
+    return vtext_class_of(cp) == VTEXT_NUMBER || (cp >= 0x11DE0 && cp <= 0x11DE9)
+           || (cp >= 0x16FF4 && cp <= 0x16FF6);
+}
+
+/* ---- graphemes ------------------------------------------------------------------------------ */
+size_t vtext_grapheme(const char *p, size_t n) {
+    uint32_t cp, next;
+    utf8proc_int32_t state = 0;
+    size_t end = n ? vcore_utf8_decode(p, n, &cp) : 0;
+    for (; end < n; cp = next) {
+        size_t len = vcore_utf8_decode(p + end, n - end, &next);
+        if (cp < 0x80 && next < 0x80 && (cp != '\r' || next != '\n')) break;
+        bool breaks = utf8proc_grapheme_break_stateful((utf8proc_int32_t)cp,
+                                                       (utf8proc_int32_t)next, &state);
+        bool later_mark =
+            utf8proc_category((utf8proc_int32_t)next) == UTF8PROC_CATEGORY_CN && vtext_is_mark(next);
+        if (breaks && !(later_mark && cp >= ' ')) break;
+        end += len;
+    }
+    return end;
 }
 
 /* ---- byte level alphabet -----------------------------------------------------------------------

@@ -24,6 +24,18 @@ enum { VTEXT_MAX_DECOMPOSED = 32 };
 int vtext_decompose(uint32_t cp, bool compat, uint32_t out[VTEXT_MAX_DECOMPOSED]);
 bool vtext_compose(uint32_t a, uint32_t b, uint32_t *out); /* canonical composition of two */
 uint32_t vtext_lower(uint32_t cp);
+bool vtext_is_numeric(uint32_t cp); /* \p{N} of Unicode 17 */
+size_t vtext_grapheme(const char *p, size_t n); /* bytes of the first one (extended, UAX 29) */
+/* Some script's number; Hiragana and Katakana count as Han, spaces and what Unicode 9 does not know
+ * as 0 (scripts.c). */
+int vtext_script(uint32_t cp);
+
+/* ---- as older versions of Unicode have it (versions.c) ---------------------------------------- */
+int vtext_since(uint32_t cp); /* 8, 9 or 10: of marks, punctuation, controls, decompositions */
+bool vtext_mark_of_9(uint32_t cp);
+bool vtext_nonspacing_of_8(uint32_t cp); /* Mn */
+bool vtext_control_of_8(uint32_t cp);    /* Cc, Cf, Co */
+bool vtext_punctuation_of_8(uint32_t cp); /* P, and ASCII's symbols */
 
 /* ---- properties by name (properties.c) ---------------------------------------------------------
  */
