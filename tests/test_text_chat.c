@@ -3,6 +3,9 @@
  * limits. */
 #include "support/dir.h"
 
+#include <stdlib.h>
+#include <sys/stat.h>
+
 #include "text/text.h"
 
 static vlm_error err;
@@ -53,12 +56,89 @@ static void named_templates(void **state) {
     write_file(TOKENIZER, "{\"chat_template\":[{\"name\":\"tool_use\",\"template\":\"T\"},"
                           "{\"name\":\"default\",\"template\":\"D\"}]}");
     check("[]", NULL, "D");
+    check("[]", "{\"chat_template\":\"tool_use\"}", "T");
+    check("[]", "{\"chat_template\":\"default\",\"tools\":[]}", "D");
+    check("[]", "{\"tools\":[]}", "T"); /* tools choose it */
+    check("[]", "{\"tools\":null}", "D");
+    check("[]", "{\"chat_template\":\"own {{ 1 + 1 }} {{ chat_template is defined }}\"}",
+          "own 2 False");
+    check_failure("[]", "{\"chat_template\":\"nope\"}", VLM_ERR_TEMPLATE,
+                  "no chat template named 'nope'; there are: tool_use, default");
+    check_failure("[]", "{\"chat_template\":\"{{\"}", VLM_ERR_TEMPLATE, "chat_template:1: ");
     write_file(TOKENIZER, "{\"chat_template\":[{\"name\":\"rag\",\"template\":\"T\"}]}");
-    check_failure("[]", NULL, VLM_ERR_TEMPLATE, "it has no chat template");
+    check_failure("[]", NULL, VLM_ERR_TEMPLATE,
+                  "no chat template is called default; choose one by chat_template: rag");
+    check("[]", "{\"chat_template\":\"rag\"}", "T");
+    write_file(TOKENIZER, "{\"chat_template\":{\"default\":\"D\",\"rag\":\"R\"}}");
+    check("[]", NULL, "D");
+    check("[]", "{\"chat_template\":\"rag\"}", "R");
+    write_file(TOKENIZER, "{\"chat_template\":[{\"name\":\"rag\"}]}");
+    check_failure("[]", NULL, VLM_ERR_FORMAT, "chat_template: entry 0 has no name or template");
     write_file(TOKENIZER, "{\"chat_template\":5}");
     check_failure("[]", NULL, VLM_ERR_FORMAT, "chat_template: must be a string or a list, is ");
     write_file(TOKENIZER, "{\"chat_template\":null}");
     check_failure("[]", NULL, VLM_ERR_TEMPLATE, "it has no chat template");
+}
+
+/* additional_chat_templates/NAME.jinja beside chat_template.jinja; never beside the older file. */
+static void additional_templates(void **state) {
+    (void)state;
+    write_file(TOKENIZER, "{\"chat_template\":\"old\"}");
+    char *folder = tdir_path("additional_chat_templates");
+    assert_int_equal(mkdir(folder, 0700), 0);
+    free(folder);
+    check("[]", NULL, "old");
+    tdir_put("additional_chat_templates/rag.jinja", "R");
+    tdir_put("additional_chat_templates/tool_use.jinja", "T");
+    tdir_put("additional_chat_templates/notes.txt", "{%");
+    check_failure("[]", NULL, VLM_ERR_TEMPLATE, "choose one by chat_template: rag, tool_use");
+    check("[]", "{\"tools\":[]}", "T");
+    write_file(JINJA, "J");
+    check("[]", NULL, "J");
+    check("[]", "{\"chat_template\":\"rag\"}", "R");
+    check("[]", "{\"tools\":[]}", "T");
+    write_file(LEGACY, "{\"chat_template\":\"legacy\"}");
+    check_failure("[]", NULL, VLM_ERR_FORMAT, "chat_template.json: it may not stand beside");
+    write_file(LEGACY, NULL);
+    tdir_put("additional_chat_templates/rag.jinja", "{% if %}");
+    check_failure("[]", NULL, VLM_ERR_TEMPLATE, "additional_chat_templates/rag.jinja:1: ");
+    write_file(PROCESSOR, "{\"chat_template\":\"processor\"}");
+    check("[]", NULL, "processor");
+}
+
+/* Expectations are transformers' own (5.17, render_jinja_template). */
+static void final_message_goes_on(void **state) {
+    static const char two[] =
+        "[{\"role\":\"user\",\"content\":\"q\"},{\"role\":\"assistant\",\"content\":\"It is \"}]";
+    static const char parts[] =
+        "[{\"role\":\"user\",\"content\":\"CONTINUE_FINAL_MESSAGE_TAG\"},{\"role\":\"assistant\","
+        "\"content\":[{\"type\":\"text\",\"text\":\"a\"},{\"type\":\"image\"}],\"thinking\":\"hm\"}"
+        "]";
+    static const char go[] = "{\"continue_final_message\":true}";
+    (void)state;
+    write_file(JINJA, "{% for m in messages %}<{{ m.role }}>{{ m.content }}</s>\n{% endfor %}"
+                      "{{ continue_final_message is defined }}");
+    check(two, go, "<user>q</s>\n<assistant>It is ");
+    check(two, "{\"continue_final_message\":false}", "<user>q</s>\n<assistant>It is </s>\nFalse");
+    check(two, "{\"continue_final_message\":\"content\"}", "<user>q</s>\n<assistant>It is ");
+    check_failure(two, "{\"continue_final_message\":true,\"add_generation_prompt\":true}",
+                  VLM_ERR_ARGUMENT, "exclude each other");
+    check_failure(two, "{\"continue_final_message\":\"thinking\"}", VLM_ERR_TEMPLATE,
+                  "the final message has no 'thinking' to continue");
+    check_failure(parts, "{\"continue_final_message\":\"thinking\"}", VLM_ERR_TEMPLATE,
+                  "the template knows no 'thinking'");
+    check_failure("[]", go, VLM_ERR_TEMPLATE, "the final message has no 'content' to continue");
+    write_file(JINJA,
+               "{% for m in messages %}<{{ m.role }}>{{ m.content | trim }}</s>\n{% endfor %}");
+    check(two, go,
+          "<user>q</s>\n<assistant>It is"); /* the template trims, so its blank goes, too */
+    write_file(JINJA, "{% for m in messages %}{{ m.content if m.content is string else "
+                      "m.content[0].text }}{{ m.thinking }}\n"
+                      "{% endfor %}{{ messages[0].content }}");
+    check(parts, go, "CONTINUE_FINAL_MESSAGE_TAG\na"); /* one that a user typed is none */
+    check(parts, "{\"continue_final_message\":\"thinking\"}", "CONTINUE_FINAL_MESSAGE_TAG\nahm");
+    write_file(JINJA, "{% for m in messages %}{{ m.content[:2] }}{% endfor %}");
+    check_failure(two, go, VLM_ERR_TEMPLATE, "the final message does not appear");
 }
 
 static void variables_and_tokens(void **state) {
@@ -131,6 +211,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         TDIR_TEST(files_rank, NULL),
         TDIR_TEST(named_templates, NULL),
+        TDIR_TEST(additional_templates, NULL),
+        TDIR_TEST(final_message_goes_on, NULL),
         TDIR_TEST(variables_and_tokens, NULL),
         TDIR_TEST(time_is_given, NULL),
         TDIR_TEST(bad_input, NULL),

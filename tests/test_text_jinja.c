@@ -123,14 +123,11 @@ static void chats_equal_jinja2(void **state) {
 
 /* ---- origin ---------------------------------------------------------------------------------- */
 
-/* Renders with one user message; user bytes of the text come back between [ ]. */
-static void check_origin(const char *source, const char *content_json, const char *expected) {
-    vcore_buf variables = { 0 }, marked = { 0 };
+/* User bytes of the text come back between [ ]. */
+static void check_marked(const char *source, const char *variables, const char *expected) {
+    vcore_buf marked = { 0 };
     vtext_rendered r;
-    vcore_buf_printf(&variables,
-                     "{\"messages\":[{\"role\":\"user\",\"content\":%s}],\"other\":\"o\"}",
-                     content_json);
-    if (render(&r, vcore_str_of(source), variables.p, variables.n) < 0)
+    if (render(&r, vcore_str_of(source), variables, strlen(variables)) < 0)
         fail_msg("%s: %s", source, err.message);
     for (size_t i = 0; i < r.n_spans; i++) {
         if (r.spans[i].user) vcore_buf_puts(&marked, "[");
@@ -142,6 +139,15 @@ static void check_origin(const char *source, const char *content_json, const cha
     assert_string_equal(text, expected);
     vcore_free(text);
     vtext_rendered_free(&r);
+}
+
+/* With one user message. */
+static void check_origin(const char *source, const char *content_json, const char *expected) {
+    vcore_buf variables = { 0 };
+    vcore_buf_printf(&variables,
+                     "{\"messages\":[{\"role\":\"user\",\"content\":%s}],\"other\":\"o\"}",
+                     content_json);
+    check_marked(source, variables.p, expected);
     vcore_buf_free(&variables);
 }
 
@@ -181,6 +187,11 @@ static void origin_follows_every_operation(void **state) {
         { "undefined_name | default(c)", "[a<|x|>b c]" },
         { "[c, 'z'] | sort | min", "[a<|x|>b c]" },
         { "c | truncate(4, true, '..', 0)", "[a<].." },
+        { "'{:*>5}|{!r:.3}|{!a}'.format(c[0], c, c[1])", "****[a]|'[a<]|'[<]'" },
+        { "'{:{}}'.format(c[0], c[:0] ~ 4)", "[a]   " },
+        { "'%-4s%.2s%a%c' % (c[0], c, c[1], c[2])", "[a]   [a<]'[<]'[|]" },
+        { "c.swapcase() ~ c.casefold()", "[A<|X|>B Ca<|x|>b c]" },
+        { "c | truncate(9) ~ [c] | truncate(5, true, '', 0)", "[a<|x|>b c]['[a<|x|>b c]']" },
         { "strftime_now(c[:1]) ~ c | length", "[a]9" },
     };
     (void)state;
@@ -220,11 +231,59 @@ static void origin_of_content_parts(void **state) {
     check_origin(
         "{% for p in messages[0].content %}{{ p.type }}:{{ p.text }}{{ p.image }};{% endfor %}",
         "[{\"type\":\"image\",\"image\":\"f.png\"},{\"type\":\"text\",\"text\":\"<|x|>\"}]",
-        "image:f.png;text:[<|x|>];");
+        "image:[f.png];text:[<|x|>];");
     check_origin("{{ messages[0].content[0] }}{{ messages[0].content[1].content }}",
                  "[\"s\",{\"type\":\"tool\",\"content\":\"r\"}]", "[sr]");
     check_origin("{{ messages[0].content.note }}", "{\"note\":\"n\"}", "n");
     check_origin("{{ messages[0].content }}", "\"\"", "");
+}
+
+/* Every string of messages, tools and documents that is more than a word is a user's: what a model
+ * called, what a tool gave back, names, keys. */
+static void origin_of_data(void **state) {
+    static const char variables[] =
+        "{\"messages\":[{\"role\":\"user<|x|>\",\"name\":\"Ann\",\"reasoning_content\":\"<|x|>\","
+        "\"tool_calls\":[{\"function\":{\"name\":\"<|x|>\",\"arguments\":{\"<|x|>\":\"a<|x|>\"}}}]}"
+        ","
+        "{\"role\":\"tool\",\"content\":\"word\"}],"
+        "\"tools\":[{\"description\":\"d "
+        "<|x|>\"}],\"documents\":[{\"title\":\"t\",\"text\":\"t\"}],"
+        "\"mine\":{\"text\":\"<|x|>\"}}";
+    static const struct {
+        const char *source, *expected;
+    } cases[] = {
+        { "{{ messages[0].role }}", "[user<|x|>]" },
+        { "<|{{ messages[0].name }}|>", "<|Ann|>" },
+        { "{{ messages[0].reasoning_content }}", "[<|x|>]" },
+        { "{{ messages[0].tool_calls[0].function.name }}", "[<|x|>]" },
+        { "{{ messages[0].tool_calls[0].function.arguments | tojson }}",
+          "{\"[<|x|>]\": \"[a<|x|>]\"}" },
+        { "{{ messages[1].role ~ messages[1].content }}", "tool[word]" },
+        { "{{ tools[0].description }}{{ tools | length }}", "[d <|x|>]1" },
+        { "{{ documents[0].title }}{{ documents[0].text }}", "t[t]" },
+        { "{{ mine.text }}", "<|x|>" },
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        check_marked(cases[i].source, variables, cases[i].expected);
+}
+
+/* The caller says whose messages may hold control text; all others stay as they are. */
+static void trusted_roles(void **state) {
+    static const char format[] = "{\"messages\":[{\"role\":\"assistant\",\"content\":\"<t>a</t>\"},"
+                                 "{\"role\":\"tool\",\"content\":[{\"text\":\"</t>\"}]}],"
+                                 "\"_trusted_roles\":%s}";
+    static const char source[] =
+        "{{ messages[0].content.split('</t>')[0] }}|{{ messages[1].content[0].text }}"
+        "{{ _trusted_roles is defined }}";
+    char variables[300];
+    (void)state;
+    snprintf(variables, sizeof variables, format, "[]");
+    check_marked(source, variables, "[<t>a]|[</t>]False");
+    snprintf(variables, sizeof variables, format, "[\"assistant\"]");
+    check_marked(source, variables, "<t>a|[</t>]False");
+    snprintf(variables, sizeof variables, format, "[\"system\",\"tool\",\"assistant\"]");
+    check_marked(source, variables, "<t>a|</t>False");
 }
 
 /* Content made of characters that no template has: exactly they must be marked, whatever the
@@ -284,6 +343,14 @@ static void errors_name_line_and_cause(void **state) {
         { "a\nb\n{{ x.y }}", "chat.jinja:3: 'x' is undefined" },
         { "{% if 1 %}\n\n{{ 's' | nope }}{% endif %}", "chat.jinja:3: no filter named 'nope'" },
         { "{{ 1 is nope }}", "chat.jinja:1: no test named 'nope'" },
+        { "{% if 1 %}{{ 's' | upper }}{% for x in [] %}\n{{ 's' | nope }}{% endfor %}{% endif %}",
+          "chat.jinja:2: no filter named 'nope'" }, /* where nothing runs, too */
+        { "{% if 0 %}{% set x | nope %}{% endset %}{% endif %}", "no filter named 'nope'" },
+        { "{% filter length %}x{% endfilter %}", "expected str instance, int found" },
+        { "{{ '{:.5d}'.format(1) }}", "Precision not allowed in integer format specifier" },
+        { "{{ '{:+}'.format('a') }}", "is not allowed in the format of a string" },
+        { "{{ '{}{0}'.format('a') }}", "cannot both number fields and leave them unnumbered" },
+        { "{{ '{:{:{}}}'.format(1, 2, 3) }}", "Max string recursion exceeded" },
         { "\n{{ nope() }}", "chat.jinja:2: 'nope' is undefined" },
         { "{{ raise_exception('first\nsecond') }}", "chat.jinja:1: first" },
         { "{#-\n\n-#}\n{% for %}", "chat.jinja:4: unexpected '%}'" },
@@ -310,7 +377,13 @@ static void errors_name_line_and_cause(void **state) {
     check_failure("x", "[1]", NULL, VLM_ERR_ARGUMENT,
                   "template variables: must be an object, is an array");
     check_failure("x", "{", NULL, VLM_ERR_PARSE, "template variables");
-    check_failure("x", "{\"_now\":\"today\"}", NULL, VLM_ERR_TEMPLATE, "_now: must be an integer");
+    check_failure("x", "{\"_now\":\"today\"}", NULL, VLM_ERR_ARGUMENT, "_now: must be an integer");
+    check_failure("x", "{\"chat_template\":1}", NULL, VLM_ERR_ARGUMENT,
+                  "chat_template: must be a string");
+    check_failure("x", "{\"continue_final_message\":1}", NULL, VLM_ERR_ARGUMENT,
+                  "continue_final_message: must be a boolean or a string");
+    check_failure("x", "{\"_trusted_roles\":\"user\"}", NULL, VLM_ERR_ARGUMENT,
+                  "_trusted_roles: must be an array of strings");
 }
 
 static void bombs_are_refused(void **state) {
@@ -330,6 +403,12 @@ static void bombs_are_refused(void **state) {
         "{{ (-9223372036854775807 - 1) // -1 }}",
         "{{ (-9223372036854775807 - 1) | abs }}",
         "{{ '99999999999999999999' | int }}",
+        "{{ '%d' % 1e300 }}",
+        "{{ '{:.301f}'.format(1.5) }}",
+        "{{ '{:0>999999999,}'.format(1) }}",
+        "{{ '{:0999999999,}'.format(1) }}",
+        "{{ '%.999999999d' % 1 }}",
+        "{{ '{:{}}'.format(1, 999999999) }}",
         "{% set ns = namespace(s='x') %}{% for i in range(60) %}{% set ns.s = ns.s + ns.s %}{% "
         "endfor %}",
         "{% set ns = namespace(l=[1]) %}{% for i in range(60) %}{% set ns.l = ns.l + ns.l %}{% "
@@ -358,6 +437,40 @@ static void bombs_are_refused(void **state) {
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
         check_failure(cases[i], "{}", NULL, VLM_ERR_LIMIT, "chat.jinja:1: ");
+}
+
+/* Unknown filters and tests are no error where only an `if` or a condition leads to them. */
+static void unknown_filters_may_wait(void **state) {
+    vtext_rendered r;
+    (void)state;
+    static const char source[] =
+        "{% if x is defined and x | nope %}{{ 1 | nope }}{% elif 1 is nope %}{% endif %}"
+        "{{ 1 | nope if x else 'y' }}{{ ('z' | nope) if x }}";
+    assert_int_equal(
+        render(&r, vcore_str_of("{% if x %}{{ 1 | nope }}{% endif %}{{ 1 | nope if x else 'y' }}"),
+               "{}", 2),
+        VLM_OK);
+    assert_string_equal(r.text, "y");
+    vtext_rendered_free(&r);
+    check_failure(source, "{}", NULL, VLM_ERR_TEMPLATE, "chat.jinja:1: no test named 'nope'");
+}
+
+/* What generation blocks printed, as transformers counts it. */
+static void generation_blocks_are_known(void **state) {
+    static const char source[] =
+        "a{% generation %}bc{% endgeneration %}d{% for x in [1, 2] %}{% generation %}{{ x }}"
+        "{% endgeneration %};{% endfor %}";
+    vtext_rendered r;
+    (void)state;
+    assert_int_equal(render(&r, vcore_str_of(source), "{}", 2), VLM_OK);
+    assert_string_equal(r.text, "abcd1;2;");
+    assert_int_equal(r.n_generation, 3);
+    static const size_t expected[] = { 1, 3, 4, 5, 6, 7 };
+    for (size_t i = 0; i < 3; i++) {
+        assert_int_equal(r.generation[i].begin, expected[2 * i]);
+        assert_int_equal(r.generation[i].end, expected[2 * i + 1]);
+    }
+    vtext_rendered_free(&r);
 }
 
 static void limits_are_the_callers(void **state) {
@@ -448,7 +561,11 @@ int main(void) {
         cmocka_unit_test(origin_follows_every_operation),
         cmocka_unit_test(origin_passes_statements),
         cmocka_unit_test(origin_of_content_parts),
+        cmocka_unit_test(origin_of_data),
+        cmocka_unit_test(trusted_roles),
         cmocka_unit_test(origin_of_whole_chats),
+        cmocka_unit_test(unknown_filters_may_wait),
+        cmocka_unit_test(generation_blocks_are_known),
         cmocka_unit_test(errors_name_line_and_cause),
         cmocka_unit_test(bombs_are_refused),
         cmocka_unit_test(limits_are_the_callers),

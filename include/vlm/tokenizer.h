@@ -74,9 +74,15 @@ VLM_API const char *vlm_tokenizer_token(const vlm_tokenizer *tokenizer, uint32_t
 /**
  * Renders the chat template of a checkpoint directory over messages in OpenAI form.
  * @param out owned; free with vlm_string_free(). @param messages_json a JSON array of messages.
- * @param variables_json a JSON object of further template variables, or NULL; "_now" is the time that
- * strftime_now() shows: seconds since 1970 of the wall clock (default: the system's, in UTC).
- * Follows transformers' render_jinja_template; the directory's named special tokens are variables too.
+ * @param variables_json a JSON object of further template variables (tools, documents, enable_thinking, ...),
+ * or NULL. These members are not the template's but say how to render:
+ * - "chat_template": the name of one of the directory's templates, or the text of another one. Without it, of
+ *   several templates "tool_use" is taken where there are tools, else "default";
+ * - "add_generation_prompt": true: the beginning of the assistant's answer is added (the template sees this one);
+ * - "continue_final_message": true, or the name of a member of the last message: the text ends with that member's;
+ * - "_trusted_roles": an array of roles whose messages may hold special tokens, as in text of the template;
+ * - "_now": what strftime_now() shows: seconds since 1970 of the wall clock (default: the system's, in UTC).
+ * Follows transformers' apply_chat_template; the directory's named special tokens are variables too.
  */
 VLM_API vlm_status vlm_template_render(char **out, const char *dir, const char *messages_json,
                                        const char *variables_json, const vlm_limits *limits,

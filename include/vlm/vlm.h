@@ -203,7 +203,9 @@ VLM_API vlm_status vlm_input_add_video_opened(vlm_input *input, vlm_video *video
 /** Copies the wishes. */
 VLM_API vlm_status vlm_input_set_processing(vlm_input *input, const vlm_processing *processing,
                                             vlm_error *err);
-/** A further variable of the chat template. @param json any JSON value ("tools" is an array of tools) */
+/** A further variable of the chat template. @param json any JSON value ("tools" is an array of tools). The members
+ * of vlm_template_render() that say how to render ("chat_template", "continue_final_message", "_trusted_roles",
+ * "_now") may be set here, too. */
 VLM_API vlm_status vlm_input_set_variable(vlm_input *input, const char *name, const char *json,
                                           vlm_error *err);
 

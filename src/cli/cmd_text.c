@@ -147,6 +147,8 @@ int cmd_detokenize(int argc, char **argv) {
 static vlm_status variables_json(vcore_buf *b, const cli_texts *variables, const char *tools, bool generation,
                                  vlm_error *err) {
     vcore_json_open(b, NULL, '{');
+    for (size_t i = 0; i < variables->n; i++)
+        generation &= strncmp(variables->at[i], "continue_final_message=", 23) != 0;
     vcore_json_put_bool(b, "add_generation_prompt", generation);
     if (tools) {
         char *json = cli_read_file(tools, MAX_JSON, err);

@@ -95,6 +95,12 @@ static vlm_status add_chat(vcore_buf *b, const char *json, vlm_error *err) {
     return status;
 }
 
+static bool continues(const vlm_input *in) {
+    for (size_t i = 0; i < in->n_variables; i++)
+        if (!strcmp(in->variable_names[i], "continue_final_message")) return true;
+    return false;
+}
+
 /* {"messages": [...], "add_generation_prompt": true, "bos_token": ..., further variables}. */
 static vlm_status template_variables(vcore_buf *b, const vlm_context *c, const vlm_input *in,
                                      vlm_error *err) {
@@ -107,7 +113,7 @@ static vlm_status template_variables(vcore_buf *b, const vlm_context *c, const v
     else
         add_messages(b, in);
     vcore_json_close(b, ']');
-    vcore_json_put_bool(b, "add_generation_prompt", true);
+    if (!continues(in)) vcore_json_put_bool(b, "add_generation_prompt", true);
     for (size_t i = 0; i < sizeof named / sizeof named[0]; i++) {
         vcore_str token;
         if (vtext_named_token(c->tokenizer, named[i], &token)) vcore_json_put_str(b, named[i], token);
@@ -226,6 +232,13 @@ static expander expander_for(const vlm_context *c, const vlm_plan *plan) {
     return e;
 }
 
+/* A template that prints the BOS itself: no second one comes before it. */
+static bool begins_with_bos(const vtext_rendered *r, const vlm_tokenizer *t) {
+    vcore_str bos;
+    return r->n_spans && !r->spans[0].user && vtext_named_token(t, "bos_token", &bos) && bos.n
+           && r->spans[0].n >= bos.n && !memcmp(r->text, bos.p, bos.n);
+}
+
 vlm_status vengine_prompt_build(vengine_prompt *out, const vlm_context *c, const vlm_input *in,
                                 vlm_plan *plan, vlm_error *err) {
     *out = (vengine_prompt) { .add_special = c->processor_type->add_special_tokens };
@@ -240,6 +253,7 @@ vlm_status vengine_prompt_build(vengine_prompt *out, const vlm_context *c, const
     } else {
         vtext_rendered rendered = { 0 };
         VTRY(render(&rendered, c, in, err));
+        if (begins_with_bos(&rendered, c->tokenizer)) out->add_special = false;
         for (size_t i = 0; i < rendered.n_spans && status >= 0; i++) {
             const vtext_span *span = &rendered.spans[i];
             status = span->user ? append(out, span->p, span->n, true, err)

@@ -88,27 +88,50 @@ typedef struct vtext_template vtext_template; /* parsed template; immutable */
 vlm_status vtext_template_parse(vtext_template **out, const char *source, size_t n, const char *name,
                                 vlm_error *err);
 void vtext_template_free(vtext_template *t);
-/* The template of a folder, as transformers' processors find it: the chat_template of
- * processor_config.json over chat_template.json over chat_template.jinja over tokenizer_config.json's
- * (string, or list of named ones: "default"). *out is NULL when it has none. */
+/* The templates of a folder, as transformers' processors find them: the chat_template of
+ * processor_config.json over chat_template.json over chat_template.jinja and
+ * additional_chat_templates over tokenizer_config.json's. *out is the first of them, which owns the
+ * others; NULL: it has none. */
 vlm_status vtext_template_load(vtext_template **out, vtext_folder *folder, vlm_error *err);
+/* The one of a folder's templates that is called so; asked.p NULL: the only one, else "tool_use"
+ * where there are tools, else "default". */
+vlm_status vtext_template_choose(const vtext_template **out, const vtext_template *all,
+                                 vcore_str asked, bool tools, vlm_error *err);
 
-/* Renders with variables given as a JSON object text (messages, tools, add_generation_prompt, bos_token,
- * ...), as transformers' apply_chat_template configures jinja2 (trim_blocks, lstrip_blocks, loop controls,
- * tojson, raise_exception, strftime_now, generation blocks). Every string under "messages" that is message
- * CONTENT (a "content" string, or the "text" of a content part) is user text; all else is template text.
- * Origin is carried byte by byte through every filter and operation.
- * tools, documents (None) and add_generation_prompt (False) are defined always, as transformers does.
- * strftime_now shows the integer variable "_now", seconds since 1970 of the wall clock to show; without it,
- * the system's clock in UTC. steps and output are bounded by limits, memory by 256 MiB. */
+typedef struct vtext_range {
+    size_t begin, end;
+} vtext_range;
 typedef struct vtext_rendered {
     char *text;        /* owned */
     size_t n;
     vtext_span *spans; /* owned array; pieces of text in order, joined they are text */
     size_t n_spans;
+    vtext_range *generation; /* owned; bytes of the text that generation blocks printed */
+    size_t n_generation;
 } vtext_rendered;
+/* Renders with variables given as a JSON object text (messages, tools, add_generation_prompt,
+ * bos_token,
+ * ...), as transformers' apply_chat_template configures jinja2 (trim_blocks, lstrip_blocks, loop
+ * controls, tojson, raise_exception, strftime_now, generation blocks). t: of several templates the
+ * first one. tools, documents (None) and add_generation_prompt (False) are defined always, as
+ * transformers does.
+ *
+ * In "messages", "tools" and "documents" every string is user text, but words of letters, digits, -
+ * and _ that are not what a message or part says ("content", "text"); all else is template text.
+ * Origin is carried byte by byte through every filter and operation.
+ *
+ * Members that steer the render and that the template does not see: "chat_template" (a name among
+ * t's, or the text of another template), "continue_final_message" (true, or the member to go on
+ * with), "_now" (for strftime_now: seconds since 1970 of the wall clock to show; without it, the
+ * system's clock in UTC),
+ * "_trusted_roles" (messages of these roles are template text). steps and output are bounded by
+ * limits, memory by 256 MiB. */
 vlm_status vtext_template_render(const vtext_template *t, const char *variables_json, size_t n,
                                  const vlm_limits *limits, vtext_rendered *out, vlm_error *err);
+/* The same with the variables of several objects; later ones win. */
+vlm_status vtext_template_render_objects(const vtext_template *t, const vcore_json *const *objects,
+                                         size_t n_objects, const vlm_limits *limits,
+                                         vtext_rendered *out, vlm_error *err);
 void vtext_rendered_free(vtext_rendered *r);
 
 #endif

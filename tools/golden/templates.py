@@ -3,10 +3,7 @@
 
 `python -m golden.templates` (in tools/) writes tests/data/templates/expressions.json (small templates over fixed
 variables, half of them drawn at random) and chats.json (templates in the manner of model families over conversations).
-`python -m golden.templates --compare PROGRAM DIR [--seeds N]` renders all templates below DIR (*.jinja, *.jinja2, JSON
-with a chat_template) over the conversations, and N thousand random templates, both with jinja2 and with PROGRAM, and
-says where they differ. PROGRAM reads {"t": template, "v": variables as JSON text} per line and answers {"ok": text} or
-{"err": message}.
+golden.template_compare holds the library against it over whole folders of templates and over random ones.
 """
 
 from __future__ import annotations
@@ -17,7 +14,6 @@ import datetime
 import json
 import random
 import re
-import subprocess
 import warnings
 from pathlib import Path
 
@@ -400,78 +396,9 @@ def write() -> None:
     print(f"expressions: {len(lines)}, {refused} refused; chats: {len(renders)}, {sum(row[3] is None for row in renders)} refused")
 
 
-# ---- comparison ------------------------------------------------------------------------------------------------
-
-
-class Program:
-    """libvlm's side, one JSON line per render."""
-
-    def __init__(self, path: str) -> None:
-        self.process = subprocess.Popen([path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1)
-
-    def __call__(self, template: str, variables: dict) -> str | None:
-        given = json.dumps({**variables, "_now": int(MOMENT.timestamp())})
-        self.process.stdin.write(json.dumps({"t": template, "v": given}) + "\n")
-        self.process.stdin.flush()
-        return json.loads(self.process.stdout.readline()).get("ok")
-
-
-def found_templates(folder: Path) -> dict[str, str]:
-    """Source by file name of all different templates below a folder."""
-    found: dict[str, str] = {}
-    for path in sorted(folder.rglob("*")):
-        if path.suffix in (".jinja", ".jinja2"):
-            found.setdefault(path.read_text(encoding="utf-8"), str(path))
-        elif path.suffix == ".json":
-            try:
-                value = json.loads(path.read_text(encoding="utf-8"))
-            except (ValueError, RecursionError):
-                continue
-            value = value.get("chat_template") if isinstance(value, dict) else None
-            for source in [value] if isinstance(value, str) else [named["template"] for named in value or []]:
-                found.setdefault(source, str(path))
-    return {name: source for source, name in found.items()}
-
-
-def compare(path: str, folder: str, seeds: int) -> None:
-    program = Program(path)
-    total = same = 0
-    templates = found_templates(Path(folder))
-    for name, source in templates.items():
-        for label, given in CONVERSATIONS.items():
-            for prompt in (True, False):
-                all_given = {**given, "add_generation_prompt": prompt, "bos_token": "<s>", "eos_token": "</s>"}
-                expected = reference(source, all_given)
-                got = program(source, all_given)
-                total += 1
-                same += got == (expected if isinstance(expected, str) else None)
-                if got != (expected if isinstance(expected, str) else None):
-                    print(f"{name}, {label}: expected {expected!r}, got {got!r}")
-    print(f"{len(templates)} templates, {total} renders, {same} the same")
-    rng = random.Random(2)
-    total = same = 0
-    for _ in range(seeds * 1000):
-        source = "{{ " + draw_expression(rng, rng.choice([1, 2, 2])) + " }}"
-        expected = reference(source, VARIABLES)
-        if not comparable(expected) or FOLDED.search(source):
-            continue
-        got = program(source, VARIABLES)
-        total += 1
-        same += got == (expected if isinstance(expected, str) else None)
-        if got != (expected if isinstance(expected, str) else None):
-            print(f"{source}: expected {expected!r}, got {got!r}")
-    print(f"{total} random templates, {same} the same")
-
-
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--compare", nargs=2, metavar=("PROGRAM", "DIR"))
-    parser.add_argument("--seeds", type=int, default=5, help="thousands of random templates")
-    options = parser.parse_args()
-    if options.compare:
-        compare(*options.compare, options.seeds)
-    else:
-        write()
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
+    write()
 
 
 if __name__ == "__main__":

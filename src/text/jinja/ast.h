@@ -42,9 +42,12 @@ struct j_node {
 };
 
 struct vtext_template {
-    char *name;
+    char *name;         /* of its file, for errors */
+    char *label;        /* "default", "tool_use", ...; NULL: the only one, without a name */
     vcore_arena *arena; /* of nodes and their strings */
+    j_string source;
     j_node *body;
+    struct vtext_template *next; /* further ones of the folder */
 };
 
 /* ---- lexer and parser ------------------------------------------------------------------------ */
@@ -68,6 +71,8 @@ typedef struct j_parser {
     j_token *token;    /* the last one is T_EOF */
     size_t n_tokens, pos;
     int nesting, loops;
+    bool soft; /* in an `if` or a condition: unknown filters and tests fail when reached */
+    const j_node *unknown; /* the first one elsewhere; NULL: none */
     j_node *macro; /* the macro whose body is being read */
 } j_parser;
 

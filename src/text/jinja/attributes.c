@@ -53,6 +53,39 @@ static bool str_is_case(j_run *r, const j_call *c, j_value *out) {
     return true;
 }
 
+static bool str_is_identifier(j_run *r, const j_call *c, j_value *out) {
+    j_string s = c->self.u.s;
+    bool yes = s.n > 0;
+    if (!vtext_j_work(r, J_PER_CHARACTER * s.n)) return false;
+    for (size_t pos = 0; pos < s.n && yes;) {
+        uint32_t cp;
+        bool first = pos == 0;
+        vtext_j_next_char(s, &pos, &cp);
+        yes = vtext_j_name_char(cp, first);
+    }
+    *out = vtext_j_bool(yes);
+    return true;
+}
+
+/* Capitals begin words and nothing else does. */
+static bool str_is_title(j_run *r, const j_call *c, j_value *out) {
+    j_string s = c->self.u.s;
+    bool yes = true, any = false, inside = false;
+    if (!vtext_j_work(r, J_PER_CHARACTER * s.n)) return false;
+    for (size_t pos = 0; pos < s.n && yes;) {
+        uint32_t cp;
+        vtext_j_next_char(s, &pos, &cp);
+        utf8proc_category_t k = utf8proc_category((utf8proc_int32_t)cp);
+        bool capital = k == UTF8PROC_CATEGORY_LU || k == UTF8PROC_CATEGORY_LT;
+        bool cased = capital || k == UTF8PROC_CATEGORY_LL;
+        yes = !cased || capital != inside;
+        any |= cased;
+        inside = cased;
+    }
+    *out = vtext_j_bool(yes && any);
+    return true;
+}
+
 static bool str_format_map(j_run *r, const j_call *c, j_value *out) {
     j_args args = { 0 };
     if (c->arg[0].kind != J_DICT) return vtext_j_fail(r, "format_map() needs a dict");
@@ -79,6 +112,8 @@ const j_builtin vtext_j_text_methods[] = {
     { "isdigit", str_is, "", 0 },
     { "isupper", str_is_case, "", 0 },
     { "islower", str_is_case, "", 0 },
+    { "istitle", str_is_title, "", 0 },
+    { "isidentifier", str_is_identifier, "", 0 },
     { "format_map", str_format_map, "mapping", 1 },
     { NULL, NULL, NULL, 0 },
 };

@@ -39,6 +39,10 @@ bool vtext_j_item(j_run *r, j_value obj, j_value key, j_value *out);
 /* format.c */
 bool vtext_j_percent(j_run *r, j_string format, j_value args, j_value *out); /* "..." % args */
 bool vtext_j_percent_args(j_run *r, j_string format, const j_args *args, j_value *out);
+bool vtext_j_converted(j_run *r, j_value v, char how,
+                       j_string *out); /* how: s(tr), r(epr), a(scii) */
+bool vtext_j_put_formatted(j_run *r, j_text *t, j_value v, j_string spec); /* format(v, spec) */
+/* fields.c */
 bool vtext_j_format(j_run *r, j_string format, const j_args *args, j_value *out); /* str.format */
 /* methods.c, for filters of the same meaning */
 bool vtext_j_replace(j_run *r, j_string s, j_string old, j_string with, int64_t count, j_value *out);

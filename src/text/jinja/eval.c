@@ -38,7 +38,7 @@ static bool integers(j_run *r, j_operator op, int64_t a, int64_t b, j_value *out
     if (op == OP_DIV || op == OP_FLOORDIV || op == OP_MOD) {
         if (b == 0) return vtext_j_fail(r, "division by zero");
         if (op == OP_DIV) {
-            *out = vtext_j_float((double)a / (double)b);
+            *out = vtext_j_float((double)((long double)a / (long double)b));
             return true;
         }
         if (b == -1)
@@ -72,7 +72,7 @@ static bool floats(j_run *r, j_operator op, double a, double b, j_value *out) {
     case OP_MUL: f = a * b; break;
     case OP_DIV: f = a / b; break;
     case OP_POW:
-        if ((a < 0 && b != floor(b)) || (a == 0 && b < 0))
+        if ((a < 0 && isfinite(a) && isfinite(b) && b != floor(b)) || (a == 0 && b < 0))
             return vtext_j_fail(r, "a power that is not a real number");
         f = pow(a, b);
         break;
@@ -288,6 +288,22 @@ static bool slice_string(j_run *r, j_string s, int64_t start, int64_t stop, int6
     return true;
 }
 
+/* A slice of a range is one again. */
+static bool slice_range(j_run *r, const struct j_range *of, int64_t start, int64_t stop,
+                        int64_t step, j_value *out) {
+    struct j_range *g = vtext_j_alloc(r, 1, sizeof *g);
+    int64_t wide;
+    if (!g) return false;
+    if (__builtin_mul_overflow(of->step, step, &wide)) wide = step > 0 ? INT64_MAX : INT64_MIN;
+    *g = (struct j_range) { of->start + start * of->step, of->start + stop * of->step, wide, 0 };
+    if (step > 0 ? start < stop : start > stop) {
+        uint64_t width = step > 0 ? (uint64_t)step : 0 - (uint64_t)step;
+        g->n = (size_t)(((uint64_t)(step > 0 ? stop - start : start - stop) - 1) / width + 1);
+    }
+    *out = (j_value) { J_RANGE, { .range = g } };
+    return true;
+}
+
 static bool eval_slice(j_run *r, j_scope *scope, j_value v, const j_node *n, j_value *out) {
     int64_t length, start = 0, stop = 0, step = 1;
     if (v.kind == J_UNDEFINED) return vtext_j_use_undefined(r, v);
@@ -296,6 +312,7 @@ static bool eval_slice(j_run *r, j_scope *scope, j_value v, const j_node *n, j_v
     if (!vtext_j_length(r, v, &length) || !slice_indices(r, scope, n, length, &start, &stop, &step))
         return false;
     if (v.kind == J_STRING) return slice_string(r, v.u.s, start, stop, step, out);
+    if (v.kind == J_RANGE) return slice_range(r, v.u.range, start, stop, step, out);
     j_list items;
     if (!vtext_j_items(r, v, &items)
         || !vtext_j_new_list(r, v.kind == J_TUPLE ? J_TUPLE : J_LIST, out))

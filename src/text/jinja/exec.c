@@ -97,13 +97,17 @@ static flow exec_set_block(j_run *r, j_scope *scope, const j_node *n) {
     return ok((!n->b || vtext_j_filter_chain(r, scope, n->b, v, &v)) && assign(r, scope, n->a, v));
 }
 
+/* What filter and call blocks give must be text; it is not made to be. */
+static bool put_text(j_run *r, j_text *out, j_value v) {
+    if (v.kind == J_STRING) return put(r, out, v.u.s);
+    return vtext_j_fail(r, "sequence item: expected str instance, %s found", vtext_j_type(v));
+}
+
 static flow exec_filter_block(j_run *r, j_scope *scope, const j_node *n, j_text *out) {
     j_value v;
-    j_string s;
     flow f = collect(r, scope, n->body, &v);
     if (f != FLOW_NORMAL) return f;
-    return ok(vtext_j_filter_chain(r, scope, n->b, v, &v) && vtext_j_str(r, v, &s)
-              && put(r, out, s));
+    return ok(vtext_j_filter_chain(r, scope, n->b, v, &v) && put_text(r, out, v));
 }
 
 static flow exec_with(j_run *r, j_scope *scope, const j_node *n, j_text *out) {
@@ -172,8 +176,11 @@ bool vtext_j_loop_length(j_run *r, j_loop *loop, size_t *n) {
     return true;
 }
 
+/* The else part runs unless some iteration came to its end: one that breaks or continues does not
+ * count, as in jinja2. */
 static flow run_loop(j_run *r, j_loop *loop, j_text *out) {
     const j_node *n = loop->node;
+    bool completed = false;
     for (;;) {
         j_value item = loop->after;
         bool found = loop->has_after;
@@ -191,8 +198,9 @@ static flow run_loop(j_run *r, j_loop *loop, j_text *out) {
         flow f = exec_body(r, scope, n->body, out);
         if (f == FLOW_FAILED) return f;
         if (f == FLOW_BREAK) break;
+        completed |= f == FLOW_NORMAL;
     }
-    if (loop->index0 >= 0 || !n->other) return FLOW_NORMAL;
+    if (completed || !n->other) return FLOW_NORMAL;
     j_scope *scope = new_scope(r, loop->scope);
     if (!scope) return FLOW_FAILED;
     return exec_body(r, scope, n->other, out);
@@ -317,7 +325,6 @@ bool vtext_j_call_macro(j_run *r, j_macro *m, const j_args *args, j_value *out) 
 static flow exec_call_block(j_run *r, j_scope *scope, const j_node *n, j_text *out) {
     j_value callee, v;
     j_args args;
-    j_string s;
     j_macro *caller = new_macro(r, n, scope);
     if (!caller || !vtext_j_eval(r, scope, n->a->a, &callee)
         || !vtext_j_eval_args(r, scope, n->a->items, &args))
@@ -335,15 +342,21 @@ static flow exec_call_block(j_run *r, j_scope *scope, const j_node *n, j_text *o
     args.name = name;
     args.named = value;
     args.n_named++;
-    return ok(vtext_j_call(r, callee, &args, &v) && vtext_j_str(r, v, &s) && put(r, out, s));
+    return ok(vtext_j_call(r, callee, &args, &v) && put_text(r, out, v));
 }
 
 /* ---- dispatch -------------------------------------------------------------------------------- */
 
 static flow exec_generation(j_run *r, j_scope *scope, const j_node *n, j_text *out) {
     j_scope *inner = new_scope(r, scope);
+    size_t begin = r->root->n,
+           before = out->n; /* inside a macro or block, too: as transformers counts */
     if (!inner) return FLOW_FAILED;
-    return exec_body(r, inner, n->body, out);
+    flow f = exec_body(r, inner, n->body, out);
+    size_t end = begin + out->n - before;
+    bool noted = vtext_j_push(r, &r->generation, vtext_j_int((int64_t)begin))
+                 && vtext_j_push(r, &r->generation, vtext_j_int((int64_t)end));
+    return noted ? f : FLOW_FAILED;
 }
 
 static flow exec_statement(j_run *r, j_scope *scope, const j_node *n, j_text *out) {

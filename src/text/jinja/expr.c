@@ -3,6 +3,7 @@
  * concatenation, product, power, sign, then postfix operators, filters and tests. Chains of one
  * precedence become one node with many operands, so that their length costs no depth. */
 #include "text/jinja/ast.h"
+#include "text/jinja/call.h"
 
 static j_token *now(j_parser *p) {
     return &p->token[p->pos];
@@ -89,6 +90,10 @@ static bool parse_dotted(j_parser *p, j_string *out) {
     return true;
 }
 
+static void note_unknown(j_parser *p, const j_node *n) {
+    if (!p->soft && !p->unknown) p->unknown = n;
+}
+
 bool vtext_j_parse_filters(j_parser *p, j_node *input, bool bare, j_node **out) {
     int nesting = p->nesting;
     *out = input;
@@ -96,6 +101,7 @@ bool vtext_j_parse_filters(j_parser *p, j_node *input, bool bare, j_node **out) 
         if (!vtext_j_enter(p)) return false;
         j_node *n = vtext_j_node(p, N_FILTER, now(p)->line);
         if (!n || !parse_dotted(p, &n->name)) return false;
+        if (!vtext_j_find_filter(n->name)) note_unknown(p, n);
         n->a = *out;
         if (now(p)->kind == T_LPAREN && !parse_arguments(p, &n->items)) return false;
         *out = n;
@@ -280,6 +286,7 @@ static bool parse_test(j_parser *p, j_node **node) {
     bool negated = vtext_j_skip_word(p, "not");
     j_node *n = vtext_j_node(p, N_TEST, line);
     if (!n || !parse_dotted(p, &n->name)) return false;
+    if (!vtext_j_find_builtin(vtext_j_tests, n->name)) note_unknown(p, n);
     n->a = *node;
     *node = n;
     if (now(p)->kind == T_LPAREN) {
@@ -453,8 +460,12 @@ static bool parse_or(j_parser *p, j_node **out) {
 
 static bool parse_condition(j_parser *p, j_node **out) {
     int nesting = p->nesting;
+    bool soft = p->soft;
+    const j_node *unknown = p->unknown;
     if (!parse_or(p, out)) return false;
     while (vtext_j_skip_word(p, "if")) {
+        p->soft = true;
+        p->unknown = unknown;
         j_node *n = vtext_j_node(p, N_CONDITION, (*out)->line);
         if (!n || !vtext_j_enter(p)) return false;
         n->a = *out;
@@ -463,6 +474,7 @@ static bool parse_condition(j_parser *p, j_node **out) {
         if (vtext_j_skip_word(p, "else") && !vtext_j_parse_expression(p, true, &n->c)) return false;
     }
     p->nesting = nesting;
+    p->soft = soft;
     return true;
 }
 

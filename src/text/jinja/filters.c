@@ -89,14 +89,17 @@ static bool filter_format(j_run *r, const j_call *c, j_value *out) {
 static bool filter_truncate(j_run *r, const j_call *c, j_value *out) {
     j_string s, end = J_LITERAL("...");
     int64_t length = 255, leeway = 5;
-    if (c->self.kind != J_STRING)
-        return vtext_j_fail(r, "filter 'truncate' needs a string, not %s", vtext_j_type(c->self));
-    if (!vtext_j_str(r, c->self, &s) || !vtext_j_arg_int(r, c, 0, &length)
+    int64_t n = 0;
+    if (!vtext_j_length(r, c->self, &n) || !vtext_j_arg_int(r, c, 0, &length)
         || !vtext_j_arg_string(r, c, 2, &end) || !vtext_j_arg_int(r, c, 3, &leeway))
         return false;
-    int64_t n = (int64_t)vtext_j_chars(s), kept = length - (int64_t)vtext_j_chars(end);
+    int64_t kept = length - (int64_t)vtext_j_chars(end);
     if (kept < 0 || leeway < 0) return vtext_j_fail(r, "filter 'truncate': length is too small");
-    if (n - leeway <= length) return give_string(s, out);
+    *out = c->self;
+    if (n - leeway <= length) return true;
+    if (c->self.kind != J_STRING)
+        return vtext_j_fail(r, "filter 'truncate' needs a string, not %s", vtext_j_type(c->self));
+    s = c->self.u.s;
     s = vtext_j_sub(s, 0, vtext_j_offset(s, (size_t)kept));
     if (!vtext_j_arg_bool(c, 1)) {
         size_t at;
@@ -348,9 +351,9 @@ static bool filter_round(j_run *r, const j_call *c, j_value *out) {
         else
             *out = vtext_j_float(round_common(x, precision));
     } else if (vtext_j_is(method, "ceil")) {
-        *out = vtext_j_float(ceil(x * scale) / scale);
+        *out = vtext_j_float((ceil(x * scale) + 0.0) / scale);
     } else if (vtext_j_is(method, "floor")) {
-        *out = vtext_j_float(floor(x * scale) / scale);
+        *out = vtext_j_float((floor(x * scale) + 0.0) / scale);
     } else {
         return vtext_j_fail(r, "filter 'round': method must be common, ceil or floor");
     }
@@ -361,7 +364,7 @@ static bool filter_filesizeformat(j_run *r, const j_call *c, j_value *out) {
     static const char units[] = "kMGTPEZY";
     bool binary = vtext_j_arg_bool(c, 0);
     double base = binary ? 1024 : 1000, bytes, unit = base;
-    char text[64];
+    char text[400]; /* 1e308 in the largest unit */
     j_value v = vtext_j_float(0);
     j_text t = { 0 };
     size_t i = 0;
@@ -369,14 +372,16 @@ static bool filter_filesizeformat(j_run *r, const j_call *c, j_value *out) {
         return false;
     if (v.kind != J_FLOAT) return vtext_j_fail(r, "filter 'filesizeformat' needs a number");
     bytes = v.u.f;
+    if (isinf(bytes) && bytes < 0)
+        return vtext_j_fail(r, "cannot convert float infinity to integer");
     if (bytes == 1)
         snprintf(text, sizeof text, "1 Byte");
     else if (bytes < base)
         snprintf(text, sizeof text, "%.0f Bytes", trunc(bytes) + 0.0);
     else {
-        while (i < 7 && bytes >= unit * base) unit *= base, i++;
-        int n = snprintf(text, sizeof text - 8, "%.1f", bytes / unit);
-        text[n - 2] = '.';
+        while (i < 7 && !(bytes < unit * base)) unit *= base, i++;
+        int n = snprintf(text, sizeof text - 8, "%.1f", base * bytes / (unit * base));
+        if (isfinite(bytes)) text[n - 2] = '.';
         snprintf(text + n, 8, " %c%sB", binary && i == 0 ? 'K' : units[i], binary ? "i" : "");
     }
     return vtext_j_add_bytes(r, &t, text, strlen(text), false)

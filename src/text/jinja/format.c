@@ -1,71 +1,93 @@
 /* SPDX-License-Identifier: MIT */
-/* Python's two ways to fill in a format: "..." % values and "...".format(values). What is printed
- * of a value keeps the value's origin, the text around it the format's; padding belongs to the
- * template. */
+/* How one value is printed by a format specification, and "..." % values. What is printed of a
+ * value keeps the value's origin, the text around it the format's; padding belongs to the template.
+ * The fields of str.format are fields.c's. */
 #include "text/jinja/call.h"
 
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 /* How one value is to be printed. */
 typedef struct spec {
     j_string fill;
     char align; /* < > ^ = or 0 */
     char sign;  /* + or blank, else 0 */
-    bool alternate, zero, comma;
+    bool alternate, zero;
+    char group;               /* , or _ between digits, else 0 */
     int64_t width, precision; /* precision -1: none */
     char type;
 } spec;
 
-static bool align_text(j_run *r, j_text *t, j_string s, const spec *f, char align) {
+#define MAX_PRECISION 300 /* digits behind the point of a float */
+
+/* lead: bytes of s that "=" leaves in front of the padding. */
+static bool align_text(j_run *r, j_text *t, j_string s, size_t lead, const spec *f, char align) {
     int64_t n = (int64_t)vtext_j_chars(s), pad = f->width > n ? f->width - n : 0, left = 0;
-    size_t sign = 0;
-    if (align == '>') left = pad;
+    if (align == '>' || align == '=') left = pad;
     if (align == '^') left = pad / 2;
-    if (align == '=') { /* between the sign and the digits */
-        sign = s.n && (s.p[0] == '-' || s.p[0] == '+' || s.p[0] == ' ');
-        if (s.n > sign + 1 && s.p[sign] == '0' && strchr("xXob", s.p[sign + 1])) sign += 2;
-        left = pad;
-    }
-    return vtext_j_add(r, t, vtext_j_sub(s, 0, sign)) && vtext_j_pad(r, t, f->fill, left)
-           && vtext_j_add(r, t, vtext_j_sub(s, sign, s.n))
+    if (align != '=') lead = 0;
+    return vtext_j_add(r, t, vtext_j_sub(s, 0, lead)) && vtext_j_pad(r, t, f->fill, left)
+           && vtext_j_add(r, t, vtext_j_sub(s, lead, s.n))
            && vtext_j_pad(r, t, f->fill, pad - left);
 }
 
-/* Digits of an integer in a base, grouped by commas when asked, into out; the length. */
-static size_t digits(uint64_t value, unsigned base, bool upper, bool comma, char out[96]) {
-    char reversed[96];
-    size_t n = 0, count = 0;
-    do {
-        if (comma && count && count % 3 == 0) reversed[n++] = ',';
-        reversed[n++] = (upper ? "0123456789ABCDEF" : "0123456789abcdef")[value % base];
-        value /= base;
-        count++;
-    } while (value);
-    for (size_t i = 0; i < n; i++) out[i] = reversed[n - 1 - i];
-    return n;
+/* A number's digits with its separators; where zeros fill the width, they are grouped, too. */
+static bool add_grouped(j_run *r, j_text *t, j_string digits, const spec *f, int64_t width) {
+    int64_t left = (int64_t)digits.n,
+            size = f->group == '_' && strchr("boxX", f->type) && f->type ? 4 : 3;
+    size_t begin = t->n;
+    if (!f->group || digits.n == 0) return vtext_j_add(r, t, digits);
+    if (!vtext_j_work(r, width > 0 ? J_PER_CHARACTER * (size_t)width : 0)) return false;
+    for (;;) { /* from the last digit to the first */
+        int64_t n = left > width ? left : width;
+        n = n < 1 ? 1 : n > size ? size : n;
+        for (int64_t i = 0; i < n; i++, left--)
+            if (!vtext_j_add_bytes(r, t, left > 0 ? digits.p + left - 1 : "0", 1, false))
+                return false;
+        width -= n + 1;
+        if (left <= 0 && width < 0) break;
+        if (!vtext_j_add_bytes(r, t, &f->group, 1, false)) return false;
+    }
+    for (size_t i = begin, k = t->n - 1; i < k; i++, k--) {
+        char c = t->p[i];
+        t->p[i] = t->p[k];
+        t->p[k] = c;
+    }
+    return true;
 }
 
-static bool put_integer(j_run *r, j_text *t, int64_t i, const spec *f) {
-    char text[128];
-    size_t n = 0;
+/* Sign, prefix, digits and what stands behind them (point, exponent, percent sign). */
+static bool put_number(j_run *r, j_text *t, bool negative, const char *prefix, j_string digits,
+                       j_string rest, const spec *f) {
+    j_text number = { 0 };
+    char sign = negative ? '-' : f->sign, align = f->align ? f->align : f->zero ? '=' : '>';
+    size_t lead = (sign != 0) + strlen(prefix);
+    bool zeros = align == '=' && f->fill.n == 1 && f->fill.p[0] == '0';
+    return (!sign || vtext_j_add_bytes(r, &number, &sign, 1, false))
+           && vtext_j_add_bytes(r, &number, prefix, strlen(prefix), false)
+           && add_grouped(r, &number, digits, f, zeros ? f->width - (int64_t)(lead + rest.n) : 0)
+           && vtext_j_add(r, &number, rest)
+           && align_text(r, t, vtext_j_done(&number), lead, f, align);
+}
+
+static bool put_integer(j_run *r, j_text *t, int64_t i, int64_t least, const spec *f) {
+    char reversed[64], prefix[3] = { '0', f->type, 0 };
     unsigned base = f->type == 'x' || f->type == 'X' ? 16
                     : f->type == 'o'                 ? 8
                     : f->type == 'b'                 ? 2
                                                      : 10;
-    if (i < 0)
-        text[n++] = '-';
-    else if (f->sign)
-        text[n++] = f->sign;
-    if (f->alternate && base != 10) {
-        text[n++] = '0';
-        text[n++] = f->type;
-    }
-    n += digits(i < 0 ? 0 - (uint64_t)i : (uint64_t)i, base, f->type == 'X', f->comma, text + n);
-    return align_text(r, t, (j_string) { text, n, NULL }, f,
-                      f->align  ? f->align
-                      : f->zero ? '='
-                                : '>');
+    uint64_t value = i < 0 ? 0 - (uint64_t)i : (uint64_t)i;
+    size_t n = sizeof reversed;
+    j_text digits = { 0 };
+    do {
+        reversed[--n] = (f->type == 'X' ? "0123456789ABCDEF" : "0123456789abcdef")[value % base];
+        value /= base;
+    } while (value);
+    if (!f->alternate || base == 10) prefix[0] = 0;
+    return vtext_j_pad(r, &digits, J_LITERAL("0"), least - (int64_t)(sizeof reversed - n))
+           && vtext_j_add_bytes(r, &digits, reversed + n, sizeof reversed - n, false)
+           && put_number(r, t, i < 0, prefix, vtext_j_done(&digits), J_LITERAL(""), f);
 }
 
 /* snprintf's point may be a comma in the caller's locale: whatever stands between digits is a
@@ -75,47 +97,105 @@ static void fix_point(char *s) {
         if (!(*s >= '0' && *s <= '9') && !strchr("+-eEinfaINFA ", *s)) *s = '.';
 }
 
-static void group_thousands(char *s, size_t cap) {
-    size_t n = strlen(s), begin = s[0] == '-' || s[0] == '+' || s[0] == ' ';
-    size_t end = begin + strspn(s + begin, "0123456789");
-    for (size_t i = end; i > begin + 3 && n + 1 < cap; n++) {
-        i -= 3;
-        memmove(s + i + 1, s + i, n - i + 1);
-        s[i] = ',';
+static void print_float(char *out, size_t n, char type, bool alternate, int precision, double x) {
+    char format[8] = "%#.*", *p = format + (alternate ? 4 : 3);
+    if (!alternate) memcpy(format, "%.*", 4);
+    *p++ = type;
+    *p = 0;
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wformat-nonliteral"
+    snprintf(out, n, format, precision, x);
+#pragma GCC diagnostic pop
+    fix_point(out);
+}
+
+/* Takes zeros behind the point off, and the point; keep: one digit behind it stays. */
+static void drop_zeros(char *number, bool keep) {
+    char *end = strchr(number, 'e'), *rest = end = end ? end : number + strlen(number);
+    if (!memchr(number, '.', (size_t)(end - number))) return;
+    while (end[-1] == '0' && !(keep && end[-2] == '.')) end--;
+    if (end[-1] == '.') end--;
+    memmove(end, rest, strlen(rest) + 1);
+}
+
+/* No type: the shortest text; with a precision as 'g', but never without a digit behind the point
+ * and one digit earlier with an exponent. */
+static void print_plain(char *out, size_t n, const spec *f, int precision, double x) {
+    if (f->precision < 0 || !isfinite(x)) {
+        vtext_j_float_repr(x, out);
+    } else {
+        int digits = precision > 0 ? precision : 1;
+        print_float(out, n, 'e', false, digits - 1, x);
+        int point = atoi(strchr(out, 'e') + 1) + 1; /* digits in front of it */
+        bool fixed = point > -4 && point < digits;
+        if (fixed) print_float(out, n, 'f', false, digits - point, x);
+        if (!f->alternate) drop_zeros(out, fixed);
+    }
+    char *e = strchr(out, 'e');
+    if (f->alternate && e && !memchr(out, '.', (size_t)(e - out))) {
+        memmove(e + 1, e, strlen(e) + 1);
+        *e = '.';
     }
 }
 
 static bool put_float(j_run *r, j_text *t, double x, const spec *f) {
-    char text[700], format[8] = "%", *p = format + 1;
-    char type = f->type ? f->type : 'g';
-    int precision = f->precision < 0 ? 6 : f->precision > 100 ? 100 : (int)f->precision;
-    if (f->sign) *p++ = f->sign;
-    if (f->alternate) *p++ = '#';
-    *p++ = '.';
-    *p++ = '*';
-    *p++ = type == '%' ? 'f' : type;
-    *p = 0;
-    if (f->type == 0 && f->precision < 0) {
-        text[0] = f->sign ? f->sign : '+';
-        vtext_j_float_repr(x, text + (f->sign && !signbit(x)));
-    } else {
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wformat-nonliteral"
-        snprintf(text, sizeof text - 40, format, precision, type == '%' ? x * 100 : x);
-#pragma GCC diagnostic pop
-        fix_point(text);
-        if (type == '%') memcpy(text + strlen(text), "%", 2);
-    }
-    if (f->comma) group_thousands(text, sizeof text);
-    return align_text(r, t, (j_string) { text, strlen(text), NULL }, f,
-                      f->align  ? f->align
-                      : f->zero ? '='
-                                : '>');
+    char text[700];
+    char type = f->type == 'n' ? 'g' : f->type;
+    int precision = f->precision < 0 ? 6 : (int)f->precision;
+    if (f->precision > MAX_PRECISION)
+        return vtext_j_fail_limit(r, MAX_PRECISION, "a format of more than %d digits",
+                                  MAX_PRECISION);
+    bool negative = signbit(x) && !isnan(x);
+    if (isnan(x) || signbit(x)) x = isnan(x) ? (double)NAN : -x;
+    if (type == 0)
+        print_plain(text, sizeof text, f, precision, x);
+    else
+        print_float(text, sizeof text - 2, type == '%' ? 'f' : type, f->alternate, precision,
+                    type == '%' ? x * 100 : x);
+    const char *number = text[0] == '-' ? text + 1 : text; /* a sign of NaN */
+    size_t digits = strspn(number, "0123456789");
+    j_text rest = { 0 };
+    return vtext_j_add_bytes(r, &rest, number + digits, strlen(number + digits), false)
+           && (type != '%' || vtext_j_add_bytes(r, &rest, "%", 1, false))
+           && put_number(r, t, negative, "", (j_string) { number, digits, NULL },
+                         vtext_j_done(&rest), f);
 }
 
 static bool put_string(j_run *r, j_text *t, j_string s, const spec *f, char align) {
     if (f->precision >= 0) s = vtext_j_sub(s, 0, vtext_j_offset(s, (size_t)f->precision));
-    return align_text(r, t, s, f, f->align && f->align != '=' ? f->align : align);
+    return align_text(r, t, s, 0, f, f->align ? f->align : align);
+}
+
+/* Text as repr() has it, in ASCII. */
+static bool ascii(j_run *r, j_value v, j_string *out) {
+    j_text printed = { 0 }, t = { 0 };
+    if (!vtext_j_repr(r, v, &printed)) return false;
+    j_string s = vtext_j_done(&printed);
+    for (size_t pos = 0; pos < s.n;) {
+        uint32_t cp;
+        char text[12];
+        j_string c = vtext_j_next_char(s, &pos, &cp);
+        snprintf(text, sizeof text,
+                 cp < 0x100     ? "\\x%02x"
+                 : cp < 0x10000 ? "\\u%04x"
+                                : "\\U%08x",
+                 (unsigned)cp);
+        if (!(cp < 128 ? vtext_j_add(r, &t, c)
+                       : vtext_j_add_bytes(r, &t, text, strlen(text), c.user && c.user[0])))
+            return false;
+    }
+    *out = vtext_j_done(&t);
+    return true;
+}
+
+/* A value as the conversions s, r and a print it. */
+bool vtext_j_converted(j_run *r, j_value v, char how, j_string *out) {
+    j_text printed = { 0 };
+    if (how == 's') return vtext_j_str(r, v, out);
+    if (how == 'a') return ascii(r, v, out);
+    if (!vtext_j_repr(r, v, &printed)) return false;
+    *out = vtext_j_done(&printed);
+    return true;
 }
 
 /* ---- % --------------------------------------------------------------------------------------- */
@@ -157,15 +237,15 @@ static bool star_or_number(j_run *r, percent *p, int64_t *out) {
 static bool put_percent_value(j_run *r, j_text *t, j_value v, spec *f) {
     j_text printed = { 0 };
     j_string s;
-    if (f->type == 's' || f->type == 'r' || f->type == 'a') {
-        if (f->type == 's' ? !vtext_j_str(r, v, &s) : !vtext_j_repr(r, v, &printed)) return false;
-        return put_string(r, t, f->type == 's' ? s : vtext_j_done(&printed), f, '>');
-    }
+    if (f->type == 's' || f->type == 'r' || f->type == 'a')
+        return vtext_j_converted(r, v, f->type, &s) && put_string(r, t, s, f, '>');
     if (f->type == 'c') {
+        f->precision = -1;
         if (v.kind == J_STRING && vtext_j_chars(v.u.s) == 1) return put_string(r, t, v.u.s, f, '>');
-        if (v.kind != J_INT || v.u.i < 0 || v.u.i > 0x10FFFF || (v.u.i >= 0xD800 && v.u.i < 0xE000))
+        int64_t cp = vtext_j_is_integer(v) ? vtext_j_integer(v) : -1;
+        if (cp < 0 || cp > 0x10FFFF || (cp >= 0xD800 && cp < 0xE000))
             return vtext_j_fail(r, "%%c requires int or char");
-        return vtext_j_add_char(r, &printed, (uint32_t)v.u.i, false)
+        return vtext_j_add_char(r, &printed, (uint32_t)cp, false)
                && put_string(r, t, vtext_j_done(&printed), f, '>');
     }
     if (!vtext_j_is_number(v))
@@ -173,14 +253,17 @@ static bool put_percent_value(j_run *r, j_text *t, j_value v, spec *f) {
                             vtext_j_type(v));
     if (strchr("diu", f->type)) {
         double x = vtext_j_number(v);
-        if (v.kind == J_FLOAT && !(fabs(x) < 9e18))
+        if (v.kind == J_FLOAT && !isfinite(x))
             return vtext_j_fail(r, "cannot convert float to integer");
-        return put_integer(r, t, v.kind == J_FLOAT ? (int64_t)x : vtext_j_integer(v), f);
+        if (v.kind == J_FLOAT && !(fabs(x) < 9e18))
+            return vtext_j_fail_status(r, VLM_ERR_LIMIT, "an integer does not fit 64 bits");
+        return put_integer(r, t, v.kind == J_FLOAT ? (int64_t)x : vtext_j_integer(v), f->precision,
+                           f);
     }
     if (strchr("xXo", f->type)) {
         if (v.kind == J_FLOAT)
             return vtext_j_fail(r, "%%%c format: an integer is required", f->type);
-        return put_integer(r, t, vtext_j_integer(v), f);
+        return put_integer(r, t, vtext_j_integer(v), f->precision, f);
     }
     return put_float(r, t, vtext_j_number(v), f);
 }
@@ -213,14 +296,17 @@ static bool put_percent(j_run *r, percent *p, j_text *t) {
     if (p->pos < p->s.n && p->s.p[p->pos] == '.') {
         p->pos++;
         if (!star_or_number(r, p, &f.precision)) return false;
+        if (f.precision < 0) f.precision = 0;
     }
+    if (p->pos < p->s.n && p->s.p[p->pos] && strchr("hlL", p->s.p[p->pos]))
+        p->pos++; /* means nothing */
     if (p->pos == p->s.n) return vtext_j_fail(r, "incomplete format");
     f.type = p->s.p[p->pos++];
     if (f.type == '%') return vtext_j_add_bytes(r, t, "%", 1, false);
     if (!strchr("sracdiuxXoeEfFgG", f.type) || !f.type)
         return vtext_j_fail(r, "unsupported format character '%c'", f.type);
     if (!next_value(r, p, key.p ? &key : NULL, &v)) return false;
-    if (f.zero && !f.align && !strchr("sra", f.type))
+    if (f.zero && !f.align && !strchr("srac", f.type))
         f.fill = J_LITERAL("0");
     else
         f.zero = false;
@@ -268,153 +354,93 @@ bool vtext_j_percent_args(j_run *r, j_string format, const j_args *args, j_value
     return run_percent(r, &p, true, out);
 }
 
-/* ---- str.format ------------------------------------------------------------------------------ */
+/* ---- format(value, spec) ----------------------------------------------------------------------
+ */
 
-/* [[fill]align][sign][#][0][width][,][.precision][type] */
-static bool parse_spec(j_run *r, j_string s, spec *f) {
+/* [[fill]align][sign][#][0][width][, or _][.precision][type] */
+static bool parse_spec(j_run *r, j_string s, bool number, spec *f) {
     size_t pos = 0, next = 0;
     uint32_t cp;
+    bool filled = false;
     *f = (spec) { .fill = J_LITERAL(" "), .precision = -1 };
     if (s.n) {
         j_string fill = vtext_j_next_char(s, &next, &cp);
-        if (next < s.n && strchr("<>^=", s.p[next])) {
+        if (next < s.n && s.p[next] && strchr("<>^=", s.p[next])) {
+            filled = true;
             f->fill = fill;
             f->align = s.p[next];
             pos = next + 1;
-        } else if (strchr("<>^=", s.p[0])) {
+        } else if (s.p[0] && strchr("<>^=", s.p[0])) {
             f->align = s.p[0];
             pos = 1;
         }
     }
-    if (pos < s.n && (s.p[pos] == '+' || s.p[pos] == ' ' || s.p[pos] == '-')) {
-        f->sign = s.p[pos] == '-' ? 0 : s.p[pos];
-        pos++;
-    }
+    if (pos < s.n && s.p[pos] && strchr("+- ", s.p[pos])) f->sign = s.p[pos++];
     if (pos < s.n && s.p[pos] == '#') f->alternate = true, pos++;
-    if (pos < s.n && s.p[pos] == '0') {
+    if (pos < s.n && s.p[pos] == '0' && !filled) {
         pos++;
-        if (!f->align) f->zero = true, f->fill = J_LITERAL("0");
+        f->fill = J_LITERAL("0");
+        f->zero = number;
     }
     for (; pos < s.n && s.p[pos] >= '0' && s.p[pos] <= '9'; pos++)
         if (f->width < 1000000000) f->width = f->width * 10 + (s.p[pos] - '0');
-    if (pos < s.n && s.p[pos] == ',') f->comma = true, pos++;
+    if (pos < s.n && (s.p[pos] == ',' || s.p[pos] == '_')) f->group = s.p[pos++];
     if (pos < s.n && s.p[pos] == '.') {
+        size_t digits = ++pos;
         f->precision = 0;
-        for (pos++; pos < s.n && s.p[pos] >= '0' && s.p[pos] <= '9'; pos++)
+        for (; pos < s.n && s.p[pos] >= '0' && s.p[pos] <= '9'; pos++)
             if (f->precision < 1000000000) f->precision = f->precision * 10 + (s.p[pos] - '0');
+        if (pos == digits) return vtext_j_fail(r, "Format specifier missing precision");
     }
     if (pos < s.n) f->type = s.p[pos++];
-    if (pos < s.n) return vtext_j_fail(r, "invalid format specifier");
+    if (pos < s.n) return vtext_j_fail(r, "Invalid format specifier");
     return true;
 }
 
-static bool put_formatted(j_run *r, j_text *t, j_value v, j_string text) {
+static bool put_formatted_string(j_run *r, j_text *t, j_string s, const spec *f) {
+    if (f->type && f->type != 's')
+        return vtext_j_fail(r, "Unknown format code '%c' for object of type 'str'", f->type);
+    if (f->sign || f->alternate || f->group || f->align == '=')
+        return vtext_j_fail(
+            r, "a sign, '#', '=' or a separator is not allowed in the format of a string");
+    return put_string(r, t, s, f, '<');
+}
+
+static bool put_formatted_integer(j_run *r, j_text *t, int64_t i, spec *f) {
+    if (f->precision >= 0)
+        return vtext_j_fail(r, "Precision not allowed in integer format specifier");
+    if (f->group && f->type && (f->type == 'n' || (f->group == ',' && f->type != 'd')))
+        return vtext_j_fail(r, "Cannot specify '%c' with '%c'.", f->group, f->type);
+    if (f->type != 'c') {
+        if (f->sign == '-') f->sign = 0;
+        return put_integer(r, t, i, 0, f);
+    }
+    j_text character = { 0 };
+    if (f->sign || f->alternate) return vtext_j_fail(r, "a sign or '#' is not allowed with 'c'");
+    if (f->group) return vtext_j_fail(r, "Cannot specify '%c' with 'c'.", f->group);
+    if (i < 0 || i > 0x10FFFF || (i >= 0xD800 && i < 0xE000))
+        return vtext_j_fail(r, "%%c arg not in range(0x110000)");
+    return vtext_j_add_char(r, &character, (uint32_t)i, false)
+           && align_text(r, t, vtext_j_done(&character), 0, f,
+                         f->align  ? f->align
+                         : f->zero ? '='
+                                   : '>');
+}
+
+bool vtext_j_put_formatted(j_run *r, j_text *t, j_value v, j_string text) {
     spec f;
     j_string s;
-    if (!parse_spec(r, text, &f)) return false;
-    if (text.n == 0 || v.kind == J_STRING) {
-        if (f.type && f.type != 's')
-            return vtext_j_fail(r, "unknown format code '%c' for object of type 'str'", f.type);
-        return vtext_j_str(r, v, &s) && put_string(r, t, s, &f, '<');
-    }
-    if (!vtext_j_is_number(v))
+    if (text.n == 0) return vtext_j_str(r, v, &s) && vtext_j_add(r, t, s);
+    if (v.kind != J_STRING && !vtext_j_is_number(v))
         return vtext_j_fail(r, "unsupported format string for %s", vtext_j_type(v));
-    if (vtext_j_is_integer(v) && (f.type == 0 || strchr("dnxXob", f.type)))
-        return put_integer(r, t, vtext_j_integer(v), &f);
-    if (f.type && !strchr("eEfFgG%", f.type))
-        return vtext_j_fail(r, "unknown format code '%c' for object of type '%s'", f.type,
+    if (!parse_spec(r, text, v.kind != J_STRING, &f)) return false;
+    if (v.kind == J_STRING) return put_formatted_string(r, t, v.u.s, &f);
+    if (vtext_j_is_integer(v) && (f.type == 0 || strchr("dnxXobc", f.type)))
+        return put_formatted_integer(r, t, vtext_j_integer(v), &f);
+    if (f.type && !strchr("eEfFgGn%", f.type))
+        return vtext_j_fail(r, "Unknown format code '%c' for object of type '%s'", f.type,
                             vtext_j_type(v));
+    if (f.group && f.type == 'n') return vtext_j_fail(r, "Cannot specify '%c' with 'n'.", f.group);
+    if (f.sign == '-') f.sign = 0;
     return put_float(r, t, vtext_j_number(v), &f);
-}
-
-/* "0.name[key]" or "name.a": the argument, then attributes and items of it. */
-static bool find_field(j_run *r, j_string field, const j_args *args, int64_t *automatic,
-                       j_value *out) {
-    size_t n = 0;
-    int64_t index = 0;
-    bool number = true, found = false;
-    while (n < field.n && field.p[n] != '.' && field.p[n] != '[') n++;
-    for (size_t i = 0; i < n; i++) {
-        number &= field.p[i] >= '0' && field.p[i] <= '9';
-        if (number && index < 1000000) index = index * 10 + (field.p[i] - '0');
-    }
-    if (!vtext_j_work(r, args->n_named * 16)) return false;
-    if (n == 0) index = (*automatic)++;
-    if (number) {
-        if ((size_t)index >= args->n)
-            return vtext_j_fail(r, "Replacement index %lld out of range", (long long)index);
-        *out = args->item[index];
-    }
-    for (size_t i = 0; !number && i < args->n_named && !found; i++) {
-        found = vtext_j_same(args->name[i], vtext_j_sub(field, 0, n));
-        if (found) *out = args->named[i];
-    }
-    if (!number && !found)
-        return vtext_j_fail(r, "format: no argument '%.*s'", (int)(n < 60 ? n : 60), field.p);
-    while (n < field.n) {
-        bool item = field.p[n++] == '[';
-        size_t begin = n;
-        while (n < field.n && (item ? field.p[n] != ']' : field.p[n] != '.' && field.p[n] != '['))
-            n++;
-        j_string name = vtext_j_sub(field, begin, n);
-        int64_t key = 0;
-        bool numeric = name.n > 0;
-        for (size_t i = 0; i < name.n; i++) {
-            numeric &= name.p[i] >= '0' && name.p[i] <= '9' && key < 100000000;
-            if (numeric) key = key * 10 + (name.p[i] - '0');
-        }
-        if (item && n++ == field.n) return vtext_j_fail(r, "expected ']' in a format");
-        if (!(item ? vtext_j_item(r, *out, numeric ? vtext_j_int(key) : vtext_j_string(name), out)
-                   : vtext_j_attribute(r, *out, name, out)))
-            return false;
-    }
-    return true;
-}
-
-static bool put_field(j_run *r, j_string field, const j_args *args, int64_t *automatic, j_text *t) {
-    size_t name = 0, convert;
-    j_string text = { "", 0, NULL };
-    j_value v;
-    while (name < field.n && field.p[name] != ':' && field.p[name] != '!') name++;
-    convert = name < field.n && field.p[name] == '!' ? name + 2 : name;
-    if (convert > field.n || (convert < field.n && field.p[convert] != ':'))
-        return vtext_j_fail(r, "expected ':' in a format");
-    if (convert < field.n) text = vtext_j_sub(field, convert + 1, field.n);
-    if (!find_field(r, vtext_j_sub(field, 0, name), args, automatic, &v)) return false;
-    if (convert == name) return put_formatted(r, t, v, text);
-    j_text printed = { 0 };
-    j_string s;
-    if (field.p[name + 1] == 's' ? !vtext_j_str(r, v, &s) : !vtext_j_repr(r, v, &printed))
-        return false;
-    return put_formatted(
-        r, t, vtext_j_string(field.p[name + 1] == 's' ? s : vtext_j_done(&printed)), text);
-}
-
-bool vtext_j_format(j_run *r, j_string format, const j_args *args, j_value *out) {
-    j_text t = { 0 };
-    int64_t automatic = 0;
-    for (size_t pos = 0; pos < format.n;) {
-        char c = format.p[pos];
-        bool twice = pos + 1 < format.n && format.p[pos + 1] == c;
-        if ((c == '{' || c == '}') && !twice) {
-            size_t end;
-            if (c == '}') return vtext_j_fail(r, "Single '}' encountered in format string");
-            if (!vtext_j_find(format, J_LITERAL("}"), pos, &end))
-                return vtext_j_fail(r, "expected '}' before end of string");
-            j_string field = vtext_j_sub(format, pos + 1, end);
-            if (field.n && memchr(field.p, '{', field.n))
-                return vtext_j_fail(r, "nested fields in a format are not supported");
-            if (!put_field(r, field, args, &automatic, &t)) return false;
-            pos = end + 1;
-            continue;
-        }
-        size_t next = pos + 1;
-        while (next < format.n && c != '{' && c != '}' && format.p[next] != '{'
-               && format.p[next] != '}')
-            next++;
-        if (!vtext_j_add(r, &t, vtext_j_sub(format, pos, next))) return false;
-        pos = next + (c == '{' || c == '}');
-    }
-    *out = vtext_j_string(vtext_j_done(&t));
-    return true;
 }

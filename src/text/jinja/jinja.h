@@ -158,6 +158,8 @@ typedef struct j_run {
     int frames, macros;
     j_text tail;       /* where the last concatenation grows (str.c) */
     int64_t now;       /* for strftime_now */
+    const j_text *root; /* what the template itself has printed so far */
+    j_list generation;  /* begin, end, begin, ... of generation blocks in it */
 } j_run;
 
 struct j_loop {
@@ -223,6 +225,7 @@ bool vtext_j_rfind(j_run *r, j_string s, j_string what, size_t *at, bool *found)
 bool vtext_j_is_space(uint32_t cp);
 bool vtext_j_is_printable(uint32_t cp);
 bool vtext_j_is_line_end(uint32_t cp);
+bool vtext_j_name_char(uint32_t cp, bool first); /* of a name, in a template or in Python (lex.c) */
 /* chars NULL: white space; ends: 1 left, 2 right, 3 both */
 j_string vtext_j_strip(j_string s, const j_string *chars, int ends);
 typedef enum j_case {

@@ -324,7 +324,7 @@ static bool string_token(lexer *x) {
     return true;
 }
 
-static bool name_char(uint32_t cp, bool first) {
+bool vtext_j_name_char(uint32_t cp, bool first) {
     if (cp < 128) {
         bool letter = (cp | 32) >= 'a' && (cp | 32) <= 'z';
         return letter || cp == '_' || (!first && cp >= '0' && cp <= '9');
@@ -342,7 +342,7 @@ static bool name_token(lexer *x, bool *is_name) {
     while (pos < x->n) {
         uint32_t cp;
         size_t used = vcore_utf8_decode(x->s + pos, x->n - pos, &cp);
-        if (!name_char(cp, pos == begin)) break;
+        if (!vtext_j_name_char(cp, pos == begin)) break;
         pos += used;
     }
     *is_name = pos > begin;

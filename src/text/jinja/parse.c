@@ -73,7 +73,10 @@ static bool parse_block(j_parser *p, const char *const *ends, const char *opened
 /* The same where only one end is possible; reads its word too. */
 static bool parse_block_to(j_parser *p, const char *end, j_node **out) {
     const char *const ends[] = { end, NULL };
+    bool soft = p->soft;
+    p->soft = false;
     if (!parse_block(p, ends, end + 3, out)) return false;
+    p->soft = soft;
     p->pos++;
     return true;
 }
@@ -81,17 +84,20 @@ static bool parse_block_to(j_parser *p, const char *end, j_node **out) {
 static bool parse_if(j_parser *p, j_node *n) {
     static const char *const all[] = { "elif", "else", "endif", NULL };
     j_node **tail = &n->items;
-    bool last = false;
+    bool last = false, soft = p->soft;
+    p->soft = true;
     for (;;) {
         j_node *branch = *tail = vtext_j_node(p, N_BRANCH, p->token[p->pos].line);
         if (!branch) return false;
         if (!last && !vtext_j_parse_tuple(p, false, NULL, &branch->a)) return false;
         if (!parse_block(p, last ? all + 2 : all, "if", &branch->body)) return false;
         tail = &branch->next;
-        if (vtext_j_skip_word(p, "endif")) return true;
+        if (vtext_j_skip_word(p, "endif")) break;
         last = vtext_j_is_word(&p->token[p->pos], "else");
         p->pos++;
     }
+    p->soft = soft;
+    return true;
 }
 
 static bool parse_for(j_parser *p, j_node *n) {
@@ -100,21 +106,33 @@ static bool parse_for(j_parser *p, j_node *n) {
     if (!vtext_j_skip_word(p, "in"))
         return vtext_j_parse_error(p, p->token[p->pos].line, "expected 'in'");
     if (!vtext_j_parse_tuple(p, false, "recursive", &n->b)) return false;
+    bool soft = p->soft;
+    p->soft = false;
     if (vtext_j_skip_word(p, "if") && !vtext_j_parse_expression(p, true, &n->c)) return false;
     n->flag = vtext_j_skip_word(p, "recursive");
     p->loops++;
     if (!parse_block(p, ends, "for", &n->body)) return false;
     p->loops--;
+    p->soft = soft;
     if (vtext_j_skip_word(p, "endfor")) return true;
     p->pos++;
     return parse_block_to(p, "endfor", &n->other);
+}
+
+/* The filters of a set or filter block belong to its scope. */
+static bool parse_block_filters(j_parser *p, bool bare, j_node **out) {
+    bool soft = p->soft;
+    p->soft = false;
+    if (!vtext_j_parse_filters(p, NULL, bare, out)) return false;
+    p->soft = soft;
+    return true;
 }
 
 static bool parse_set(j_parser *p, j_node *n) {
     if (!vtext_j_parse_target(p, NULL, true, &n->a)) return false;
     if (vtext_j_skip(p, T_ASSIGN)) return vtext_j_parse_tuple(p, true, NULL, &n->b);
     n->kind = N_SET_BLOCK;
-    return vtext_j_parse_filters(p, NULL, false, &n->b) && parse_block_to(p, "endset", &n->body);
+    return parse_block_filters(p, false, &n->b) && parse_block_to(p, "endset", &n->body);
 }
 
 static bool parse_parameters(j_parser *p, j_node *n) {
@@ -168,7 +186,7 @@ static bool parse_call_block(j_parser *p, j_node *n) {
 }
 
 static bool parse_filter_block(j_parser *p, j_node *n) {
-    return vtext_j_parse_filters(p, NULL, true, &n->b) && parse_block_to(p, "endfilter", &n->body);
+    return parse_block_filters(p, true, &n->b) && parse_block_to(p, "endfilter", &n->body);
 }
 
 static bool parse_with(j_parser *p, j_node *n) {
@@ -272,5 +290,10 @@ static bool parse_body(j_parser *p, const char *const *ends, const char *opened,
 }
 
 bool vtext_j_parse(j_parser *p, j_node **body) {
-    return parse_body(p, NULL, NULL, body);
+    if (!parse_body(p, NULL, NULL, body)) return false;
+    if (!p->unknown) return true;
+    j_string name = p->unknown->name;
+    return vtext_j_parse_error(p, p->unknown->line, "no %s named '%.*s'",
+                               p->unknown->kind == N_FILTER ? "filter" : "test",
+                               (int)(name.n < 60 ? name.n : 60), name.p);
 }

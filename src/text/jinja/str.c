@@ -202,9 +202,10 @@ static bool add_folded(j_run *r, j_text *t, uint32_t cp, bool user) {
     return n > 0 || vtext_j_add_char(r, t, cp, user);
 }
 
-/* how: 'u'pper, 'l'ower, 't'itle or 'f'old */
+/* how: 'u'pper, 'l'ower, 't'itle, 'f'old; 0: as it is */
 static bool add_cased(j_run *r, j_text *t, uint32_t cp, char how, bool user) {
     if (how == 'f') return add_folded(r, t, cp, user);
+    if (!how) return vtext_j_add_char(r, t, cp, user);
     for (size_t i = 0; how != 'l' && i < sizeof special / sizeof *special; i++)
         if (special[i].cp == cp) {
             const char *s = how == 'u' ? special[i].upper : special[i].title;
@@ -244,7 +245,11 @@ bool vtext_j_recase(j_run *r, j_string s, j_case how, j_string *out) {
         case J_FOLD: to = 'f'; break;
         case J_CAPITALIZE: to = begin == 0 ? 't' : 'l'; break;
         case J_TITLE: to = after_cased ? 'l' : 't'; break;
-        case J_SWAPCASE: to = category == UTF8PROC_CATEGORY_LU ? 'l' : 'u'; break;
+        case J_SWAPCASE:
+            to = category == UTF8PROC_CATEGORY_LU   ? 'l'
+                 : category == UTF8PROC_CATEGORY_LL ? 'u'
+                                                    : 0;
+            break;
         case J_JINJA_TITLE: to = word_start ? 'u' : 'l'; break;
         }
         after_cased = is_cased(cp);

@@ -96,8 +96,6 @@ static bool test_escaped(j_run *r, const j_call *c, j_value *out) {
 static bool test_modulo(j_run *r, const j_call *c, j_value *out) {
     j_value rest, divisor = c->arg[0].kind == J_MISSING ? vtext_j_int(2) : c->arg[0];
     bool same;
-    if (c->self.kind == J_STRING)
-        return vtext_j_fail(r, "not all arguments converted during string formatting");
     if (!vtext_j_binary(r, OP_MOD, c->self, divisor, &rest)
         || !vtext_j_equal(r, rest, vtext_j_int(c->name[0] == 'o'), &same))
         return false;

@@ -152,7 +152,7 @@ bool vtext_j_hashable(j_value v) {
         }
         return true;
     }
-    return v.kind == J_NONE || v.kind == J_UNDEFINED || vtext_j_is_number(v) || v.kind == J_STRING;
+    return v.kind != J_LIST && v.kind != J_DICT && v.kind != J_VIEW;
 }
 
 static uint64_t hash_bytes(uint64_t h, const void *p, size_t n) {
@@ -180,7 +180,9 @@ static bool same_key(j_value a, j_value b) {
         return vtext_j_integer(a) == vtext_j_integer(b);
     if (vtext_j_is_number(a) && vtext_j_is_number(b)) return vtext_j_number(a) == vtext_j_number(b);
     if (a.kind != b.kind) return false;
-    if (a.kind != J_TUPLE) return a.kind == J_NONE || a.kind == J_UNDEFINED;
+    if (a.kind == J_NONE || a.kind == J_UNDEFINED) return true;
+    if (a.kind != J_TUPLE)
+        return a.u.list == b.u.list; /* identity; every one of them is a pointer */
     if (a.u.list->n != b.u.list->n) return false;
     for (size_t i = 0; i < a.u.list->n; i++)
         if (!same_key(a.u.list->item[i], b.u.list->item[i])) return false;
