@@ -9,6 +9,8 @@ static void check(const vtext_rendered *r) {
     for (size_t i = 0; i < r->n_spans; at += r->spans[i++].n)
         if (r->spans[i].p != r->text + at || r->spans[i].n == 0) __builtin_trap();
     if (at != r->n) __builtin_trap();
+    for (size_t i = 0; i < r->n_generation; i++)
+        if (r->generation[i].begin > r->generation[i].end) __builtin_trap();
 }
 
 static void check_failure(vlm_status status, const vlm_error *err) {

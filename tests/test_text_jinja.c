@@ -348,6 +348,7 @@ static void errors_name_line_and_cause(void **state) {
         { "{% if 0 %}{% set x | nope %}{% endset %}{% endif %}", "no filter named 'nope'" },
         { "{% filter length %}x{% endfilter %}", "expected str instance, int found" },
         { "{{ '{:.5d}'.format(1) }}", "Precision not allowed in integer format specifier" },
+        { "{{ ' ' % 1 }}", "not all arguments converted" },
         { "{{ '{:+}'.format('a') }}", "is not allowed in the format of a string" },
         { "{{ '{}{0}'.format('a') }}", "cannot both number fields and leave them unnumbered" },
         { "{{ '{:{:{}}}'.format(1, 2, 3) }}", "Max string recursion exceeded" },

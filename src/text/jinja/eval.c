@@ -82,7 +82,8 @@ static bool floats(j_run *r, j_operator op, double a, double b, j_value *out) {
             rest += b;
         else if (rest == 0)
             rest = copysign(0.0, b);
-        f = op == OP_MOD ? rest : floor((a - rest) / b + 0.5);
+        f = (a - rest) / b;
+        f = op == OP_MOD ? rest : f == 0 ? copysign(0.0, a / b) : floor(f + 0.5);
         break;
     }
     }

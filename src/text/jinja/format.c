@@ -331,7 +331,7 @@ static bool run_percent(j_run *r, percent *p, bool all, j_value *out) {
 
 bool vtext_j_percent(j_run *r, j_string format, j_value args, j_value *out) {
     percent p = { .s = format, .item = &args, .n = 1 };
-    bool mapping = args.kind == J_DICT || args.kind == J_UNDEFINED;
+    bool mapping = args.kind == J_DICT || args.kind == J_UNDEFINED || args.kind == J_RANGE;
     if (args.kind == J_TUPLE) {
         p.item = args.u.list->item;
         p.n = args.u.list->n;
@@ -346,12 +346,12 @@ bool vtext_j_percent_args(j_run *r, j_string format, const j_args *args, j_value
     j_value d;
     if (args->n && args->n_named)
         return vtext_j_fail(r, "format: positional and keyword arguments at the same time");
+    if (!args->n_named) return run_percent(r, &p, true, out);
     if (!vtext_j_new_dict(r, &d)) return false;
     for (size_t i = 0; i < args->n_named; i++)
         if (!vtext_j_dict_put(r, d.u.dict, vtext_j_string(args->name[i]), args->named[i]))
             return false;
-    if (args->n_named) p.named = d.u.dict;
-    return run_percent(r, &p, true, out);
+    return vtext_j_percent(r, format, d, out);
 }
 
 /* ---- format(value, spec) ----------------------------------------------------------------------
