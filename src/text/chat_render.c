@@ -265,7 +265,7 @@ static vlm_status give(const j_run *r, const j_text *t, vtext_rendered *out, vlm
     for (; out->n_generation < blocks; out->n_generation++) {
         const j_value *pair = &r->generation.item[2 * out->n_generation];
         out->generation[out->n_generation] =
-            (vtext_range) { (size_t)pair[0].u.i, (size_t)pair[1].u.i };
+            (vtext_block) { (size_t)pair[0].u.i, (size_t)pair[1].u.i };
     }
     return VLM_OK;
 }

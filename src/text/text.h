@@ -98,15 +98,15 @@ vlm_status vtext_template_load(vtext_template **out, vtext_folder *folder, vlm_e
 vlm_status vtext_template_choose(const vtext_template **out, const vtext_template *all,
                                  vcore_str asked, bool tools, vlm_error *err);
 
-typedef struct vtext_range {
+typedef struct vtext_block {
     size_t begin, end;
-} vtext_range;
+} vtext_block;
 typedef struct vtext_rendered {
     char *text;        /* owned */
     size_t n;
     vtext_span *spans; /* owned array; pieces of text in order, joined they are text */
     size_t n_spans;
-    vtext_range *generation; /* owned; bytes of the text that generation blocks printed */
+    vtext_block *generation; /* owned; bytes of the text that generation blocks printed */
     size_t n_generation;
 } vtext_rendered;
 /* Renders with variables given as a JSON object text (messages, tools, add_generation_prompt,
