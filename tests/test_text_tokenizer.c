@@ -424,13 +424,10 @@ static void bad_files_are_named(void **state) {
                 "\"ByteLevel\"}, {\"type\": \"Jieba\"}]}"),
           "t.json: pre_tokenizer.pretokenizers[1].type: 'Jieba' is not supported" },
         { MODEL(", \"decoder\": {\"type\": \"WordPiece\"}"),
-          "t.json: decoder.type: 'WordPiece' is not supported" },
+          "t.json: decoder.prefix: must be a string, is missing" },
         { MODEL(", \"decoder\": {\"type\": \"Strip\", \"content\": \" \", \"start\": -1, \"stop\": "
                 "0}"),
           "t.json: decoder: start and stop must be integers, 0 or more" },
-        { MODEL(", \"decoder\": {\"type\": \"Replace\", \"pattern\": {\"Regex\": \"\\\\s+\"}, "
-                "\"content\": \"\"}"),
-          "t.json: decoder.pattern: only a literal can be replaced" },
         { MODEL(", \"post_processor\": {\"type\": \"BertProcessing\"}"),
           "t.json: post_processor.cls: an id must be in [0, 4194303]" },
         { MODEL(", \"post_processor\": {\"type\": \"TemplateProcessing\", \"single\": "

@@ -6,18 +6,20 @@
 #include "text/tokenizer/tok.h"
 
 typedef struct machine {
-    vcore_buf token; /* ByteLevel, ByteFallback: the text of the token so far */
-    vcore_buf bytes; /* ByteLevel: an unfinished character; ByteFallback: a run of byte tokens */
+    vcore_buf token; /* the text of the token so far, where it is needed as a whole */
+    vcore_buf bytes; /* ByteLevel: an unfinished character; ByteFallback: a run of byte tokens;
+                        suffix, distinct: the token before */
     vcore_buf out;   /* what it hands on */
     size_t matched;  /* Replace: bytes of the pattern matched so far */
     uint64_t dropped, held; /* Strip: in front; at the back, perhaps to be dropped */
-    bool text;              /* Strip: past the front; Join, Metaspace: past the first token */
+    bool text; /* Strip: past the front; Join, Metaspace, WordPiece: past the first token; suffix,
+                  distinct: there is a token before; Replace, not empty: the token has text */
 } machine;
 
 struct vtext_stream {
     const vlm_tokenizer *t;
     bool skip_special;
-    machine m[VTEXT_MAX_STEPS];
+    machine m[VTEXT_MAX_DECODE_STEPS];
     vcore_buf out;
 };
 
@@ -77,6 +79,7 @@ static int hex_digit(char c) {
 static int byte_token(vcore_buf *t) {
     if (t->n != 6 || memcmp(t->p, "<0x", 3) || t->p[5] != '>') return -1;
     int high = hex_digit(t->p[3]), low = hex_digit(t->p[4]);
+    if (t->p[3] == '+') high = 0; /* as Rust's from_str_radix takes it */
     return high < 0 || low < 0 ? -1 : high << 4 | low;
 }
 
@@ -116,7 +119,14 @@ static void fallback_token(vtext_stream *s, int at) {
 static void replace_feed(vtext_stream *s, int at, const char *p, size_t n) {
     const struct vtext_decode_step *step = &s->t->decoder.step[at];
     machine *m = &s->m[at];
+    m->text = true;
     for (size_t i = 0; i < n; i++) {
+        if (!step->pattern.n) { /* found in front of each character */
+            if (((uint8_t)p[i] & 0xC0) != 0x80)
+                vcore_buf_add(&m->out, step->content.p, step->content.n);
+            vcore_buf_add(&m->out, p + i, 1);
+            continue;
+        }
         while (m->matched && step->pattern.p[m->matched] != p[i]) {
             size_t shorter = step->fail[m->matched];
             vcore_buf_add(&m->out, step->pattern.p, m->matched - shorter);
@@ -133,10 +143,102 @@ static void replace_feed(vtext_stream *s, int at, const char *p, size_t n) {
 }
 
 static void replace_end(vtext_stream *s, int at) {
+    const struct vtext_decode_step *step = &s->t->decoder.step[at];
     machine *m = &s->m[at];
     size_t n = m->matched;
+    bool behind = !step->pattern.n && step->content.n && (m->text || !step->only_text);
     m->matched = 0;
-    if (n) feed(s, at + 1, s->t->decoder.step[at].pattern.p, n);
+    m->text = false;
+    if (n) feed(s, at + 1, step->pattern.p, n);
+    if (behind) feed(s, at + 1, step->content.p, step->content.n);
+    end_token(s, at + 1);
+}
+
+/* ---- Replace by a regular expression, which needs the whole token --------------------------- */
+static void regex_end(vtext_stream *s, int at) {
+    const struct vtext_decode_step *step = &s->t->decoder.step[at];
+    machine *m = &s->m[at];
+    size_t from = 0, n = m->token.n, begin, end;
+    if (n) {
+        vtext_scan scan;
+        vtext_pattern_start(&scan, &step->regex, m->token.p, n);
+        for (; vtext_pattern_next(&scan, &begin, &end); from = end) {
+            vcore_buf_add(&m->out, m->token.p + from, begin - from);
+            vcore_buf_add(&m->out, step->content.p, step->content.n);
+        }
+        vcore_buf_add(&m->out, m->token.p + from, n - from);
+        m->out.failed |= scan.failed;
+        vtext_pattern_done(&scan);
+    }
+    m->token.n = 0;
+    hand_on(s, at);
+    end_token(s, at + 1);
+}
+
+/* ---- WordPiece: a space in front of each token but the first and those with the prefix ------ */
+static void wordpiece_end(vtext_stream *s, int at) {
+    vcore_str prefix = s->t->decoder.step[at].content;
+    machine *m = &s->m[at];
+    size_t n = m->token.n;
+    if (m->text) { /* not the first, which was handed on at once */
+        bool continues = n >= prefix.n && (!prefix.n || !memcmp(m->token.p, prefix.p, prefix.n));
+        if (!continues) feed(s, at + 1, " ", 1);
+        size_t skip = continues ? prefix.n : 0;
+        m->token.n = 0;
+        if (skip < n) feed(s, at + 1, m->token.p + skip, n - skip);
+    }
+    m->text = true;
+    end_token(s, at + 1);
+}
+
+/* ---- BPEDecoder: each suffix to a space, but to nothing in the last token ------------------- */
+static void flush_suffix(vtext_stream *s, int at, const char *space) {
+    vcore_str suffix = s->t->decoder.step[at].content;
+    machine *m = &s->m[at];
+    if (!m->text) return;
+    for (size_t i = 0; i < m->bytes.n;) {
+        bool found = m->bytes.n - i >= suffix.n && !memcmp(m->bytes.p + i, suffix.p, suffix.n);
+        uint32_t cp;
+        size_t len = suffix.n;
+        if (found) vcore_buf_puts(&m->out, space);
+        if (!found || !len) {
+            len = vcore_utf8_decode(m->bytes.p + i, m->bytes.n - i, &cp);
+            vcore_buf_add(&m->out, m->bytes.p + i, len);
+        }
+        i += len;
+    }
+    if (!suffix.n) vcore_buf_puts(&m->out, space);
+    m->bytes.n = 0;
+    m->text = false;
+    hand_on(s, at);
+    end_token(s, at + 1);
+}
+
+/* Only from its first suffix on does a token have to wait for the next one. */
+static void suffix_end(vtext_stream *s, int at) {
+    vcore_str suffix = s->t->decoder.step[at].content;
+    machine *m = &s->m[at];
+    flush_suffix(s, at, " ");
+    const char *first = m->token.n ? memmem(m->token.p, m->token.n, suffix.p, suffix.n) : NULL;
+    size_t n = first ? (size_t)(first - m->token.p) : m->token.n;
+    if (n) feed(s, at + 1, m->token.p, n);
+    if (n < m->token.n) vcore_buf_add(&m->bytes, m->token.p + n, m->token.n - n);
+    m->token.n = 0;
+    m->text = true;
+}
+
+/* ---- CTC: of equal tokens in a row, the first ----------------------------------------------- */
+static void distinct_end(vtext_stream *s, int at) {
+    machine *m = &s->m[at];
+    bool same = m->text && m->token.n == m->bytes.n
+                && (!m->token.n || !memcmp(m->token.p, m->bytes.p, m->token.n));
+    vcore_buf before = m->bytes;
+    m->bytes = m->token;
+    m->token = before;
+    m->token.n = 0;
+    m->text = true;
+    if (same) return;
+    if (m->bytes.n) feed(s, at + 1, m->bytes.p, m->bytes.n);
     end_token(s, at + 1);
 }
 
@@ -186,8 +288,20 @@ static void feed(vtext_stream *s, int at, const char *p, size_t n) {
         return;
     }
     switch (s->t->decoder.step[at].kind) {
+    case VTEXT_DECODE_WORDPIECE:
+        if (!s->m[at].text) {
+            feed(s, at + 1, p, n);
+            break;
+        } /* fall through */
     case VTEXT_DECODE_BYTE_LEVEL:
-    case VTEXT_DECODE_BYTE_FALLBACK: vcore_buf_add(&s->m[at].token, p, n); break;
+    case VTEXT_DECODE_BYTE_FALLBACK:
+    case VTEXT_DECODE_SUFFIX:
+    case VTEXT_DECODE_DISTINCT:
+    case VTEXT_DECODE_REGEX: vcore_buf_add(&s->m[at].token, p, n); break;
+    case VTEXT_DECODE_NOT_EMPTY:
+        s->m[at].text = true;
+        feed(s, at + 1, p, n);
+        break;
     case VTEXT_DECODE_FUSE:
     case VTEXT_DECODE_JOIN: feed(s, at + 1, p, n); break;
     case VTEXT_DECODE_STRIP: strip_feed(s, at, p, n); break;
@@ -205,6 +319,14 @@ static void end_token(vtext_stream *s, int at) {
     case VTEXT_DECODE_FUSE:
     case VTEXT_DECODE_JOIN: break;
     case VTEXT_DECODE_REPLACE: replace_end(s, at); break;
+    case VTEXT_DECODE_REGEX: regex_end(s, at); break;
+    case VTEXT_DECODE_WORDPIECE: wordpiece_end(s, at); break;
+    case VTEXT_DECODE_SUFFIX: suffix_end(s, at); break;
+    case VTEXT_DECODE_DISTINCT: distinct_end(s, at); break;
+    case VTEXT_DECODE_NOT_EMPTY:
+        if (m->text) end_token(s, at + 1);
+        m->text = false;
+        break;
     case VTEXT_DECODE_STRIP:
         m->dropped = m->held = 0;
         m->text = false;
@@ -222,6 +344,7 @@ static void finish(vtext_stream *s) {
         vtext_decode_kind kind = s->t->decoder.step[at].kind;
         if (kind == VTEXT_DECODE_BYTE_LEVEL) bytes_to_text(s, at, s->m[at].bytes.n);
         if (kind == VTEXT_DECODE_BYTE_FALLBACK) flush_run(s, at);
+        if (kind == VTEXT_DECODE_SUFFIX) flush_suffix(s, at, "");
         if (kind == VTEXT_DECODE_BYTE_LEVEL || kind == VTEXT_DECODE_FUSE
             || kind == VTEXT_DECODE_JOIN)
             end_token(s, at + 1);
@@ -239,7 +362,7 @@ static vcore_str token_text(const vlm_tokenizer *t, uint32_t id, bool skip_speci
 static void push(vtext_stream *s, uint32_t id) {
     vcore_str text = token_text(s->t, id, s->skip_special);
     if (!text.p) return;
-    if (s->t->decoder.count == 1 && s->t->decoder.step[0].kind == VTEXT_DECODE_JOIN) {
+    if (s->t->decoder.count && s->t->decoder.step[0].kind == VTEXT_DECODE_JOIN) {
         if (s->m[0].text) feed(s, 0, " ", 1);
         s->m[0].text = true;
     }
@@ -315,87 +438,4 @@ void vtext_stream_free(vtext_stream *s) {
     if (!s) return;
     free_buffers(s);
     vcore_free(s);
-}
-
-/* ---- loading -------------------------------------------------------------------------------- */
-typedef struct loading {
-    vtext_decoder *d;
-    vcore_arena *arena;
-} loading;
-
-static vlm_status load_replace(struct vtext_decode_step *step, const vcore_json *v,
-                               const char *where, vcore_arena *arena, vlm_error *err) {
-    vtext_pattern pattern;
-    VTRY(vtext_pattern_parse(&pattern, vcore_json_get(v, "pattern"), where, arena, err));
-    if (pattern.match || pattern.regex)
-        return vcore_fail_field(err, VLM_ERR_UNSUPPORTED, where, "pattern",
-                                "only a literal can be replaced");
-    step->pattern = pattern.literal;
-    step->fail = vcore_arena_array(arena, step->pattern.n + 1, sizeof *step->fail);
-    if (!step->fail) return vcore_no_memory(err, where);
-    for (uint32_t i = 1, k = 0; i < step->pattern.n;
-         i++) { /* fail[n]: longest border of the first n bytes */
-        while (k && step->pattern.p[k] != step->pattern.p[i]) k = step->fail[k];
-        k += step->pattern.p[k] == step->pattern.p[i];
-        step->fail[i + 1] = k;
-    }
-    return vtext_get_string(&step->content, v, "content", where, arena, err);
-}
-
-static vlm_status load_char(vcore_str *out, const vcore_json *v, const char *key, const char *where,
-                            vcore_arena *arena, vlm_error *err) {
-    uint32_t cp;
-    VTRY(vtext_get_string(out, v, key, where, arena, err));
-    if (out->n && vcore_utf8_decode(out->p, out->n, &cp) == out->n) return VLM_OK;
-    return vcore_fail_field(err, VLM_ERR_FORMAT, where, key, "must be one character");
-}
-
-static vlm_status load_strip(struct vtext_decode_step *step, const vcore_json *v, const char *where,
-                             vcore_arena *arena, vlm_error *err) {
-    int64_t start, stop;
-    VTRY(load_char(&step->content, v, "content", where, arena, err));
-    if (!vcore_json_int(vcore_json_get(v, "start"), &start) || start < 0
-        || !vcore_json_int(vcore_json_get(v, "stop"), &stop) || stop < 0)
-        return vcore_fail_field(err, VLM_ERR_FORMAT, where, NULL,
-                                "start and stop must be integers, 0 or more");
-    step->start = (uint64_t)start;
-    step->stop = (uint64_t)stop;
-    return VLM_OK;
-}
-
-static vlm_status load_metaspace(struct vtext_decode_step *step, const vcore_json *v,
-                                 const char *where, vcore_arena *arena, vlm_error *err) {
-    vcore_str scheme;
-    VTRY(load_char(&step->content, v, "replacement", where, arena, err));
-    VTRY(vtext_get_bool(&step->prepended, v, "add_prefix_space", true, where, err));
-    if (vcore_json_string(vcore_json_get(v, "prepend_scheme"), &scheme))
-        step->prepended = !vcore_str_eq(scheme, vcore_str_of("never"));
-    return VLM_OK;
-}
-
-static vlm_status load_step(void *user, const vcore_json *v, vcore_str type, const char *where,
-                            vlm_error *err) {
-    static const char *const name[] = { "ByteLevel", "ByteFallback", "Fuse",
-                                        "Strip",     "Replace",      "Metaspace" };
-    loading *l = user;
-    struct vtext_decode_step *step = &l->d->step[l->d->count];
-    size_t kind = 0;
-    while (kind < sizeof name / sizeof *name && !vcore_str_eq(type, vcore_str_of(name[kind])))
-        kind++;
-    if (kind == sizeof name / sizeof *name) return vtext_unknown_type(type, where, err);
-    if (l->d->count == VTEXT_MAX_STEPS) return vtext_too_many(where, err);
-    step->kind = (vtext_decode_kind)kind;
-    if (step->kind == VTEXT_DECODE_REPLACE) VTRY(load_replace(step, v, where, l->arena, err));
-    if (step->kind == VTEXT_DECODE_STRIP) VTRY(load_strip(step, v, where, l->arena, err));
-    if (step->kind == VTEXT_DECODE_METASPACE) VTRY(load_metaspace(step, v, where, l->arena, err));
-    l->d->count++;
-    return VLM_OK;
-}
-
-vlm_status vtext_decoder_load(vtext_decoder *d, const vcore_json *v, const char *name,
-                              vcore_arena *arena, vlm_error *err) {
-    loading l = { d, arena };
-    VTRY(vtext_each_step(v, "decoders", "decoder", name, load_step, &l, err));
-    if (vcore_json_kind_of(v) == VCORE_JSON_NULL) d->step[d->count++].kind = VTEXT_DECODE_JOIN;
-    return VLM_OK;
 }

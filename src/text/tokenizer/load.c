@@ -220,6 +220,18 @@ typedef struct sources {
     const char *config_name, *map_name;
 } sources;
 
+/* As transformers' decode does it: not for BPE, unless the config insists. */
+static vlm_status load_clean_up(vlm_tokenizer *t, const sources *from, vlm_error *err) {
+    bool clean, bpe;
+    VTRY(vtext_get_bool(&clean, from->config, "clean_up_tokenization_spaces", false,
+                        from->config_name, err));
+    VTRY(vtext_get_bool(&bpe, from->config,
+                        "clean_up_tokenization_spaces_for_bpe_even_though_it_will_corrupt_output",
+                        false, from->config_name, err));
+    if (!clean || (t->model.kind == VTEXT_BPE && !bpe)) return VLM_OK;
+    return vtext_decoder_clean_up(&t->decoder, from->config_name, t->arena, err);
+}
+
 static vlm_status load(vlm_tokenizer *t, const sources *from, vlm_error *err) {
     const vcore_json *root = from->tokenizer;
     if (vcore_json_kind_of(root) != VCORE_JSON_OBJECT)
@@ -234,6 +246,7 @@ static vlm_status load(vlm_tokenizer *t, const sources *from, vlm_error *err) {
     VTRY(vtext_splitter_load(&t->splitter, vcore_json_get(root, "pre_tokenizer"), t->name, t->arena,
                              err));
     VTRY(vtext_decoder_load(&t->decoder, vcore_json_get(root, "decoder"), t->name, t->arena, err));
+    VTRY(load_clean_up(t, from, err));
     VTRY(vtext_post_load(t, vcore_json_get(root, "post_processor"), err));
     VTRY(load_added(t, vcore_json_get(root, "added_tokens"), err));
     uint32_t next_id = vtext_added_next_id(t);

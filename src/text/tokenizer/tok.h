@@ -129,28 +129,39 @@ const vtext_added *vtext_added_next(const vtext_added_list *a, const vtext_finde
                                     vtext_piece s, vtext_user user, size_t *from, size_t floor,
                                     size_t *begin, size_t *end);
 
-/* ---- decoders (decode.c) ---------------------------------------------------------------- */
+/* ---- decoders (decode.c, decode_load.c) ------------------------------------------------- */
 typedef enum vtext_decode_kind {
     VTEXT_DECODE_BYTE_LEVEL,
     VTEXT_DECODE_BYTE_FALLBACK,
     VTEXT_DECODE_FUSE,
     VTEXT_DECODE_STRIP,
-    VTEXT_DECODE_REPLACE,
+    VTEXT_DECODE_REPLACE, /* of a literal, as bytes flow by */
     VTEXT_DECODE_METASPACE,
+    VTEXT_DECODE_WORDPIECE, /* the prefix; its clean-up is steps of REPLACE */
+    VTEXT_DECODE_SUFFIX,    /* BPEDecoder */
+    VTEXT_DECODE_DISTINCT,  /* CTC: of equal tokens in a row, the first; REPLACEs, NOT_EMPTY */
+    VTEXT_DECODE_NOT_EMPTY,
+    VTEXT_DECODE_REGEX, /* Replace by a regular expression, of a whole token */
     VTEXT_DECODE_JOIN
 } vtext_decode_kind;
+enum { VTEXT_MAX_DECODE_STEPS = 64 };
 typedef struct vtext_decoder {
     struct vtext_decode_step {
         vtext_decode_kind kind;
-        vcore_str pattern, content; /* Replace; Strip and Metaspace: the character */
+        vtext_pattern regex;        /* REGEX */
+        vcore_str pattern, content; /* Replace; Strip and Metaspace: the character; prefix, suffix */
         uint32_t *fail;             /* Replace: borders of the pattern's prefixes */
         uint64_t start, stop;       /* Strip */
         bool prepended;             /* Metaspace: the first token's is dropped */
-    } step[VTEXT_MAX_STEPS];
+        bool only_text;             /* Replace: an empty pattern is not found in an empty token */
+    } step[VTEXT_MAX_DECODE_STEPS];
     int count;
 } vtext_decoder;
 vlm_status vtext_decoder_load(vtext_decoder *d, const vcore_json *v, const char *name,
                               vcore_arena *arena, vlm_error *err);
+/* transformers' clean_up_tokenization_spaces, over the whole text. */
+vlm_status vtext_decoder_clean_up(vtext_decoder *d, const char *name, vcore_arena *arena,
+                                  vlm_error *err);
 
 /* ---- post-processor (post.c) ------------------------------------------------------------ */
 typedef struct vtext_post {
