@@ -101,8 +101,46 @@ static void encoding_and_decoding(void **state) {
     }
 }
 
+/* The other models and the decoders with memory of their own. */
+static void models_and_decoders(void **state) {
+    (void)state;
+    static const char *const json[] = {
+        "{\"model\": {\"type\": \"Unigram\", \"unk_id\": 0, \"byte_fallback\": true, \"vocab\": "
+        "[[\"<unk>\", 0], [\"a\", -1.5], [\"ab\", -2.25], [\"<0xFF>\", 0]]}, "
+        "\"decoder\": {\"type\": \"CTC\", \"pad_token\": \"b\", \"word_delimiter_token\": \"|\", "
+        "\"cleanup\": true}}",
+        "{\"model\": {\"type\": \"WordPiece\", \"unk_token\": \"x\", \"vocab\": {\"x\": 0, \"a\": 1, "
+        "\"##b\": 2}, \"continuing_subword_prefix\": \"##\", \"max_input_chars_per_word\": 100}, "
+        "\"pre_tokenizer\": {\"type\": \"WhitespaceSplit\"}, \"decoder\": {\"type\": \"Sequence\", "
+        "\"decoders\": [{\"type\": \"WordPiece\", \"prefix\": \"##\", \"cleanup\": true}, "
+        "{\"type\": \"BPEDecoder\", \"suffix\": \"x\"}]}}",
+        "{\"model\": {\"type\": \"WordLevel\", \"unk_token\": \"x\", \"vocab\": {\"x\": 0, \"\u0120a\": "
+        "1}}, \"pre_tokenizer\": {\"type\": \"ByteLevel\"}, \"decoder\": {\"type\": \"Replace\", "
+        "\"pattern\": {\"Regex\": \"\\\\s+\"}, \"content\": \"--\"}}"
+    };
+    const vtext_span span = { "ab abba a \xC3\xA9 x", 14, false };
+    for (size_t i = 0; i < sizeof json / sizeof *json; i++) {
+        vlm_status status = VLM_ERR_MEMORY;
+        for (long k = 1; status != VLM_OK; k++) {
+            vtext_ids ids = { 0 };
+            vcore_buf decoded = { 0 };
+            talloc_start(k);
+            vlm_tokenizer *t =
+                parse((vio_bytes) { .p = (char *)json[i], .n = strlen(json[i]) }, &status);
+            if (t) status = vtext_encode(t, &span, 1, true, true, &ids, NULL);
+            if (status == VLM_OK) status = vtext_decode(t, ids.id, ids.n, false, &decoded, NULL);
+            assert_int_equal(status == VLM_OK, talloc_stop() < k);
+            if (status != VLM_OK) assert_int_equal(status, VLM_ERR_MEMORY);
+            vtext_ids_free(&ids);
+            vcore_buf_free(&decoded);
+            vtext_tokenizer_free(t);
+        }
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = { cmocka_unit_test(loading),
-                                        cmocka_unit_test(encoding_and_decoding) };
+                                        cmocka_unit_test(encoding_and_decoding),
+                                        cmocka_unit_test(models_and_decoders) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

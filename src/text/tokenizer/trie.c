@@ -82,6 +82,14 @@ static bool build(builder *b, const sorted *token, const vtext_vocab *vocab) {
     return true;
 }
 
+static bool shrink(vtext_trie *t) {
+    vtext_trie_node *node = vcore_realloc_array(t->node, (size_t)t->nodes + 1, sizeof *node);
+    if (node) t->node = node;
+    uint8_t *label = node ? vcore_realloc_array(t->label, t->nodes, 1) : NULL;
+    if (label) t->label = label;
+    return label != NULL;
+}
+
 vlm_status vtext_trie_build(vtext_trie *t, const vtext_vocab *vocab, const char *name,
                             vlm_error *err) {
     builder b = { .t = t };
@@ -98,18 +106,11 @@ vlm_status vtext_trie_build(vtext_trie *t, const vtext_vocab *vocab, const char 
         qsort(token, vocab->count, sizeof *token, by_text);
         if (!build(&b, token, vocab)) status = vcore_no_memory(err, "vocabulary");
     }
+    if (status == VLM_OK && !shrink(t)) status = vcore_no_memory(err, "vocabulary");
+    if (status < 0) vtext_trie_free(t);
     vcore_free(token);
     vcore_free(b.range);
-    if (status < 0) {
-        vtext_trie_free(t);
-        return status;
-    }
-    /* Smaller, so that this cannot fail; where it does, the larger ones are good. */
-    void *less = vcore_realloc_array(t->node, (size_t)t->nodes + 1, sizeof *t->node);
-    if (less) t->node = less;
-    less = vcore_realloc_array(t->label, t->nodes, 1);
-    if (less) t->label = less;
-    return VLM_OK;
+    return status;
 }
 
 size_t vtext_trie_bytes(const vtext_trie *t) {
