@@ -124,8 +124,9 @@ def show(value: object, limit: int = 300) -> str:
 class Pair:
     """One tokenizer in both libraries."""
 
-    def __init__(self, ours: Ours, theirs: Tokenizer):
+    def __init__(self, ours: Ours, theirs: Tokenizer, decode: Callable | None = None):
         self.ours, self.theirs, self.failures = ours, theirs, 0
+        self.decode = decode or theirs.decode  # transformers' cleans up behind it
         self.theirs.no_truncation()
         self.theirs.no_padding()
 
@@ -158,7 +159,7 @@ class Pair:
         return None, want.ids
 
     def decoded(self, ids: list[int], skip: bool) -> str | None:
-        want = self.reference(lambda: self.theirs.decode(ids, skip_special_tokens=skip))
+        want = self.reference(lambda: self.decode(ids, skip_special_tokens=skip))
         if want is None:
             return None
         try:
@@ -290,8 +291,8 @@ def compare_folder(library: Library, folder: Path, options, report: Report) -> N
         ours = Ours(library, folder)
     except Failed as error:
         return report.refuse(f"{folder} with its configs", str(error))
-    theirs = PreTrainedTokenizerFast.from_pretrained(str(folder)).backend_tokenizer
-    compare(f"{folder} with its configs", Pair(ours, theirs), options.lines, options.seed, report)
+    theirs = PreTrainedTokenizerFast.from_pretrained(str(folder))
+    compare(f"{folder} with its configs", Pair(ours, theirs.backend_tokenizer, theirs.decode), options.lines, options.seed, report)
     ours.close()
 
 
