@@ -403,9 +403,6 @@ static void bad_files_are_named(void **state) {
         { MODEL(", \"normalizer\": {\"type\": \"Sequence\", \"normalizers\": [{\"type\": \"NFC\"}, "
                 "{\"type\": \"Append\"}]}"),
           "t.json: normalizer.normalizers[1].type: 'Append' is not supported" },
-        { MODEL(", \"normalizer\": {\"type\": \"Replace\", \"pattern\": {\"String\": \"\"}, "
-                "\"content\": \"\"}"),
-          "t.json: normalizer.pattern: is empty" },
         { MODEL(", \"normalizer\": {\"type\": \"Prepend\"}"),
           "t.json: normalizer.prepend: must be a string, is missing" },
         { MODEL(", \"pre_tokenizer\": {\"type\": \"Split\", \"pattern\": {\"Regex\": \"(a+)\\\\1\"}, "

@@ -217,7 +217,6 @@ static size_t match_spaces(const char *p, size_t n, size_t at) {
     return end > at ? end : 0;
 }
 
-
 static size_t match_number(const char *p, size_t n, size_t at) {
     size_t end = match_numbers(p, n, at, 1);
     return end > at ? end : 0;

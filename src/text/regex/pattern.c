@@ -54,14 +54,14 @@ vlm_status vtext_pattern_parse(vtext_pattern *out, const vcore_json *v, const ch
     if (!regex && !vcore_json_string(vcore_json_get(v, "String"), &text))
         return vcore_fail_field(err, VLM_ERR_FORMAT, where, "pattern",
                                 "must be {\"String\": ..} or {\"Regex\": ..}");
-    if (!text.n) return vcore_fail_field(err, VLM_ERR_UNSUPPORTED, where, "pattern", "is empty");
+    regex |= !text.n; /* an empty text is found between all characters */
     if (regex && (out->match = vtext_known_match(text))) return VLM_OK;
     char *literal = vcore_arena_strndup(arena, text.p, text.n);
     if (!literal) return vcore_no_memory(err, "pattern");
     out->literal = (vcore_str) { literal, text.n };
     if (!regex) return VLM_OK;
     out->literal.n = 0;
-    if (unescape_literal(text, literal, &out->literal.n)) return VLM_OK;
+    if (text.n && unescape_literal(text, literal, &out->literal.n)) return VLM_OK;
     return vtext_regex_parse(&out->regex, text, where, arena, err);
 }
 

@@ -80,7 +80,8 @@ vlm_status vtext_normalize(const vtext_normalizer *z, vtext_piece in, vtext_text
     vtext_text *to = &buffer[0];
     for (int i = 0; i < z->count && in.n; i++) {
         to->n = 0;
-        if (!z->step[i]->apply(z->step[i], &in, to, limit)) return vcore_no_memory(err, "normalizer");
+        if (!z->step[i]->apply(z->step[i], &in, to, limit))
+            return vcore_no_memory(err, "normalizer");
         if (!to->n) continue; /* in its old place */
         if (to->n > limit)
             return vcore_fail_at(err, VLM_ERR_LIMIT, (vcore_where) { .limit = limit },
@@ -138,7 +139,8 @@ static vlm_status load_precompiled(loading *l, const vcore_json *v, const char *
     return add_step(l, step, where, err);
 }
 
-/* Its options are steps of their own; accents go where letters become small unless the file says. */
+/* Its options are steps of their own; accents go where letters become small unless the file says.
+ */
 static vlm_status load_bert(loading *l, const vcore_json *v, const char *where, vlm_error *err) {
     bool clean, chinese, accents, lower;
     VTRY(vtext_get_bool(&clean, v, "clean_text", true, where, err));
@@ -164,7 +166,9 @@ static const struct {
 } types[] = {
     { "NFC", NULL, { .apply = vtext_step_form, .option = VTEXT_FORM_COMPOSED } },
     { "NFD", NULL, { .apply = vtext_step_form } },
-    { "NFKC", NULL, { .apply = vtext_step_form, .option = VTEXT_FORM_COMPAT | VTEXT_FORM_COMPOSED } },
+    { "NFKC",
+      NULL,
+      { .apply = vtext_step_form, .option = VTEXT_FORM_COMPAT | VTEXT_FORM_COMPOSED } },
     { "NFKD", NULL, { .apply = vtext_step_form, .option = VTEXT_FORM_COMPAT } },
     { "Lowercase", NULL, { .apply = vtext_step_map, .map = vtext_map_lower } },
     { "StripAccents", NULL, { .apply = vtext_step_map, .map = vtext_map_unaccented } },

@@ -7,8 +7,8 @@
 
 typedef struct vtext_normalize_step vtext_normalize_step;
 /* Makes *s what the step makes of it: itself, a part of itself, or `out` (empty before) as a piece.
- * limit: bytes of `out` beyond which a step that may grow its text without bound can stop. False: no
- * memory. */
+ * limit: bytes of `out` beyond which a step that may grow its text without bound can stop. False:
+ * no memory. */
 typedef bool (*vtext_normalize_fn)(const vtext_normalize_step *step, vtext_piece *s,
                                    vtext_text *out, size_t limit);
 enum { VTEXT_FORM_COMPAT = 1, VTEXT_FORM_COMPOSED = 2 };
@@ -18,15 +18,16 @@ typedef int (*vtext_map_fn)(uint32_t cp, uint32_t out[VTEXT_MAX_MAPPED]);
 typedef struct vtext_charsmap vtext_charsmap;
 struct vtext_normalize_step {
     vtext_normalize_fn apply;
-    unsigned option;           /* normal forms: which */
-    vtext_map_fn map;          /* steps that look at each character by itself */
-    vtext_pattern pattern;     /* Replace */
-    vcore_str content;         /* Replace, Prepend */
-    bool left, right;          /* Strip */
+    unsigned option;                /* normal forms: which */
+    vtext_map_fn map;               /* steps that look at each character by itself */
+    vtext_pattern pattern;          /* Replace */
+    vcore_str content;              /* Replace, Prepend */
+    bool left, right;               /* Strip */
     const vtext_charsmap *charsmap; /* Precompiled */
 };
 
-/* ---- edits: characters that replace, join or follow characters of the source ------------------ */
+/* ---- edits: characters that replace, join or follow characters of the source ------------------
+ */
 typedef struct vtext_edit {
     vtext_piece in;
     size_t at; /* what the next replaced character is */
@@ -36,7 +37,8 @@ typedef struct vtext_edit {
  * keeps the first one's place; 1: it follows what came before and shares its place. */
 void vtext_edit_put(vtext_edit *x, uint32_t cp, int change);
 
-/* ---- steps ------------------------------------------------------------------------------------ */
+/* ---- steps ------------------------------------------------------------------------------------
+ */
 bool vtext_step_form(const vtext_normalize_step *step, vtext_piece *s, vtext_text *out,
                      size_t limit); /* NFC, NFD, NFKC, NFKD (normalize_forms.c) */
 bool vtext_step_map(const vtext_normalize_step *step, vtext_piece *s, vtext_text *out,

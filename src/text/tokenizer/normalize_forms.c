@@ -134,5 +134,6 @@ static bool normal_form(vtext_piece *s, vtext_text *out, bool compat, bool compo
 bool vtext_step_form(const vtext_normalize_step *step, vtext_piece *s, vtext_text *out,
                      size_t limit) {
     (void)limit;
-    return normal_form(s, out, step->option & VTEXT_FORM_COMPAT, step->option & VTEXT_FORM_COMPOSED);
+    return normal_form(s, out, step->option & VTEXT_FORM_COMPAT,
+                       step->option & VTEXT_FORM_COMPOSED);
 }

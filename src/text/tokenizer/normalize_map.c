@@ -3,7 +3,8 @@
  * all of them where it was. */
 #include "text/tokenizer/normalize.h"
 
-/* The end of the characters at `from` that stay what they are; *n, mapped: what the next becomes. */
+/* The end of the characters at `from` that stay what they are; *n, mapped: what the next becomes.
+ */
 static size_t same_run(vtext_map_fn map, vtext_piece s, size_t from, size_t *next, uint32_t *mapped,
                        int *n) {
     uint32_t cp;
@@ -51,8 +52,9 @@ int vtext_map_lower(uint32_t cp, uint32_t *out) {
 
 int vtext_map_nmt(uint32_t cp, uint32_t *out) {
     out[0] = cp;
-    if (cp == 9 || cp == 10 || cp == 12 || cp == 13 || cp == 0x1680 || (cp >= 0x200B && cp <= 0x200F)
-        || cp == 0x2028 || cp == 0x2029 || cp == 0x2581 || cp == 0xFEFF || cp == 0xFFFD)
+    if (cp == 9 || cp == 10 || cp == 12 || cp == 13 || cp == 0x1680
+        || (cp >= 0x200B && cp <= 0x200F) || cp == 0x2028 || cp == 0x2029 || cp == 0x2581
+        || cp == 0xFEFF || cp == 0xFFFD)
         out[0] = ' ';
     bool control = (cp < 0x20 && cp && cp != 9 && cp != 10 && cp != 12 && cp != 13) || cp == 0x7F
                    || cp == 0x8F || cp == 0x9F;

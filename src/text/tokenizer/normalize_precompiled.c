@@ -31,16 +31,16 @@ static bool look_up(const vtext_charsmap *m, const char *key, size_t n, vcore_st
         if (begin > m->pool_n || (begin < m->pool_n && ((uint8_t)m->pool[begin] & 0xC0) == 0x80))
             return false;
         const char *end = memchr(m->pool + begin, 0, m->pool_n - begin);
-        *out = (vcore_str) { m->pool + begin, end ? (size_t)(end - m->pool) - begin
-                                                  : m->pool_n - begin };
+        *out = (vcore_str) { m->pool + begin,
+                             end ? (size_t)(end - m->pool) - begin : m->pool_n - begin };
         return true;
     }
     return false;
 }
 
 /* ---- applying ------------------------------------------------------------------------------- */
-/* Places follow the reference: what is removed goes with the character before it, and is not counted
- * where there is none, so that the places behind it come too early. */
+/* Places follow the reference: what is removed goes with the character before it, and is not
+ * counted where there is none, so that the places behind it come too early. */
 typedef struct writer {
     vtext_edit edit;
     uint32_t cp; /* written when it is known whether something behind it is removed */
@@ -166,7 +166,8 @@ vlm_status vtext_charsmap_parse(const vtext_charsmap **out, vcore_str base64, co
         return vcore_fail_field(err, VLM_ERR_FORMAT, where, field,
                                 "is cut off: %zu bytes, a trie of %zu units", n, units);
     for (size_t i = 0; i <= units; i++) unit[i] = read_u32(bytes + 4 * i);
-    *m = (vtext_charsmap) { unit + 1, units, (const char *)bytes + 4 + 4 * units, n - 4 - 4 * units };
+    *m = (vtext_charsmap) { unit + 1, units, (const char *)bytes + 4 + 4 * units,
+                            n - 4 - 4 * units };
     if (!vcore_utf8_valid(m->pool, m->pool_n))
         return vcore_fail_field(err, VLM_ERR_FORMAT, where, field, "has a text that is not UTF-8");
     *out = m;

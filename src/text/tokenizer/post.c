@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Post-processors: the special tokens around a text, and trimmed offsets. A template gives a list of
- * segments (a special token, the text); what follows it in a sequence sees them apart, as in the
+/* Post-processors: the special tokens around a text, and trimmed offsets. A template gives a list
+ * of segments (a special token, the text); what follows it in a sequence sees them apart, as in the
  * reference. */
 #include "text/tokenizer/tok.h"
 
@@ -18,10 +18,10 @@ typedef struct pieces {
 } pieces;
 struct vtext_post_step {
     kind kind;
-    bool prefix_space;     /* TRIM */
-    uint32_t first, last;  /* AROUND: cls and sep around the first segment, sep behind the others */
-    bool roberta;          /* AROUND: and in front of them */
-    pieces template[2];    /* TEMPLATE: for one segment, for two */
+    bool prefix_space;    /* TRIM */
+    uint32_t first, last; /* AROUND: cls and sep around the first segment, sep behind the others */
+    bool roberta;         /* AROUND: and in front of them */
+    pieces template[2];   /* TEMPLATE: for one segment, for two */
 };
 
 /* ---- loading -------------------------------------------------------------------------------- */
@@ -77,8 +77,7 @@ static vlm_status load_pieces(loading *l, pieces *out, const vcore_json *templat
     if (vcore_json_kind_of(list) != VCORE_JSON_ARRAY)
         return vcore_fail_field(err, VLM_ERR_FORMAT, where, key, "%s", shape);
     out->n = vcore_json_count(list);
-    if (out->n > MAX_SEGMENTS)
-        return vcore_fail_limit(err, where, key, MAX_SEGMENTS, "pieces");
+    if (out->n > MAX_SEGMENTS) return vcore_fail_limit(err, where, key, MAX_SEGMENTS, "pieces");
     out->piece = vcore_arena_array(l->t->arena, out->n + 1, sizeof *out->piece);
     if (!out->piece) return vcore_no_memory(err, where);
     for (size_t i = 0; i < out->n; i++) {
@@ -279,8 +278,12 @@ static void take_next(post_run *r) {
 
 bool vtext_post_apply(const vlm_tokenizer *t, bool add_special, bool offsets, const char *text,
                       vtext_ids *out) {
-    post_run r = { .t = t, .special = add_special, .offsets = offsets, .ids = out,
-                   .end = { out->n }, .segments = 1 };
+    post_run r = { .t = t,
+                   .special = add_special,
+                   .offsets = offsets,
+                   .ids = out,
+                   .end = { out->n },
+                   .segments = 1 };
     bool ok = true;
     for (int i = 0; ok && i < t->post.count; i++) {
         const struct vtext_post_step *step = t->post.step[i];

@@ -72,8 +72,9 @@ static bool finish(cutter *c, size_t from) {
 }
 
 static cutter cutter_of(const vtext_split_run *r, vtext_piece piece) {
-    return (cutter) { .r = r, .piece = piece, .behavior = r->step->behavior,
-                      .invert = r->step->invert };
+    return (cutter) {
+        .r = r, .piece = piece, .behavior = r->step->behavior, .invert = r->step->invert
+    };
 }
 
 static bool by_pattern(const vtext_split_run *r, vtext_piece piece, const vtext_pattern *pattern) {

@@ -20,7 +20,7 @@ typedef struct vtext_split_run vtext_split_run; /* one call of vtext_split, at o
 typedef bool (*vtext_split_fn)(const vtext_split_run *r, vtext_piece piece);
 struct vtext_split_step {
     vtext_split_fn split;
-    vtext_pattern pattern;     /* Split */
+    vtext_pattern pattern;         /* Split */
     bool (*is_match)(uint32_t cp); /* steps that look for single characters */
     vtext_behavior behavior;
     bool invert;
@@ -42,7 +42,7 @@ struct vtext_split_run {
 bool vtext_split_pattern(const vtext_split_run *r, vtext_piece piece);
 bool vtext_split_characters(const vtext_split_run *r, vtext_piece piece);
 bool vtext_split_literal(const vtext_split_run *r, vtext_piece piece);
-bool vtext_split_words(const vtext_split_run *r, vtext_piece piece);   /* \w+|[^\w\s]+ */
+bool vtext_split_words(const vtext_split_run *r, vtext_piece piece); /* \w+|[^\w\s]+ */
 bool vtext_split_scripts(const vtext_split_run *r, vtext_piece piece);
 bool vtext_split_length(const vtext_split_run *r, vtext_piece piece);
 bool vtext_split_metaspace(const vtext_split_run *r, vtext_piece piece);

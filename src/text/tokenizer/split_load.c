@@ -122,9 +122,9 @@ static vlm_status load_byte_level(loading *l, const vcore_json *v, const char *w
 
 static vlm_status load_bert(loading *l, const vcore_json *v, const char *where, vlm_error *err) {
     (void)v;
-    VTRY(add_step(l,
-                  (vtext_split_step) { .split = vtext_split_characters, .is_match = vtext_is_space },
-                  where, err));
+    VTRY(add_step(
+        l, (vtext_split_step) { .split = vtext_split_characters, .is_match = vtext_is_space },
+        where, err));
     return add_step(l,
                     (vtext_split_step) { .split = vtext_split_characters,
                                          .is_match = vtext_punctuation_of_8,

@@ -189,6 +189,19 @@ bool vtext_is_numeric(uint32_t cp) {
 }
 
 /* ---- graphemes ------------------------------------------------------------------------------ */
+/* Marks that came after the Unicode of utf8proc; those of 17 the reference knows here only. */
+static bool is_later_mark(uint32_t cp) {
+    static const uint32_t of_17[][2] = {
+        { 0x1ACF, 0x1ADD },   { 0x1AE0, 0x1AEB },   { 0x10EFA, 0x10EFB },
+        { 0x11B60, 0x11B67 }, { 0x1E6E3, 0x1E6E3 }, { 0x1E6E6, 0x1E6E6 },
+        { 0x1E6EE, 0x1E6EF }, { 0x1E6F5, 0x1E6F5 },
+    };
+    if (utf8proc_category((utf8proc_int32_t)cp) != UTF8PROC_CATEGORY_CN) return false;
+    for (size_t i = 0; i < sizeof of_17 / sizeof *of_17; i++)
+        if (cp >= of_17[i][0] && cp <= of_17[i][1]) return true;
+    return vtext_is_mark(cp);
+}
+
 size_t vtext_grapheme(const char *p, size_t n) {
     uint32_t cp, next;
     utf8proc_int32_t state = 0;
@@ -198,9 +211,7 @@ size_t vtext_grapheme(const char *p, size_t n) {
         if (cp < 0x80 && next < 0x80 && (cp != '\r' || next != '\n')) break;
         bool breaks = utf8proc_grapheme_break_stateful((utf8proc_int32_t)cp,
                                                        (utf8proc_int32_t)next, &state);
-        bool later_mark =
-            utf8proc_category((utf8proc_int32_t)next) == UTF8PROC_CATEGORY_CN && vtext_is_mark(next);
-        if (breaks && !(later_mark && cp >= ' ')) break;
+        if (breaks && (cp < ' ' || !is_later_mark(next))) break;
         end += len;
     }
     return end;
