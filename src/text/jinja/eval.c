@@ -78,11 +78,11 @@ static bool floats(j_run *r, j_operator op, double a, double b, j_value *out) {
         break;
     default: { /* Python: the remainder has the sign of the divisor */
         double rest = fmod(a, b);
+        f = (a - rest) / b;
         if (rest != 0 && (b < 0) != (rest < 0))
-            rest += b;
+            rest += b, f -= 1;
         else if (rest == 0)
             rest = copysign(0.0, b);
-        f = (a - rest) / b;
         f = op == OP_MOD ? rest : f == 0 ? copysign(0.0, a / b) : floor(f + 0.5);
         break;
     }
