@@ -223,6 +223,7 @@ static void what_is_not_supported_is_named(void **state) {
         { "(a", VLM_ERR_FORMAT, "at byte 0: a group does not end" },
         { "a)", VLM_ERR_FORMAT, "at byte 1: a ')' closes nothing" },
         { "[a", VLM_ERR_FORMAT, "at byte 1: a class does not end" },
+        { "[!-", VLM_ERR_FORMAT, "at byte 3: a class does not end" },
         { "[]", VLM_ERR_FORMAT, "at byte 1: a class is empty" },
         { "[z-a]", VLM_ERR_FORMAT, "at byte 3: a range of a class has no such end" },
         { "*a", VLM_ERR_FORMAT, "at byte 0: nothing to repeat" },

@@ -166,6 +166,8 @@ static bool item(vtext_parse *x, bool *is_set, uint32_t *cp, vtext_set *out) {
         x->at++;
         return vtext_parse_escape(x, true, is_set, cp, out);
     }
+    if (x->at >= x->text.n)
+        return vtext_parse_fail(x, VLM_ERR_FORMAT, x->at, "a class does not end");
     x->at += vcore_utf8_decode(x->text.p + x->at, x->text.n - x->at, cp);
     return true;
 }
