@@ -57,7 +57,7 @@ typedef struct situation {
 static const situation situations[] = {
     /* files */
     { "no config", { REMOVE(CONFIG) }, VLM_ERR_NOT_FOUND, CONFIG, "", "open", ENOENT, 0, 0, "config.json: cannot open: No such file" },
-    { "no tokenizer", { REMOVE(TOK) }, VLM_ERR_NOT_FOUND, TOK, "", "open", ENOENT, 0, 0, "tokenizer.json: cannot open" },
+    { "no tokenizer", { REMOVE(TOK) }, VLM_ERR_NOT_FOUND, TOK, "", "open", ENOENT, 0, 0, "tokenizer.json: cannot open it, nor is there any of tekken.json" },
     { "no processor files", { REMOVE(PRE), REMOVE(PROC) }, VLM_ERR_NOT_FOUND, PROC, "", "open", ENOENT, 0, 0, "no such file, nor is there a preprocessor_config.json" },
     { "a directory", { DIRECTORY(CONFIG) }, VLM_ERR_IO, CONFIG, "", "open", 0, 0, 0, "config.json: is a directory, not a file" },
     { "a FIFO", { FIFO(PRE) }, VLM_ERR_IO, PRE, "", "open", 0, 0, 0, "is not a regular file" },

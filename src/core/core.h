@@ -159,6 +159,9 @@ bool vcore_json_digits(const vcore_json *v, vcore_str *out); /* a real as the te
 bool vcore_json_string(const vcore_json *v, vcore_str *out); /* may hold NULs; one follows it */
 /* A key that the object's text has more than once; NULL: none. For formats that forbid it. */
 const char *vcore_json_repeated(const vcore_json *object);
+/* Before a document is shared: the member object.key of its root takes the value of another document,
+ * which must outlive this one. False: there is no such member. */
+bool vcore_json_graft(vcore_json_doc *doc, const char *object, const char *key, const vcore_json *value);
 /* Iterates an object in file order: start with it zeroed; false at the end. */
 typedef struct vcore_json_iter {
     void *state;

@@ -412,6 +412,13 @@ const vcore_json *vcore_json_get(const vcore_json *object, const char *key) {
     return get(object, vcore_str_of(key));
 }
 
+bool vcore_json_graft(vcore_json_doc *doc, const char *object, const char *key, const vcore_json *value) {
+    const vcore_json *inside = vcore_json_get(&doc->root, object);
+    member *m = inside && inside->kind == VCORE_JSON_OBJECT ? find(inside->object, vcore_str_of(key)) : NULL;
+    if (m) m->value = value ? *value : (vcore_json) { .kind = VCORE_JSON_NULL };
+    return m != NULL;
+}
+
 const vcore_json *vcore_json_path_n(const vcore_json *v, vcore_str dotted) {
     for (;;) {
         const char *point = dotted.n ? memchr(dotted.p, '.', dotted.n) : NULL;

@@ -103,7 +103,9 @@ static vlm_status find_tokenizer(factory *f, vlm_error *err) {
 /* ---- configs ---------------------------------------------------------------------------------------------- */
 static vlm_status read_base_config(factory *f, vlm_error *err) {
     const vengine_reader from = { .dir = f->c->dir, .source = f->c->source, .folder = &f->folder };
-    return vengine_base_config_new(&f->c->config, &from, err);
+    VTRY(vengine_base_config_new(&f->c->config, &from, err));
+    vtext_folder_give(&f->folder, VTEXT_CONFIG, vlm_base_config_json(f->c->config));
+    return VLM_OK;
 }
 
 static vlm_status choose_model(factory *f, vlm_error *err) {

@@ -32,10 +32,13 @@ typedef struct vio_bytes {
  * an error out->p is NULL. */
 vlm_status vio_read(vio_bytes *out, const char *path, uint64_t cap, const vio_source *from,
                     vlm_error *err);
+/* Same, but an absent file is fine: out->p is NULL then. */
+vlm_status vio_read_optional(vio_bytes *out, const char *path, uint64_t cap, const vio_source *from,
+                             vlm_error *err);
 /* Same, and the bytes must be UTF-8 (ERR_ENCODING). A UTF-8 byte order mark is skipped. */
 vlm_status vio_read_text(vio_bytes *out, const char *path, uint64_t cap, const vio_source *from,
                          vlm_error *err);
-/* Same, but an absent file is fine: out->p is NULL then. */
+/* Both at once. */
 vlm_status vio_read_text_optional(vio_bytes *out, const char *path, uint64_t cap,
                                   const vio_source *from, vlm_error *err);
 /* vio_read_text, parsed. The text is handed over too where text_or_null is given. */

@@ -110,6 +110,15 @@ vlm_status vio_read_text(vio_bytes *out, const char *path, uint64_t cap, const v
     return VLM_OK;
 }
 
+vlm_status vio_read_optional(vio_bytes *out, const char *path, uint64_t cap, const vio_source *from,
+                             vlm_error *err) {
+    vlm_error why = VLM_ERROR_INIT;
+    vlm_status status = vio_read(out, path, cap, from, &why);
+    if (status == VLM_ERR_NOT_FOUND) return VLM_OK;
+    if (status < 0 && err) *err = why;
+    return status;
+}
+
 vlm_status vio_read_text_optional(vio_bytes *out, const char *path, uint64_t cap, const vio_source *from, vlm_error *err) {
     vlm_error why = VLM_ERROR_INIT;
     vlm_status status = vio_read_text(out, path, cap, from, &why);

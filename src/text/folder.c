@@ -9,6 +9,8 @@ static const struct {
 } files[VTEXT_FILES] = {
     [VTEXT_TOKENIZER_CONFIG] = { "tokenizer_config.json", false },
     [VTEXT_SPECIAL_TOKENS] = { "special_tokens_map.json", false },
+    [VTEXT_ADDED_TOKENS] = { "added_tokens.json", false },
+    [VTEXT_CONFIG] = { "config.json", true },
     [VTEXT_PROCESSOR_CONFIG] = { "processor_config.json", true },
 };
 

@@ -17,7 +17,8 @@ typedef struct vtext_span {
 /* ---- files that several readers ask for (folder.c) ---------------------------------------------------------
  * Each is opened at most once, when it is first asked for. */
 typedef enum vtext_file {
-    VTEXT_TOKENIZER_CONFIG, VTEXT_SPECIAL_TOKENS, VTEXT_PROCESSOR_CONFIG, VTEXT_FILES
+    VTEXT_TOKENIZER_CONFIG, VTEXT_SPECIAL_TOKENS, VTEXT_ADDED_TOKENS, VTEXT_PROCESSOR_CONFIG,
+    VTEXT_CONFIG, VTEXT_FILES
 } vtext_file;
 typedef struct vtext_folder {
     const char *dir; /* borrowed */
@@ -39,7 +40,8 @@ vlm_status vtext_folder_read(const vcore_json **root, vtext_folder *f, vtext_fil
 void vtext_folder_close(vtext_folder *f);
 
 /* ---- tokenizer (tokenizer/); the type vlm_tokenizer is public and immutable -------------------------------- */
-/* Reads tokenizer.json, tokenizer_config.json and special_tokens_map.json. */
+/* Reads tokenizer.json, or the first other file that has a vocabulary (docs/TEXT.md), and the small
+ * files beside it. */
 vlm_status vtext_tokenizer_load(vlm_tokenizer **out, vtext_folder *folder, vlm_error *err);
 /* From memory (fuzzing, tests); config_json may be NULL. */
 vlm_status vtext_tokenizer_parse(vlm_tokenizer **out, const char *json, size_t n,

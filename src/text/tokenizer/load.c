@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* Loading a tokenizer: tokenizer.json's parts to the files that own them, then what
- * tokenizer_config.json and special_tokens_map.json say of added and named tokens, in the order in
- * which transformers applies them (add_bos_token and add_eos_token do not count beside a
- * tokenizer.json, as there). */
+/* Loading a tokenizer: tokenizer.json's parts (or those that files/ makes of other files) to the
+ * files that own them, then what tokenizer_config.json and special_tokens_map.json say of added and
+ * named tokens, in the order in which transformers applies them (add_bos_token and add_eos_token do
+ * not count beside a tokenizer.json, as there). */
 #include "text/tokenizer/tok.h"
 
 #include <stdio.h>
@@ -216,7 +216,7 @@ static vlm_status index_added(vlm_tokenizer *t, vlm_error *err) {
 }
 
 typedef struct sources {
-    const vcore_json *tokenizer, *config, *map; /* config, map: NULL when there is none */
+    const vcore_json *tokenizer, *config, *map, *more; /* all but tokenizer: NULL when there is none */
     const char *config_name, *map_name;
 } sources;
 
@@ -230,6 +230,21 @@ static vlm_status load_clean_up(vlm_tokenizer *t, const sources *from, vlm_error
                         false, from->config_name, err));
     if (!clean || (t->model.kind == VTEXT_BPE && !bpe)) return VLM_OK;
     return vtext_decoder_clean_up(&t->decoder, from->config_name, t->arena, err);
+}
+
+/* Added and named tokens beside the file's own. A config with an added_tokens_decoder makes the map
+ * void; else the map goes before it. */
+static vlm_status load_beside(vlm_tokenizer *t, const sources *from, vlm_error *err) {
+    uint32_t next_id = vtext_added_next_id(t);
+    const vcore_json *decoder = vcore_json_get(from->config, "added_tokens_decoder");
+    const vcore_json *map = decoder ? NULL : from->map;
+    if (!decoder) decoder = vcore_json_get(from->more, "added_tokens_decoder");
+    VTRY(load_added_decoder(t, decoder, from->config_name, &next_id, err));
+    VTRY(load_named(t, map, false, &next_id, err));
+    VTRY(load_named(t, from->config, false, &next_id, err));
+    VTRY(load_named(t, vcore_json_get(from->more, "named"), false, &next_id, err));
+    VTRY(load_extra(t, map, &next_id, err));
+    return load_extra(t, from->config, &next_id, err);
 }
 
 static vlm_status load(vlm_tokenizer *t, const sources *from, vlm_error *err) {
@@ -249,13 +264,7 @@ static vlm_status load(vlm_tokenizer *t, const sources *from, vlm_error *err) {
     VTRY(load_clean_up(t, from, err));
     VTRY(vtext_post_load(t, vcore_json_get(root, "post_processor"), err));
     VTRY(load_added(t, vcore_json_get(root, "added_tokens"), err));
-    uint32_t next_id = vtext_added_next_id(t);
-    VTRY(load_added_decoder(t, vcore_json_get(from->config, "added_tokens_decoder"),
-                            from->config_name, &next_id, err));
-    VTRY(load_named(t, from->config, false, &next_id, err));
-    VTRY(load_named(t, from->map, false, &next_id, err));
-    VTRY(load_extra(t, from->config, &next_id, err));
-    VTRY(load_extra(t, from->map, &next_id, err));
+    VTRY(load_beside(t, from, err));
     VTRY(vtext_added_finish(t, err));
     VTRY(index_added(t, err));
     t->needs_places =
@@ -290,7 +299,7 @@ vlm_status vtext_tokenizer_parse(vlm_tokenizer **out, const char *json, size_t n
         status = vcore_json_parse(&config, config_json, config_n, "tokenizer_config.json", err);
     if (status == VLM_OK) {
         sources from = { vcore_json_root(doc), config ? vcore_json_root(config) : NULL, NULL,
-                         "tokenizer_config.json", NULL };
+                         NULL, "tokenizer_config.json", NULL };
         status = make(out, name, &from, err);
     }
     vcore_json_free(doc);
@@ -299,27 +308,15 @@ vlm_status vtext_tokenizer_parse(vlm_tokenizer **out, const char *json, size_t n
 }
 
 /* ---- from a directory ----------------------------------------------------------------------- */
-static vlm_status load_folder(vlm_tokenizer **out, const char *path, vtext_folder *folder,
-                              vlm_error *err) {
-    vcore_json_doc *doc;
-    sources parsed = { .config_name = folder->file[VTEXT_TOKENIZER_CONFIG].path,
-                       .map_name = folder->file[VTEXT_SPECIAL_TOKENS].path };
-    VTRY(vio_read_json(&doc, NULL, path, folder->source.limits.tokenizer_bytes, &folder->source,
-                       err));
-    parsed.tokenizer = vcore_json_root(doc);
-    vlm_status status = vtext_folder_read(&parsed.config, folder, VTEXT_TOKENIZER_CONFIG, err);
-    if (status == VLM_OK) status = vtext_folder_read(&parsed.map, folder, VTEXT_SPECIAL_TOKENS, err);
-    if (status == VLM_OK) status = make(out, path, &parsed, err);
-    vcore_json_free(doc);
-    return status;
-}
-
 vlm_status vtext_tokenizer_load(vlm_tokenizer **out, vtext_folder *folder, vlm_error *err) {
-    char *path = vio_join(folder->dir, "tokenizer.json");
+    vtext_document d;
     *out = NULL;
-    if (!path) return vcore_no_memory(err, "tokenizer.json");
-    vlm_status status = load_folder(out, path, folder, err);
-    vcore_free(path);
+    VTRY(vtext_document_read(&d, folder, err));
+    const sources from = { d.root, d.config, d.map, d.more,
+                           folder->file[VTEXT_TOKENIZER_CONFIG].path,
+                           folder->file[VTEXT_SPECIAL_TOKENS].path };
+    vlm_status status = make(out, d.path, &from, err);
+    vtext_document_free(&d);
     return status;
 }
 

@@ -173,6 +173,22 @@ vlm_status vtext_post_load(vlm_tokenizer *t, const vcore_json *v, vlm_error *err
 bool vtext_post_apply(const vlm_tokenizer *t, bool add_special, bool offsets, const char *text,
                       vtext_ids *ids);
 
+/* ---- what a tokenizer is loaded from (files/) ----------------------------------------------
+ * The files of a folder as one tokenizer.json: the file itself, or what transformers makes of the
+ * files that there are. */
+typedef struct vtext_document {
+    char *path;              /* of the file that has the vocabulary, for errors; owned */
+    vcore_json_doc *doc[2];  /* owned */
+    int docs;
+    bool vision;             /* config.json has a "visual" */
+    const vcore_json *root;  /* as tokenizer.json */
+    const vcore_json *more;  /* may have "named" (tokens that a class names where no file does) and
+                                "added_tokens_decoder" */
+    const vcore_json *config, *map; /* tokenizer_config.json, special_tokens_map.json; NULL: absent */
+} vtext_document;
+vlm_status vtext_document_read(vtext_document *out, vtext_folder *folder, vlm_error *err);
+void vtext_document_free(vtext_document *d);
+
 /* ---- the tokenizer (load.c) ------------------------------------------------------------- */
 typedef struct vtext_named {
     vcore_str name, token;
