@@ -54,11 +54,11 @@ static vlm_load_options watched(watch *w) {
 }
 
 #define WEIGHT_FILES "model.safetensors.index.json . model.safetensors"
-#define TOKENIZER_FILES "tokenizer.json tokenizer_config.json special_tokens_map.json added_tokens.json chat_template.json"
+#define TOKENIZER_FILES "tokenizer.json tokenizer_config.json special_tokens_map.json added_tokens.json chat_template.json additional_chat_templates"
 /* What a good load opens in each stage. */
 #define WEIGHT_FILES "model.safetensors.index.json . model.safetensors"
 #define TOKENIZER_FILES \
-    "tokenizer.json tokenizer_config.json special_tokens_map.json added_tokens.json chat_template.json"
+    "tokenizer.json tokenizer_config.json special_tokens_map.json added_tokens.json chat_template.json additional_chat_templates"
 static const char *const good[STAGES] = {
     [VLM_LOAD_RESOLVE] = "",
     [VLM_LOAD_CONFIG] = "config.json hf_quant_config.json generation_config.json",
@@ -121,7 +121,7 @@ static const failing failures[] = {
     { "a tokenizer that is no JSON", { WRITE("tokenizer.json", "{]") }, VLM_LOAD_TOKENIZER, 
       "tokenizer.json tokenizer_config.json special_tokens_map.json added_tokens.json", VLM_ERR_PARSE, "tokenizer.json" },
     { "a template that is none", { WRITE("chat_template.json", "{\"chat_template\": \"{% x %}\"}") }, VLM_LOAD_TOKENIZER,
-      TOKENIZER_FILES, VLM_ERR_TEMPLATE, "chat_template.json" },
+      "tokenizer.json tokenizer_config.json special_tokens_map.json added_tokens.json chat_template.json", VLM_ERR_TEMPLATE, "chat_template.json" },
     { "a value the model cannot have", { SET("config.json", "scale_factor", "0") }, VLM_LOAD_MODEL, "", VLM_ERR_CONFIG, "scale_factor" },
     { "a tensor that is missing", { DROP("model.safetensors", "model.connector.modality_projection.proj.weight") }, VLM_LOAD_MODEL, "",
       VLM_ERR_WEIGHTS, "model.connector.modality_projection.proj.weight" },
@@ -231,7 +231,7 @@ static void a_separate_tokenizer_is_read_from_its_own_directory(void **state) {
     if (vlm_context_load(&c, model_dir, &o, &err) < 0) fail_msg("%s", err.message);
     /* its own processor_config.json may hold a chat template */
     assert_string_equal(w.files[VLM_LOAD_TOKENIZER], "tokenizer.json tokenizer_config.json special_tokens_map.json "
-                                                     "added_tokens.json config.json processor_config.json chat_template.json");
+                                                     "added_tokens.json config.json processor_config.json chat_template.json additional_chat_templates");
     assert_string_equal(vlm_context_get_info(c)->tokenizer_directory, elsewhere);
     vlm_context_free(c);
     tcheckpoint_remove(elsewhere);
