@@ -232,17 +232,24 @@ static vlm_status load_clean_up(vlm_tokenizer *t, const sources *from, vlm_error
     return vtext_decoder_clean_up(&t->decoder, from->config_name, t->arena, err);
 }
 
-/* Added and named tokens beside the file's own. A config with an added_tokens_decoder makes the map
+/* Added and named tokens beside the file's own, the well-known names first and in their order. A config with an added_tokens_decoder makes the map
  * void; else the map goes before it. */
 static vlm_status load_beside(vlm_tokenizer *t, const sources *from, vlm_error *err) {
+    static const char *const keys[] = { "bos_token", "eos_token", "unk_token", "sep_token",
+                                        "pad_token", "cls_token", "mask_token" };
     uint32_t next_id = vtext_added_next_id(t);
     const vcore_json *decoder = vcore_json_get(from->config, "added_tokens_decoder");
     const vcore_json *map = decoder ? NULL : from->map;
     if (!decoder) decoder = vcore_json_get(from->more, "added_tokens_decoder");
     VTRY(load_added_decoder(t, decoder, from->config_name, &next_id, err));
+    for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) {
+        const vcore_json *v = vcore_json_get(map, keys[i]);
+        if (!v) v = vcore_json_get(from->config, keys[i]);
+        if (!v) v = vcore_json_get(vcore_json_get(from->more, "named"), keys[i]);
+        VTRY(add_named(t, vcore_str_of(keys[i]), v, &next_id, err));
+    }
     VTRY(load_named(t, map, false, &next_id, err));
     VTRY(load_named(t, from->config, false, &next_id, err));
-    VTRY(load_named(t, vcore_json_get(from->more, "named"), false, &next_id, err));
     VTRY(load_extra(t, map, &next_id, err));
     return load_extra(t, from->config, &next_id, err);
 }
@@ -262,9 +269,9 @@ static vlm_status load(vlm_tokenizer *t, const sources *from, vlm_error *err) {
                              err));
     VTRY(vtext_decoder_load(&t->decoder, vcore_json_get(root, "decoder"), t->name, t->arena, err));
     VTRY(load_clean_up(t, from, err));
-    VTRY(vtext_post_load(t, vcore_json_get(root, "post_processor"), err));
     VTRY(load_added(t, vcore_json_get(root, "added_tokens"), err));
     VTRY(load_beside(t, from, err));
+    VTRY(vtext_post_load(t, vcore_json_get(root, "post_processor"), err)); /* may name added ones */
     VTRY(vtext_added_finish(t, err));
     VTRY(index_added(t, err));
     t->needs_places =

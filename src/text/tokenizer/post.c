@@ -51,13 +51,19 @@ static vlm_status get_id(uint32_t *out, const vcore_json *v, const char *key, co
     return VLM_OK;
 }
 
-/* The ids of a special token of a template. */
+/* The ids of a special token of a template; where there are none, that of the token. */
 static vlm_status load_special(loading *l, post_piece *out, const vcore_json *template,
                                vcore_str name, const char *where, vlm_error *err) {
     vcore_json_iter it = { 0 };
     const vcore_json *specials = vcore_json_get(template, "special_tokens"), *found = NULL;
     while (vcore_json_next(specials, &it))
         if (vcore_str_eq(it.key, name)) found = vcore_json_get(it.value, "ids");
+    if (!found) {
+        *out = (post_piece) { .sequence = -1, .n = 1 };
+        out->id = vcore_arena_array(l->t->arena, 1, sizeof *out->id);
+        if (!out->id) return vcore_no_memory(err, where);
+        if (vtext_token_to_id(l->t, name, out->id)) return VLM_OK;
+    }
     if (vcore_json_kind_of(found) != VCORE_JSON_ARRAY)
         return vcore_fail_field(err, VLM_ERR_FORMAT, where, "special_tokens", "no ids for '%.*s'",
                                 (int)(name.n < 60 ? name.n : 60), name.p);
@@ -126,10 +132,21 @@ static vlm_status load_trim(loading *l, const vcore_json *v, const char *where, 
     return trim ? add_step(l, step, where, err) : VLM_OK;
 }
 
+/* [token, id], or [token] alone. */
+static vlm_status load_end(loading *l, uint32_t *out, const vcore_json *v, const char *key,
+                           const char *where, vlm_error *err) {
+    const vcore_json *end = vcore_json_get(v, key);
+    vcore_str token;
+    if (vcore_json_count(end) == 1 && vcore_json_string(vcore_json_at(end, 0), &token)
+        && vtext_token_to_id(l->t, token, out))
+        return VLM_OK;
+    return get_id(out, vcore_json_at(end, 1), key, where, err);
+}
+
 static vlm_status load_around(loading *l, const vcore_json *v, const char *where, vlm_error *err) {
     struct vtext_post_step step = { .kind = AROUND };
-    VTRY(get_id(&step.first, vcore_json_at(vcore_json_get(v, "cls"), 1), "cls", where, err));
-    VTRY(get_id(&step.last, vcore_json_at(vcore_json_get(v, "sep"), 1), "sep", where, err));
+    VTRY(load_end(l, &step.first, v, "cls", where, err));
+    VTRY(load_end(l, &step.last, v, "sep", where, err));
     return add_step(l, step, where, err);
 }
 

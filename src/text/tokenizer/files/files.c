@@ -100,20 +100,19 @@ static vlm_status from_json(maker *m, vlm_error *err) {
     const vcore_json *root;
     VTRY(add_document(m->out, m->bytes.p, m->bytes.n, m->s.name, &root, err));
     const vcore_json *model = vcore_json_get(root, "model");
-    m->s.vocab = vcore_json_get(model, "vocab");
     bool rebuilt = fits(m, model);
     if (rebuilt) m->s.file = root;
     if (!rebuilt) m->s.class = VTEXT_CLASS_BACKEND;
     begin_document(m);
     if (rebuilt) {
-        VTRY(vtext_put_pipeline(&m->text, &m->s, err));
+        vtext_put_pipeline(&m->text, &m->s);
         open_model(m);
         vcore_json_put_text(&m->text, "vocab", NULL);
         if (m->s.class != VTEXT_CLASS_BERT) vcore_json_put_text(&m->text, "merges", NULL);
         vcore_json_close(&m->text, '}');
     }
-    VTRY(finish(m, rebuilt ? m->s.vocab : NULL, rebuilt ? vcore_json_get(model, "merges") : NULL,
-                err));
+    VTRY(finish(m, rebuilt ? vcore_json_get(model, "vocab") : NULL,
+                rebuilt ? vcore_json_get(model, "merges") : NULL, err));
     if (!rebuilt) m->out->root = root;
     return VLM_OK;
 }
@@ -207,15 +206,13 @@ static vlm_status from_spm(maker *m, vlm_error *err) {
     vtext_spm spm;
     VTRY(vtext_spm_parse(&spm, m->bytes.p, m->bytes.n, m->s.name, err));
     m->s.spm = &spm;
-    m->s.pieces = &spm.pieces;
     begin_document(m);
     put_spm_added(m);
-    vlm_status status = vtext_put_pipeline(&m->text, &m->s, err);
-    if (status == VLM_OK) status = put_spm_model(m, &spm, err);
+    vtext_put_pipeline(&m->text, &m->s);
+    vlm_status status = put_spm_model(m, &spm, err);
     if (status == VLM_OK) status = finish(m, NULL, NULL, err);
     vtext_spm_free(&spm);
     m->s.spm = NULL;
-    m->s.pieces = NULL;
     return status;
 }
 
@@ -304,7 +301,7 @@ static vlm_status put_tiktoken(maker *m, const vtext_pieces *p, bool qwen, vlm_e
         VTRY(put_reserved(m, base, err));
     vcore_json_close(&m->text, ']');
     const char *pattern = qwen ? qwen_pattern : kimi ? kimi_pattern : tiktoken_pattern;
-    VTRY(vtext_put_ranks_pipeline(&m->text, &m->s, vcore_str_of(pattern), err));
+    vtext_put_ranks_pipeline(&m->text, &m->s, vcore_str_of(pattern));
     VTRY(put_ranks_model(m, p, NULL, err));
     return finish(m, NULL, NULL, err);
 }
@@ -312,10 +309,8 @@ static vlm_status put_tiktoken(maker *m, const vtext_pieces *p, bool qwen, vlm_e
 static vlm_status read_tiktoken(maker *m, bool qwen, vlm_error *err) {
     vtext_pieces pieces;
     VTRY(vtext_tiktoken_parse(&pieces, m->bytes.p, m->bytes.n, m->s.name, err));
-    m->s.pieces = &pieces;
     vlm_status status = put_tiktoken(m, &pieces, qwen, err);
     vtext_pieces_free(&pieces);
-    m->s.pieces = NULL;
     return status;
 }
 
@@ -341,7 +336,7 @@ static vlm_status put_tekken(maker *m, const vtext_tekken *t, vlm_error *err) {
         put_token(&m->text, t->special[i].p ? t->special[i] : vcore_str_of(filler), true);
     }
     vcore_json_close(&m->text, ']');
-    VTRY(vtext_put_ranks_pipeline(&m->text, &m->s, t->pattern, err));
+    vtext_put_ranks_pipeline(&m->text, &m->s, t->pattern);
     VTRY(put_ranks_model(m, &t->pieces, t, err));
     return finish(m, NULL, NULL, err);
 }
@@ -372,9 +367,8 @@ static vlm_status from_vocab(maker *m, vlm_error *err) {
     bool bytes = m->s.class >= VTEXT_CLASS_GPT2 && m->s.class <= VTEXT_CLASS_CLIP;
     VTRY(need_class(m, bytes, err));
     VTRY(add_document(m->out, m->bytes.p, m->bytes.n, m->s.name, &root, err));
-    m->s.vocab = root;
     begin_document(m);
-    VTRY(vtext_put_pipeline(&m->text, &m->s, err));
+    vtext_put_pipeline(&m->text, &m->s);
     char *path = vio_join(m->folder->dir, "merges.txt");
     if (!path) return vcore_no_memory(err, "merges.txt");
     vlm_status status = vio_read_text(&merges, path, m->folder->source.limits.tokenizer_bytes,
@@ -390,20 +384,21 @@ static vlm_status from_vocab(maker *m, vlm_error *err) {
 }
 
 static vlm_status from_vocab_lines(maker *m, vlm_error *err) {
+    const vcore_json *lines = NULL;
     vcore_buf vocab = { 0 };
     VTRY(need_class(m, m->s.class == VTEXT_CLASS_BERT, err));
     vtext_put_vocab_lines(&vocab, NULL, (vcore_str) { m->bytes.p, m->bytes.n });
     vlm_status status = vocab.failed
                             ? vcore_no_memory(err, "vocabulary")
-                            : add_document(m->out, vocab.p, vocab.n, m->s.name, &m->s.vocab, err);
+                            : add_document(m->out, vocab.p, vocab.n, m->s.name, &lines, err);
     vcore_buf_free(&vocab);
     VTRY(status);
     begin_document(m);
-    VTRY(vtext_put_pipeline(&m->text, &m->s, err));
+    vtext_put_pipeline(&m->text, &m->s);
     open_model(m);
     vcore_json_put_text(&m->text, "vocab", NULL);
     vcore_json_close(&m->text, '}');
-    return finish(m, m->s.vocab, NULL, err);
+    return finish(m, lines, NULL, err);
 }
 
 /* ---- the folder ------------------------------------------------------------------------------ */

@@ -4,7 +4,7 @@
  *
  *   auto_class.c     which tokenizer class a folder's files make, as AutoTokenizer decides it
  *   pipeline.c       what a class builds around a vocabulary
- *   named.c          named and added tokens as the files give them, and their ids
+ *   named.c          named and added tokens as the files give them
  *   sentencepiece.c  tokenizer.model, a protobuf
  *   ranks.c          tiktoken files and tekken.json: tokens of bytes by rank
  *   vocabulary.c     vocab.json with merges.txt, vocab.txt
@@ -114,7 +114,6 @@ typedef struct vtext_settings {
     const vcore_json *config, *map, *added; /* tokenizer_config.json, special_tokens_map.json,
                                                added_tokens.json; NULL where there is none */
     const vcore_json *file;                 /* root of tokenizer.json; NULL: there is none */
-    const vcore_json *vocab;                /* vocab.json or the file's; NULL: pieces */
     const vtext_spm *spm;                   /* NULL: the vocabulary is no SentencePiece model */
     const vtext_pieces *pieces;             /* to look ids up in, where vocab is NULL */
     const char *name;                       /* of the file, for errors */
@@ -124,7 +123,6 @@ bool vtext_setting(const vtext_settings *s, const char *key, bool fallback);
 bool vtext_setting_given(const vtext_settings *s, const char *key);
 /* The text of a named token: what the files say, else what the class says. p NULL: none. */
 vcore_str vtext_named_text(const vtext_settings *s, const char *key);
-bool vtext_token_number(const vtext_settings *s, vcore_str token, uint32_t *id);
 /* Writes the member "named": the class's own names of tokens that no file names. */
 void vtext_put_named(vcore_buf *out, const vtext_settings *s);
 /* Writes the member "added_tokens_decoder" where tokenizer_config.json lacks it. */
@@ -134,11 +132,10 @@ void vtext_put_added(vcore_buf *out, const vtext_settings *s);
 /* Is the model of pieces that have scores? Else it is one of merges, or BERT's. */
 bool vtext_makes_unigram(const vtext_settings *s);
 /* Writes normalizer, pre_tokenizer, decoder and post_processor of the settings' class. */
-vlm_status vtext_put_pipeline(vcore_buf *out, const vtext_settings *s, vlm_error *err);
+void vtext_put_pipeline(vcore_buf *out, const vtext_settings *s);
 /* Writes the members of "model" that are neither vocabulary nor merges. */
 void vtext_put_model_options(vcore_buf *out, const vtext_settings *s);
 /* The byte-level pipeline that tiktoken files and tekken.json get. */
-vlm_status vtext_put_ranks_pipeline(vcore_buf *out, const vtext_settings *s, vcore_str pattern,
-                                    vlm_error *err);
+void vtext_put_ranks_pipeline(vcore_buf *out, const vtext_settings *s, vcore_str pattern);
 
 #endif

@@ -6,7 +6,6 @@
 #include "text/tokenizer/files/files.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 
 static const char *const keys[] = { "bos_token", "eos_token", "unk_token", "sep_token",
                                     "pad_token", "cls_token", "mask_token" };
@@ -133,62 +132,4 @@ void vtext_put_added(vcore_buf *out, const vtext_settings *s) {
         vcore_json_put(out, key, token);
     }
     vcore_json_close(out, '}');
-}
-
-/* ---- ids ------------------------------------------------------------------------------------- */
-static bool number_in_object(const vcore_json *object, vcore_str token, uint32_t *id) {
-    int64_t value;
-    for (vcore_json_iter it = { 0 }; vcore_json_next(object, &it);)
-        if (vcore_str_eq(it.key, token) && vcore_json_int(it.value, &value) && value >= 0
-            && value <= VTEXT_MAX_ID) {
-            *id = (uint32_t)value;
-            return true;
-        }
-    return false;
-}
-
-static bool number_in_list(const vcore_json *list, vcore_str token, uint32_t *id) {
-    for (size_t i = 0; i < vcore_json_count(list); i++) {
-        vcore_str text;
-        if (vcore_json_string(vcore_json_at(vcore_json_at(list, i), 0), &text)
-            && vcore_str_eq(text, token)) {
-            *id = (uint32_t)i;
-            return true;
-        }
-    }
-    return false;
-}
-
-static bool number_in_added(const vtext_settings *s, vcore_str token, uint32_t *id) {
-    const vcore_json *map = vcore_json_get(s->config, "added_tokens_decoder");
-    const vcore_json *list = vcore_json_get(s->file, "added_tokens");
-    int64_t value;
-    for (vcore_json_iter it = { 0 }; vcore_json_next(map, &it);)
-        if (vcore_str_eq(token_text(it.value), token)) {
-            *id = (uint32_t)strtoul(it.key.p, NULL, 10);
-            return *id <= VTEXT_MAX_ID;
-        }
-    if (number_in_object(s->added, token, id)) return true;
-    for (size_t i = 0; i < vcore_json_count(list); i++) {
-        const vcore_json *v = vcore_json_at(list, i);
-        if (vcore_str_eq(token_text(v), token) && vcore_json_int(vcore_json_get(v, "id"), &value)) {
-            *id = (uint32_t)value;
-            return value >= 0 && value <= VTEXT_MAX_ID;
-        }
-    }
-    return false;
-}
-
-bool vtext_token_number(const vtext_settings *s, vcore_str token, uint32_t *id) {
-    if (!token.p) return false;
-    for (uint32_t i = s->pieces ? s->pieces->count : 0; i-- > 0;)
-        if (s->pieces->text[i].p && vcore_str_eq(s->pieces->text[i], token)) {
-            *id = i;
-            return true;
-        }
-    if (vcore_json_kind_of(s->vocab) == VCORE_JSON_OBJECT && number_in_object(s->vocab, token, id))
-        return true;
-    if (vcore_json_kind_of(s->vocab) == VCORE_JSON_ARRAY && number_in_list(s->vocab, token, id))
-        return true;
-    return number_in_added(s, token, id);
 }

@@ -118,15 +118,8 @@ static const vcore_json *charsmap_of_file(const vtext_settings *s) {
 
 /* ---- post-processors --------------------------------------------------------------------------
  * A template around the text, of named tokens. */
-static vlm_status put_template(vcore_buf *out, const vtext_settings *s, vcore_str before,
-                               vcore_str after, vlm_error *err) {
+static void put_template(vcore_buf *out, vcore_str before, vcore_str after) {
     vcore_str token[2] = { before, after };
-    uint32_t id[2] = { 0, 0 };
-    for (int i = 0; i < 2; i++)
-        if (token[i].n && !vtext_token_number(s, token[i], &id[i]))
-            return vcore_fail_field(err, VLM_ERR_FORMAT, s->name, NULL,
-                                    "has no token '%.*s', which its class puts around every text",
-                                    (int)(token[i].n < 60 ? token[i].n : 60), token[i].p);
     open_step(out, "post_processor", "TemplateProcessing");
     vcore_json_open(out, "single", '[');
     for (int i = 0; i < 3; i++) {
@@ -139,75 +132,55 @@ static vlm_status put_template(vcore_buf *out, const vtext_settings *s, vcore_st
         vcore_json_close(out, '}');
     }
     vcore_json_close(out, ']');
-    vcore_json_open(out, "special_tokens", '{');
-    for (int i = 0; i < 2; i++) {
-        if (!token[i].n) continue;
-        vcore_json_key(out, token[i]);
-        vcore_json_open(out, NULL, '{');
-        vcore_json_put_str(out, "id", token[i]);
-        vcore_json_open(out, "ids", '[');
-        vcore_json_put_uint(out, NULL, id[i]);
-        vcore_json_close(out, ']');
-        vcore_json_close(out, '}');
-    }
+    vcore_json_open(out, "special_tokens", '{'); /* the loader finds their ids */
     vcore_json_close(out, '}');
     vcore_json_close(out, '}');
-    return VLM_OK;
 }
 
-static vlm_status put_template_named(vcore_buf *out, const vtext_settings *s, const char *before,
-                                     const char *after, vlm_error *err) {
+static void put_template_named(vcore_buf *out, const vtext_settings *s, const char *before,
+                               const char *after) {
     vcore_str none = { NULL, 0 };
-    return put_template(out, s, before ? vtext_named_text(s, before) : none,
-                        after ? vtext_named_text(s, after) : none, err);
+    put_template(out, before ? vtext_named_text(s, before) : none,
+                 after ? vtext_named_text(s, after) : none);
 }
 
 /* As add_bos_token and add_eos_token say; beside a tokenizer.json they do not count, and its own
  * post-processor stays unless it has none. */
-static vlm_status put_bos_eos(vcore_buf *out, const vtext_settings *s, vlm_error *err) {
+static void put_bos_eos(vcore_buf *out, const vtext_settings *s) {
     const vcore_json *kept = vcore_json_get(s->file, "post_processor");
     if (vcore_json_kind_of(kept) != VCORE_JSON_NULL && s->class != VTEXT_CLASS_GPT_NEOX) {
         vcore_json_put(out, "post_processor", kept);
-        return VLM_OK;
+        return;
     }
     bool counts = s->file == NULL;
-    return put_template_named(
-        out, s, counts && vtext_setting(s, "add_bos_token", false) ? "bos_token" : NULL,
-        counts && vtext_setting(s, "add_eos_token", false) ? "eos_token" : NULL, err);
+    put_template_named(out, s,
+                       counts && vtext_setting(s, "add_bos_token", false) ? "bos_token" : NULL,
+                       counts && vtext_setting(s, "add_eos_token", false) ? "eos_token" : NULL);
 }
 
-static vlm_status put_roberta(vcore_buf *out, const vtext_settings *s, const char *before,
-                              const char *after, bool trim, bool prefix_space, vlm_error *err) {
-    vcore_str token[2] = { vtext_named_text(s, after), vtext_named_text(s, before) };
-    static const char *const key[2] = { "sep", "cls" };
+static void put_roberta(vcore_buf *out, const vtext_settings *s, const char *before,
+                        const char *after, bool trim, bool prefix_space) {
     open_step(out, "post_processor", "RobertaProcessing");
     for (int i = 0; i < 2; i++) {
-        uint32_t id = 0;
-        if (!vtext_token_number(s, token[i], &id))
-            return vcore_fail_field(err, VLM_ERR_FORMAT, s->name, NULL,
-                                    "has no %s token, which its class puts around every text",
-                                    key[i]);
-        vcore_json_open(out, key[i], '[');
-        vcore_json_put_str(out, NULL, token[i]);
-        vcore_json_put_uint(out, NULL, id);
+        vcore_json_open(out, i ? "cls" : "sep", '[');
+        vcore_json_put_str(out, NULL, vtext_named_text(s, i ? before : after));
         vcore_json_close(out, ']');
     }
     vcore_json_put_bool(out, "trim_offsets", trim);
     vcore_json_put_bool(out, "add_prefix_space", prefix_space);
     vcore_json_close(out, '}');
-    return VLM_OK;
 }
 
 /* ---- the classes ----------------------------------------------------------------------------- */
-static vlm_status put_llama(vcore_buf *out, const vtext_settings *s, vlm_error *err) {
+static void put_llama(vcore_buf *out, const vtext_settings *s) {
     bool prefix = vtext_setting(s, "add_prefix_space", true);
     bool legacy = vtext_setting(s, "legacy", false);
     put_metaspace(out, "pre_tokenizer", !prefix ? "never" : legacy ? "always" : "first", false);
     put_spm_decoder(out, true, prefix);
-    return put_bos_eos(out, s, err);
+    put_bos_eos(out, s);
 }
 
-static vlm_status put_gemma(vcore_buf *out, const vtext_settings *s, vlm_error *err) {
+static void put_gemma(vcore_buf *out, const vtext_settings *s) {
     bool lower = s->class == VTEXT_CLASS_SIGLIP2;
     if (lower) {
         open_sequence(out, "normalizer", "normalizers");
@@ -217,10 +190,10 @@ static vlm_status put_gemma(vcore_buf *out, const vtext_settings *s, vlm_error *
     if (lower) close_sequence(out);
     put_split(out, "pre_tokenizer", "String", vcore_str_of(" "), "MergedWithPrevious", false);
     put_spm_decoder(out, true, false);
-    return put_bos_eos(out, s, err);
+    put_bos_eos(out, s);
 }
 
-static vlm_status put_t5(vcore_buf *out, const vtext_settings *s, vlm_error *err) {
+static void put_t5(vcore_buf *out, const vtext_settings *s) {
     const vcore_json *kept = charsmap_of_file(s);
     if (kept)
         vcore_json_put(out, "normalizer", kept);
@@ -231,10 +204,10 @@ static vlm_status put_t5(vcore_buf *out, const vtext_settings *s, vlm_error *err
     put_metaspace(out, NULL, "always", true);
     close_sequence(out);
     put_metaspace(out, "decoder", "always", true);
-    return put_template(out, s, (vcore_str) { NULL, 0 }, vtext_named_text(s, "eos_token"), err);
+    put_template(out, (vcore_str) { NULL, 0 }, vtext_named_text(s, "eos_token"));
 }
 
-static vlm_status put_gpt2(vcore_buf *out, const vtext_settings *s, vlm_error *err) {
+static void put_gpt2(vcore_buf *out, const vtext_settings *s) {
     bool prefix = vtext_setting(s, "add_prefix_space", false);
     bool digits = s->class == VTEXT_CLASS_COHERE;
     if (digits || s->class == VTEXT_CLASS_GPT_NEOX) put_step(out, "normalizer", "NFC");
@@ -247,9 +220,11 @@ static vlm_status put_gpt2(vcore_buf *out, const vtext_settings *s, vlm_error *e
     put_byte_level(out, digits ? NULL : "pre_tokenizer", prefix, true, true);
     if (digits) close_sequence(out);
     put_byte_level(out, "decoder", true, true, true);
-    if (s->class != VTEXT_CLASS_ROBERTA) return put_bos_eos(out, s, err);
-    return put_roberta(out, s, "cls_token", "sep_token", vtext_setting(s, "trim_offsets", true),
-                       prefix, err);
+    if (s->class == VTEXT_CLASS_ROBERTA)
+        put_roberta(out, s, "cls_token", "sep_token", vtext_setting(s, "trim_offsets", true),
+                    prefix);
+    else
+        put_bos_eos(out, s);
 }
 
 /* A pattern, then bytes. */
@@ -261,16 +236,16 @@ static void put_pattern_bytes(vcore_buf *out, vcore_str pattern, bool prefix_spa
     put_byte_level(out, "decoder", true, true, true);
 }
 
-static vlm_status put_qwen(vcore_buf *out, const vtext_settings *s, vlm_error *err) {
+static void put_qwen(vcore_buf *out, const vtext_settings *s) {
     bool second = s->class == VTEXT_CLASS_QWEN2;
     put_step(out, "normalizer", "NFC");
     put_pattern_bytes(out, vcore_str_of(second ? qwen2_pattern : qwen3_5_pattern),
                       vtext_setting(s, "add_prefix_space", false));
-    return put_bos_eos(out, s, err);
+    put_bos_eos(out, s);
 }
 
 /* Its decoder there is followed by a replacement of "</w>" outside of the tokenizer. */
-static vlm_status put_clip(vcore_buf *out, const vtext_settings *s, vlm_error *err) {
+static void put_clip(vcore_buf *out, const vtext_settings *s) {
     open_sequence(out, "normalizer", "normalizers");
     put_step(out, NULL, "NFC");
     put_replace(out, NULL, "Regex", "\\s+", " ");
@@ -281,10 +256,10 @@ static vlm_status put_clip(vcore_buf *out, const vtext_settings *s, vlm_error *e
     put_byte_level(out, NULL, false, true, true);
     close_sequence(out);
     put_byte_level(out, "decoder", true, true, true);
-    return put_roberta(out, s, "bos_token", "eos_token", false, false, err);
+    put_roberta(out, s, "bos_token", "eos_token", false, false);
 }
 
-static vlm_status put_bert(vcore_buf *out, const vtext_settings *s, vlm_error *err) {
+static void put_bert(vcore_buf *out, const vtext_settings *s) {
     const vcore_json *accents = vcore_json_get(s->config, "strip_accents");
     open_step(out, "normalizer", "BertNormalizer");
     vcore_json_put_bool(out, "clean_text", true);
@@ -298,46 +273,44 @@ static vlm_status put_bert(vcore_buf *out, const vtext_settings *s, vlm_error *e
     vcore_json_put_text(out, "prefix", "##");
     vcore_json_put_bool(out, "cleanup", true);
     vcore_json_close(out, '}');
-    return put_template_named(out, s, "cls_token", "sep_token", err);
+    put_template_named(out, s, "cls_token", "sep_token");
 }
 
 /* A SentencePiece model whose class is not known. */
-static vlm_status put_spm(vcore_buf *out, const vtext_settings *s, vlm_error *err) {
+static void put_spm(vcore_buf *out, const vtext_settings *s) {
     open_sequence(out, "normalizer", "normalizers");
     if (s->spm->charsmap.n) put_charsmap(out, NULL, s);
     put_replace(out, NULL, "String", " ", SPACE_MARK);
     close_sequence(out);
     put_spm_decoder(out, s->spm->byte_fallback, false);
-    return put_bos_eos(out, s, err);
+    put_bos_eos(out, s);
 }
 
-vlm_status vtext_put_pipeline(vcore_buf *out, const vtext_settings *s, vlm_error *err) {
+void vtext_put_pipeline(vcore_buf *out, const vtext_settings *s) {
     switch (s->class) {
-    case VTEXT_CLASS_LLAMA: return put_llama(out, s, err);
+    case VTEXT_CLASS_LLAMA: put_llama(out, s); break;
     case VTEXT_CLASS_GEMMA:
-    case VTEXT_CLASS_SIGLIP2: return put_gemma(out, s, err);
-    case VTEXT_CLASS_T5: return put_t5(out, s, err);
+    case VTEXT_CLASS_SIGLIP2: put_gemma(out, s); break;
+    case VTEXT_CLASS_T5: put_t5(out, s); break;
     case VTEXT_CLASS_GPT2:
     case VTEXT_CLASS_GPT_NEOX:
     case VTEXT_CLASS_COHERE:
-    case VTEXT_CLASS_ROBERTA: return put_gpt2(out, s, err);
+    case VTEXT_CLASS_ROBERTA: put_gpt2(out, s); break;
     case VTEXT_CLASS_QWEN2:
-    case VTEXT_CLASS_QWEN3_5: return put_qwen(out, s, err);
-    case VTEXT_CLASS_CLIP: return put_clip(out, s, err);
-    case VTEXT_CLASS_BERT: return put_bert(out, s, err);
+    case VTEXT_CLASS_QWEN3_5: put_qwen(out, s); break;
+    case VTEXT_CLASS_CLIP: put_clip(out, s); break;
+    case VTEXT_CLASS_BERT: put_bert(out, s); break;
     case VTEXT_CLASS_BACKEND:
-    case VTEXT_CLASSES: break;
+    case VTEXT_CLASSES: put_spm(out, s); break;
     }
-    return put_spm(out, s, err);
 }
 
-vlm_status vtext_put_ranks_pipeline(vcore_buf *out, const vtext_settings *s, vcore_str pattern,
-                                    vlm_error *err) {
+void vtext_put_ranks_pipeline(vcore_buf *out, const vtext_settings *s, vcore_str pattern) {
     put_pattern_bytes(out, pattern, false);
     if (vtext_setting_given(s, "add_bos_token") || vtext_setting_given(s, "add_eos_token"))
-        return put_bos_eos(out, s, err);
-    put_byte_level(out, "post_processor", true, false, true);
-    return VLM_OK;
+        put_bos_eos(out, s);
+    else
+        put_byte_level(out, "post_processor", true, false, true);
 }
 
 /* ---- the model ------------------------------------------------------------------------------- */
