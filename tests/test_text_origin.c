@@ -189,6 +189,38 @@ static void trusted_roles(void **state) {
     check_marked(source, variables, "<t>a|</t>False");
 }
 
+/* Pieces of a content string that the caller marks are the template's, wherever a template moves them. */
+static void marked_pieces(void **state) {
+    static const char format[] = "{\"messages\":[{\"role\":\"user\",\"content\":\"<i><i>a\\u00e9<i>\",\"_control\":[[0,0,9]]},"
+                                 "{\"role\":\"user\",\"content\":%s}],\"_control\":%s}";
+    static const struct {
+        const char *source, *content, *control, *expected; /* NULL: refused */
+    } cases[] = {
+        { "{{ messages[0].content }}", "\"\"", "[]", "[<i><i>a\xC3\xA9<i>]" },
+        { "{{ messages[0].content }}", "\"\"", "[[0,0,3]]", "<i>[<i>a\xC3\xA9<i>]" },
+        { "{{ messages[0].content }}", "\"\"", "[[0,3,6],[0,9,12]]", "[<i>]<i>[a\xC3\xA9]<i>" },
+        { "{{ messages[0].content[3:] | upper }}", "\"\"", "[[0,3,6]]", "<I>[A\xC3\x89<I>]" },
+        { "{{ messages[0].content }}|{{ messages[1].content }}", "\"<i>\"", "[[1,0,3]]", "[<i><i>a\xC3\xA9<i>]|<i>" },
+        { "{{ messages[0].content }}{{ _control is defined }}", "\"\"", "[[0,0,0],[0,12,12]]", "[<i><i>a\xC3\xA9<i>]False" },
+        { "x", "\"\"", "[[0,0,13]]", NULL },         { "x", "\"\"", "[[0,3,2]]", NULL },
+        { "x", "\"\"", "[[0,3,6],[0,5,7]]", NULL },  { "x", "\"\"", "[[0,8,9]]", NULL },
+        { "x", "\"\"", "[[0,-1,1]]", NULL },         { "x", "\"\"", "[[2,0,0]]", NULL },
+        { "x", "\"\"", "[[1,0,0],[0,0,1]]", NULL },  { "x", "\"\"", "[[0,0]]", NULL },
+        { "x", "\"\"", "[3]", NULL },                { "x", "\"\"", "[[0,0,18446744073709551615]]", NULL },
+        { "x", "[]", "[[1,0,0]]", NULL },            { "x", "\"\"", "{}", NULL },
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char variables[400];
+        vtext_rendered r;
+        snprintf(variables, sizeof variables, format, cases[i].content, cases[i].control);
+        if (cases[i].expected)
+            check_marked(cases[i].source, variables, cases[i].expected);
+        else if (render(&r, vcore_str_of(cases[i].source), variables, strlen(variables)) >= 0)
+            fail_msg("%s is taken", cases[i].control);
+    }
+}
+
 /* A character that no template has, in every string of a chat but the roles: wherever a template
  * prints it, it is a user's. */
 static void nothing_typed_is_the_templates(void **state) {
@@ -267,6 +299,7 @@ int main(void) {
         cmocka_unit_test(origin_of_content_parts),
         cmocka_unit_test(origin_of_data),
         cmocka_unit_test(trusted_roles),
+        cmocka_unit_test(marked_pieces),
         cmocka_unit_test(nothing_typed_is_the_templates),
         cmocka_unit_test(origin_of_whole_chats),
     };

@@ -81,6 +81,8 @@ VLM_API const char *vlm_tokenizer_token(const vlm_tokenizer *tokenizer, uint32_t
  * - "add_generation_prompt": true: the beginning of the assistant's answer is added (the template sees this one);
  * - "continue_final_message": true, or the name of a member of the last message: the text ends with that member's;
  * - "_trusted_roles": an array of roles whose messages may hold special tokens, as in text of the template;
+ * - "_control": an array of [message, begin, end], in order: bytes of that message's content string that are the
+ *   template's (a place for a picture), not what somebody typed;
  * - "_now": what strftime_now() shows: seconds since 1970 of the wall clock (default: the system's, in UTC).
  * Follows transformers' apply_chat_template; the directory's named special tokens are variables too.
  */

@@ -80,6 +80,7 @@ typedef struct request {
     vcore_str chat_template;   /* a name, or a template's text; p NULL: none */
     const char *continued;     /* the member of the last message to go on with; NULL: none */
     const vcore_json *trusted; /* roles whose messages are the template's */
+    const vcore_json *control; /* [message, begin, end]: bytes of its content that are, in order */
     bool tools, prompt;        /* given, asked for */
 } request;
 
@@ -106,6 +107,10 @@ static vlm_status read_request(request *q, j_run *r, const vcore_json *object, v
     if (v && vcore_json_kind_of(v) != VCORE_JSON_ARRAY)
         return wrong_kind(err, "_trusted_roles", "an array of strings", v);
     if (v) q->trusted = v;
+    v = vcore_json_get(object, "_control");
+    if (v && vcore_json_kind_of(v) != VCORE_JSON_ARRAY)
+        return wrong_kind(err, "_control", "an array", v);
+    if (v) q->control = v;
     v = vcore_json_get(object, "_now");
     if (v && (vcore_json_kind_of(v) != VCORE_JSON_INT || !vcore_json_int(v, &r->now)))
         return wrong_kind(err, "_now", "an integer", v);
@@ -116,7 +121,7 @@ static vlm_status read_request(request *q, j_run *r, const vcore_json *object, v
 
 static bool is_request(vcore_str name) {
     static const char *const names[] = { "chat_template", "continue_final_message",
-                                         "_trusted_roles", "_now" };
+                                         "_trusted_roles", "_control", "_now" };
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (vcore_str_eq(name, vcore_str_of(names[i]))) return true;
     return false;
@@ -133,16 +138,55 @@ static bool is_trusted(const request *q, const vcore_json *message) {
 
 /* ---- variables ------------------------------------------------------------------------------- */
 
+/* The i-th piece of a content string that is the template's, if it is one of this message's. */
+static bool control_piece(const request *q, size_t i, size_t message, size_t *begin, size_t *end) {
+    const vcore_json *piece = vcore_json_at(q->control, i);
+    int64_t at[3];
+    for (size_t k = 0; k < 3; k++)
+        if (!vcore_json_int(vcore_json_at(piece, k), &at[k]) || at[k] < 0) return false;
+    *begin = (size_t)at[1];
+    *end = (size_t)at[2];
+    return (size_t)at[0] == message;
+}
+
+static bool is_cut(j_string s, size_t at) {
+    return at < s.n && ((unsigned char)s.p[at] & 0xC0) == 0x80;
+}
+
+/* What somebody put into a message's content on the template's behalf (a placeholder) is the template's. */
+static bool mark_control(j_run *r, const request *q, size_t message, size_t *next, j_value in) {
+    const j_string name = J_LITERAL("content");
+    j_value content;
+    j_text t = { 0 };
+    size_t done = 0, begin, end;
+    if (!control_piece(q, *next, message, &begin, &end)) return true;
+    if (in.kind != J_DICT || !vtext_j_get(in.u.dict, name, &content) || content.kind != J_STRING)
+        return vtext_j_fail(r, "_control: message %zu has no content that is a string", message);
+    const j_string s = content.u.s;
+    for (; control_piece(q, *next, message, &begin, &end); ++*next, done = end) {
+        if (begin < done || end < begin || end > s.n || is_cut(s, begin) || is_cut(s, end))
+            return vtext_j_fail(r, "_control: bytes %zu to %zu are no piece of message %zu", begin, end, message);
+        if (!vtext_j_add(r, &t, vtext_j_sub(s, done, begin))
+            || !vtext_j_add_bytes(r, &t, s.p + begin, end - begin, false))
+            return false;
+    }
+    return vtext_j_work(r, s.n) && vtext_j_add(r, &t, vtext_j_sub(s, done, s.n))
+           && vtext_j_dict_put(r, in.u.dict, vtext_j_string(name), vtext_j_string(vtext_j_done(&t)));
+}
+
 static bool to_messages(j_run *r, const request *q, const vcore_json *v, j_value *out) {
+    size_t next = 0;
     if (vcore_json_kind_of(v) != VCORE_JSON_ARRAY) return to_value(r, v, IN_DATA, out);
     if (!vtext_j_new_list(r, J_LIST, out)) return false;
     for (size_t i = 0; i < vcore_json_count(v); i++) {
         const vcore_json *message = vcore_json_at(v, i);
         j_value item;
         if (!to_value(r, message, is_trusted(q, message) ? FROM_TEMPLATE : IN_DATA, &item)
-            || !vtext_j_push(r, out->u.list, item))
+            || !mark_control(r, q, i, &next, item) || !vtext_j_push(r, out->u.list, item))
             return false;
     }
+    if (next < vcore_json_count(q->control))
+        return vtext_j_fail(r, "_control: entry %zu is not [message, begin, end], in order", next);
     return true;
 }
 

@@ -126,7 +126,8 @@ typedef struct vtext_rendered {
  * t's, or the text of another template), "continue_final_message" (true, or the member to go on
  * with), "_now" (for strftime_now: seconds since 1970 of the wall clock to show; without it, the
  * system's clock in UTC),
- * "_trusted_roles" (messages of these roles are template text). steps and output are bounded by
+ * "_trusted_roles" (messages of these roles are template text), "_control" (an array of [message,
+ * begin, end], in order: bytes of that message's content string that are template text). steps and output are bounded by
  * limits, memory by 256 MiB. */
 vlm_status vtext_template_render(const vtext_template *t, const char *variables_json, size_t n,
                                  const vlm_limits *limits, vtext_rendered *out, vlm_error *err);
