@@ -105,7 +105,8 @@ static const member form[] = {
     { "model_type", VCORE_JSON_STRING },       { "maps_to", VCORE_JSON_STRING },
     { "processor_class", VCORE_JSON_STRING },  { "processor_file", VCORE_JSON_STRING },
     { "has_weights", VCORE_JSON_BOOL },        { "has_tokenizer", VCORE_JSON_BOOL },
-    { "has_chat_template", VCORE_JSON_BOOL },  { "dtypes", VCORE_JSON_OBJECT },
+    { "has_chat_template", VCORE_JSON_BOOL },  { "message_format", VCORE_JSON_STRING },
+    { "dtypes", VCORE_JSON_OBJECT },
     { "modules", VCORE_JSON_OBJECT },          { "quantization", VCORE_JSON_NULL },
     { "quantized_modules", VCORE_JSON_ARRAY }, { "parameters", VCORE_JSON_INT },
     { "parameters_from", VCORE_JSON_STRING },  { "weight_bytes", VCORE_JSON_INT },
@@ -116,7 +117,7 @@ static const member form[] = {
     { "image_tokens", VCORE_JSON_INT },        { "memory", VCORE_JSON_OBJECT },
     { "pictures_bytes", VCORE_JSON_INT },      { "peak_bytes", VCORE_JSON_INT },
 };
-enum { WITHOUT_INPUT = 21 }; /* members of it */
+enum { WITHOUT_INPUT = 22 }; /* members of it */
 
 static const member memory_form[] = {
     { "weights_bytes", VCORE_JSON_INT }, { "computed_bytes", VCORE_JSON_INT },    { "tokenizer_bytes", VCORE_JSON_INT },

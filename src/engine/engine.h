@@ -100,6 +100,8 @@ struct vlm_context {
     void *model;
     const vlm_processor_type *processor_type;
     void *processor;
+    const vlm_message_format *message_format; /* never NULL where the tokenizer is loaded */
+    bool single_image; /* mlx-vlm's table says so of the type */
     vlm_image_processor_config image_processor;
     vengine_eos eos;
 };
@@ -137,6 +139,14 @@ struct vlm_input {
     char **variable_names, **variable_values;
     size_t n_variables;
 };
+/* ---- messages for the template (messages.c) ---- */
+/* Whether a content part's type is of a kind ("image", "video"): image, image_url, input_image. */
+bool vengine_part_is(vcore_str type, const char *kind);
+/* Adds "messages" and "_control" (see vtext_template_render) to an open object: media as the format shows them, in
+ * the message that has them; media of no message in the last one of a user. */
+vlm_status vengine_messages_write(vcore_buf *b, const vlm_input *input, const vlm_message_format *format,
+                                  vlm_error *err);
+
 /* Prompt text with expansions in place, as spans of template and user text. */
 typedef struct vengine_prompt {
     vcore_buf text;

@@ -199,14 +199,29 @@ static void guard_media_tokens(vlm_context *c) {
             vtext_control_token(c->tokenizer, (uint32_t)id);
 }
 
+/* How messages show media: as the processor class says, else as the table does of the type that config.json names. */
+static void choose_message_format(vlm_context *c) {
+    const vlm_processor_type *processor = c->processor_type;
+    c->message_format = processor ? processor->message_format : NULL;
+    if (c->message_format) return;
+    const char *names[] = { vlm_base_config_model_type(c->config), c->model_type->model_type };
+    for (int i = 0; i < 2 && !c->message_format; i++)
+        c->message_format = vmodel_message_format(names[i], &c->single_image);
+    if (!c->message_format) c->message_format = &vmodel_message_parts;
+}
+
 static vlm_status load_templates(factory *f, vlm_error *err) {
+    static const char bare[] = "{{ messages[-1].content }}";
     vlm_context *c = f->c;
+    choose_message_format(c);
     VTRY(vtext_template_load(&c->chat_template, &f->folder, err));
     const vlm_processor_type *type = c->processor_type;
     if (!type) return VLM_OK;
     if (!c->chat_template && type->chat_template)
         VTRY(vtext_template_parse(&c->chat_template, type->chat_template,
                                   strlen(type->chat_template), type->processor_class, err));
+    if (!c->chat_template && c->message_format->bare)
+        VTRY(vtext_template_parse(&c->chat_template, bare, sizeof bare - 1, "message format", err));
     if (type->video_chat_template)
         VTRY(vtext_template_parse(&c->video_template, type->video_chat_template,
                                   strlen(type->video_chat_template), type->processor_class, err));

@@ -224,7 +224,7 @@ vlm_status vlm_input_set_variable(vlm_input *in, const char *name, const char *j
 
 /* Path of a content part that names a file; empty when it names none. */
 static vcore_str part_path(const vlm_json *part, const char *type) {
-    static const char *const keys[] = { "path", "url", "image", "video", NULL };
+    static const char *const keys[] = { "path", "url", "image", "video", "image_url", NULL };
     vcore_str path = { NULL, 0 };
     const vlm_json *inner = vcore_json_get(part, type); /* image_url: a string or {url} */
     if (vcore_json_string(inner, &path)) return path;
@@ -281,8 +281,8 @@ static vlm_status add_image_url(vlm_input *in, const char *url, vlm_error *err) 
 static vlm_status arrange_part(arrangement *a, const vlm_json *part, vlm_error *err) {
     vcore_str type, path;
     if (!vcore_json_string(vcore_json_get(part, "type"), &type)) return VLM_OK;
-    bool video = type.n >= 5 && !memcmp(type.p, "video", 5);
-    if (!video && !(type.n >= 5 && !memcmp(type.p, "image", 5))) return VLM_OK;
+    bool video = vengine_part_is(type, "video");
+    if (!video && !vengine_part_is(type, "image")) return VLM_OK;
     char name[32];
     snprintf(name, sizeof name, "%.*s", (int)(type.n < 31 ? type.n : 31), type.p);
     path = part_path(part, name);

@@ -157,6 +157,7 @@ static void put_context(vcore_buf *b, const vlm_context *c) {
     vcore_json_put_bool(b, "has_weights", c->tensors != NULL);
     vcore_json_put_bool(b, "has_tokenizer", c->tokenizer != NULL);
     vcore_json_put_bool(b, "has_chat_template", c->chat_template != NULL);
+    vcore_json_put_text(b, "message_format", c->message_format->name);
     put_tensors(b, c);
     put_quantization(b, c);
     bool counted = c->tensors != NULL;

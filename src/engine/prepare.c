@@ -130,7 +130,7 @@ static vlm_status check_media(const vlm_context *c, const vlm_input *in, vlm_err
     const char *who = t->processor_class;
     if (t->image_required && in->n_images == 0)
         return vcore_fail(err, VLM_ERR_IMAGE_REQUIRED, "%s: an image is required", who);
-    if (t->single_image && in->n_images > 1)
+    if ((t->single_image || c->single_image) && in->n_images > 1)
         return vcore_fail(err, VLM_ERR_SINGLE_IMAGE_ALLOWED, "%s: only a single image is allowed, %zu given",
                           who, in->n_images);
     if (t->single_video && in->n_videos > 1)

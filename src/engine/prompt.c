@@ -10,90 +10,7 @@ void vengine_prompt_free(vengine_prompt *p) {
     *p = (vengine_prompt) { 0 };
 }
 
-/* ---- messages as the template's JSON variables --------------------------------------------------------- */
-
-static void add_media_parts(vcore_buf *b, size_t n, const char *type) {
-    for (size_t i = 0; i < n; i++) {
-        vcore_json_open(b, NULL, '{');
-        vcore_json_put_text(b, "type", type);
-        vcore_json_close(b, '}');
-    }
-}
-
-static void add_text_part(vcore_buf *b, vcore_str text) {
-    vcore_json_open(b, NULL, '{');
-    vcore_json_put_text(b, "type", "text");
-    vcore_json_put_str(b, "text", text);
-    vcore_json_close(b, '}');
-}
-
-/* Media come before the text of their message. */
-static void add_messages(vcore_buf *b, const vlm_input *in) {
-    size_t loose_images = in->n_images - in->claimed_images;
-    size_t loose_videos = in->n_videos - in->claimed_videos;
-    for (size_t i = 0; i < in->n_messages; i++) {
-        const vengine_message *m = &in->messages[i];
-        bool last = i + 1 == in->n_messages;
-        vcore_json_open(b, NULL, '{');
-        vcore_json_put_text(b, "role", m->role);
-        vcore_json_open(b, "content", '[');
-        add_media_parts(b, m->images + (last ? loose_images : 0), "image");
-        add_media_parts(b, m->videos + (last ? loose_videos : 0), "video");
-        add_text_part(b, vcore_str_of(m->text));
-        vcore_json_close(b, ']');
-        vcore_json_close(b, '}');
-    }
-}
-
-/* A content part of an OpenAI message as templates know it: image_url -> image, video_url -> video. */
-static vlm_status add_part(vcore_buf *b, const vlm_json *part, vlm_error *err) {
-    vcore_str type, text;
-    if (!vcore_json_string(vcore_json_get(part, "type"), &type))
-        return vcore_fail(err, VLM_ERR_FORMAT, "messages: a content part has no type");
-    if (type.n >= 5 && !memcmp(type.p, "image", 5))
-        add_media_parts(b, 1, "image");
-    else if (type.n >= 5 && !memcmp(type.p, "video", 5))
-        add_media_parts(b, 1, "video");
-    else if (vcore_json_string(vcore_json_get(part, "text"), &text))
-        add_text_part(b, text);
-    else
-        return vcore_fail(err, VLM_ERR_UNSUPPORTED, "messages: content part of type '%.*s'",
-                          (int)(type.n < 40 ? type.n : 40), type.p);
-    return VLM_OK;
-}
-
-static vlm_status add_content(vcore_buf *b, const vlm_json *content, vlm_error *err) {
-    vcore_str text;
-    vcore_json_open(b, "content", '[');
-    if (vcore_json_string(content, &text)) add_text_part(b, text);
-    for (size_t i = 0; i < vcore_json_count(content); i++)
-        VTRY(add_part(b, vcore_json_at(content, i), err));
-    vcore_json_close(b, ']');
-    return VLM_OK;
-}
-
-/* The caller's chat with every content turned into a list of parts; other keys pass through. */
-static vlm_status add_chat(vcore_buf *b, const char *json, vlm_error *err) {
-    vcore_json_doc *doc;
-    VTRY(vcore_json_parse(&doc, json, strlen(json), "messages", err));
-    const vlm_json *messages = vcore_json_root(doc);
-    vlm_status status = VLM_OK;
-    for (size_t i = 0; i < vcore_json_count(messages) && status >= 0; i++) {
-        vcore_json_iter it = { 0 };
-        vcore_json_open(b, NULL, '{');
-        while (status >= 0 && vcore_json_next(vcore_json_at(messages, i), &it)) {
-            if (vcore_str_eq(it.key, vcore_str_of("content"))) {
-                status = add_content(b, it.value, err);
-                continue;
-            }
-            vcore_json_key(b, it.key);
-            vcore_json_put(b, NULL, it.value);
-        }
-        vcore_json_close(b, '}');
-    }
-    vcore_json_free(doc);
-    return status;
-}
+/* ---- the template's variables ---------------------------------------------------------------------------- */
 
 static bool continues(const vlm_input *in) {
     for (size_t i = 0; i < in->n_variables; i++)
@@ -107,12 +24,7 @@ static vlm_status template_variables(vcore_buf *b, const vlm_context *c, const v
     static const char *const named[] = { "bos_token", "eos_token", "unk_token", "pad_token",
                                          "sep_token", "cls_token", "mask_token" };
     vcore_json_open(b, NULL, '{');
-    vcore_json_open(b, "messages", '[');
-    if (in->messages_json)
-        VTRY(add_chat(b, in->messages_json, err));
-    else
-        add_messages(b, in);
-    vcore_json_close(b, ']');
+    VTRY(vengine_messages_write(b, in, c->message_format, err));
     if (!continues(in)) vcore_json_put_bool(b, "add_generation_prompt", true);
     for (size_t i = 0; i < sizeof named / sizeof named[0]; i++) {
         vcore_str token;
@@ -174,49 +86,6 @@ typedef struct expander {
     size_t next[2], end[2];     /* items of the plan: images, then videos */
 } expander;
 
-/* First placeholder in text[0..n); kind 0 or 1, or -1. */
-static int find_placeholder(const expander *e, const char *text, size_t n, size_t *at) {
-    int kind = -1;
-    *at = n;
-    for (int k = 0; k < 2; k++) {
-        if (!e->placeholder[k]) continue;
-        const char *hit = memmem(text, *at, e->placeholder[k], strlen(e->placeholder[k]));
-        if (!hit) continue;
-        *at = (size_t)(hit - text);
-        kind = k;
-    }
-    return kind;
-}
-
-static vlm_status expand_span(vengine_prompt *p, expander *e, const char *text, size_t n,
-                              vlm_error *err) {
-    for (;;) {
-        size_t at;
-        int kind = find_placeholder(e, text, n, &at);
-        VTRY(append(p, text, at, false, err));
-        if (kind < 0) return VLM_OK;
-        if (e->next[kind] == e->end[kind])
-            return vcore_fail(err, VLM_ERR_MEDIA_COUNT,
-                              "the prompt has more places for %s (%s) than there are",
-                              kind ? "videos" : "images", e->placeholder[kind]);
-        const char *expansion = e->plan->items[e->next[kind]++].expansion;
-        VTRY(append(p, expansion, strlen(expansion), false, err));
-        size_t used = at + strlen(e->placeholder[kind]);
-        text += used;
-        n -= used;
-    }
-}
-
-static vlm_status check_all_used(const expander *e, vlm_error *err) {
-    for (int k = 0; k < 2; k++)
-        if (e->next[k] != e->end[k])
-            return vcore_fail(err, VLM_ERR_MEDIA_COUNT,
-                              "%zu %s given, but the prompt has no place (%s) for %zu of them",
-                              k ? e->end[1] - e->end[0] : e->end[0], k ? "videos" : "images",
-                              e->placeholder[k] ? e->placeholder[k] : "none", e->end[k] - e->next[k]);
-    return VLM_OK;
-}
-
 const char *vengine_placeholder(const vlm_context *c, bool video) {
     const vlm_processor_type *type = c->processor_type;
     return type->placeholder ? type->placeholder(c->processor, video) : NULL;
@@ -232,6 +101,95 @@ static expander expander_for(const vlm_context *c, const vlm_plan *plan) {
     return e;
 }
 
+/* Whether text begins with a placeholder, in which "%d" stands for a number. */
+static bool matches(const char *text, size_t n, const char *placeholder, size_t *used, size_t *number) {
+    size_t at = 0;
+    *number = 0;
+    for (const char *p = placeholder; *p; p++) {
+        if (p[0] == '%' && p[1] == 'd') {
+            size_t begin = at;
+            for (; at < n && at < begin + 9 && text[at] >= '0' && text[at] <= '9'; at++)
+                *number = 10 * *number + (size_t)(text[at] - '0');
+            if (at == begin) return false;
+            p++;
+        } else if (at == n || text[at++] != *p) {
+            return false;
+        }
+    }
+    *used = at;
+    return true;
+}
+
+typedef struct place {
+    int kind;        /* 0: of an image, 1: of a video, -1: there is none */
+    size_t at, n;    /* bytes of the text */
+    size_t number;   /* that it names; 0: none */
+} place;
+
+/* First placeholder in text[0..n). */
+static place find_place(const expander *e, const char *text, size_t n) {
+    place found = { .kind = -1, .at = n };
+    for (int k = 0; k < 2; k++) {
+        const char *placeholder = e->placeholder[k];
+        size_t head = placeholder ? strcspn(placeholder, "%") : 0, used, number;
+        if (!head) continue;
+        for (size_t from = 0; from < found.at;) {
+            const char *hit = memmem(text + from, n - from, placeholder, head);
+            if (!hit || (size_t)(hit - text) >= found.at) break;
+            from = (size_t)(hit - text);
+            if (matches(hit, n - from, placeholder, &used, &number)) {
+                found = (place) { .kind = k, .at = from, .n = used, .number = number };
+                break;
+            }
+            from++;
+        }
+    }
+    return found;
+}
+
+/* Every medium has a place and every place a medium, numbered ones in their order. */
+static vlm_status check_places(const expander *e, const vtext_span *spans, size_t n_spans, vlm_error *err) {
+    size_t places[2] = { 0 };
+    for (size_t i = 0; i < n_spans; i++) {
+        const char *text = spans[i].p;
+        size_t n = spans[i].user ? 0 : spans[i].n;
+        for (place p; (p = find_place(e, text, n)).kind >= 0; text += p.at + p.n, n -= p.at + p.n)
+            if (++places[p.kind] != p.number && p.number)
+                return vcore_fail(err, VLM_ERR_MEDIA_COUNT, "the prompt names %s %zu in place %zu: places are numbered in order",
+                                  p.kind ? "video" : "image", p.number, places[p.kind]);
+    }
+    for (int k = 0; k < 2; k++) {
+        size_t given = e->end[k] - e->next[k];
+        const char *placeholder = e->placeholder[k] ? e->placeholder[k] : "none";
+        if (places[k] != given)
+            return vcore_fail(err, VLM_ERR_MEDIA_COUNT, "the prompt has %zu %s for %s (%s), but %zu %s given",
+                              places[k], places[k] == 1 ? "place" : "places", k ? "videos" : "images", placeholder,
+                              given, given == 1 ? "is" : "are");
+    }
+    return VLM_OK;
+}
+
+static vlm_status expand_span(vengine_prompt *p, expander *e, const vtext_span *span, vlm_error *err) {
+    const char *text = span->p;
+    size_t n = span->n;
+    for (place at; !span->user && (at = find_place(e, text, n)).kind >= 0;) {
+        const char *expansion = e->plan->items[e->next[at.kind]++].expansion;
+        VTRY(append(p, text, at.at, false, err));
+        VTRY(append(p, expansion, strlen(expansion), false, err));
+        text += at.at + at.n;
+        n -= at.at + at.n;
+    }
+    return append(p, text, n, span->user, err);
+}
+
+static vlm_status expand(vengine_prompt *p, const vlm_context *c, const vlm_plan *plan, const vtext_span *spans,
+                         size_t n, vlm_error *err) {
+    expander e = expander_for(c, plan);
+    VTRY(check_places(&e, spans, n, err));
+    for (size_t i = 0; i < n; i++) VTRY(expand_span(p, &e, &spans[i], err));
+    return VLM_OK;
+}
+
 /* A template that prints the BOS itself: no second one comes before it. */
 static bool begins_with_bos(const vtext_rendered *r, const vlm_tokenizer *t) {
     vcore_str bos;
@@ -239,29 +197,28 @@ static bool begins_with_bos(const vtext_rendered *r, const vlm_tokenizer *t) {
            && r->spans[0].n >= bos.n && !memcmp(r->text, bos.p, bos.n);
 }
 
+static vlm_status build_raw(vengine_prompt *out, const vlm_context *c, const vlm_input *in, vlm_plan *plan,
+                            vlm_error *err) {
+    const char *text = in->raw;
+    if (c->processor_type->raw_prompt) text = c->processor_type->raw_prompt(c->processor, plan, text);
+    if (!text) return vcore_no_memory(err, "prompt");
+    return expand(out, c, plan, &(vtext_span) { .p = text, .n = strlen(text) }, 1, err);
+}
+
+static vlm_status build_chat(vengine_prompt *out, const vlm_context *c, const vlm_input *in, vlm_plan *plan,
+                             vlm_error *err) {
+    vtext_rendered rendered = { 0 };
+    VTRY(render(&rendered, c, in, err));
+    if (begins_with_bos(&rendered, c->tokenizer)) out->add_special = false;
+    vlm_status status = expand(out, c, plan, rendered.spans, rendered.n_spans, err);
+    vtext_rendered_free(&rendered);
+    return status;
+}
+
 vlm_status vengine_prompt_build(vengine_prompt *out, const vlm_context *c, const vlm_input *in,
                                 vlm_plan *plan, vlm_error *err) {
     *out = (vengine_prompt) { .add_special = c->processor_type->add_special_tokens };
-    expander e = expander_for(c, plan);
-    vlm_status status = VLM_OK;
-    if (in->raw) {
-        const char *text = in->raw;
-        if (c->processor_type->raw_prompt)
-            text = c->processor_type->raw_prompt(c->processor, plan, text);
-        if (!text) return vcore_no_memory(err, "prompt");
-        status = expand_span(out, &e, text, strlen(text), err);
-    } else {
-        vtext_rendered rendered = { 0 };
-        VTRY(render(&rendered, c, in, err));
-        if (begins_with_bos(&rendered, c->tokenizer)) out->add_special = false;
-        for (size_t i = 0; i < rendered.n_spans && status >= 0; i++) {
-            const vtext_span *span = &rendered.spans[i];
-            status = span->user ? append(out, span->p, span->n, true, err)
-                                : expand_span(out, &e, span->p, span->n, err);
-        }
-        vtext_rendered_free(&rendered);
-    }
-    if (status >= 0) status = check_all_used(&e, err);
+    vlm_status status = (in->raw ? build_raw : build_chat)(out, c, in, plan, err);
     if (status < 0) {
         vengine_prompt_free(out);
         return status;

@@ -121,6 +121,13 @@ vcore_str vmodel_remap(vcore_str model_type); /* vlm_remap_model_type of a piece
 /* The class that a model type needs whatever its files say; NULL: what they say. */
 const char *vmodel_processor_override(const vlm_model_type *type);
 
+/* ---- message formats (message_formats.c) ------------------------------------------------------- */
+/* mlx-vlm's format of a model type as config.json spells it, small and capital letters alike; NULL: its table has
+ * no such type. *single_image (may be NULL): the type takes one image. */
+const vlm_message_format *vmodel_message_format(const char *model_type, bool *single_image);
+/* Of types that the table lacks: parts, media in front of the text. */
+extern const vlm_message_format vmodel_message_parts;
+
 /* ---- prepared inputs and plans (prepared.c, plan.c) ------------------------------------------ */
 vlm_status vmodel_prepared_new(vlm_prepared **out, vlm_error *err);
 vlm_status vmodel_prepared_set_ids(vlm_prepared *p, const uint32_t *ids, size_t n, vlm_error *err);

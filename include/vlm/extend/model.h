@@ -317,14 +317,35 @@ typedef struct vlm_media {
     const vlm_image *const *frames;
 } vlm_media;
 
+/** What a message's content is for the chat template. */
+typedef enum vlm_content {
+    VLM_CONTENT_PARTS, /**< a list of parts: {"type": "image"}, {"type": "text", "text": ...} */
+    VLM_CONTENT_TEXT   /**< a string: media are pieces of template text in it */
+} vlm_content;
+
+/** How messages show their media to the chat template. Images that a message shows as parts of its own stay
+ * where they are; the others come in front of its text. */
+typedef struct vlm_message_format {
+    const char *name; /**< for lists; static */
+    vlm_content content;
+    /** PARTS: the type of an image's part. TEXT: what stands for an image, "%d" in it its number in the chat,
+     * from 1. NULL: images have no place in messages. */
+    const char *image;
+    bool behind;         /**< images come behind the text; not in a message that has a video */
+    bool together;       /**< TEXT: all images of a message stand where its first one does */
+    bool video_parts;    /**< TEXT: a message that has a video is written as parts */
+    bool assistant_text; /**< PARTS: of an assistant, the content is a string */
+    bool bare;           /**< a checkpoint without a chat template is given the last message's content as it is */
+} vlm_message_format;
+
 /** A processor class: one row of the registry. */
 typedef struct vlm_processor_type {
     const char *processor_class;
     const char *aliases; /**< further spellings, separated by '|'; may be NULL */
     vlm_status (*create)(void **processor, const vlm_processor_build *build, vlm_error *err);
     void (*destroy)(void *processor); /**< may be NULL when create allocates nothing */
-    /** Text that stands for an image / a video in the rendered template; NULL: takes none. The function may be
-     * NULL when it takes neither; plan and fill may then be, too. */
+    /** Text that stands for an image / a video in the rendered template ("%d" in it: its number, from 1); NULL:
+     * takes none. The function may be NULL when it takes neither; plan and fill may then be, too. */
     const char *(*placeholder)(const void *processor, bool video);
     /** Chat template used when the checkpoint has none; NULL: a checkpoint must have one. */
     const char *chat_template;
@@ -333,6 +354,9 @@ typedef struct vlm_processor_type {
     /** Texts of the processor's own end tokens ("<end_of_utterance>"). */
     const char *const *extra_eos;
     size_t n_extra_eos;
+    /** How messages show media to the template. NULL: as mlx-vlm's table says of the model type, which then also
+     * says whether several images are refused; for a type that it lacks, parts with media in front of the text. */
+    const vlm_message_format *message_format;
     /** Encode with the tokenizer's own special tokens (BOS), as the reference does. */
     bool add_special_tokens;
     /** Images and videos may not be mixed / several are refused / at least one is needed. */

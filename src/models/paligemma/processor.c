@@ -115,11 +115,15 @@ static const char chat_template[] =
     "{% if part.type == 'text' %}{{ part.text }}{% endif %}"
     "{% endfor %}{% endfor %}{{ '\\n' }}";
 
+/* Several pictures and turns, as transformers takes them; mlx-vlm's format has one of each. */
+static const vlm_message_format message_format = { .name = "list_with_image_first", .image = "image" };
+
 const vlm_processor_type vmodel_paligemma_processor = {
     .processor_class = "PaliGemmaProcessor",
     .create = create,
     .placeholder = placeholder,
     .chat_template = chat_template,
+    .message_format = &message_format,
     .image_required = true,
     .plan = plan,
     .fill = fill,
