@@ -15,7 +15,7 @@ static const struct layer {
 } layers[] = {
     { "src/core", "", "vlm/base.h" },
     { "src/io", "src/core", "vlm/base.h vlm/extend/config.h vlm/load/hub.h" },
-    { "src/text", "src/core src/io", "vlm/base.h vlm/extend/config.h vlm/tokenizer.h" },
+    { "src/text", "src/core src/io", "vlm/base.h vlm/extend/config.h vlm/reply.h vlm/tokenizer.h" },
     { "src/media", "src/core src/io", "vlm/base.h vlm/extend/config.h vlm/extend/geometry.h vlm/media.h vlm/video.h" },
     { "src/tensor", "src/core", "vlm/base.h vlm/extend/tensor.h" },
     { "src/nn", "src/core src/tensor", "vlm/base.h vlm/extend/tensor.h vlm/extend/nn.h" },

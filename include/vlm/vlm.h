@@ -40,6 +40,7 @@
 #include "vlm/base.h"
 #include "vlm/load.h"
 #include "vlm/media.h"
+#include "vlm/reply.h"
 #include "vlm/tokenizer.h"
 #include "vlm/video.h"
 
