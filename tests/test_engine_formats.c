@@ -220,6 +220,37 @@ static void loose_media_keep_their_order(void **state) {
     }
 }
 
+/* Arguments as text become what they say; those that say nothing, nothing. */
+static void arguments_of_calls_are_read(void **state) {
+    (void)state;
+    static const struct {
+        const char *call, *written;
+    } cases[] = {
+        { "{\"function\": {\"name\": \"f\", \"arguments\": \"{\\\"x\\\": [1, \\\"<t>\\\"]}\"}, \"id\": 1}",
+          "{\"function\": {\"name\": \"f\", \"arguments\": {\"x\": [1, \"<t>\"]}}, \"id\": 1}" },
+        { "{\"function\": {\"arguments\": \"{\"}}", "{\"function\": {\"arguments\": {}}}" },
+        { "{\"function\": {\"arguments\": \"\"}}", "{\"function\": {\"arguments\": {}}}" },
+        { "{\"function\": {\"arguments\": {\"a\": \"1\"}}}", "{\"function\": {\"arguments\": {\"a\": \"1\"}}}" },
+        { "{\"function\": \"1\", \"arguments\": \"1\"}", "{\"function\": \"1\", \"arguments\": \"1\"}" },
+        { "3", "3" },
+    };
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        vlm_input *in;
+        vcore_buf b = { 0 };
+        char chat[300], written[300];
+        static const char format[] = "[{\"role\": \"assistant\", \"content\": \"\", \"tool_calls\": [%s]}]";
+        snprintf(chat, sizeof chat, format, cases[i].call);
+        snprintf(written, sizeof written, format, cases[i].written);
+        assert_int_equal(vlm_input_new(&in, &err), VLM_OK);
+        assert_int_equal(vlm_input_set_messages(in, chat, &err), VLM_OK);
+        vcore_json_open(&b, NULL, '{');
+        assert_int_equal(vengine_messages_write(&b, in, &vmodel_message_parts, &err), VLM_OK);
+        assert_memory_equal(b.p + strlen("{\"messages\": "), written, strlen(written));
+        vcore_buf_free(&b);
+        vlm_input_free(in);
+    }
+}
+
 static void contents_of_other_kinds_are_refused(void **state) {
     (void)state;
     static const struct {
@@ -428,6 +459,7 @@ int main(void) {
         cmocka_unit_test(every_type_gets_what_mlx_vlm_gives),
         cmocka_unit_test(types_are_found_in_capital_letters_too),
         cmocka_unit_test(loose_media_keep_their_order),
+        cmocka_unit_test(arguments_of_calls_are_read),
         cmocka_unit_test(contents_of_other_kinds_are_refused),
         cmocka_unit_test(places_and_media_must_match),
         cmocka_unit_test(what_is_typed_is_no_place),

@@ -201,6 +201,45 @@ static void wrong_clips_are_refused(void **state) {
     vlm_input_free(in);
 }
 
+static size_t asked; /* how often somebody wanted to know which frames to decode */
+static vlm_status count_and_sample(const void *self, const vlm_clip *clip, int64_t *numbers, size_t *n, vlm_error *err) {
+    (void)self, (void)err;
+    asked++;
+    numbers[0] = 0, numbers[1] = clip->frames - 1;
+    *n = 2;
+    return VLM_OK;
+}
+
+/* Decoding is what costs: a chat that has no place for its clip fails before. */
+static void places_are_counted_before_a_clip_is_decoded(void **state) {
+    (void)state;
+    static const char *const templates[] = { "\"{{ 'no place' }}\"",
+                                             "\"{{ '<|video_pad|><|video_pad|>' }}\"", "\"{{ '<|video_pad|>' }}\"" };
+    vlm_context *c = family("qwen2_5_vl-tied")->context;
+    const vlm_processor_type *type = c->processor_type;
+    vlm_processor_type row = *type;
+    row.sample = count_and_sample;
+    c->processor_type = &row;
+    for (size_t i = 0; i < 3; i++) {
+        vlm_input *in;
+        vlm_prepared *prepared;
+        vlm_error err = VLM_ERROR_INIT;
+        assert_int_equal(vlm_input_new(&in, &err), VLM_OK);
+        assert_int_equal(vlm_input_add_video_file(in, CLIPS "h264.mp4", &err), VLM_OK);
+        assert_int_equal(vlm_input_add_message(in, "user", "<|video_pad|>", &err), VLM_OK);
+        assert_int_equal(vlm_input_set_variable(in, "chat_template", templates[i], &err), VLM_OK);
+        vlm_status status = vlm_prepare(&prepared, c, in, &err);
+        assert_int_equal(status, i == 2 ? VLM_OK : VLM_ERR_MEDIA_COUNT);
+        assert_int_equal(asked, i == 2);
+        if (i < 2)
+            assert_string_equal(err.message, i == 0 ? "the prompt has 0 places for videos (<|video_pad|>), but 1 is given"
+                                                    : "the prompt has 2 places for videos (<|video_pad|>), but 1 is given");
+        vlm_prepared_free(prepared);
+        vlm_input_free(in);
+    }
+    c->processor_type = type;
+}
+
 /* Two runs of the command: the tensors of --video; a clip that is cut warns, and prints nothing else. */
 static void the_command_takes_clips(void **state) {
     (void)state;
@@ -239,6 +278,7 @@ int main(void) {
         cmocka_unit_test(clips_become_the_tensors_of_the_reference),
         cmocka_unit_test(parts_of_messages_name_clips),
         cmocka_unit_test(wrong_clips_are_refused),
+        cmocka_unit_test(places_are_counted_before_a_clip_is_decoded),
         cmocka_unit_test(the_command_takes_clips),
     };
     return cmocka_run_group_tests(tests, open_families, close_families);

@@ -153,11 +153,15 @@ typedef struct vengine_prompt {
     vtext_span *spans; /* into text */
     size_t n_spans, cap;
     bool add_special;
+    vtext_rendered rendered; /* before expansion; empty for a raw prompt */
 } vengine_prompt;
 /* What stands for a picture or video in the template; NULL: the processor takes none. */
 const char *vengine_placeholder(const vlm_context *c, bool video);
-vlm_status vengine_prompt_build(vengine_prompt *out, const vlm_context *c, const vlm_input *input,
-                                vlm_plan *plan, vlm_error *err);
+/* Renders and, of a chat, counts places and media, before anything is decoded. out: to be freed, failed or not. */
+vlm_status vengine_prompt_begin(vengine_prompt *out, const vlm_context *c, const vlm_input *input, vlm_error *err);
+/* Puts the plan's expansions in their places: images first, then videos. */
+vlm_status vengine_prompt_expand(vengine_prompt *prompt, const vlm_context *c, const vlm_input *input,
+                                 vlm_plan *plan, vlm_error *err);
 void vengine_prompt_free(vengine_prompt *p);
 
 /* ---- forward passes (forward.c) --------------------------------------------------------------------------------- */

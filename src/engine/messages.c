@@ -181,6 +181,51 @@ static vlm_status put_content(writer *w, const message *m, vlm_error *err) {
     return text ? content_text(w, m, err) : content_parts(w, m, err);
 }
 
+/* OpenAI's clients send arguments as text that holds JSON; templates print the object. What is no JSON is none, as in
+ * mlx-vlm. */
+static vlm_status put_arguments(writer *w, vcore_str text, vlm_error *err) {
+    vcore_json_doc *doc = NULL;
+    vlm_status status = vcore_json_parse(&doc, text.p, text.n, "arguments", NULL);
+    if (status == VLM_ERR_MEMORY) return vcore_no_memory(err, "messages");
+    if (status >= 0)
+        vcore_json_put(w->b, NULL, vcore_json_root(doc));
+    else
+        vcore_json_put_raw(w->b, NULL, "{}");
+    vcore_json_free(doc);
+    return VLM_OK;
+}
+
+/* v as it is, but for what stands below a key in it. */
+static vlm_status put_calls(writer *w, const vlm_json *v, const char *const *keys, vlm_error *err) {
+    vcore_str text;
+    if (!*keys && vcore_json_string(v, &text)) return put_arguments(w, text, err);
+    bool array = vcore_json_kind_of(v) == VCORE_JSON_ARRAY;
+    if (!*keys || (!array && vcore_json_kind_of(v) != VCORE_JSON_OBJECT)) {
+        vcore_json_put(w->b, NULL, v);
+        return VLM_OK;
+    }
+    vcore_json_open(w->b, NULL, array ? '[' : '{');
+    for (size_t i = 0; array && i < vcore_json_count(v); i++)
+        VTRY(put_calls(w, vcore_json_at(v, i), keys, err));
+    for (vcore_json_iter it = { 0 }; !array && vcore_json_next(v, &it);) {
+        vcore_json_key(w->b, it.key);
+        if (vcore_str_eq(it.key, vcore_str_of(*keys)))
+            VTRY(put_calls(w, it.value, keys + 1, err));
+        else
+            vcore_json_put(w->b, NULL, it.value);
+    }
+    vcore_json_close(w->b, array ? ']' : '}');
+    return VLM_OK;
+}
+
+static vlm_status put_member(writer *w, vcore_str key, const vlm_json *v, vlm_error *err) {
+    static const char *const inside[] = { "function", "arguments", NULL };
+    vcore_json_key(w->b, key);
+    if (vcore_str_eq(key, vcore_str_of("tool_calls"))) return put_calls(w, v, inside, err);
+    vcore_json_put(w->b, NULL, v);
+    return VLM_OK;
+}
+
 static vlm_status put_message(writer *w, const message *m, vlm_error *err) {
     bool done = false;
     vcore_json_open(w->b, NULL, '{');
@@ -191,8 +236,7 @@ static vlm_status put_message(writer *w, const message *m, vlm_error *err) {
             done = true;
             continue;
         }
-        vcore_json_key(w->b, it.key);
-        vcore_json_put(w->b, NULL, it.value);
+        VTRY(put_member(w, it.key, it.value, err));
     }
     /* Templates that ask for the content of a message that only calls tools find it empty. */
     if (!done && (!m->members || has_media(m) || vcore_json_get(m->members, "tool_calls")))

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* From a user's input to a prepared one: plan, prompt, ids, pixels, in that order, so that whatever can
- * fail without touching a pixel fails first. */
+/* From a user's input to a prepared one: places for media, plan, prompt, ids, pixels, in that order, so that whatever
+ * can fail without touching a pixel fails first. */
 #include "engine/engine.h"
 
 /* The pictures as the processor sees them, in the plan's order: resized copies where the user wished. */
@@ -148,13 +148,12 @@ static vlm_status check_media(const vlm_context *c, const vlm_input *in, vlm_err
 }
 
 static vlm_status encode(vlm_prepared *prepared, const vlm_context *c, const vlm_input *in,
-                         vlm_plan *plan, vlm_error *err) {
-    vengine_prompt prompt;
-    VTRY(vengine_prompt_build(&prompt, c, in, plan, err));
+                         vengine_prompt *prompt, vlm_plan *plan, vlm_error *err) {
     vtext_ids ids = { 0 };
-    vlm_status status = vtext_encode(c->tokenizer, prompt.spans, prompt.n_spans, prompt.add_special,
+    VTRY(vengine_prompt_expand(prompt, c, in, plan, err));
+    vlm_status status = vtext_encode(c->tokenizer, prompt->spans, prompt->n_spans, prompt->add_special,
                                      false, &ids, err);
-    vengine_prompt_free(&prompt);
+    vengine_prompt_free(prompt);
     if (status >= 0 && ids.n == 0) status = vcore_fail(err, VLM_ERR_PROCESSING, "the prompt is empty");
     if (status >= 0 && ids.n > c->source.limits.context_tokens)
         status = vcore_fail_at(err, VLM_ERR_CONTEXT_FULL,
@@ -178,11 +177,11 @@ static vlm_status plan_media(vlm_plan *plan, const vlm_context *c, vlm_error *er
 }
 
 static vlm_status prepare(vlm_prepared *prepared, const vlm_context *c, const vlm_input *in,
-                          const shown *s, vlm_error *err) {
+                          vengine_prompt *prompt, const shown *s, vlm_error *err) {
     vlm_plan *plan;
     VTRY(vmodel_plan_new(&plan, s->items, s->n_items, &in->processing, err));
     vlm_status status = plan_media(plan, c, err);
-    if (status >= 0) status = encode(prepared, c, in, plan, err);
+    if (status >= 0) status = encode(prepared, c, in, prompt, plan, err);
     size_t media_tokens = 0;
     for (size_t i = 0; i < plan->n; i++) media_tokens += (size_t)plan->items[i].tokens;
     vmodel_prepared_set_media_tokens(prepared, media_tokens);
@@ -197,11 +196,14 @@ vlm_status vlm_prepare(vlm_prepared **out, const vlm_context *c, const vlm_input
     if (out) *out = NULL;
     if (!out || !c || !in) return vcore_fail(err, VLM_ERR_ARGUMENT, "vlm_prepare: a null argument");
     VTRY(check_media(c, in, err));
-    shown s;
+    shown s = { 0 };
+    vengine_prompt prompt;
     vlm_prepared *prepared = NULL;
-    vlm_status status = show_all(&s, c, in, err);
+    vlm_status status = vengine_prompt_begin(&prompt, c, in, err);
+    if (status >= 0) status = show_all(&s, c, in, err);
     if (status >= 0) status = vmodel_prepared_new(&prepared, err);
-    if (status >= 0) status = prepare(prepared, c, in, &s, err);
+    if (status >= 0) status = prepare(prepared, c, in, &prompt, &s, err);
+    vengine_prompt_free(&prompt);
     shown_free(&s);
     if (status < 0) {
         vlm_prepared_free(prepared);

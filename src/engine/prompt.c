@@ -7,6 +7,7 @@
 void vengine_prompt_free(vengine_prompt *p) {
     vcore_buf_free(&p->text);
     vcore_free(p->spans);
+    vtext_rendered_free(&p->rendered);
     *p = (vengine_prompt) { 0 };
 }
 
@@ -91,13 +92,12 @@ const char *vengine_placeholder(const vlm_context *c, bool video) {
     return type->placeholder ? type->placeholder(c->processor, video) : NULL;
 }
 
-static expander expander_for(const vlm_context *c, const vlm_plan *plan) {
-    expander e = { .plan = plan };
+/* plan: NULL while places are only counted. */
+static expander expander_for(const vlm_context *c, const vlm_input *in, const vlm_plan *plan) {
+    expander e = { .plan = plan, .next = { 0, in->n_images } };
+    e.end[0] = in->n_images;
+    e.end[1] = in->n_images + in->n_videos;
     for (int k = 0; k < 2; k++) e.placeholder[k] = vengine_placeholder(c, k == 1);
-    size_t images = 0;
-    while (images < plan->n && !plan->media[images].video) images++;
-    e.end[0] = e.next[1] = images;
-    e.end[1] = plan->n;
     return e;
 }
 
@@ -182,14 +182,6 @@ static vlm_status expand_span(vengine_prompt *p, expander *e, const vtext_span *
     return append(p, text, n, span->user, err);
 }
 
-static vlm_status expand(vengine_prompt *p, const vlm_context *c, const vlm_plan *plan, const vtext_span *spans,
-                         size_t n, vlm_error *err) {
-    expander e = expander_for(c, plan);
-    VTRY(check_places(&e, spans, n, err));
-    for (size_t i = 0; i < n; i++) VTRY(expand_span(p, &e, &spans[i], err));
-    return VLM_OK;
-}
-
 /* A template that prints the BOS itself: no second one comes before it. */
 static bool begins_with_bos(const vtext_rendered *r, const vlm_tokenizer *t) {
     vcore_str bos;
@@ -197,32 +189,28 @@ static bool begins_with_bos(const vtext_rendered *r, const vlm_tokenizer *t) {
            && r->spans[0].n >= bos.n && !memcmp(r->text, bos.p, bos.n);
 }
 
-static vlm_status build_raw(vengine_prompt *out, const vlm_context *c, const vlm_input *in, vlm_plan *plan,
-                            vlm_error *err) {
-    const char *text = in->raw;
-    if (c->processor_type->raw_prompt) text = c->processor_type->raw_prompt(c->processor, plan, text);
-    if (!text) return vcore_no_memory(err, "prompt");
-    return expand(out, c, plan, &(vtext_span) { .p = text, .n = strlen(text) }, 1, err);
-}
-
-static vlm_status build_chat(vengine_prompt *out, const vlm_context *c, const vlm_input *in, vlm_plan *plan,
-                             vlm_error *err) {
-    vtext_rendered rendered = { 0 };
-    VTRY(render(&rendered, c, in, err));
-    if (begins_with_bos(&rendered, c->tokenizer)) out->add_special = false;
-    vlm_status status = expand(out, c, plan, rendered.spans, rendered.n_spans, err);
-    vtext_rendered_free(&rendered);
-    return status;
-}
-
-vlm_status vengine_prompt_build(vengine_prompt *out, const vlm_context *c, const vlm_input *in,
-                                vlm_plan *plan, vlm_error *err) {
+vlm_status vengine_prompt_begin(vengine_prompt *out, const vlm_context *c, const vlm_input *in, vlm_error *err) {
     *out = (vengine_prompt) { .add_special = c->processor_type->add_special_tokens };
-    vlm_status status = (in->raw ? build_raw : build_chat)(out, c, in, plan, err);
-    if (status < 0) {
-        vengine_prompt_free(out);
-        return status;
+    if (in->raw) return VLM_OK; /* its processor may add places */
+    VTRY(render(&out->rendered, c, in, err));
+    if (begins_with_bos(&out->rendered, c->tokenizer)) out->add_special = false;
+    expander e = expander_for(c, in, NULL);
+    return check_places(&e, out->rendered.spans, out->rendered.n_spans, err);
+}
+
+vlm_status vengine_prompt_expand(vengine_prompt *p, const vlm_context *c, const vlm_input *in, vlm_plan *plan,
+                                 vlm_error *err) {
+    expander e = expander_for(c, in, plan);
+    vtext_span raw = { .p = in->raw };
+    const vtext_span *spans = in->raw ? &raw : p->rendered.spans;
+    size_t n = in->raw ? 1 : p->rendered.n_spans;
+    if (in->raw) {
+        if (c->processor_type->raw_prompt) raw.p = c->processor_type->raw_prompt(c->processor, plan, raw.p);
+        if (!raw.p) return vcore_no_memory(err, "prompt");
+        raw.n = strlen(raw.p);
+        VTRY(check_places(&e, spans, n, err));
     }
-    settle_spans(out);
+    for (size_t i = 0; i < n; i++) VTRY(expand_span(p, &e, &spans[i], err));
+    settle_spans(p);
     return VLM_OK;
 }
