@@ -43,6 +43,9 @@ void vtext_folder_close(vtext_folder *f);
 /* Reads tokenizer.json, or the first other file that has a vocabulary (docs/TEXT.md), and the small
  * files beside it. */
 vlm_status vtext_tokenizer_load(vlm_tokenizer **out, vtext_folder *folder, vlm_error *err);
+/* Likewise, with the bytes of the vocabulary's file (and of merges.txt, p NULL: read) given: fuzzing, tests. */
+vlm_status vtext_tokenizer_load_file(vlm_tokenizer **out, vtext_folder *folder, const char *file,
+                                     vcore_str bytes, vcore_str merges, vlm_error *err);
 /* From memory (fuzzing, tests); config_json may be NULL. */
 vlm_status vtext_tokenizer_parse(vlm_tokenizer **out, const char *json, size_t n,
                                  const char *config_json, size_t config_n, const char *name,

@@ -315,16 +315,29 @@ vlm_status vtext_tokenizer_parse(vlm_tokenizer **out, const char *json, size_t n
 }
 
 /* ---- from a directory ----------------------------------------------------------------------- */
+static vlm_status load_document(vlm_tokenizer **out, vtext_document *d, const vtext_folder *folder,
+                                vlm_error *err) {
+    const sources from = { d->root, d->config, d->map, d->more,
+                           folder->file[VTEXT_TOKENIZER_CONFIG].path,
+                           folder->file[VTEXT_SPECIAL_TOKENS].path };
+    vlm_status status = make(out, d->path, &from, err);
+    vtext_document_free(d);
+    return status;
+}
+
 vlm_status vtext_tokenizer_load(vlm_tokenizer **out, vtext_folder *folder, vlm_error *err) {
     vtext_document d;
     *out = NULL;
     VTRY(vtext_document_read(&d, folder, err));
-    const sources from = { d.root, d.config, d.map, d.more,
-                           folder->file[VTEXT_TOKENIZER_CONFIG].path,
-                           folder->file[VTEXT_SPECIAL_TOKENS].path };
-    vlm_status status = make(out, d.path, &from, err);
-    vtext_document_free(&d);
-    return status;
+    return load_document(out, &d, folder, err);
+}
+
+vlm_status vtext_tokenizer_load_file(vlm_tokenizer **out, vtext_folder *folder, const char *file,
+                                     vcore_str bytes, vcore_str merges, vlm_error *err) {
+    vtext_document d;
+    *out = NULL;
+    VTRY(vtext_document_parse(&d, folder, file, bytes, merges, err));
+    return load_document(out, &d, folder, err);
 }
 
 size_t vtext_tokenizer_bytes(const vlm_tokenizer *t) {

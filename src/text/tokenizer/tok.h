@@ -187,6 +187,10 @@ typedef struct vtext_document {
     const vcore_json *config, *map; /* tokenizer_config.json, special_tokens_map.json; NULL: absent */
 } vtext_document;
 vlm_status vtext_document_read(vtext_document *out, vtext_folder *folder, vlm_error *err);
+/* Likewise from memory (fuzzing, tests), file being the name of what the bytes are. merges: of merges.txt;
+ * p NULL: read from the folder. */
+vlm_status vtext_document_parse(vtext_document *out, vtext_folder *folder, const char *file,
+                                vcore_str bytes, vcore_str merges, vlm_error *err);
 void vtext_document_free(vtext_document *d);
 
 /* ---- the tokenizer (load.c) ------------------------------------------------------------- */

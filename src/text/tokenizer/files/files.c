@@ -33,8 +33,9 @@ typedef struct maker {
     vtext_document *out;
     vtext_folder *folder;
     vtext_settings s;
-    vcore_buf text;  /* the document under construction */
-    vio_bytes bytes; /* of the vocabulary's file */
+    vcore_buf text;   /* the document under construction */
+    vio_bytes bytes;  /* of the vocabulary's file */
+    vcore_str merges; /* of merges.txt; p NULL: to be read from the folder */
 } maker;
 
 static vlm_status add_document(vtext_document *d, const char *text, size_t n, const char *name,
@@ -217,7 +218,7 @@ static vlm_status from_spm(maker *m, vlm_error *err) {
 }
 
 /* ---- tiktoken and tekken --------------------------------------------------------------------- */
-/* first: id of the first piece. */
+/* Pieces come behind tekken's special tokens. */
 static vlm_status put_ranks_model(maker *m, const vtext_pieces *p, const vtext_tekken *tekken,
                                   vlm_error *err) {
     uint32_t first = tekken ? tekken->n_special : 0;
@@ -231,10 +232,10 @@ static vlm_status put_ranks_model(maker *m, const vtext_pieces *p, const vtext_t
         if (!p->text[i].p) continue;
         token.n = 0;
         vtext_byte_text(&token, p->text[i]);
-        if (token.failed) return vcore_no_memory(err, "vocabulary");
         vcore_json_key(&m->text, (vcore_str) { token.p, token.n });
         vcore_json_put_uint(&m->text, NULL, first + i);
     }
+    if (token.failed) m->text.failed = true;
     vcore_buf_free(&token);
     for (uint32_t i = 0; i < first; i++) {
         char filler[32];
@@ -361,6 +362,15 @@ static vlm_status need_class(const maker *m, bool known, vlm_error *err) {
         "class of its tokenizer");
 }
 
+static vlm_status read_merges(const maker *m, vio_bytes *out, vlm_error *err) {
+    const vio_source *from = &m->folder->source;
+    char *path = vio_join(m->folder->dir, "merges.txt");
+    if (!path) return vcore_no_memory(err, "merges.txt");
+    vlm_status status = vio_read_text(out, path, from->limits.tokenizer_bytes, from, err);
+    vcore_free(path);
+    return status;
+}
+
 static vlm_status from_vocab(maker *m, vlm_error *err) {
     const vcore_json *root;
     vio_bytes merges;
@@ -369,17 +379,16 @@ static vlm_status from_vocab(maker *m, vlm_error *err) {
     VTRY(add_document(m->out, m->bytes.p, m->bytes.n, m->s.name, &root, err));
     begin_document(m);
     vtext_put_pipeline(&m->text, &m->s);
-    char *path = vio_join(m->folder->dir, "merges.txt");
-    if (!path) return vcore_no_memory(err, "merges.txt");
-    vlm_status status = vio_read_text(&merges, path, m->folder->source.limits.tokenizer_bytes,
-                                      &m->folder->source, err);
-    vcore_free(path);
-    VTRY(status);
     open_model(m);
     vcore_json_put_text(&m->text, "vocab", NULL);
-    vtext_put_merge_lines(&m->text, (vcore_str) { merges.p, merges.n });
+    if (m->merges.p) {
+        vtext_put_merge_lines(&m->text, m->merges);
+    } else {
+        VTRY(read_merges(m, &merges, err));
+        vtext_put_merge_lines(&m->text, (vcore_str) { merges.p, merges.n });
+        vcore_free(merges.p);
+    }
     vcore_json_close(&m->text, '}');
-    vcore_free(merges.p);
     return finish(m, root, NULL, err);
 }
 
@@ -460,17 +469,38 @@ static vlm_status read_settings(maker *m, vlm_error *err) {
     return VLM_OK;
 }
 
+/* status: of finding the file, which m has the bytes of. */
+static vlm_status make(maker *m, int which, vlm_status status, vlm_error *err) {
+    if (status == VLM_OK) status = read_settings(m, err);
+    if (status == VLM_OK) status = files[which].read(m, err);
+    vcore_buf_free(&m->text);
+    if (status < 0) vtext_document_free(m->out);
+    return status;
+}
+
 vlm_status vtext_document_read(vtext_document *out, vtext_folder *folder, vlm_error *err) {
     maker m = { .out = out, .folder = folder };
     int which = 0;
     *out = (vtext_document) { 0 };
-    vlm_status status = find_file(&m, &which, err);
-    if (status == VLM_OK) status = read_settings(&m, err);
-    if (status == VLM_OK) status = files[which].read(&m, err);
+    vlm_status status = make(&m, which, find_file(&m, &which, err), err);
     vcore_free(m.bytes.p);
-    vcore_buf_free(&m.text);
-    if (status < 0) vtext_document_free(out);
     return status;
+}
+
+vlm_status vtext_document_parse(vtext_document *out, vtext_folder *folder, const char *file,
+                                vcore_str bytes, vcore_str merges, vlm_error *err) {
+    maker m = {
+        .out = out, .folder = folder, .bytes = { (char *)bytes.p, bytes.n }, .merges = merges
+    };
+    int which = 0;
+    *out = (vtext_document) { .path = vcore_strdup(file) };
+    m.s.name = out->path;
+    while (which < FILES && strcmp(files[which].name, file) != 0) which++;
+    if (!out->path) return vcore_no_memory(err, file);
+    return make(&m, which,
+                which < FILES ? VLM_OK
+                              : vcore_fail(err, VLM_ERR_NOT_FOUND, "%s: is no tokenizer", file),
+                err);
 }
 
 void vtext_document_free(vtext_document *d) {
