@@ -329,6 +329,10 @@ static void check_counts(const char *golden_dir, const char *place) {
         assert_string_equal(err.message, says);
     }
     if (prepare(family.context, NULL, chat, 2, NULL, &tokens, &media) < 0) fail_msg("%s", err.message);
+    snprintf(one_place, sizeof one_place, "{{ '%s' * 200000 }}", place); /* one pass counts them */
+    assert_int_equal(prepare(family.context, NULL, "?", 1, one_place, &tokens, &media), VLM_ERR_MEDIA_COUNT);
+    snprintf(says, sizeof says, "the prompt has 200000 places for images (%s), but 1 is given", place);
+    assert_string_equal(err.message, says);
     tparity_close(&family);
 }
 

@@ -173,13 +173,15 @@ typedef struct vlm_input vlm_input;
 /** @param out owned */
 VLM_API vlm_status vlm_input_new(vlm_input **out, vlm_error *err);
 VLM_API void vlm_input_free(vlm_input *input);
-/** Appends a message. Images and videos added before it and since the last message belong to it.
+/** Appends a message. Images and videos added before it and since the last message belong to it; those added
+ * behind the last one, to the last message of a user.
  * @param role "user", "assistant", "system" @param text UTF-8, copied; plain text: no special token in it counts */
 VLM_API vlm_status vlm_input_add_message(vlm_input *input, const char *role, const char *text,
                                          vlm_error *err);
 /** Sets the whole chat, once: a JSON array of messages in OpenAI form (content parts text, image, image_url,
  * video). Pictures and videos named by path in parts are opened (a video may be a directory of frames, and its part
- * may have "fps" and "max_frames"); parts without a path take those added before, in order. */
+ * may have "fps" and "max_frames"); parts without a path take those added before, in order. What no part takes
+ * belongs to the last message of a user. */
 VLM_API vlm_status vlm_input_set_messages(vlm_input *input, const char *json, vlm_error *err);
 /** Sets the prompt as it is: no template, special tokens parsed, media placeholders as the checkpoint writes them. */
 VLM_API vlm_status vlm_input_set_raw(vlm_input *input, const char *text, vlm_error *err);

@@ -126,24 +126,18 @@ typedef struct place {
     size_t number;   /* that it names; 0: none */
 } place;
 
-/* First placeholder in text[0..n). */
+/* First placeholder in text[0..n), in one pass: the text may hold any number of them. */
 static place find_place(const expander *e, const char *text, size_t n) {
     place found = { .kind = -1, .at = n };
-    for (int k = 0; k < 2; k++) {
-        const char *placeholder = e->placeholder[k];
-        size_t head = placeholder ? strcspn(placeholder, "%") : 0, used, number;
-        if (!head) continue;
-        for (size_t from = 0; from < found.at;) {
-            const char *hit = memmem(text + from, n - from, placeholder, head);
-            if (!hit || (size_t)(hit - text) >= found.at) break;
-            from = (size_t)(hit - text);
-            if (matches(hit, n - from, placeholder, &used, &number)) {
-                found = (place) { .kind = k, .at = from, .n = used, .number = number };
-                break;
+    for (size_t at = 0; at < n; at++)
+        for (int k = 0; k < 2; k++) {
+            const char *placeholder = e->placeholder[k];
+            if (placeholder && matches(text + at, n - at, placeholder, &found.n, &found.number) && found.n) {
+                found.kind = k;
+                found.at = at;
+                return found;
             }
-            from++;
         }
-    }
     return found;
 }
 
