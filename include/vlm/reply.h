@@ -38,6 +38,10 @@ VLM_API vlm_status vlm_tool_format_of_dir(const char **name, const char *dir, co
 /** Name of the i-th format; static. NULL: there are no more. */
 VLM_API const char *vlm_tool_format_name(size_t i);
 
+/** Does the text of a prompt end with the start of a thinking block, so that the reply begins inside?
+ * @param start a marker beside those that are known; may be NULL */
+VLM_API bool vlm_thinking_is_open(const char *prompt, const char *start);
+
 /** What a part of a reply is. */
 typedef enum vlm_reply_kind {
     VLM_REPLY_CONTENT,   /**< text for the user. Each span of tool calls leaves one blank in it */

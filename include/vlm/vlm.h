@@ -256,8 +256,13 @@ typedef struct vlm_session_options {
     /** Called between prefill steps with rows done and in all; a nonzero return cancels. May be NULL. */
     int (*progress)(void *user, size_t done, size_t total);
     void *progress_user;
+    uint32_t thinking_budget;    /**< most tokens of thinking per turn: behind them a line end and the end marker are
+                                      forced. 0: no budget. A block that the prompt opens counts from its first token */
+    const char *thinking_start, *thinking_end; /**< the markers, of up to 8 tokens each; NULL: those that are known and
+                                                    whose end the vocabulary has */
+    bool special_text;           /**< special tokens give text, too, as vlm_reply needs it */
 } vlm_session_options;
-#define VLM_SESSION_OPTIONS_INIT { sizeof(vlm_session_options), 0, 0, 0, { 0, 0, 0, 0, 0, 0, 0, 0, 0 }, false, NULL, 0, NULL, NULL }
+#define VLM_SESSION_OPTIONS_INIT { sizeof(vlm_session_options), 0, 0, 0, { 0, 0, 0, 0, 0, 0, 0, 0, 0 }, false, NULL, 0, NULL, NULL, 0, NULL, NULL, false }
 
 /**
  * Describes a checkpoint directory without reading its weights: types, processor, dtypes, missing and unused

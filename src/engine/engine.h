@@ -237,6 +237,25 @@ vlm_status vengine_sampler_new(vengine_sampler **out, const vlm_sampling *how, u
 uint32_t vengine_sampler_next(vengine_sampler *s, float *logits, const uint32_t *history, size_t n);
 void vengine_sampler_free(vengine_sampler *s);
 
+/* ---- thinking (thinking.c) --------------------------------------------------------------------------------------------
+ * As mlx-vlm's budget: once more than `budget` tokens follow a start, a line end and the end marker are forced. */
+enum { VENGINE_MARKER = 8 }; /* most tokens of a marker */
+typedef struct vengine_thinking {
+    uint32_t budget; /* 0: none */
+    uint32_t start[VENGINE_MARKER], end[VENGINE_MARKER], forced[VENGINE_MARKER + 1];
+    size_t n_start, n_end, n_forced;
+    size_t count, given; /* tokens counted in this turn; of the forced ones, given out */
+    bool within, due;
+} vengine_thinking;
+vlm_status vengine_thinking_init(vengine_thinking *t, const vlm_session_options *options,
+                                 const vlm_tokenizer *tokenizer, vlm_error *err);
+/* A turn begins behind these tokens; a block that they open is open. */
+void vengine_thinking_begin(vengine_thinking *t, const uint32_t *tokens, size_t n);
+/* The last of the tokens was generated. */
+void vengine_thinking_saw(vengine_thinking *t, const uint32_t *tokens, size_t n);
+/* True: the next token is this one. */
+bool vengine_thinking_forces(vengine_thinking *t, uint32_t *id);
+
 /* ---- stop strings (stops.c): text is held back while it may be the beginning of one ---------------------------------- */
 typedef struct vengine_stops {
     char **stop;

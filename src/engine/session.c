@@ -12,6 +12,7 @@ struct vlm_session {
     vengine_sampler *sampler;
     vtext_stream *stream;
     vengine_stops stops;
+    vengine_thinking thinking;
     vlm_kv *kv;           /* [layers] */
     void *kv_memory;
     size_t capacity;      /* tokens the state holds */
@@ -45,7 +46,9 @@ static vlm_status init(vlm_session *s, vlm_error *err) {
     VTRY(vengine_sampler_new(&s->sampler, &s->options.sampling, (uint32_t)text->vocab_size, err));
     VTRY(vengine_stops_init(&s->stops, s->options.stops, s->options.n_stops, err));
     s->options.stops = NULL; /* the copies count */
-    s->stream = vtext_stream_new(c->tokenizer, true);
+    VTRY(vengine_thinking_init(&s->thinking, &s->options, c->tokenizer, err));
+    s->options.thinking_start = s->options.thinking_end = NULL;
+    s->stream = vtext_stream_new(c->tokenizer, !s->options.special_text);
     s->logits = vcore_alloc_array((size_t)text->vocab_size, sizeof *s->logits);
     s->kv = vcore_alloc_array((size_t)text->layers, sizeof *s->kv);
     if (!s->stream || !s->logits || !s->kv) return vcore_no_memory(err, "session");
@@ -251,6 +254,7 @@ static vlm_status read_prompt(vlm_session *s, const vlm_prepared *prepared, size
     s->stats.decode_ms = 0;
     vtext_stream_reset(s->stream);
     vengine_stops_reset(&s->stops);
+    vengine_thinking_begin(&s->thinking, s->tokens, s->length);
     return VLM_OK;
 }
 
@@ -402,8 +406,11 @@ static vlm_status finish(vlm_session *s, vlm_piece *piece, vlm_finish why, vlm_e
 static vlm_status choose(vlm_session *s, vlm_piece *piece, vlm_error *err) {
     if (s->generated == s->options.max_tokens || s->length == s->capacity)
         return finish(s, piece, VLM_FINISH_LENGTH, err);
-    uint32_t id = vengine_sampler_next(s->sampler, s->logits, s->tokens, s->length);
+    uint32_t id;
+    if (!vengine_thinking_forces(&s->thinking, &id))
+        id = vengine_sampler_next(s->sampler, s->logits, s->tokens, s->length);
     s->tokens[s->length] = id;
+    vengine_thinking_saw(&s->thinking, s->tokens, s->length + 1);
     s->pending = true;
     s->have_logits = false;
     s->generated++;

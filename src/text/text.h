@@ -88,6 +88,9 @@ void vtext_control_token(vlm_tokenizer *t, uint32_t id);
 /* From tokenizer_config.json / special_tokens_map.json; false when there is none. */
 bool vtext_named_token(const vlm_tokenizer *t, const char *name /* "bos_token" */, vcore_str *token);
 
+/* ---- thinking (calls/thinking.c): the markers that are known; false: no more ------------------------------- */
+bool vtext_thinking_pair(size_t i, const char **start, const char **end);
+
 /* ---- chat templates (jinja/, chat.c) ------------------------------------------------------------------ */
 typedef struct vtext_template vtext_template; /* parsed template; immutable */
 vlm_status vtext_template_parse(vtext_template **out, const char *source, size_t n, const char *name,

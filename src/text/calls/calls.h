@@ -127,8 +127,6 @@ typedef void (*vtext_c_give)(void *user, bool reasoning, vcore_str text);
 /* False: no memory. */
 bool vtext_c_think(vtext_c_thinking *t, vcore_str text, bool last, vtext_c_give give, void *user);
 void vtext_c_thinking_free(vtext_c_thinking *t);
-/* The pairs that are known; false: no more. */
-bool vtext_c_thinking_pair(size_t i, const char **start, const char **end);
 
 typedef struct vtext_c_scan {
     const vtext_c_format *format; /* NULL: all is content */

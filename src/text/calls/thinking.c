@@ -14,17 +14,30 @@ static const struct {
     { "\xE2\x97\x81think\xE2\x96\xB7", "\xE2\x97\x81/think\xE2\x96\xB7" },
 };
 
-bool vtext_c_thinking_pair(size_t i, const char **start, const char **end) {
+bool vtext_thinking_pair(size_t i, const char **start, const char **end) {
     if (i >= sizeof pairs / sizeof pairs[0]) return false;
     *start = pairs[i].start;
     *end = pairs[i].end;
     return true;
 }
 
+bool vlm_thinking_is_open(const char *prompt, const char *start) {
+    const char *known, *end;
+    if (!prompt) return false;
+    vcore_str s = vtext_c_strip(vcore_str_of(prompt));
+    for (size_t i = 0; start || vtext_thinking_pair(i, &known, &end); i++) {
+        const char *marker = start ? start : known;
+        size_t n = strlen(marker);
+        if (n && n <= s.n && vtext_c_starts(s, s.n - n, marker)) return true;
+        if (start) return vlm_thinking_is_open(prompt, NULL);
+    }
+    return false;
+}
+
 /* All starts, then all ends. */
 static size_t markers(const vtext_c_thinking *t, const char *start[VTEXT_C_MARKERS], const char *end[VTEXT_C_MARKERS]) {
     size_t n = 0;
-    while (vtext_c_thinking_pair(n, &start[n], &end[n])) n++;
+    while (vtext_thinking_pair(n, &start[n], &end[n])) n++;
     if (!t->start || !t->end) return n;
     start[n] = t->start;
     end[n] = t->end;
