@@ -77,6 +77,36 @@ static void generate_json_has_the_documented_form(void **state) {
     json_object_put(o);
 }
 
+/* The budget forces the end of a block that the prompt opens, so that both parts are there. */
+static void generate_tells_thinking_apart(void **state) {
+    (void)state;
+    const char *argv[] = { "vlm", "generate", "-m", dir, "--raw-prompt", "Hello <|im_start|>", "--dtype", "f32", "--max-tokens", "12", "--ignore-eos",
+                           "--thinking-budget", "3", "--thinking-start-token", "<|im_start|>", "--thinking-end-token", "<|im_end|>", "--json", NULL };
+    json_object *o = run_json(argv);
+    const char *text = json_object_get_string(at(o, "text")), *reasoning = json_object_get_string(at(o, "reasoning_content"));
+    const char *end = strstr(text, "\n<|im_end|>");
+    assert_non_null(end);
+    assert_null(strstr(reasoning, "<|im_end|>"));
+    assert_true(strlen(reasoning) <= (size_t)(end - text));
+    assert_non_null(at(o, "content"));
+    assert_false(json_object_object_get_ex(o, "tool_calls", NULL));
+    json_object_put(o);
+}
+
+static void generate_has_a_list_of_tool_calls(void **state) {
+    (void)state;
+    const char *argv[] = { "vlm", "generate", "-m", dir, "--raw-prompt", "Hello", "--dtype", "f32", "--max-tokens", "4", "--tool-parser", "pythonic", "--json", NULL };
+    json_object *o = run_json(argv);
+    assert_int_equal(json_object_array_length(at(o, "tool_calls")), 0);
+    assert_true(json_object_is_type(at(o, "content"), json_type_string));
+    json_object_put(o);
+    argv[11] = "no_such";
+    tprocess p = tprocess_run(argv, NULL);
+    assert_int_equal(p.status, 2);
+    assert_non_null(strstr(p.err, "--tool-parser"));
+    tprocess_free(&p);
+}
+
 static void streamed_text_is_the_json_text(void **state) {
     (void)state;
     const char *json[] = { "vlm", "generate", "-m", dir, "-p", "Hello", "--dtype", "f32", "--max-tokens", "24", "--ignore-eos", "--json", NULL };
@@ -538,6 +568,8 @@ static void the_streaming_example_answers_every_turn(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(generate_json_has_the_documented_form),
+        cmocka_unit_test(generate_tells_thinking_apart),
+        cmocka_unit_test(generate_has_a_list_of_tool_calls),
         cmocka_unit_test(streamed_text_is_the_json_text),
         cmocka_unit_test(a_stop_string_cuts_the_text),
         cmocka_unit_test(media_tokens_typed_by_a_user_are_text),
