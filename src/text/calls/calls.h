@@ -82,6 +82,7 @@ typedef struct vtext_c_job {
 } vtext_c_job;
 /* Adds a call and takes the arguments, which are emptied. A string is given as it is, all else as JSON. */
 void vtext_c_add(vtext_c_job *job, vcore_str name, vcore_str id, vtext_c_out *arguments);
+void vtext_c_drop(vtext_c_job *job, vtext_c_out *out); /* arguments that are not wanted */
 void vtext_c_cut(vtext_c_job *job); /* a call that is none */
 void vtext_c_job_clear(vtext_c_job *job, size_t from); /* frees calls [from, n) */
 

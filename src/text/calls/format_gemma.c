@@ -5,106 +5,99 @@
 typedef struct gemma_reader {
     const char *escape;
     vtext_c_out *out;
+    vcore_str s;
+    size_t at;
     int depth;
     bool deep; /* nested too much */
 } gemma_reader;
 
-/* Behind the escape that closes the string that opens at `at`; the end of the text if none does. */
-static size_t behind_string(const gemma_reader *g, vcore_str s, size_t at) {
-    size_t n = strlen(g->escape), end = vtext_c_find(s, at + n, g->escape);
-    return end == VTEXT_C_NONE ? s.n : end + n;
+static bool at_string(const gemma_reader *g) {
+    return vtext_c_starts(g->s, g->at, g->escape);
 }
 
-/* The bracket that closes the one at `at`; the end of the text if none does. */
-static size_t matching(const gemma_reader *g, vcore_str s, size_t at) {
-    for (long depth = 0; at < s.n;) {
-        if (vtext_c_starts(s, at, g->escape)) {
-            at = behind_string(g, s, at);
+/* Over a string, to the end of the text if it is not closed; what is in it. */
+static vcore_str take_string(gemma_reader *g) {
+    size_t n = strlen(g->escape), begin = g->at + n, end = vtext_c_find(g->s, begin, g->escape);
+    g->at = end == VTEXT_C_NONE ? g->s.n : end + n;
+    return vtext_c_slice(g->s, begin, end == VTEXT_C_NONE ? g->s.n : end);
+}
+
+static bool is_open(char c) {
+    return c == '{' || c == '[';
+}
+
+static bool is_close(char c) {
+    return c == '}' || c == ']';
+}
+
+/* To the comma or bracket that ends an entry, from so many brackets inside it; or, if colon, to a colon before
+ * that. The brackets there. */
+static long to_end(gemma_reader *g, long depth, bool colon) {
+    while (g->at < g->s.n) {
+        char c = g->s.p[g->at];
+        if (at_string(g)) {
+            take_string(g);
             continue;
         }
-        char c = s.p[at];
-        if (c == '{' || c == '[') depth++;
-        if ((c == '}' || c == ']') && --depth == 0) return at;
-        at++;
+        if ((c == ',' || is_close(c)) && depth == 0) break;
+        if (c == ':' && colon) break;
+        depth += is_open(c) - is_close(c);
+        g->at++;
     }
-    return s.n;
+    return depth;
 }
 
-/* Up to the next comma outside of brackets and strings. */
-static vcore_str next_entry(const gemma_reader *g, vcore_str s, size_t *at) {
-    size_t begin = *at, i = begin;
-    for (long depth = 0; i < s.n;) {
-        if (vtext_c_starts(s, i, g->escape)) {
-            i = behind_string(g, s, i);
-            continue;
-        }
-        char c = s.p[i];
-        if (c == ',' && depth == 0) break;
-        depth += c == '{' || c == '[' ? 1 : c == '}' || c == ']' ? -1 : 0;
-        i++;
-    }
-    *at = i < s.n ? i + 1 : i;
-    return vtext_c_strip(vtext_c_slice(s, begin, i));
-}
+static void put_entries(gemma_reader *g, bool array);
 
-static size_t find_colon(const gemma_reader *g, vcore_str s) {
-    for (size_t i = 0; i < s.n;) {
-        if (vtext_c_starts(s, i, g->escape)) {
-            i = behind_string(g, s, i);
-        } else if (s.p[i] == ':') {
-            return i;
-        } else {
-            i++;
-        }
-    }
-    return VTEXT_C_NONE;
-}
-
-static void put_value(gemma_reader *g, vcore_str s);
-
-static void put_object(gemma_reader *g, vcore_str s) {
-    vtext_c_begin(g->out);
-    for (size_t at = 0; at < s.n;) {
-        vcore_str entry = next_entry(g, s, &at);
-        size_t colon = find_colon(g, entry);
-        if (colon == VTEXT_C_NONE) continue;
-        vtext_c_key(g->out, vtext_c_strip(vtext_c_slice(entry, 0, colon)));
-        put_value(g, vtext_c_slice(entry, colon + 1, entry.n));
-    }
-    vtext_c_end(g->out);
-}
-
-static void put_array(gemma_reader *g, vcore_str s) {
-    vcore_buf_puts(&g->out->b, "[");
-    for (size_t at = 0, n = 0; at < s.n;) {
-        vcore_str entry = next_entry(g, s, &at);
-        if (entry.n == 0) continue;
-        if (n++) vcore_buf_puts(&g->out->b, ", ");
-        put_value(g, entry);
-    }
-    vcore_buf_puts(&g->out->b, "]");
-}
-
-static void put_value(gemma_reader *g, vcore_str s) {
-    s = vtext_c_strip(s);
-    bool array = s.n && s.p[0] == '[';
-    if (vtext_c_starts(s, 0, g->escape)) {
-        size_t begin = strlen(g->escape), end = vtext_c_find(s, begin, g->escape);
-        vtext_c_put_string(g->out, vtext_c_slice(s, begin, end == VTEXT_C_NONE ? s.n : end));
-    } else if (array || (s.n && s.p[0] == '{')) {
+/* A value, and what stands behind it up to the end of its entry. */
+static void put_value(gemma_reader *g, long depth) {
+    g->at += vtext_c_space(vtext_c_slice(g->s, g->at, g->s.n));
+    size_t begin = g->at;
+    char c = begin < g->s.n ? g->s.p[begin] : 0;
+    if (at_string(g)) {
+        vtext_c_put_string(g->out, take_string(g));
+    } else if (is_open(c)) {
         g->deep = g->deep || g->depth == VTEXT_C_DEPTH;
-        if (g->deep) { /* each level looks for its end: the depth bounds how often text is read */
-            vcore_buf_puts(&g->out->b, "null");
-            return;
-        }
-        g->depth++;
-        vcore_str inner = vtext_c_slice(s, 1, matching(g, s, 0));
-        if (array) put_array(g, inner);
-        else put_object(g, inner);
-        g->depth--;
-    } else if (!vtext_c_put_json(g->out, s)) {
-        vtext_c_put_string(g->out, s);
+        if (g->deep) g->at = g->s.n;
+        else put_entries(g, c == '[');
     }
+    bool bare = g->at == begin;
+    to_end(g, depth, false);
+    vcore_str text = vtext_c_strip(vtext_c_slice(g->s, begin, g->at));
+    if (bare && !vtext_c_put_json(g->out, text)) vtext_c_put_string(g->out, text);
+}
+
+static void put_item(gemma_reader *g, bool first) {
+    if (!first) vcore_buf_puts(&g->out->b, ", ");
+    put_value(g, 0);
+}
+
+/* key:value; nothing without a colon. */
+static void put_member(gemma_reader *g) {
+    size_t begin = g->at;
+    long depth = to_end(g, 0, true);
+    if (g->at == g->s.n || g->s.p[g->at] != ':') return;
+    vtext_c_key(g->out, vtext_c_strip(vtext_c_slice(g->s, begin, g->at)));
+    g->at++;
+    put_value(g, depth);
+}
+
+/* From an opening bracket to behind the closing one. */
+static void put_entries(gemma_reader *g, bool array) {
+    size_t n = 0;
+    g->depth++;
+    g->at++;
+    vcore_buf_puts(&g->out->b, array ? "[" : "{");
+    while (g->at < g->s.n) {
+        g->at += vtext_c_space(vtext_c_slice(g->s, g->at, g->s.n));
+        if (g->at == g->s.n || is_close(g->s.p[g->at])) break;
+        if (g->s.p[g->at] == ',') g->at++;
+        else if (!array) put_member(g);
+        else put_item(g, n++ == 0);
+    }
+    if (g->at < g->s.n) g->at++;
+    vcore_buf_puts(&g->out->b, array ? "]" : "}");
+    g->depth--;
 }
 
 /* Bytes of a name at `at`: word characters and . : - */
@@ -142,10 +135,10 @@ static bool parse(vtext_c_job *job, vcore_str text, const char *escape) {
     text = vtext_c_strip(text);
     if (!find_head(text, &name, &brace)) return false;
     vtext_c_out out = { 0 };
-    gemma_reader g = { .escape = escape, .out = &out };
-    put_object(&g, vtext_c_slice(text, brace + 1, matching(&g, text, brace)));
+    gemma_reader g = { .escape = escape, .out = &out, .s = text, .at = brace };
+    put_entries(&g, false);
     if (!g.deep) vtext_c_add(job, vtext_c_slice(text, name, brace), (vcore_str) { 0 }, &out);
-    vcore_buf_free(&out.b);
+    vtext_c_drop(job, &out);
     return !g.deep;
 }
 

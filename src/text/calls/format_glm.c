@@ -110,7 +110,7 @@ static bool add_written_object(vtext_c_job *job, vcore_str name, vcore_str text)
     }
     if (out.b.failed) job->failed = true;
     vcore_json_free(doc);
-    vcore_buf_free(&out.b);
+    vtext_c_drop(job, &out);
     return object;
 }
 
@@ -206,7 +206,7 @@ static bool add_words(vtext_c_job *job, vcore_str name, vcore_str text) {
     good = good && more >= 0 && n > 0;
     if (word.failed) job->failed = true;
     if (good) vtext_c_add(job, name, (vcore_str) { 0 }, &out);
-    vcore_buf_free(&out.b);
+    vtext_c_drop(job, &out);
     vcore_buf_free(&word);
     return good;
 }

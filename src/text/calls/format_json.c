@@ -115,7 +115,7 @@ static bool mistral_one(vtext_c_job *job, vcore_str text) {
     if (!find_args(text, &name, &object)) return mistral_list(job, text);
     bool good = vtext_c_put_json(&out, object);
     if (good) vtext_c_add(job, name, (vcore_str) { 0 }, &out);
-    vcore_buf_free(&out.b);
+    vtext_c_drop(job, &out);
     return good;
 }
 

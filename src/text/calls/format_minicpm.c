@@ -6,7 +6,16 @@
 typedef struct xml_reader {
     vcore_str s;
     size_t at;
+    bool failed; /* no memory */
 } xml_reader;
+
+/* Notes a name; false: it was there before. */
+static bool is_new(xml_reader *x, vcore_map *seen, vcore_str name) {
+    uint32_t before;
+    if (vcore_map_get(seen, name, &before)) return false;
+    if (!vcore_map_put(seen, name, 0)) x->failed = true;
+    return !x->failed;
+}
 
 static bool is_xml_space(char c) {
     return c == ' ' || c == '\t' || c == '\n' || c == '\r';
@@ -86,7 +95,7 @@ static bool character(xml_reader *x, vcore_buf *to, bool attribute) {
 static bool attributes(xml_reader *x, vcore_buf *name, bool *named, bool *empty) {
     vcore_map *seen = vcore_map_new(4);
     bool good = seen != NULL;
-    uint32_t before;
+    if (!seen) x->failed = true;
     *named = *empty = false;
     for (;;) {
         size_t at = x->at;
@@ -96,7 +105,7 @@ static bool attributes(xml_reader *x, vcore_buf *name, bool *named, bool *empty)
         vcore_str key = take_name(x);
         skip_space(x);
         good = good && x->at > at && key.n && at < x->s.n && is_xml_space(x->s.p[at]) && take(x, "=")
-               && !vcore_map_get(seen, key, &before) && vcore_map_put(seen, key, 0);
+               && is_new(x, seen, key);
         skip_space(x);
         char quote = x->at < x->s.n ? x->s.p[x->at] : 0;
         good = good && (quote == '"' || quote == '\'');
@@ -107,6 +116,7 @@ static bool attributes(xml_reader *x, vcore_buf *name, bool *named, bool *empty)
             char c = x->s.p[x->at];
             good = c == '&' ? reference(x, to) : c != '<' && character(x, to, true);
         }
+        if (other.failed) x->failed = true;
         vcore_buf_free(&other);
         good = good && x->at < x->s.n;
         if (!good) break;
@@ -156,7 +166,6 @@ static void put_value(vtext_c_out *out, vcore_str value, const vcore_json *schem
 static bool param(xml_reader *x, vtext_c_out *out, const vtext_c_job *job, vcore_str function, vcore_map *seen) {
     vcore_buf key = { 0 }, value = { 0 };
     bool named, empty = false;
-    uint32_t before;
     bool good = take(x, "<param") && attributes(x, &key, &named, &empty) && key.n > 0;
     if (good && !empty) {
         good = character_data(x, &value) && take(x, "</param");
@@ -164,13 +173,13 @@ static bool param(xml_reader *x, vtext_c_out *out, const vtext_c_job *job, vcore
         good = good && take(x, ">");
     }
     vcore_str name = { key.p, key.n };
-    good = good && !vcore_map_get(seen, name, &before) && vcore_map_put(seen, name, 0);
+    if (key.failed || value.failed) x->failed = true;
+    good = good && !x->failed && is_new(x, seen, name);
     if (good) {
         vtext_c_key(out, name);
         put_value(out, value.n ? (vcore_str) { value.p, value.n } : (vcore_str) { "", 0 },
                   vtext_c_property(job->tools, function, name));
     }
-    if (key.failed || value.failed) out->b.failed = true;
     vcore_buf_free(&key);
     vcore_buf_free(&value);
     return good;
@@ -185,19 +194,19 @@ bool vtext_c_parse_minicpm(vtext_c_job *job, vcore_str text) {
     vcore_buf_puts(&whole, " ");
     vcore_buf_add(&whole, text.p, text.n);
     bool named = false, empty = false, good = !whole.failed && seen;
-    xml_reader x = { { whole.p, whole.n }, 0 };
+    xml_reader x = { { whole.p, whole.n }, 0, false };
     good = good && attributes(&x, &title, &named, &empty) && named && !empty;
     vcore_str name = vtext_c_strip((vcore_str) { title.p ? title.p : "", title.n });
     vtext_c_begin(&out);
     while (good && (good = character_data(&x, &between)) && x.at < x.s.n) good = param(&x, &out, job, name, seen);
     vtext_c_end(&out);
-    if (whole.failed || title.failed || between.failed || !seen) job->failed = true;
+    if (whole.failed || title.failed || between.failed || x.failed || !seen) job->failed = true;
     good = good && name.n > 0;
     if (good) vtext_c_add(job, name, (vcore_str) { 0 }, &out);
     vcore_buf_free(&whole);
     vcore_buf_free(&title);
     vcore_buf_free(&between);
-    vcore_buf_free(&out.b);
+    vtext_c_drop(job, &out);
     vcore_map_free(seen);
     return good;
 }

@@ -17,6 +17,7 @@ typedef struct m3_reader {
     vcore_arena *arena;
     node *all[VTEXT_C_DEPTH]; /* those open */
     int depth;
+    bool failed; /* no memory */
 } m3_reader;
 
 /* ---- schemas ----------------------------------------------------------------------------------------------- */
@@ -265,7 +266,10 @@ static node *open_node(m3_reader *r, vcore_str s, size_t *at) {
     size_t end = vtext_c_find(s, *at, ">");
     if (end == VTEXT_C_NONE || !is_tag(vtext_c_slice(s, *at, end)) || r->depth == VTEXT_C_DEPTH) return NULL;
     node *n = vcore_arena_alloc(r->arena, sizeof *n);
-    if (!n) return NULL;
+    if (!n) {
+        r->failed = true;
+        return NULL;
+    }
     n->tag = vtext_c_slice(s, *at, end);
     r->all[r->depth++] = n;
     *at = end + 1;
@@ -291,12 +295,13 @@ static bool read_element(m3_reader *r, node *top, vcore_str s, size_t *at) {
         n = r->all[r->depth - 1];
         if (mark == VTEXT_C_NONE) return false;
         vcore_buf_add(&n->text, s.p + *at, mark - *at);
+        if (n->text.failed) r->failed = true;
         *at = mark + strlen(MARK);
         if (vtext_c_starts(s, *at, "</")) {
             if (s.n - *at < n->tag.n + 3 || memcmp(s.p + *at + 2, n->tag.p, n->tag.n) || s.p[*at + 2 + n->tag.n] != '>')
                 return false;
             *at += n->tag.n + 3;
-            if (--r->depth == 0) return !n->text.failed;
+            if (--r->depth == 0) return !r->failed;
             continue;
         }
         if (!vtext_c_starts(s, *at, "<")) return false;
@@ -352,6 +357,7 @@ static bool put_body(vtext_c_out *out, vcore_str body, const vcore_json *schema,
         if (top.child) last = top.child;
     }
     if (good) put_children(out, &root, schema, known);
+    *failed = *failed || r.failed;
     free_texts(root.child);
     vcore_arena_free(r.arena);
     return good;
@@ -374,7 +380,7 @@ bool vtext_c_parse_minimax_m3(vtext_c_job *job, vcore_str text) {
         bool known = vcore_json_count(job->tools) > 0;
         bool good = put_body(&out, vtext_c_slice(text, head + 1, end), schema, known, &job->failed);
         if (good) vtext_c_add(job, name, (vcore_str) { 0 }, &out);
-        vcore_buf_free(&out.b);
+        vtext_c_drop(job, &out);
         if (!good) return false;
         at = end + strlen(close);
     }

@@ -41,7 +41,7 @@ static bool read_call(vtext_c_reader *r, vtext_c_job *job) {
     }
     vtext_c_end(&out);
     if (good) vtext_c_add(job, name, (vcore_str) { 0 }, &out);
-    vcore_buf_free(&out.b);
+    vtext_c_drop(job, &out);
     vcore_map_free(seen);
     return good;
 }
@@ -133,7 +133,7 @@ static bool read_one(vtext_c_job *job, vcore_str text) {
     vtext_c_end(&out);
     if (good) vtext_c_add(job, name, (vcore_str) { 0 }, &out);
     vcore_buf_free(&head);
-    vcore_buf_free(&out.b);
+    vtext_c_drop(job, &out);
     vcore_map_free(seen);
     return good;
 }

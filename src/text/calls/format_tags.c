@@ -109,7 +109,7 @@ bool vtext_c_parse_qwen(vtext_c_job *job, vcore_str text) {
     }
     vtext_c_end(&out);
     if (good && !over) vtext_c_add(job, name, (vcore_str) { 0 }, &out);
-    vcore_buf_free(&out.b);
+    vtext_c_drop(job, &out);
     return good && !over;
 }
 
@@ -174,7 +174,7 @@ bool vtext_c_parse_minimax_m2(vtext_c_job *job, vcore_str text) {
         }
         vtext_c_end(&out);
         if (!over) vtext_c_add(job, name, (vcore_str) { 0 }, &out);
-        vcore_buf_free(&out.b);
+        vtext_c_drop(job, &out);
         if (over) return false;
     }
     return n > 0;

@@ -83,6 +83,11 @@ void vtext_c_cut(vtext_c_job *job) {
     job->cut = true;
 }
 
+void vtext_c_drop(vtext_c_job *job, vtext_c_out *out) {
+    if (out->b.failed) job->failed = true;
+    vcore_buf_free(&out->b);
+}
+
 /* The arguments as they are given out; false: they cannot be. */
 static bool take_arguments(vtext_c_call *c, const vtext_c_out *out, bool *failed) {
     vcore_json_doc *doc;
@@ -103,9 +108,8 @@ static bool take_arguments(vtext_c_call *c, const vtext_c_out *out, bool *failed
 void vtext_c_add(vtext_c_job *job, vcore_str name, vcore_str id, vtext_c_out *arguments) {
     vtext_c_call c = { 0 };
     bool wanted = !job->cut && !job->failed;
-    if (arguments->b.failed) job->failed = true;
     if (wanted && !take_arguments(&c, arguments, &job->failed)) vtext_c_cut(job);
-    vcore_buf_free(&arguments->b);
+    vtext_c_drop(job, arguments);
     arguments->unwritable = false;
     if (!c.arguments) return;
     if (job->n == job->cap) {

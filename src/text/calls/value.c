@@ -160,16 +160,19 @@ static bool take_float(vcore_buf *b, vcore_str s) {
     return at == s.n;
 }
 
-static bool read_float(double *d, vcore_str s) {
+static bool read_float(double *d, vcore_str s, bool *failed) {
     vtext_c_out number = { 0 };
     vcore_buf b = { 0 };
     vcore_json_doc *doc = NULL;
     bool good = take_float(&b, s) && !b.failed;
     if (good) {
         put_digits(&number, &b);
-        good = !number.b.failed && vcore_json_parse(&doc, number.b.p, number.b.n, "a number", NULL) == VLM_OK
-               && vcore_json_real(vcore_json_root(doc), d);
+        vlm_status status = number.b.failed ? VLM_ERR_MEMORY
+                                            : vcore_json_parse(&doc, number.b.p, number.b.n, "a number", NULL);
+        good = status == VLM_OK && vcore_json_real(vcore_json_root(doc), d);
+        if (status == VLM_ERR_MEMORY) *failed = true;
     }
+    if (b.failed) *failed = true;
     vcore_json_free(doc);
     vcore_buf_free(&number.b);
     vcore_buf_free(&b);
@@ -183,7 +186,7 @@ bool vtext_c_put_number(vtext_c_out *out, vcore_str text, bool *over) {
     *over = false;
     if (name.n && (*name.p == '-' || *name.p == '+')) name = vtext_c_slice(name, 1, name.n);
     *over = vtext_c_same(name, "inf") || vtext_c_same(name, "infinity");
-    if (*over || !read_float(&d, s)) return false;
+    if (*over || !read_float(&d, s, &out->b.failed)) return false;
     *over = isinf(d);
     if (*over) return false;
     size_t n = d == floor(d) ? (size_t)snprintf(printed, sizeof printed, "%.0f", d == 0 ? 0.0 : d)
@@ -200,10 +203,10 @@ bool vtext_c_put_float(vtext_c_out *out, vcore_str text) {
     if (s.n && (*s.p == '-' || *s.p == '+')) name = vtext_c_slice(s, 1, s.n);
     if (vtext_c_same(name, "nan")) {
         vcore_buf_puts(&out->b, "NaN");
-    } else if (vtext_c_same(name, "inf") || vtext_c_same(name, "infinity") || (read_float(&d, s) && isinf(d))) {
+    } else if (vtext_c_same(name, "inf") || vtext_c_same(name, "infinity") || (read_float(&d, s, &out->b.failed) && isinf(d))) {
         vcore_buf_puts(&out->b, negative ? "-Infinity" : "Infinity");
     } else {
-        if (!read_float(&d, s)) return false;
+        if (!read_float(&d, s, &out->b.failed)) return false;
         vcore_buf_add(&out->b, printed, vtext_j_float_repr(d, printed));
     }
     return true;
