@@ -152,6 +152,108 @@ static void clips_become_the_tensors_of_the_reference(void **state) {
     assert_true(seen >= 32);
 }
 
+/* ---- frames are resized as they come --------------------------------------------------------- */
+static const vlm_processing wishes[] = {
+    { .struct_size = sizeof(vlm_processing), .fps = 1 },
+    { .struct_size = sizeof(vlm_processing), .fps = 1, .max_pixels = 6272 },
+    { .struct_size = sizeof(vlm_processing), .fps = 1, .min_pixels = 200704, .max_pixels = 401408 },
+    { .struct_size = sizeof(vlm_processing), .fps = 1, .resize = { 50, 90 } },
+    { .struct_size = sizeof(vlm_processing), .fps = 1, .resize = { 700, 500 } },
+    { .struct_size = sizeof(vlm_processing), .fps = 2, .max_frames = 3 },
+};
+enum { WISHES = sizeof wishes / sizeof wishes[0] };
+
+static vlm_prepared *prepare_again(const tparity *p, vlm_input *in, const vlm_processing *wish) {
+    vlm_prepared *prepared;
+    vlm_error err = VLM_ERROR_INIT;
+    assert_int_equal(vlm_input_set_processing(in, wish, &err), VLM_OK);
+    if (vlm_prepare(&prepared, p->context, in, &err) < 0) fail_msg("%s", err.message);
+    return prepared;
+}
+
+static vlm_input *input_of(const char *clip) {
+    vlm_input *in;
+    assert_int_equal(vlm_input_new(&in, NULL), VLM_OK);
+    if (clip) assert_int_equal(vlm_input_add_video_file(in, clip, NULL), VLM_OK);
+    if (clip) assert_int_equal(vlm_input_add_message(in, "user", "What happens?", NULL), VLM_OK);
+    return in;
+}
+
+static void assert_same_prepared(const vlm_prepared *a, const vlm_prepared *b) {
+    size_t n, m;
+    const uint32_t *ids = vlm_prepared_ids(a, &n), *others = vlm_prepared_ids(b, &m);
+    assert_int_equal(n, m);
+    assert_memory_equal(ids, others, n * sizeof *ids);
+    assert_int_equal(vmodel_prepared_count(a), vmodel_prepared_count(b));
+    for (size_t i = 0; i < vmodel_prepared_count(a); i++) {
+        const vlm_array *x = vmodel_prepared_at(a, i), *y = vlm_prepared_find(b, x->name);
+        assert_non_null(y);
+        size_t bytes = vtensor_dtype_size(x->dtype);
+        assert_int_equal(x->rank, y->rank);
+        for (int d = 0; d < x->rank; d++) {
+            assert_int_equal(x->shape[d], y->shape[d]);
+            bytes *= (size_t)x->shape[d];
+        }
+        assert_memory_equal(x->data, y->data, bytes);
+    }
+}
+
+/* One input under one wish after the other, and inputs of their own. */
+static void an_input_is_prepared_again_with_other_wishes(void **state) {
+    (void)state;
+    for (int f = 0; f < FAMILIES; f++) {
+        vlm_input *used = input_of(CLIPS "h264.mp4");
+        for (int k = 0; k < 2 * WISHES; k++) {
+            vlm_input *fresh = input_of(CLIPS "h264.mp4");
+            vlm_prepared *a = prepare_again(&tiny[f], used, &wishes[k % WISHES]);
+            vlm_prepared *b = prepare_again(&tiny[f], fresh, &wishes[k % WISHES]);
+            assert_same_prepared(a, b);
+            vlm_prepared_free(a);
+            vlm_prepared_free(b);
+            vlm_input_free(fresh);
+        }
+        vlm_input_free(used);
+    }
+}
+
+/* The same frames given as pictures, which nobody resizes before the processor does. */
+static void frames_of_a_file_become_what_given_frames_do(void **state) {
+    (void)state;
+    for (int k = 0; k < FAMILIES * WISHES; k++) {
+        const tparity *p = &tiny[k % FAMILIES];
+        const char *name = k % FAMILIES ? "pixel_values_videos" : "pixel_values";
+        vlm_input *of_file = input_of(CLIPS "h264.mp4"), *given = input_of(NULL);
+        vlm_prepared *a = prepare_again(p, of_file, &wishes[k / FAMILIES]);
+        vlm_video *video = of_file->videos[0].file;
+        const vlm_video_info *info = vlm_video_get_info(video);
+        vlm_clip clip = { info->frames, info->fps, info->duration, of_file->processing.fps,
+                          of_file->processing.max_frames };
+        int64_t *numbers = calloc((size_t)info->frames, sizeof *numbers);
+        vlm_processed_frames frames;
+        size_t n;
+        assert_int_equal(p->context->processor_type->sample(p->context->processor, &clip, numbers, &n, NULL), VLM_OK);
+        assert_int_equal(vlm_video_read_frames(&frames, video, numbers, n, NULL, NULL, NULL), VLM_OK);
+        assert_int_equal(vlm_input_add_video(given, frames.frames, n, 1, NULL), VLM_OK);
+        frames.n = 0; /* the input's now */
+        assert_int_equal(vlm_input_add_message(given, "user", "What happens?", NULL), VLM_OK);
+        vlm_prepared *b = prepare_again(p, given, &wishes[k / FAMILIES]);
+        const vlm_array *x = vlm_prepared_find(a, name), *y = vlm_prepared_find(b, name);
+        size_t bytes = sizeof(float);
+        assert_true(x && y && x->rank == y->rank);
+        for (int d = 0; d < x->rank; d++) {
+            assert_int_equal(x->shape[d], y->shape[d]);
+            bytes *= (size_t)x->shape[d];
+        }
+        assert_memory_equal(x->data, y->data, bytes);
+        free(numbers);
+        vlm_processed_frames_free(&frames);
+        vlm_prepared_free(a);
+        vlm_prepared_free(b);
+        vlm_input_free(of_file);
+        vlm_input_free(given);
+    }
+}
+
 static size_t media_tokens(vlm_prepared *prepared) {
     size_t n;
     vlm_prepared_tokens(prepared, &n);
@@ -237,6 +339,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(families_take_the_frames_of_the_reference),
         cmocka_unit_test(clips_become_the_tensors_of_the_reference),
+        cmocka_unit_test(an_input_is_prepared_again_with_other_wishes),
+        cmocka_unit_test(frames_of_a_file_become_what_given_frames_do),
         cmocka_unit_test(parts_of_messages_name_clips),
         cmocka_unit_test(wrong_clips_are_refused),
         cmocka_unit_test(the_command_takes_clips),

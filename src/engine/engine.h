@@ -137,6 +137,14 @@ struct vlm_input {
     char **variable_names, **variable_values;
     size_t n_variables;
 };
+/* Frames of a video file (clips.c), as small as the processor needs them, and what it plans by. */
+typedef struct vengine_clip {
+    vlm_processed_frames kept;
+    vlm_media_item item; /* its size is a frame's before the processor's resize; times: kept's */
+} vengine_clip;
+/* @param out zeroed; kept is freed by the caller, after an error, too */
+vlm_status vengine_clip_read(vengine_clip *out, const vlm_context *c, const vlm_input *in,
+                             const vengine_video *v, vlm_error *err);
 /* Prompt text with expansions in place, as spans of template and user text. */
 typedef struct vengine_prompt {
     vcore_buf text;

@@ -317,6 +317,9 @@ typedef struct vlm_media {
     const vlm_image *const *frames;
 } vlm_media;
 
+/** How pixels of a picture become floats (below). */
+typedef struct vlm_pixel_rules vlm_pixel_rules;
+
 /** A processor class: one row of the registry. */
 typedef struct vlm_processor_type {
     const char *processor_class;
@@ -346,6 +349,12 @@ typedef struct vlm_processor_type {
        @param numbers [clip->frames] @param n how many; > 0. NULL: 2 a second by mlx-vlm's rule. */
     vlm_status (*sample)(const void *processor, const vlm_clip *clip, int64_t *numbers, size_t *n,
                          vlm_error *err);
+    /** The size to which fill() resizes a frame of a video first, and the rules whose filter it takes: frames of a
+       file are resized to it as they are decoded, where that is smaller, and only so kept. The item tells a frame's
+       size and how many are asked for. A pure function; NULL: frames are kept as they are decoded. */
+    vlm_status (*frame_size)(const void *processor, const vlm_media_item *item,
+                             const vlm_processing *processing, vlm_size *size,
+                             const vlm_pixel_rules **rules, vlm_error *err);
     /** Adjusts a raw prompt as the reference's processor does (PaliGemma's prefix); may be NULL.
        The text returned is owned by the plan's arena. */
     const char *(*raw_prompt)(const void *processor, vlm_plan *plan, const char *text);
@@ -356,12 +365,12 @@ typedef struct vlm_processor_type {
 
 /* ---- pixels for processors ------------------------------------------------------------------- */
 /** The generic picture pipeline: what image processor configs of all families share. */
-typedef struct vlm_pixel_rules {
+struct vlm_pixel_rules {
     vlm_filter resample;
     bool do_rescale, do_normalize;
     double rescale_factor;
     double mean[3], std[3];
-} vlm_pixel_rules;
+};
 /** Reads resample, do_rescale, rescale_factor, do_normalize, image_mean, image_std of an image
  * config. */
 VLM_API vlm_status vlm_pixel_rules_read(vlm_pixel_rules *out, const vlm_json *image_config,

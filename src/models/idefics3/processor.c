@@ -298,6 +298,18 @@ static vlm_status sample(const void *self, const vlm_clip *clip, int64_t *number
     return VLM_OK;
 }
 
+static vlm_status frame_size(const void *self, const vlm_media_item *item,
+                             const vlm_processing *processing, vlm_size *size,
+                             const vlm_pixel_rules **rules, vlm_error *err) {
+    (void)processing;
+    const recipe *how = &((const processor *)self)->video;
+    geometry g = { .how = how };
+    vlm_status status = measure(&g, how, item->size, err);
+    *size = g.first;
+    *rules = &how->rules;
+    return status;
+}
+
 /* ---- pixels ---------------------------------------------------------------------------------- */
 /* The arrays being filled, [lists, longest, 3, side, side]: the views of all pictures, or a list of
  * frames per video, the shorter ones padded with zeros. */
@@ -443,4 +455,5 @@ const vlm_processor_type vmodel_smolvlm_processor = {
     .plan = plan,
     .fill = fill,
     .sample = sample,
+    .frame_size = frame_size,
 };

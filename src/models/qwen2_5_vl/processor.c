@@ -303,6 +303,17 @@ static vlm_status sample(const void *self, const vlm_clip *clip, int64_t *number
     return VLM_OK;
 }
 
+static vlm_status frame_size(const void *self, const vlm_media_item *item,
+                             const vlm_processing *processing, vlm_size *size,
+                             const vlm_pixel_rules **rules, vlm_error *err) {
+    const recipe *how = &((const processor *)self)->video;
+    geometry g;
+    vlm_status status = measure(&g, how, item, processing, err);
+    *size = g.size;
+    *rules = &how->rules;
+    return status;
+}
+
 static void image_processor_config(const void *self, vlm_image_processor_config *out) {
     const recipe *how = &((const processor *)self)->image;
     out->do_resize = how->do_resize;
@@ -316,5 +327,6 @@ const vlm_processor_type vmodel_qwen2_5_vl_processor = {
     .plan = plan,
     .fill = fill,
     .sample = sample,
+    .frame_size = frame_size,
     .image_processor_config = image_processor_config,
 };
