@@ -116,9 +116,10 @@ vlm_status vmedia_resize(vlm_image **out, const vlm_image *image, vlm_size size,
                          vlm_resampler resampler, vcore_pool *pool, unsigned cpu, vlm_error *err);
 
 /* ---- pixels to floats (planar.c) ---- */
-/* What the image processors of Hugging Face do to a byte, in the roundings of their Pillow backend.
+/* What the image processors of Hugging Face do to a byte, in the roundings of one of their backends.
  */
 typedef struct vmedia_normalize {
+    bool torchvision; /* else Pillow */
     bool do_rescale, do_normalize;
     double rescale_factor;
     double mean[3], std[3];

@@ -244,17 +244,19 @@ vlm_status vmedia_resize(vlm_image **out, const vlm_image *image, vlm_size size,
     return VLM_OK;
 }
 
+vlm_status vlm_image_resample_threads(vlm_image **out, const vlm_image *image, vlm_size size,
+                                      vlm_filter filter, vlm_resampler resampler,
+                                      vlm_threads *threads, vlm_error *err) {
+    if (!out || !image) return vcore_fail(err, VLM_ERR_ARGUMENT, "resampling: a NULL argument");
+    return vmedia_resize(out, image, size, filter, resampler, threads, vcore_cpu_flags(), err);
+}
+
 vlm_status vlm_image_resample(vlm_image **out, const vlm_image *image, vlm_size size,
                               vlm_filter filter, vlm_resampler resampler, vlm_error *err) {
-    if (!out || !image)
-        return vcore_fail(err, VLM_ERR_ARGUMENT, "vlm_image_resample: a NULL argument");
-    return vmedia_resize(out, image, size, filter, resampler, NULL, vcore_cpu_flags(), err);
+    return vlm_image_resample_threads(out, image, size, filter, resampler, NULL, err);
 }
 
 vlm_status vlm_image_resize(vlm_image **out, const vlm_image *image, vlm_size size,
                             vlm_filter filter, vlm_error *err) {
-    if (!out || !image)
-        return vcore_fail(err, VLM_ERR_ARGUMENT, "vlm_image_resize: a NULL argument");
-    return vmedia_resize(out, image, size, filter, VLM_RESAMPLER_PILLOW, NULL, vcore_cpu_flags(),
-                         err);
+    return vlm_image_resample(out, image, size, filter, VLM_RESAMPLER_PILLOW, err);
 }

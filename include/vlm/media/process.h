@@ -118,9 +118,10 @@ VLM_API vlm_status vlm_image_to_array(vlm_pixel_array *out, const vlm_image *ima
 
 /* ---- the generic pipeline -------------------------------------------------------------------- */
 /**
- * What transformers' image processors of the Pillow backend do (CLIPImageProcessor,
- * SiglipImageProcessor), bit for bit: resize to config->shortest_edge or config->size, crop the
- * middle (padded where the picture is smaller), rescale, normalise, reorder channels, lay out.
+ * What transformers' image processors do (CLIPImageProcessor, SiglipImageProcessor), bit for bit:
+ * resize to config->shortest_edge or config->size, crop the middle (padded where the picture is
+ * smaller), rescale, normalise, reorder channels, lay out. config->resampler says of which backend:
+ * Pillow's, or torchvision's, which scales mean and standard deviation in place of the pixels.
  * @param out owned. Errors: VLM_ERR_CONFIG (a resize without a size), VLM_ERR_LIMIT,
  * VLM_ERR_MEMORY.
  */
