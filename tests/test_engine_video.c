@@ -303,6 +303,35 @@ static void wrong_clips_are_refused(void **state) {
     vlm_input_free(in);
 }
 
+static uint64_t predicted_pictures(const tparity *p, const vlm_input *in) {
+    vlm_error err = VLM_ERROR_INIT;
+    vcore_json_doc *doc;
+    char *json;
+    int64_t bytes;
+    if (vlm_inspect(&json, p->dir, NULL, in, NULL, &err) < 0) fail_msg("%s", err.message);
+    assert_int_equal(vcore_json_parse(&doc, json, strlen(json), "inspect", NULL), VLM_OK);
+    assert_true(vcore_json_int(vcore_json_get(vcore_json_root(doc), "pictures_bytes"), &bytes));
+    vcore_json_free(doc);
+    vlm_string_free(json);
+    return (uint64_t)bytes;
+}
+
+/* 96 x 64 at two frames a second of a clip of two seconds. */
+static void frames_of_files_are_predicted(void **state) {
+    (void)state;
+    const tparity *qwen = family("qwen2_5_vl-tied"), *smol = family("smolvlm-video");
+    vlm_input *in = input_of(CLIPS "h264.mp4");
+    vlm_processing wish = VLM_PROCESSING_INIT;
+    wish.fps = 2;
+    assert_int_equal(vlm_input_set_processing(in, &wish, NULL), VLM_OK);
+    assert_int_equal(predicted_pictures(smol, in), 3 * 96 * 64 * 5); /* no smaller in its squares */
+    assert_int_equal(predicted_pictures(qwen, in), 3 * (96 * 64 + 84 * 56 * 4));
+    wish.max_pixels = 3136;
+    assert_int_equal(vlm_input_set_processing(in, &wish, NULL), VLM_OK);
+    assert_int_equal(predicted_pictures(qwen, in), 3 * (96 * 64 + 56 * 28 * 4));
+    vlm_input_free(in);
+}
+
 /* Two runs of the command: the tensors of --video; a clip that is cut warns, and prints nothing else. */
 static void the_command_takes_clips(void **state) {
     (void)state;
@@ -343,6 +372,7 @@ int main(void) {
         cmocka_unit_test(frames_of_a_file_become_what_given_frames_do),
         cmocka_unit_test(parts_of_messages_name_clips),
         cmocka_unit_test(wrong_clips_are_refused),
+        cmocka_unit_test(frames_of_files_are_predicted),
         cmocka_unit_test(the_command_takes_clips),
     };
     return cmocka_run_group_tests(tests, open_families, close_families);

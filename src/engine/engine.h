@@ -145,6 +145,9 @@ typedef struct vengine_clip {
 /* @param out zeroed; kept is freed by the caller, after an error, too */
 vlm_status vengine_clip_read(vengine_clip *out, const vlm_context *c, const vlm_input *in,
                              const vengine_video *v, vlm_error *err);
+/* vlm_prepare (prepare.c); *decoded: bytes of the pictures and frames that it worked on, given ones and kept ones. */
+vlm_status vengine_prepare(vlm_prepared **out, uint64_t *decoded, const vlm_context *c,
+                           const vlm_input *in, vlm_error *err);
 /* Prompt text with expansions in place, as spans of template and user text. */
 typedef struct vengine_prompt {
     vcore_buf text;
@@ -207,7 +210,7 @@ typedef struct vengine_memory {
     uint64_t scratch;     /* of the operations */
     uint64_t logits;
     uint64_t peak;        /* of all that */
-    uint64_t pictures;    /* decoded, while the input is prepared */
+    uint64_t pictures;    /* decoded, frames of video files, too, while the input is prepared */
 } vengine_memory;
 /* Prepares the input and runs it over shapes alone. c: loaded as VENGINE_INSPECT. */
 vlm_status vengine_predict(vengine_memory *out, const vlm_context *c, const vlm_input *input,

@@ -153,15 +153,35 @@ static vlm_status prepare(vlm_prepared *prepared, const vlm_context *c, const vl
     return status;
 }
 
-vlm_status vlm_prepare(vlm_prepared **out, const vlm_context *c, const vlm_input *in, vlm_error *err) {
-    if (out) *out = NULL;
-    if (!out || !c || !in) return vcore_fail(err, VLM_ERR_ARGUMENT, "vlm_prepare: a null argument");
+static uint64_t bytes_of(vlm_size size) {
+    return (uint64_t)size.width * size.height * 3;
+}
+
+/* Given pictures, frames that are kept of files, and the one that was decoded last. */
+static uint64_t decoded_bytes(const shown *s, const vlm_input *in) {
+    uint64_t bytes = 0, largest = 0;
+    for (size_t i = 0; i < in->n_images; i++) bytes += bytes_of(vlm_image_size(in->images[i]));
+    for (size_t i = 0; i < in->n_videos; i++) {
+        const vengine_video *v = &in->videos[i];
+        const vlm_processed_frames *kept = &s->clips[i].kept;
+        uint64_t frame = v->file ? bytes_of(vlm_video_get_info(v->file)->size) : 0;
+        if (frame > largest) largest = frame;
+        for (size_t k = 0; k < v->n; k++) bytes += bytes_of(vlm_image_size(v->frames[k]));
+        for (size_t k = 0; k < kept->n; k++) bytes += bytes_of(vlm_image_size(kept->frames[k]));
+    }
+    return bytes + largest;
+}
+
+vlm_status vengine_prepare(vlm_prepared **out, uint64_t *decoded, const vlm_context *c,
+                           const vlm_input *in, vlm_error *err) {
+    *out = NULL;
     VTRY(check_media(c, in, err));
     shown s;
     vlm_prepared *prepared = NULL;
     vlm_status status = show_all(&s, c, in, err);
     if (status >= 0) status = vmodel_prepared_new(&prepared, err);
     if (status >= 0) status = prepare(prepared, c, in, &s, err);
+    if (status >= 0) *decoded = decoded_bytes(&s, in);
     shown_free(&s);
     if (status < 0) {
         vlm_prepared_free(prepared);
@@ -169,6 +189,13 @@ vlm_status vlm_prepare(vlm_prepared **out, const vlm_context *c, const vlm_input
     }
     *out = prepared;
     return VLM_OK;
+}
+
+vlm_status vlm_prepare(vlm_prepared **out, const vlm_context *c, const vlm_input *in, vlm_error *err) {
+    uint64_t decoded;
+    if (out) *out = NULL;
+    if (!out || !c || !in) return vcore_fail(err, VLM_ERR_ARGUMENT, "vlm_prepare: a null argument");
+    return vengine_prepare(out, &decoded, c, in, err);
 }
 
 vlm_status vlm_prepared_load(vlm_prepared **out, const vlm_context *context, const char *path,
