@@ -35,7 +35,8 @@ typedef enum vlm_filter {
     VLM_FILTER_HAMMING = 5
 } vlm_filter;
 
-/** Whose arithmetic a resize follows; the bytes differ by a level or two. */
+/** Whose arithmetic a resize follows, in whose roundings bytes become floats in a processor: the bytes
+ * differ by a level or two, the floats of a byte in the last bit. */
 typedef enum vlm_resampler {
     /** Pillow: what the checkpoints were trained with, and transformers' processors of that backend. */
     VLM_RESAMPLER_PILLOW = 0,

@@ -161,11 +161,12 @@ typedef struct vlm_processing {
     size_t struct_size;
     uint64_t min_pixels, max_pixels; /**< pixel budget of a picture, for families that have one */
     vlm_size resize;                 /**< best fit inside, before the family's own processing */
-    int image_backend;               /**< 0: Pillow's pixels */
+    vlm_resampler image_backend;     /**< whose pixels: transformers' processors of which backend; Pillow's by
+                                          default */
     double fps;                      /**< of videos given as frames; frames a second to take of video files */
     uint32_t max_frames;             /**< most frames of a video */
 } vlm_processing;
-#define VLM_PROCESSING_INIT { sizeof(vlm_processing), 0, 0, { 0, 0 }, 0, 0, 0 }
+#define VLM_PROCESSING_INIT { sizeof(vlm_processing), 0, 0, { 0, 0 }, VLM_RESAMPLER_PILLOW, 0, 0 }
 
 /** What a user says and shows. One thread at a time. */
 typedef struct vlm_input vlm_input;

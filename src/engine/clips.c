@@ -22,11 +22,12 @@ typedef struct intake {
 } intake;
 
 /* Replaces *image, which is owned, by itself in another size. */
-static vlm_status resize(vlm_image **image, vlm_size size, vlm_filter filter, vlm_error *err) {
+static vlm_status resize(vlm_image **image, vlm_size size, vlm_filter filter, vlm_resampler backend,
+                         vlm_error *err) {
     vlm_size has = vlm_image_size(*image);
     if (has.width == size.width && has.height == size.height) return VLM_OK;
     vlm_image *resized;
-    VTRY(vlm_image_resize(&resized, *image, size, filter, err));
+    VTRY(vlm_image_resample(&resized, *image, size, filter, backend, err));
     vlm_image_free(*image);
     *image = resized;
     return VLM_OK;
@@ -42,14 +43,16 @@ static vlm_status take_frame(void *user, vlm_video_frame *frame, vlm_error *err)
     const intake *to = user;
     const vlm_processor_type *type = to->context->processor_type;
     vlm_size size = vengine_wished_size(vlm_image_size(frame->image), to->wishes->resize);
-    VTRY(resize(&frame->image, size, VLM_FILTER_BICUBIC, err));
+    VTRY(resize(&frame->image, size, VLM_FILTER_BICUBIC, to->wishes->image_backend, err));
     to->item->size = size;
     if (!type->frame_size) return VLM_OK;
-    const vlm_pixel_rules *rules;
+    const vlm_pixel_rules *config;
+    vlm_pixel_rules rules;
     vlm_size first;
-    VTRY(type->frame_size(to->context->processor, to->item, to->wishes, &first, &rules, err));
+    VTRY(type->frame_size(to->context->processor, to->item, to->wishes, &first, &config, err));
+    VTRY(vlm_pixel_rules_for(&rules, config, to->wishes, err));
     if (pixels(first) >= pixels(size)) return VLM_OK; /* what is smaller is kept */
-    return resize(&frame->image, first, rules->resample, err);
+    return resize(&frame->image, first, rules.resample, rules.backend, err);
 }
 
 /* Times are the reference's: by number and mean rate. */

@@ -199,6 +199,9 @@ vlm_status vlm_input_set_processing(vlm_input *in, const vlm_processing *process
     if (!in || !processing) return null_argument(err, "vlm_input_set_processing");
     vlm_processing taken = VLM_PROCESSING_INIT;
     VTRY(vengine_take_options(&taken, sizeof taken, processing, "processing", err));
+    if ((unsigned)taken.image_backend > VLM_RESAMPLER_TORCHVISION_BICUBIC)
+        return vcore_fail(err, VLM_ERR_ARGUMENT, "processing: there is no image backend %d",
+                          (int)taken.image_backend);
     in->processing = taken;
     return VLM_OK;
 }

@@ -24,7 +24,8 @@ static void shown_free(shown *s) {
 static vlm_status show(shown *s, const vlm_input *in, const vlm_image *image, vlm_error *err) {
     vlm_size size = vlm_image_size(image), wished = vengine_wished_size(size, in->processing.resize);
     if (wished.width != size.width || wished.height != size.height) {
-        VTRY(vlm_image_resize(&s->copies[s->n_frames], image, wished, VLM_FILTER_BICUBIC, err));
+        VTRY(vlm_image_resample(&s->copies[s->n_frames], image, wished, VLM_FILTER_BICUBIC,
+                                in->processing.image_backend, err));
         image = s->copies[s->n_frames];
     }
     s->frames[s->n_frames++] = image;
@@ -102,8 +103,6 @@ static vlm_status check_media(const vlm_context *c, const vlm_input *in, vlm_err
     for (int k = 0; k < 2; k++)
         if ((k ? in->n_videos : in->n_images) && !vengine_placeholder(c, k == 1))
             return vcore_fail(err, VLM_ERR_PROCESSING, "%s: takes no %s", who, k ? "videos" : "images");
-    if (in->processing.image_backend != 0)
-        return vcore_fail(err, VLM_ERR_UNSUPPORTED, "image backend: only Pillow's pixels are in this build");
     return VLM_OK;
 }
 

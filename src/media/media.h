@@ -110,6 +110,8 @@ typedef void vmedia_along_y(uint8_t *out, const uint8_t *const *in, const vmedia
 vmedia_along_x vmedia_along_x_avx2;
 vmedia_along_y vmedia_along_y_avx2;
 #endif
+/* What a resampler makes of a filter; VLM_ERR_UNSUPPORTED where it does not have it. */
+vlm_status vmedia_choose_filter(vlm_filter *filter, vlm_resampler resampler, vlm_error *err);
 /* vlm_image_resample on the threads of a pool (NULL: on the caller's), with the given CPU features
  * (vcore_cpu_flags()). The bytes are always the same. */
 vlm_status vmedia_resize(vlm_image **out, const vlm_image *image, vlm_size size, vlm_filter filter,

@@ -161,7 +161,8 @@ typedef struct vlm_vision_input {
     vlm_tensor pixels;
     /** Host [height, width], nonzero where there is picture; NULL: everywhere. A patch counts when
      * any of its pixels does. */
-    const int64_t *pixel_mask;
+    const void *pixel_mask;
+    vlm_dtype mask_dtype; /**< of pixel_mask: I64 or F32 */
     const int64_t *grids; /**< host [n_grids][3]: time, height, width in patches */
     int n_grids;
 } vlm_vision_input;
@@ -370,18 +371,27 @@ struct vlm_pixel_rules {
     bool do_rescale, do_normalize;
     double rescale_factor;
     double mean[3], std[3];
+    vlm_resampler backend; /**< whose arithmetic; vlm_pixel_rules_for() sets it */
+    const char *where;     /**< what errors call the config; borrowed */
 };
 /** Reads resample, do_rescale, rescale_factor, do_normalize, image_mean, image_std of an image
  * config. */
 VLM_API vlm_status vlm_pixel_rules_read(vlm_pixel_rules *out, const vlm_json *image_config,
                                         const char *where, const vlm_pixel_rules *fallback,
                                         vlm_error *err);
+/** The rules of a config with the backend that the user wishes (plan->processing). VLM_ERR_UNSUPPORTED, naming
+ * file and key, when that has no such filter. */
+VLM_API vlm_status vlm_pixel_rules_for(vlm_pixel_rules *out, const vlm_pixel_rules *rules,
+                                       const vlm_processing *processing, vlm_error *err);
 /** Copies the rules into what image_processor_config() fills. */
 VLM_API void vlm_pixel_rules_describe(vlm_image_processor_config *out,
                                       const vlm_pixel_rules *rules);
-/** Rescaled and normalised planar floats of a rectangle of an image, bit for bit as the Pillow path
- * of transformers. @param out [3, size.height, size.width] with row_stride and plane_stride in
- * floats */
+/** Resizes by the filter and the backend of the rules. @param out owned, a copy in any case */
+VLM_API vlm_status vlm_pixels_resize(vlm_image **out, const vlm_image *image, vlm_size size,
+                                     const vlm_pixel_rules *rules, vlm_error *err);
+/** Rescaled and normalised planar floats of a rectangle of an image, bit for bit as transformers'
+ * processors of the rules' backend. @param out [3, size.height, size.width] with row_stride and
+ * plane_stride in floats */
 VLM_API void vlm_pixels_planar(float *out, size_t row_stride, size_t plane_stride,
                                const vlm_image *image, uint32_t x, uint32_t y, vlm_size size,
                                const vlm_pixel_rules *rules);

@@ -29,8 +29,9 @@ typedef struct processor {
 
 typedef struct geometry {
     const recipe *how;
-    vlm_size size;   /* after resizing */
-    int64_t grid[3]; /* time, height, width in patches */
+    vlm_pixel_rules rules; /* its, of the backend that the user wishes */
+    vlm_size size;         /* after resizing */
+    int64_t grid[3];       /* time, height, width in patches */
 } geometry;
 
 /* ---- config ---------------------------------------------------------------------------------- */
@@ -153,6 +154,7 @@ static vlm_status plan_item(const processor *p, vlm_plan *plan, size_t i, vlm_er
     geometry *g = vlm_plan_alloc(plan, 1, sizeof *g);
     if (!g) return vlm_fail(err, VLM_ERR_MEMORY, "plan: out of memory");
     vlm_status status = measure(g, how, item, plan->processing, err);
+    if (status == VLM_OK) status = vlm_pixel_rules_for(&g->rules, &how->rules, plan->processing, err);
     if (status < 0) return status;
     const char *token = placeholder(p, item->video);
     size_t bytes = strlen(token), n = (size_t)(patches_of(g) / (how->merge_size * how->merge_size));
@@ -190,7 +192,7 @@ static void put_frame(float *rows, const geometry *g, const vlm_image *image, in
             for (int64_t k = 0; k < merge * merge; k++, row += row_values(how))
                 vlm_pixels_planar(row, (size_t)patch, plane, image,
                                   (uint32_t)((left + k % merge) * patch),
-                                  (uint32_t)((top + k / merge) * patch), size, &how->rules);
+                                  (uint32_t)((top + k / merge) * patch), size, &g->rules);
 }
 
 /* What was put in at `moment` is repeated in all later moments of the same rows. */
@@ -209,8 +211,7 @@ static vlm_status fill_item(float *rows, const geometry *g, const vlm_image *con
     for (int64_t i = 0; i < n; i++) {
         vlm_image *image;
         float *at = rows + (size_t)(i / times * g->grid[1] * g->grid[2]) * row_values(g->how);
-        vlm_status status =
-            vlm_image_resize(&image, frames[i], g->size, g->how->rules.resample, err);
+        vlm_status status = vlm_pixels_resize(&image, frames[i], g->size, &g->rules, err);
         if (status < 0) return status;
         put_frame(at, g, image, i % times);
         vlm_image_free(image);
