@@ -178,8 +178,9 @@ VLM_API void vlm_input_free(vlm_input *input);
 VLM_API vlm_status vlm_input_add_message(vlm_input *input, const char *role, const char *text,
                                          vlm_error *err);
 /** Sets the whole chat, once: a JSON array of messages in OpenAI form (content parts text, image, image_url,
- * video). Pictures and videos named by path in parts are opened (a video may be a directory of frames, and its part
- * may have "fps" and "max_frames"); parts without a path take those added before, in order. */
+ * video). Pictures and videos named by path in parts are opened (a video may be a directory of frames or a list of
+ * their paths; docs/VIDEO.md says what else its part may have); parts without a path take those added before, in
+ * order. */
 VLM_API vlm_status vlm_input_set_messages(vlm_input *input, const char *json, vlm_error *err);
 /** Sets the prompt as it is: no template, special tokens parsed, media placeholders as the checkpoint writes them. */
 VLM_API vlm_status vlm_input_set_raw(vlm_input *input, const char *text, vlm_error *err);

@@ -4,13 +4,30 @@
 #include "engine/engine.h"
 
 /* mlx-vlm's rule, for a class that has none of its own. */
-static vlm_status sample_any(const vlm_clip *clip, int64_t *numbers, size_t *n) {
-    vlm_nframes_rule rule = { .fps = clip->wish_fps, .max_frames = clip->wish_frames };
+static vlm_status sample_any(const vlm_clip *clip, int64_t *numbers, size_t *n, vlm_error *err) {
+    vlm_nframes_rule rule = { .fps = clip->wish_fps, .nframes = clip->wish_nframes,
+                              .min_frames = clip->wish_min_frames, .max_frames = clip->wish_frames };
     int64_t count;
-    if (vlm_smart_nframes(&count, clip->frames, clip->fps, &rule, NULL) < 0) count = clip->frames;
+    bool exact = clip->wish_nframes > 0;
+    vlm_status status = vlm_smart_nframes(&count, clip->frames, clip->fps, &rule, exact ? err : NULL);
+    if (status < 0 && exact) return status;
+    if (status < 0) count = clip->frames;
     vlm_sample_linspace(numbers, (size_t)count, 0, clip->frames - 1, false);
     *n = (size_t)count;
     return VLM_OK;
+}
+
+static vlm_clip wished_clip(const vlm_video_info *info, const vlm_processing *all,
+                            const vengine_frame_wishes *own) {
+    return (vlm_clip) {
+        .frames = info->frames,
+        .fps = info->fps,
+        .duration = info->duration,
+        .wish_fps = own->nframes ? 0 : own->fps > 0 ? own->fps : all->fps,
+        .wish_frames = own->max_frames ? own->max_frames : all->max_frames,
+        .wish_min_frames = own->min_frames,
+        .wish_nframes = own->nframes,
+    };
 }
 
 /* ---- frames as they are decoded -------------------------------------------------------------- */
@@ -69,14 +86,12 @@ vlm_status vengine_clip_read(vengine_clip *out, const vlm_context *c, const vlm_
                              const vengine_video *v, vlm_error *err) {
     const vlm_processor_type *type = c->processor_type;
     const vlm_video_info *info = vlm_video_get_info(v->file);
-    vlm_clip clip = { .frames = info->frames, .fps = info->fps, .duration = info->duration };
-    clip.wish_fps = v->wish_fps > 0 ? v->wish_fps : in->processing.fps;
-    clip.wish_frames = v->wish_frames ? v->wish_frames : in->processing.max_frames;
+    const vlm_clip clip = wished_clip(info, &in->processing, &v->wish);
     int64_t *numbers = vcore_alloc_array((size_t)info->frames, sizeof *numbers);
     if (!numbers) return vcore_no_memory(err, "video");
     size_t n = 0;
     vlm_status status = type->sample ? type->sample(c->processor, &clip, numbers, &n, err)
-                                     : sample_any(&clip, numbers, &n);
+                                     : sample_any(&clip, numbers, &n, err);
     out->item = (vlm_media_item) { .video = true, .frames = (int64_t)n, .duration = info->duration };
     intake to = { c, &in->processing, &out->item };
     if (status >= 0)

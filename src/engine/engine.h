@@ -112,13 +112,17 @@ vlm_status vengine_load(vlm_context **out, const char *dir_or_id, const vlm_load
                         vengine_depth depth, vlm_error *err);
 
 /* ---- input (input.c) and prompt assembly (prompt.c) ---------------------------------------------------------- */
+/* Wishes for the frames of one video, in place of the input's; zeros: none. */
+typedef struct vengine_frame_wishes {
+    double fps;
+    int64_t nframes, min_frames, max_frames;
+} vengine_frame_wishes;
 typedef struct vengine_video {
     vlm_image **frames; /* given; NULL where they come from a file */
     size_t n;
     double fps;
     vlm_video *file; /* decoded when the input is prepared: the processor decides which frames; or NULL */
-    double wish_fps; /* of a file, in place of the input's wish; 0: none */
-    uint32_t wish_frames;
+    vengine_frame_wishes wish;
 } vengine_video;
 typedef struct vengine_message {
     char *role, *text;

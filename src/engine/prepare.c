@@ -50,8 +50,8 @@ static void show_clip(shown *s, const vengine_clip *clip) {
 }
 
 static vlm_status show_frames(shown *s, const vlm_input *in, const vengine_video *v, vlm_error *err) {
-    size_t n = v->n;
-    if (in->processing.max_frames && n > in->processing.max_frames) n = in->processing.max_frames;
+    size_t n = v->n, most = v->wish.max_frames ? (size_t)v->wish.max_frames : in->processing.max_frames;
+    if (most && n > most) n = most;
     for (size_t k = 0; k < n; k++) VTRY(show(s, in, v->frames[k * v->n / n], err));
     s->items[s->n_items++] = (vlm_media_item) {
         .video = true,

@@ -292,6 +292,8 @@ typedef struct vlm_clip {
     double duration;
     double wish_fps;     /**< frames a second that the user wants; 0: as the checkpoint says */
     int64_t wish_frames; /**< most frames that the user wants; 0: likewise */
+    int64_t wish_min_frames; /**< least frames that the user wants; 0: likewise */
+    int64_t wish_nframes; /**< how many frames the user wants, whatever the rate; 0: as the rate says */
 } vlm_clip;
 
 /** What a processor decided for one item. */

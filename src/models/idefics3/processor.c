@@ -295,7 +295,9 @@ static vlm_status plan(const void *self, vlm_plan *out, vlm_error *err) {
 /* As SmolVLMVideoProcessor.sample_frames: a long video without its first and last second. */
 static vlm_status sample(const void *self, const vlm_clip *clip, int64_t *numbers, size_t *n,
                          vlm_error *err) {
-    (void)err;
+    if (clip->wish_nframes || clip->wish_min_frames)
+        return vlm_fail(err, VLM_ERR_UNSUPPORTED, "SmolVLM's rule for frames has no %s",
+                        clip->wish_nframes ? "nframes" : "min_frames");
     const recipe *how = &((const processor *)self)->video;
     const double most = (double)(clip->wish_frames ? clip->wish_frames : how->max_frames);
     const double fps = clip->wish_fps > 0 ? clip->wish_fps : (double)how->fps;
