@@ -15,7 +15,7 @@
 
 #define LIST "tests/data/processors.txt"
 #define TEXT "Describe."
-enum { EDITS = 64, MEDIA = 8, LONGEST_LINE = 4096 };
+enum { EDITS = 128, MEDIA = 8, LONGEST_LINE = 4096 };
 
 /* ---- checkpoints ----------------------------------------------------------------------------- */
 /* Edits of a variant's image processor config, by the name of the setting. */
@@ -213,7 +213,7 @@ static void check_library(const line *l, const char *path) {
 
 static void tensors_are_the_references(void **state) {
     (void)state;
-    assert_true(each_line(check_library) >= 300);
+    assert_true(each_line(check_library) >= 310);
 }
 
 /* ---- the command ----------------------------------------------------------------------------- */
@@ -319,6 +319,15 @@ static void masks_of_floats_hide_patches(void **state) {
 }
 
 /* ---- refusals -------------------------------------------------------------------------------- */
+static void set_edit(const char *variant, const char *file, const char *path, const char *json) {
+    n_edits = 1;
+    edits[0] = (edit) { .setting = "refused" };
+    snprintf(edits[0].variant, sizeof edits[0].variant, "%s", variant);
+    snprintf(edits[0].file, sizeof edits[0].file, "%s", file);
+    snprintf(edits[0].path, sizeof edits[0].path, "%s", path);
+    snprintf(edits[0].json, sizeof edits[0].json, "%s", json);
+}
+
 static void filters_that_torchvision_lacks(void **state) {
     (void)state;
     static const struct {
@@ -335,17 +344,12 @@ static void filters_that_torchvision_lacks(void **state) {
           "frames:pictures/frames-four@2",
           "processor_config.json: video_processor.resample: torchvision has no Hamming filter" },
     };
-    n_edits = 1;
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         line l = { "", "refused", "torchvision", { (char *)(uintptr_t)cases[i].media }, 1, NULL, false };
         vlm_prepared *prepared;
         vlm_error err = VLM_ERROR_INIT;
         snprintf(l.variant, sizeof l.variant, "%s", cases[i].variant);
-        edits[0] = (edit) { .setting = "refused" };
-        snprintf(edits[0].variant, sizeof edits[0].variant, "%s", cases[i].variant);
-        snprintf(edits[0].file, sizeof edits[0].file, "%s", cases[i].file);
-        snprintf(edits[0].path, sizeof edits[0].path, "%s", cases[i].path);
-        snprintf(edits[0].json, sizeof edits[0].json, "%s", cases[i].json);
+        set_edit(cases[i].variant, cases[i].file, cases[i].path, cases[i].json);
         assert_int_equal(prepare(&prepared, &l, &err), VLM_ERR_UNSUPPORTED);
         assert_null(prepared);
         assert_string_equal(err.message, cases[i].says);
@@ -353,6 +357,19 @@ static void filters_that_torchvision_lacks(void **state) {
         assert_int_equal(prepare(&prepared, &l, &err), VLM_OK);
         vlm_prepared_free(prepared);
     }
+    close_now();
+}
+
+/* The reference would hand on frames of any size. */
+static void frames_that_may_not_be_resized(void **state) {
+    (void)state;
+    char *media[] = { "frames:pictures/frames-five@2" };
+    line l = { "smolvlm-video", "refused", "torchvision", { media[0] }, 1, NULL, false };
+    vlm_prepared *prepared;
+    vlm_error err = VLM_ERROR_INIT;
+    set_edit(l.variant, "processor_config.json", "video_processor/do_resize", "false");
+    assert_int_equal(prepare(&prepared, &l, &err), VLM_ERR_VIDEO_PROCESSING);
+    assert_string_equal(err.message, "frames of 64 x 48 are not of max_image_size, and do_resize is off");
     close_now();
 }
 
@@ -408,6 +425,7 @@ int main(void) {
         cmocka_unit_test(the_command_dumps_the_references_tensors),
         cmocka_unit_test(masks_of_floats_hide_patches),
         cmocka_unit_test(filters_that_torchvision_lacks),
+        cmocka_unit_test(frames_that_may_not_be_resized),
         cmocka_unit_test(backends_that_there_are_not),
         cmocka_unit_test(wished_sizes_are_of_the_backend),
     };

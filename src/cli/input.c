@@ -28,7 +28,7 @@ const cli_option *cli_input_options(cli_input *in) {
         { "--min-pixels", NULL, CLI_LONG, &in->min_pixels, 0, 0, "N   least pixels of a picture" },
         { "--max-pixels", NULL, CLI_LONG, &in->max_pixels, 0, 0, "N   most pixels of a picture" },
         { "--resize", NULL, CLI_TEXT, &in->resize, 0, 0, "WxH   best fit inside, before all else" },
-        { "--image-backend", NULL, CLI_TEXT, &in->image_backend, 0, 0, "B   pillow|torchvision|torchvision-bicubic: whose pixels (pillow)" },
+        { "--image-backend", NULL, CLI_TEXT, &in->image_backend, 0, 0, "pillow|torchvision|torchvision-bicubic   whose pixels; pillow by default" },
         { "--fps", NULL, CLI_DOUBLE, &in->fps, 0.001, 1000, "F   frames per second: of --video-frames; to take of --video" },
         { "--max-frames", NULL, CLI_COUNT, &in->max_frames, 1, 0, "N   most frames of a video" },
         { "--backend", NULL, CLI_TEXT, &in->backend, 0, 0, "auto|cpu|cuda   cpu in this build" },

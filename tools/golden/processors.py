@@ -47,6 +47,7 @@ CLIPS = [
     ["frames:pictures/frames-five@2.0", "frames:pictures/frames-four@1.0"],
 ]
 MIXED = ["pictures/wide.jpg", "frames:pictures/frames-four@4.0"]
+LARGEST = "largest-frames"
 NORMALISATIONS = {
     "unscaled": {"do_rescale": False},
     "unnormalised": {"do_normalize": False},
@@ -55,7 +56,7 @@ NORMALISATIONS = {
 
 
 def settings(variant: Variant) -> dict[str, dict]:
-    """Edits of the image processor's config: the size of published checkpoints, other filters, other normalisations."""
+    """Edits of the image processor's config: the size of published checkpoints, other filters, other normalisations; or of the video processor's."""
     if variant.family == "idefics3":
         tile = 364 if variant.name == "idefics3-split" else 512
         published = {"size": {"longest_edge": 4 * tile}, "max_image_size": {"longest_edge": tile}}
@@ -65,20 +66,25 @@ def settings(variant: Variant) -> dict[str, dict]:
         published = {"min_pixels": 3136, "max_pixels": 12845056}
     else:
         published = {"size": {"shortest_edge": 3136, "longest_edge": 12845056}}
-    return {"own": {}, "published": published, "nearest": {"resample": 0}, "bilinear": {"resample": 2}, **NORMALISATIONS}
+    found = {"own": {}, "published": published, "nearest": {"resample": 0}, "bilinear": {"resample": 2}, **NORMALISATIONS}
+    if variant.name == "smolvlm-video":
+        found[LARGEST] = {"size": {"longest_edge": 5001}}  # above the 4096 that bound it
+    return found
 
 
-def place(variant: Variant) -> tuple[str, str]:
-    """File and path of an image processor's config."""
+def place(variant: Variant, setting: str) -> tuple[str, str]:
+    """File and path of the config that a setting edits."""
+    if setting == LARGEST:
+        return "processor_config.json", "video_processor/"
     flat = (variant.folder / "preprocessor_config.json").exists()
     return ("preprocessor_config.json", "") if flat else ("processor_config.json", "image_processor/")
 
 
-def write_edited(variant: Variant, edits: dict, folder: Path) -> None:
+def write_edited(variant: Variant, setting: str, edits: dict, folder: Path) -> None:
     shutil.copytree(variant.folder, folder, dirs_exist_ok=True)
-    name, path = place(variant)
+    name, path = place(variant, setting)
     whole = json.loads((folder / name).read_text())
-    (whole["image_processor"] if path else whole).update(edits)
+    (whole[path[:-1]] if path else whole).update(edits)
     write_json(folder / name, whole)
 
 
@@ -138,7 +144,7 @@ def describe(name: str, value: torch.Tensor) -> str:
 def prompts(variant: Variant, setting: str) -> list[list[str]]:
     video = variant.processor_patch is not None
     if setting != "own":
-        return FEW
+        return [CLIPS[-1][1:]] if setting == LARGEST else FEW
     clips = CLIPS if video else []
     return PROMPTS + clips + ([MIXED] if video and variant.family == "qwen2_5_vl" else [])
 
@@ -150,14 +156,14 @@ def main() -> None:
     lines = []
     for variant in idefics3.variants() + paligemma.variants() + qwen2_5_vl.variants():
         for setting, edits in settings(variant).items():
-            name, path = place(variant)
+            name, path = place(variant, setting)
             lines += [f"edit {variant.name} {setting} {name} {path}{key} {json.dumps(value)}" for key, value in edits.items()]
-            backends = ["pillow", "torchvision"]
+            backends = ["torchvision"] if setting == LARGEST else ["pillow", "torchvision"]
             if variant.family == "idefics3" and setting in ("own", "published"):
                 backends.append("torchvision-bicubic")
             for backend in backends:
                 with tempfile.TemporaryDirectory() as folder:
-                    write_edited(variant, edits, Path(folder))
+                    write_edited(variant, setting, edits, Path(folder))
                     processor = load(variant, backend, Path(folder))
                     for media in prompts(variant, setting):
                         tensors = run(variant, processor, media)

@@ -261,6 +261,24 @@ static char *video_text(vlm_plan *plan, const vlm_media_item *item, int64_t imag
 }
 
 /* ---- plan ------------------------------------------------------------------------------------ */
+/* What cannot be shown, or would not be what the reference shows. */
+static vlm_status check_item(const processor *p, const vlm_media_item *item, const geometry *g,
+                             vlm_error *err) {
+    const vlm_size frame = item->size;
+    const int64_t side = g->how->max_image_size;
+    if (item->video && !g->how->do_resize && (frame.width != side || frame.height != side))
+        return vlm_fail(err, VLM_ERR_VIDEO_PROCESSING,
+                        "frames of %u x %u are not of max_image_size, and do_resize is off",
+                        frame.width, frame.height);
+    if (g->views < 1 || g->views > MOST_TOKENS / p->image_seq_len)
+        return vlm_fail(err, VLM_ERR_LIMIT, "%lld views of %lld tokens are too many",
+                        (long long)g->views, (long long)p->image_seq_len);
+    if (item->video && item->fps > 0 && fmax((double)item->frames / item->fps, item->duration) > 1e13)
+        return vlm_fail(err, VLM_ERR_VIDEO_PROCESSING, "a video of %g frames a second is too long",
+                        item->fps);
+    return VLM_OK;
+}
+
 static vlm_status plan_item(const processor *p, vlm_plan *plan, size_t i, vlm_error *err) {
     const vlm_media_item *item = &plan->media[i];
     geometry *g = vlm_plan_alloc(plan, 1, sizeof *g);
@@ -270,12 +288,7 @@ static vlm_status plan_item(const processor *p, vlm_plan *plan, size_t i, vlm_er
     if (status == VLM_OK) status = vlm_pixel_rules_for(&g->rules, &how->rules, plan->processing, err);
     if (status < 0) return status;
     if (item->video) g->views = item->frames;
-    if (g->views < 1 || g->views > MOST_TOKENS / p->image_seq_len)
-        return vlm_fail(err, VLM_ERR_LIMIT, "%lld views of %lld tokens are too many",
-                        (long long)g->views, (long long)p->image_seq_len);
-    if (item->video && item->fps > 0 && fmax((double)item->frames / item->fps, item->duration) > 1e13)
-        return vlm_fail(err, VLM_ERR_VIDEO_PROCESSING, "a video of %g frames a second is too long",
-                        item->fps);
+    if ((status = check_item(p, item, g, err)) < 0) return status;
     char *words = item->video ? video_text(plan, item, p->image_seq_len)
                               : picture_text(plan, g, p->image_seq_len);
     if (!words) return vlm_fail(err, VLM_ERR_MEMORY, "plan: out of memory");
