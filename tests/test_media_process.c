@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* What is done to pictures between decoding and a model: the generic pipeline against transformers'
  * image processors of both backends, bit for bit (tests/data/media/preprocess.txt and
- * preprocess-torchvision.txt, made by tools/golden/preprocess.py); sizes, rectangles, crops, float pictures and chains by value. */
+ * preprocess-torchvision.txt, made by tools/golden/preprocess.py); sizes, rectangles, crops, float
+ * pictures and chains by value. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>

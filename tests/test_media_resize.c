@@ -105,9 +105,9 @@ static void pools_of_the_caller(void **state) {
                 if (k / 6 && filter > VLM_FILTER_BICUBIC) continue; /* torchvision has none */
                 assert_int_equal(vlm_image_resample(&one, image, to[i], filter, resampler, NULL),
                                  VLM_OK);
-                assert_int_equal(vlm_image_resample_threads(&many, image, to[i], filter, resampler,
-                                                            pool, NULL),
-                                 VLM_OK);
+                assert_int_equal(
+                    vlm_image_resample_threads(&many, image, to[i], filter, resampler, pool, NULL),
+                    VLM_OK);
                 assert_memory_equal(vlm_image_pixels(many), vlm_image_pixels(one),
                                     (size_t)to[i].width * to[i].height * 3);
                 vlm_image_free(one);
