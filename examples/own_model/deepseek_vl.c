@@ -218,7 +218,7 @@ static vlm_status fill_picture(const processor *p, const vlm_pixel_rules *rules,
     const size_t side = (size_t)p->side, left = (side - size.width) / 2, top = (side - size.height) / 2;
     vlm_image *resized;
     vlm_status status = fill_background(p, rules, out, err);
-    if (status == VLM_OK) status = vlm_pixels_resize(&resized, image, size, rules, err);
+    if (status == VLM_OK) status = vlm_pixels_resize(&resized, image, size, rules, NULL, err);
     if (status < 0) return status;
     vlm_pixels_planar(out + top * side + left, side, side * side, resized, 0, 0, size, rules);
     vlm_image_free(resized);

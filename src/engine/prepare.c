@@ -145,7 +145,7 @@ static vlm_status prepare(vlm_prepared *prepared, const vlm_context *c, const vl
     size_t media_tokens = 0;
     for (size_t i = 0; i < plan->n; i++) media_tokens += (size_t)plan->items[i].tokens;
     vmodel_prepared_set_media_tokens(prepared, media_tokens);
-    vlm_media media = { .frames = s->frames };
+    vlm_media media = { .frames = s->frames, .threads = vtensor_backend_pool(c->backend) };
     const vlm_processor_type *t = c->processor_type;
     if (status >= 0 && t->fill) status = t->fill(c->processor, plan, &media, prepared, err);
     vmodel_plan_free(plan);

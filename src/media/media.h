@@ -126,11 +126,7 @@ typedef struct vmedia_normalize {
     double rescale_factor;
     double mean[3], std[3];
 } vmedia_normalize;
-/* The float that each byte of each channel becomes: 8-bit input makes the whole function a table.
- */
-typedef struct vmedia_float_table {
-    float of[3][256];
-} vmedia_float_table;
+typedef vlm_pixel_table vmedia_float_table;
 void vmedia_float_table_init(vmedia_float_table *t, const vmedia_normalize *how);
 /* out is [3, height, width] with the given strides in floats; rgb_stride in bytes. */
 void vmedia_to_planar(float *out, size_t row_stride, size_t plane_stride, const uint8_t *rgb,

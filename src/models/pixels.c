@@ -93,21 +93,32 @@ void vlm_pixel_rules_describe(vlm_image_processor_config *out, const vlm_pixel_r
 }
 
 vlm_status vlm_pixels_resize(vlm_image **out, const vlm_image *image, vlm_size size,
-                             const vlm_pixel_rules *rules, vlm_error *err) {
-    return vlm_image_resample(out, image, size, rules->resample, rules->backend, err);
+                             const vlm_pixel_rules *rules, vlm_threads *threads, vlm_error *err) {
+    return vlm_image_resample_threads(out, image, size, rules->resample, rules->backend, threads,
+                                      err);
 }
 
-void vlm_pixels_planar(float *out, size_t row_stride, size_t plane_stride, const vlm_image *image,
-                       uint32_t x, uint32_t y, vlm_size size, const vlm_pixel_rules *rules) {
+void vlm_pixel_table_init(vlm_pixel_table *out, const vlm_pixel_rules *rules) {
     vmedia_normalize how = { .torchvision = rules->backend != VLM_RESAMPLER_PILLOW,
                              .do_rescale = rules->do_rescale,
                              .do_normalize = rules->do_normalize,
                              .rescale_factor = rules->rescale_factor };
     memcpy(how.mean, rules->mean, sizeof how.mean);
     memcpy(how.std, rules->std, sizeof how.std);
-    vmedia_float_table table;
-    vmedia_float_table_init(&table, &how);
+    vmedia_float_table_init(out, &how);
+}
+
+void vlm_pixels_planar_by(float *out, size_t row_stride, size_t plane_stride,
+                          const vlm_image *image, uint32_t x, uint32_t y, vlm_size size,
+                          const vlm_pixel_table *table) {
     size_t stride = (size_t)image->size.width * 3;
     vmedia_to_planar(out, row_stride, plane_stride, image->rgb + y * stride + (size_t)x * 3, stride,
-                     size, &table);
+                     size, table);
+}
+
+void vlm_pixels_planar(float *out, size_t row_stride, size_t plane_stride, const vlm_image *image,
+                       uint32_t x, uint32_t y, vlm_size size, const vlm_pixel_rules *rules) {
+    vlm_pixel_table table;
+    vlm_pixel_table_init(&table, rules);
+    vlm_pixels_planar_by(out, row_stride, plane_stride, image, x, y, size, &table);
 }

@@ -318,6 +318,7 @@ VLM_API char *vlm_plan_printf(vlm_plan *plan, const char *fmt, ...) VLM_PRINTF(2
 /** Decoded media, in the plan's order: item i has plan->media[i].frames pictures. */
 typedef struct vlm_media {
     const vlm_image *const *frames;
+    vlm_threads *threads; /**< of the context, for vlm_threads_run() and vlm_pixels_resize(); may be NULL */
 } vlm_media;
 
 /** How pixels of a picture become floats (below). */
@@ -388,15 +389,23 @@ VLM_API vlm_status vlm_pixel_rules_for(vlm_pixel_rules *out, const vlm_pixel_rul
 /** Copies the rules into what image_processor_config() fills. */
 VLM_API void vlm_pixel_rules_describe(vlm_image_processor_config *out,
                                       const vlm_pixel_rules *rules);
-/** Resizes by the filter and the backend of the rules. @param out owned, a copy in any case */
+/** Resizes by the filter and the backend of the rules. @param out owned, a copy in any case
+ * @param threads of vlm_media, or NULL: the caller's */
 VLM_API vlm_status vlm_pixels_resize(vlm_image **out, const vlm_image *image, vlm_size size,
-                                     const vlm_pixel_rules *rules, vlm_error *err);
+                                     const vlm_pixel_rules *rules, vlm_threads *threads,
+                                     vlm_error *err);
 /** Rescaled and normalised planar floats of a rectangle of an image, bit for bit as transformers'
  * processors of the rules' backend. @param out [3, size.height, size.width] with row_stride and
  * plane_stride in floats */
 VLM_API void vlm_pixels_planar(float *out, size_t row_stride, size_t plane_stride,
                                const vlm_image *image, uint32_t x, uint32_t y, vlm_size size,
                                const vlm_pixel_rules *rules);
+/** For many small rectangles: what the rules make of bytes, once, */
+VLM_API void vlm_pixel_table_init(vlm_pixel_table *out, const vlm_pixel_rules *rules);
+/** and vlm_pixels_planar() by it. */
+VLM_API void vlm_pixels_planar_by(float *out, size_t row_stride, size_t plane_stride,
+                                  const vlm_image *image, uint32_t x, uint32_t y, vlm_size size,
+                                  const vlm_pixel_table *table);
 
 /* ---- registration ---------------------------------------------------------------------------- */
 /** Adds a model type under vlm_remap_model_type() of its name; a row of the same key is replaced.

@@ -106,6 +106,11 @@ typedef struct vlm_pixel_array {
     int64_t shape[4]; /**< [rank], outermost first */
     float *values;    /**< owned; free with vlm_pixel_array_free() */
 } vlm_pixel_array;
+/** The float that each byte of each channel becomes: of bytes, rescaling and normalising are a table.
+ */
+typedef struct vlm_pixel_table {
+    float of[3][256];
+} vlm_pixel_table;
 /** Frees the values and makes it zeros; NULL is fine. */
 VLM_API void vlm_pixel_array_free(vlm_pixel_array *array);
 /** The floats of a picture, RGB, in a layout. (RGBA goes to RGB in vlm_image_from_pixels().)

@@ -347,6 +347,7 @@ static vlm_status frame_size(const void *self, const vlm_media_item *item,
 typedef struct canvas {
     float *pixels;
     int64_t side, lists, longest;
+    vlm_threads *threads; /* may be NULL */
 } canvas;
 
 /* Every pixel holds picture, also where a list of frames is padded: so says the reference, whose
@@ -400,11 +401,29 @@ static void put_view(canvas *c, int64_t view, const vlm_image *image, int64_t x,
                       (uint32_t)y, size, rules);
 }
 
+/* Tiles of a picture, each an item for one of the threads. */
+typedef struct tiling {
+    canvas *c;
+    int64_t first; /* view */
+    const vlm_image *image;
+    const geometry *g;
+} tiling;
+
+static void put_tile(void *arg, size_t i, int worker) {
+    (void)worker;
+    const tiling *t = arg;
+    const int64_t row = (int64_t)i / t->g->cols, col = (int64_t)i % t->g->cols;
+    put_view(t->c, t->first + (int64_t)i, t->image, col * t->c->side, row * t->c->side,
+             &t->g->rules);
+}
+
 /* Replaces *image, which is owned, by itself in another size. */
-static vlm_status resize(vlm_image **image, vlm_size size, const vlm_pixel_rules *rules,
-                         vlm_error *err) {
+static vlm_status resize(const canvas *c, vlm_image **image, vlm_size size,
+                         const vlm_pixel_rules *rules, vlm_error *err) {
     vlm_image *resized;
-    vlm_status status = vlm_pixels_resize(&resized, *image, size, rules, err);
+    const vlm_size now = vlm_image_size(*image);
+    if (now.width == size.width && now.height == size.height) return VLM_OK;
+    vlm_status status = vlm_pixels_resize(&resized, *image, size, rules, c->threads, err);
     if (status < 0) return status;
     vlm_image_free(*image);
     *image = resized;
@@ -414,21 +433,21 @@ static vlm_status resize(vlm_image **image, vlm_size size, const vlm_pixel_rules
 /* Cuts the tiles of a picture of the second size and adds the view of the whole. */
 static vlm_status put_picture(canvas *c, int64_t view, vlm_image **image, const geometry *g,
                               vlm_error *err) {
-    for (int64_t row = 0; row < g->rows; row++)
-        for (int64_t col = 0; col < g->cols; col++)
-            put_view(c, view++, *image, col * c->side, row * c->side, &g->rules);
+    const int64_t tiles = g->rows * g->cols;
     const vlm_size whole = { (uint32_t)c->side, (uint32_t)c->side };
-    vlm_status status = g->rows ? resize(image, whole, &g->rules, err) : VLM_OK;
-    if (status == VLM_OK) put_view(c, view, *image, 0, 0, &g->rules);
+    tiling t = { c, view, *image, g };
+    vlm_threads_run(c->threads, (size_t)tiles, put_tile, &t);
+    vlm_status status = tiles ? resize(c, image, whole, &g->rules, err) : VLM_OK;
+    if (status == VLM_OK) put_view(c, view + tiles, *image, 0, 0, &g->rules);
     return status;
 }
 
 static vlm_status fill_picture(canvas *c, int64_t view, const vlm_image *source, const geometry *g,
                                vlm_error *err) {
     vlm_image *image;
-    vlm_status status = vlm_pixels_resize(&image, source, g->first, &g->rules, err);
+    vlm_status status = vlm_pixels_resize(&image, source, g->first, &g->rules, c->threads, err);
     if (status < 0) return status;
-    status = resize(&image, g->second, &g->rules, err);
+    status = resize(c, &image, g->second, &g->rules, err);
     if (status == VLM_OK) status = put_picture(c, view, &image, g, err);
     vlm_image_free(image);
     return status;
@@ -440,6 +459,7 @@ static vlm_status fill(const void *self, const vlm_plan *plan, const vlm_media *
     canvas c;
     if (plan->n == 0) return VLM_OK;
     vlm_status status = canvas_new(&c, plan, prepared, err);
+    c.threads = media->threads;
     int64_t view = 0;
     const vlm_image *const *frame = media->frames;
     for (size_t i = 0; i < plan->n && status == VLM_OK; i++) {

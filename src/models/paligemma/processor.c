@@ -56,7 +56,7 @@ static vlm_status plan(const void *self, vlm_plan *out, vlm_error *err) {
 
 /* One picture into [3, height, width] floats at out. */
 static vlm_status fill_picture(const processor *p, const vlm_pixel_rules *rules, float *out,
-                               const vlm_image *image, vlm_error *err) {
+                               const vlm_image *image, vlm_threads *threads, vlm_error *err) {
     const vlm_size size = { (uint32_t)p->width, (uint32_t)p->height };
     size_t width = size.width, area = width * size.height;
     vlm_size given = vlm_image_size(image);
@@ -64,7 +64,7 @@ static vlm_status fill_picture(const processor *p, const vlm_pixel_rules *rules,
         return vlm_fail(err, VLM_ERR_IMAGE_PROCESSING, "a picture of %u x %u, but do_resize is false",
                         given.width, given.height);
     vlm_image *resized;
-    vlm_status status = vlm_pixels_resize(&resized, image, size, rules, err);
+    vlm_status status = vlm_pixels_resize(&resized, image, size, rules, threads, err);
     if (status < 0) return status;
     vlm_pixels_planar(out, width, area, resized, 0, 0, size, rules);
     vlm_image_free(resized);
@@ -86,7 +86,8 @@ static vlm_status fill(const void *self, const vlm_plan *plan, const vlm_media *
     if (status == VLM_OK)
         status = vlm_prepared_add(prepared, "pixel_values", VLM_DTYPE_F32, 4, shape, &pixels, err);
     for (size_t i = 0; i < plan->n && status == VLM_OK; i++)
-        status = fill_picture(p, &rules, (float *)pixels + i * 3 * area, media->frames[i], err);
+        status = fill_picture(p, &rules, (float *)pixels + i * 3 * area, media->frames[i],
+                              media->threads, err);
     return status;
 }
 

@@ -179,51 +179,63 @@ static size_t row_values(const recipe *how) {
     return 3 * (size_t)(how->temporal_patch_size * how->patch_size * how->patch_size);
 }
 
-/* Frame number `moment` of a patch's time goes into all rows of that time: squares of patches row
- * by row, the patches of a square row by row. */
-static void put_frame(float *rows, const geometry *g, const vlm_image *image, int64_t moment) {
-    const recipe *how = g->how;
-    const int64_t patch = how->patch_size, merge = how->merge_size;
+/* A frame on its way into the rows of its time: an item of work is a row of squares. */
+typedef struct frame {
+    const geometry *g;
+    const vlm_image *image;
+    vlm_pixel_table table;
+    float *rows;    /* those of its time */
+    int64_t moment; /* of a patch's time: number of the frame in it; */
+    int64_t last;   /* it is repeated up to this one */
+} frame;
+
+/* Squares of patches lie row by row, the patches of a square row by row. */
+static void put_squares(void *arg, size_t i, int worker) {
+    (void)worker;
+    const frame *f = arg;
+    const recipe *how = f->g->how;
+    const int64_t patch = how->patch_size, merge = how->merge_size, top = (int64_t)i * merge;
     const size_t area = (size_t)(patch * patch), plane = area * (size_t)how->temporal_patch_size;
     const vlm_size size = { (uint32_t)patch, (uint32_t)patch };
-    float *row = rows + area * (size_t)moment;
-    for (int64_t top = 0; top < g->grid[1]; top += merge)
-        for (int64_t left = 0; left < g->grid[2]; left += merge)
-            for (int64_t k = 0; k < merge * merge; k++, row += row_values(how))
-                vlm_pixels_planar(row, (size_t)patch, plane, image,
-                                  (uint32_t)((left + k % merge) * patch),
-                                  (uint32_t)((top + k / merge) * patch), size, &g->rules);
+    float *at = f->rows + (size_t)(top * f->g->grid[2]) * row_values(how)
+                + area * (size_t)f->moment;
+    for (int64_t left = 0; left < f->g->grid[2]; left += merge)
+        for (int64_t k = 0; k < merge * merge; k++, at += row_values(how)) {
+            vlm_pixels_planar_by(at, (size_t)patch, plane, f->image,
+                                 (uint32_t)((left + k % merge) * patch),
+                                 (uint32_t)((top + k / merge) * patch), size, &f->table);
+            for (int64_t later = 1; later <= f->last - f->moment; later++)
+                for (size_t c = 0; c < 3; c++)
+                    memcpy(at + c * plane + area * (size_t)later, at + c * plane,
+                           area * sizeof *at);
+        }
 }
 
-/* What was put in at `moment` is repeated in all later moments of the same rows. */
-static void repeat_frame(float *rows, const geometry *g, int64_t moment) {
-    const size_t area = (size_t)(g->how->patch_size * g->how->patch_size);
-    const int64_t times = g->how->temporal_patch_size, planes = 3 * g->grid[1] * g->grid[2];
-    for (int64_t plane = 0; plane < planes; plane++, rows += area * (size_t)times)
-        for (int64_t later = moment + 1; later < times; later++)
-            memcpy(rows + area * (size_t)later, rows + area * (size_t)moment, area * sizeof *rows);
-}
-
-/* @param rows those of the item, in the prepared array */
+/* The last frame fills what is left of its patches' time. @param rows those of the item, in the
+ * prepared array */
 static vlm_status fill_item(float *rows, const geometry *g, const vlm_image *const *frames,
-                            int64_t n, vlm_error *err) {
-    const int64_t times = g->how->temporal_patch_size;
+                            int64_t n, vlm_threads *threads, vlm_error *err) {
+    const int64_t times = g->how->temporal_patch_size, patches = g->grid[1] * g->grid[2];
+    frame f = { .g = g };
+    vlm_pixel_table_init(&f.table, &g->rules);
     for (int64_t i = 0; i < n; i++) {
         vlm_image *image;
-        float *at = rows + (size_t)(i / times * g->grid[1] * g->grid[2]) * row_values(g->how);
-        vlm_status status = vlm_pixels_resize(&image, frames[i], g->size, &g->rules, err);
+        vlm_status status = vlm_pixels_resize(&image, frames[i], g->size, &g->rules, threads, err);
         if (status < 0) return status;
-        put_frame(at, g, image, i % times);
+        f.image = image;
+        f.rows = rows + (size_t)(i / times * patches) * row_values(g->how);
+        f.moment = i % times;
+        f.last = i == n - 1 ? times - 1 : f.moment;
+        vlm_threads_run(threads, (size_t)(g->grid[1] / g->how->merge_size), put_squares, &f);
         vlm_image_free(image);
-        if (i == n - 1) repeat_frame(at, g, i % times);
     }
     return VLM_OK;
 }
 
 /* The arrays of one kind of media, which are items [begin, end) of the plan. */
 static vlm_status fill_kind(const vlm_plan *plan, size_t begin, size_t end,
-                            const vlm_image *const *frames, vlm_prepared *prepared,
-                            vlm_error *err) {
+                            const vlm_image *const *frames, vlm_threads *threads,
+                            vlm_prepared *prepared, vlm_error *err) {
     if (begin == end) return VLM_OK;
     bool video = plan->media[begin].video;
     const recipe *how = ((const geometry *)plan->items[begin].geometry)->how;
@@ -247,7 +259,7 @@ static vlm_status fill_kind(const vlm_plan *plan, size_t begin, size_t end,
         double fps =
             item->fps > 0 ? item->fps : 24; /* the reference's for a video that tells none */
         if (video) ((float *)seconds)[i - begin] = (float)((double)how->temporal_patch_size / fps);
-        status = fill_item(at, g, frames, item->frames, err);
+        status = fill_item(at, g, frames, item->frames, threads, err);
         at += (size_t)patches_of(g) * row_values(how);
         frames += item->frames;
     }
@@ -274,9 +286,11 @@ static vlm_status fill(const void *self, const vlm_plan *plan, const vlm_media *
     size_t images = 0;
     while (images < plan->n && !plan->media[images].video) images++;
     vlm_status status = fill_token_types(self, prepared, err);
-    if (status == VLM_OK) status = fill_kind(plan, 0, images, media->frames, prepared, err);
     if (status == VLM_OK)
-        status = fill_kind(plan, images, plan->n, media->frames + images, prepared, err);
+        status = fill_kind(plan, 0, images, media->frames, media->threads, prepared, err);
+    if (status == VLM_OK)
+        status = fill_kind(plan, images, plan->n, media->frames + images, media->threads, prepared,
+                           err);
     return status;
 }
 
