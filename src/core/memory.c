@@ -13,8 +13,8 @@ static bool is_possible(size_t bytes) {
     return bytes <= PTRDIFF_MAX;
 }
 
-/* Large memory in large pages where the system has them: to fill pictures and pixels is else, for the
- * most part, to wait for pages of 4 KiB. Only advice: what comes of it does not matter. */
+/* Large memory in large pages where the system has them: to fill pictures and pixels is else, for
+ * the most part, to wait for pages of 4 KiB. Only advice: what comes of it does not matter. */
 static void advise_large_pages(void *p, size_t bytes) {
 #ifdef MADV_HUGEPAGE
     enum { PAGE = 4096, LARGE = 4 << 20 };
