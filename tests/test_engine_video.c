@@ -167,6 +167,8 @@ static const vlm_processing wishes[] = {
     { .struct_size = sizeof(vlm_processing), .fps = 1, .resize = { 50, 90 } },
     { .struct_size = sizeof(vlm_processing), .fps = 1, .resize = { 700, 500 } },
     { .struct_size = sizeof(vlm_processing), .fps = 2, .max_frames = 3 },
+    { .struct_size = sizeof(vlm_processing), .fps = 1, .image_backend = VLM_RESAMPLER_TORCHVISION },
+    { .struct_size = sizeof(vlm_processing), .fps = 1, .resize = { 90, 90 }, .image_backend = VLM_RESAMPLER_TORCHVISION },
 };
 enum { WISHES = sizeof wishes / sizeof wishes[0] };
 
