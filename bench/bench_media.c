@@ -42,7 +42,7 @@ static vlm_image *draw_photo(void) {
     uint64_t state = 1;
     for (size_t i = 0; i < (size_t)WIDTH * HEIGHT * 3; i++) {
         state = state * 6364136223846793005u + 1442695040888963407u;
-        int grain = (int)(state >> 61) + (int)(state >> 58 & 7) - 7;
+        int grain = (int)(state >> 60) + (int)(state >> 56 & 15) - 15;
         int value = large->rgb[i] + grain;
         large->rgb[i] = (uint8_t)(value < 0 ? 0 : value > 255 ? 255 : value);
     }
