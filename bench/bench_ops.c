@@ -10,127 +10,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
-#if defined(__x86_64__)
-#include <immintrin.h>
-#endif
-
+#include "machine.h"
 #include "tensor/tensor.h"
 
-enum { ROUNDS = 9, MAX_THREADS = 256 };
-
-static clockid_t clock_used = CLOCK_MONOTONIC;
-
-static double now(void) {
-    struct timespec t;
-    clock_gettime(clock_used, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
-}
-
-static int ascending(const void *a, const void *b) {
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-static double median(double *v, int n) {
-    qsort(v, (size_t)n, sizeof *v, ascending);
-    return v[n / 2];
-}
-
-/* ---- the machine ---- */
-enum { READ_BYTES = 256 << 20, STEPS = 1 << 20, CHAINS = 14 };
-
-typedef struct machine {
-    vcore_pool *pool;
-    char *memory;
-    float sink[MAX_THREADS * 16];
-} machine;
-
-/* One item of each: reads its share of memory, or does STEPS rounds of independent vector products.
- */
-static void read_plain(void *arg, size_t i, int worker) {
-    machine *m = arg;
-    size_t share = READ_BYTES / (size_t)vcore_pool_size(m->pool) / 64 * 64, s = 0;
-    const char *p = m->memory + i * share;
-    for (size_t at = 0; at < share; at += 64) {
-        size_t v[8];
-        memcpy(v, p + at, 64);
-        for (int j = 0; j < 8; j++) s += v[j];
-    }
-    m->sink[worker * 16] += (float)(s & 1);
-}
-
-#if defined(__x86_64__)
-__attribute__((target("avx2,fma"))) static void read_avx2(void *arg, size_t i, int worker) {
-    machine *m = arg;
-    size_t share = READ_BYTES / (size_t)vcore_pool_size(m->pool) / 128 * 128;
-    const char *p = m->memory + i * share;
-    __m256i s[4] = { _mm256_setzero_si256() };
-    for (size_t at = 0; at < share; at += 128)
-        for (int j = 0; j < 4; j++) {
-            const void *from = p + at + 32 * j;
-            s[j] = _mm256_xor_si256(s[j], _mm256_loadu_si256(from));
-        }
-    __m256i all = _mm256_xor_si256(_mm256_xor_si256(s[0], s[1]), _mm256_xor_si256(s[2], s[3]));
-    m->sink[worker * 16] += (float)_mm256_movemask_epi8(all);
-}
-
-/* The compiler may not know a value, or it would compute equal sums once. */
-#define HIDE(v) __asm__ volatile("" : "+v"(v))
-#define PRODUCTS(name, isa, vector, zero, product, store)                                          \
-    __attribute__((target(isa))) static void name(void *arg, size_t i, int worker) {               \
-        machine *m = arg;                                                                          \
-        (void)i;                                                                                   \
-        vector s[CHAINS], a = zero;                                                                \
-        for (int j = 0; j < CHAINS; j++) {                                                         \
-            s[j] = zero;                                                                           \
-            HIDE(s[j]);                                                                            \
-        }                                                                                          \
-        for (int step = 0; step < STEPS; step++) {                                                 \
-            _Pragma("GCC unroll 14") for (int j = 0; j < CHAINS; j++) s[j] = product(s[j], a);     \
-            HIDE(a);                                                                               \
-        }                                                                                          \
-        for (int j = 1; j < CHAINS; j++) s[0] = s[0] + s[j];                                       \
-        store(&m->sink[worker * 16], s[0]);                                                        \
-    }
-#define FMA256(s, a) _mm256_fmadd_ps(a, a, s)
-#define FMA512(s, a) _mm512_fmadd_ps(a, a, s)
-#define DOT512(s, a) _mm512_dpbf16_ps(s, (__m512bh)a, (__m512bh)a)
-PRODUCTS(fma_avx2, "avx2,fma", __m256, _mm256_setzero_ps(), FMA256, _mm256_storeu_ps)
-PRODUCTS(fma_avx512, "avx512f", __m512, _mm512_setzero_ps(), FMA512, _mm512_storeu_ps)
-PRODUCTS(dot_avx512, "avx512f,avx512bf16", __m512, _mm512_setzero_ps(), DOT512, _mm512_storeu_ps)
-#endif
-
-/* Rates per second: bytes read, float32 and bfloat16 operations (a multiply-add is two). */
-typedef struct limits {
-    double read, f32, bf16;
-} limits;
-
-static double rate(machine *m, double work, void (*fn)(void *, size_t, int)) {
-    double start = now();
-    vcore_pool_run(m->pool, (size_t)vcore_pool_size(m->pool), fn, m);
-    return work / (now() - start);
-}
-
-static limits measure(machine *m, unsigned flags) {
-    limits l = { 0, 0, 0 };
-    double threads = vcore_pool_size(m->pool);
-#if defined(__x86_64__)
-    if (flags & VCORE_CPU_AVX2) {
-        l.read = rate(m, READ_BYTES, read_avx2);
-        l.f32 = rate(m, threads * STEPS * CHAINS * 8 * 2, fma_avx2);
-    }
-    if (flags & VCORE_CPU_AVX512) l.f32 = rate(m, threads * STEPS * CHAINS * 16 * 2, fma_avx512);
-    if (flags & VCORE_CPU_AVX512_BF16)
-        l.bf16 = rate(m, threads * STEPS * CHAINS * 32 * 2, dot_avx512);
-    if (l.bf16 < l.f32) l.bf16 = l.f32; /* there are CPUs where widening is faster */
-#else
-    (void)flags;
-#endif
-    if (l.read == 0) l.read = rate(m, READ_BYTES, read_plain);
-    return l;
-}
+enum { ROUNDS = 9 };
 
 /* ---- the operations ---- */
 typedef struct bench {
@@ -151,14 +35,6 @@ typedef struct task {
     double work;  /* operations, or bytes */
     char limited; /* 'r' by reading, 'f' by float32, 'b' by bfloat16 products */
 } task;
-
-static void *
-filled(size_t bytes) { /* finite bfloat16, float16 and float32 values whatever it is read as */
-    uint16_t *p = aligned_alloc(64, (bytes + 63) / 64 * 64);
-    if (!p) exit(1);
-    for (size_t i = 0; i < bytes / 2; i++) p[i] = (uint16_t)(0x3C00 + i * 40503u % 509);
-    return p;
-}
 
 static void run_linear(bench *b, const task *t) {
     vlm_tensor x = vlm_tensor_new(b->f, VLM_DTYPE_F32, 2, (int64_t[]) { t->n, t->in });
@@ -187,14 +63,14 @@ static void run_attention(bench *b, const task *t) {
 /* The filling of inputs is timed with an empty run and taken off. */
 static double seconds(bench *b, const task *t) {
     vtensor_frame_begin(b->f);
-    double start = now();
+    double start = seconds_of(b->m->clock);
     t->run(b, t);
-    double took = now() - start;
+    double took = seconds_of(b->m->clock) - start;
     task empty = *t;
     empty.n_layers = 0;
-    start = now();
+    start = seconds_of(b->m->clock);
     empty.run(b, &empty);
-    took -= now() - start;
+    took -= seconds_of(b->m->clock) - start;
     if (vtensor_frame_end(b->f, NULL) != VLM_OK) exit(1);
     return took;
 }
@@ -215,17 +91,6 @@ static void report(bench *b, const task *t) {
     printf("%-34s %8.1f %s  %5.1f %%\n", t->name, median(reached, ROUNDS) / 1e9,
            t->limited == 'r' ? "GB/s  " : "GFLOP/s", 100 * median(share, ROUNDS));
     fflush(stdout);
-}
-
-static void report_limits(bench *b) {
-    double read[ROUNDS], f32[ROUNDS], bf16[ROUNDS];
-    for (int i = 0; i < ROUNDS; i++) {
-        limits l = measure(b->m, b->flags);
-        read[i] = l.read, f32[i] = l.f32, bf16[i] = l.bf16;
-    }
-    printf("limits, %d threads: read %.1f GB/s, float32 %.1f GFLOP/s, bfloat16 %.1f GFLOP/s\n",
-           vcore_pool_size(b->m->pool), median(read, ROUNDS) / 1e9, median(f32, ROUNDS) / 1e9,
-           median(bf16, ROUNDS) / 1e9);
 }
 
 static void bench_linear(bench *b, vlm_dtype dtype, int64_t n, int64_t out, int64_t in) {
@@ -287,19 +152,16 @@ int main(int argc, char **argv) {
     vtensor_cpu_options options = { .threads = argc > 1 ? atoi(argv[1]) : 0 };
     for (size_t i = 0; argc > 2 && i < sizeof isas / sizeof isas[0]; i++)
         if (strcmp(argv[2], isas[i].name) == 0) options.cpu_mask = isas[i].mask;
-    if (options.threads == 1) clock_used = CLOCK_PROCESS_CPUTIME_ID;
     static machine m;
-    m.pool = vcore_pool_new(options.threads);
-    m.memory = filled(READ_BYTES);
+    machine_init(&m, options.threads);
     vtensor_backend *backend;
     bench b = { .m = &m, .flags = vcore_cpu_flags() & ~options.cpu_mask };
     if (!b.flags) b.flags = vcore_cpu_flags(); /* scalar code beside what the machine can do */
     if (argc > 3) b.only = argv[3];
-    if (!m.pool || vcore_pool_size(m.pool) > MAX_THREADS
-        || vtensor_backend_cpu(&backend, &options, NULL) != VLM_OK
+    if (vtensor_backend_cpu(&backend, &options, NULL) != VLM_OK
         || vtensor_frame_new(&b.f, backend, VTENSOR_FAST, NULL) != VLM_OK)
         return 1;
-    report_limits(&b);
+    report_limits(b.m, b.flags);
     bench_linear(&b, VLM_DTYPE_BF16, 1, 2048, 2048);
     bench_linear(&b, VLM_DTYPE_F16, 1, 2048, 2048);
     bench_linear(&b, VLM_DTYPE_F32, 1, 2048, 2048);
@@ -315,10 +177,9 @@ int main(int argc, char **argv) {
     bench_attention(&b, 512, 0, 16, 2, 128);
     bench_attention(&b, 1, 8191, 16, 2, 128);
     bench_attention(&b, 1, 2047, 9, 3, 64);
-    report_limits(&b);
+    report_limits(b.m, b.flags);
     vtensor_frame_free(b.f);
     vtensor_backend_free(backend);
-    vcore_pool_free(m.pool);
-    free(m.memory);
+    machine_free(&m);
     return 0;
 }

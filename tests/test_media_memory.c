@@ -69,6 +69,24 @@ static void make_png(vcore_buf *to, int colour, int depth, int interlace) {
     free(row);
 }
 
+/* One pixel, behind texts of so many equal letters. */
+static void make_text_png(vcore_buf *to, int texts, size_t length) {
+    char *letters = calloc(length + 1, 1);
+    memset(letters, 'a', length);
+    png_structp png = png_create_write_struct(PNG_LIBPNG_VER_STRING, NULL, NULL, NULL);
+    png_infop info = png_create_info_struct(png);
+    png_set_write_fn(png, to, add_bytes, no_flush);
+    png_set_IHDR(png, info, 1, 1, 8, PNG_COLOR_TYPE_GRAY, PNG_INTERLACE_NONE, 0, 0);
+    png_text text = { .compression = PNG_TEXT_COMPRESSION_zTXt, .key = (char[]) { "key" }, .text = letters };
+    text.text_length = length;
+    for (int i = 0; i < texts; i++) png_set_text(png, info, &text, 1);
+    png_write_info(png, info);
+    png_write_row(png, (const uint8_t[]) { 0 });
+    png_write_end(png, NULL);
+    png_destroy_write_struct(&png, &info);
+    free(letters);
+}
+
 static void make_plain_png(vcore_buf *to) {
     make_png(to, PNG_COLOR_TYPE_RGB, 8, PNG_INTERLACE_NONE);
 }
@@ -263,6 +281,24 @@ static void peaks(void **state) {
     }
 }
 
+/* What fuzzing found: a file of some bytes whose text claims 1.9 GB; and texts that are small in the file. */
+static void text_of_a_png(void **state) {
+    (void)state;
+    static const uint8_t claim[] = { 0x72, 0, 0, 0, 'z', 'T', 'X', 't', 'R', 'a', 'w', ' ' };
+    vcore_buf file = { 0 };
+    vlm_status status;
+    make_text_png(&file, 200, 1000000);
+    double bytes = peak(&file, NULL, &status) * PIXELS;
+    assert_int_equal(status, VLM_OK);
+    if (MEASURED) assert_true(bytes < 80 << 20);
+    file.n = 8 + 25; /* the signature and the header */
+    vcore_buf_add(&file, (const char *)claim, sizeof claim);
+    bytes = peak(&file, NULL, &status) * PIXELS;
+    assert_int_equal(status, VLM_ERR_IMAGE_PROCESSING);
+    if (MEASURED) assert_true(bytes < 4 << 20);
+    vcore_buf_free(&file);
+}
+
 static void decode_bytes_of_limits(void **state) {
     (void)state;
     vlm_limits limits = VLM_LIMITS_INIT;
@@ -290,6 +326,7 @@ static void decode_bytes_of_limits(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(peaks),
+        cmocka_unit_test(text_of_a_png),
         cmocka_unit_test(decode_bytes_of_limits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

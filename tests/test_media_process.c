@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* What is done to pictures between decoding and a model: the generic pipeline against transformers'
- * image processors of the Pillow backend, bit for bit (tests/data/media/preprocess.txt, made by
- * tools/golden/preprocess.py); sizes, rectangles, crops, float pictures and chains by value. */
+ * image processors of both backends, bit for bit (tests/data/media/preprocess.txt and
+ * preprocess-torchvision.txt, made by tools/golden/preprocess.py); sizes, rectangles, crops, float
+ * pictures and chains by value. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -89,9 +90,8 @@ static size_t count(const vlm_pixel_array *a) {
     return n;
 }
 
-static void preprocess_is_transformers(void **state) {
-    (void)state;
-    FILE *f = fopen("tests/data/media/preprocess.txt", "r");
+static void check_preprocess(const char *path, vlm_resampler resampler) {
+    FILE *f = fopen(path, "r");
     assert_non_null(f);
     char name[64], how[64], layout[8], digest[32], actual[65];
     int rank, lines = 0;
@@ -99,6 +99,7 @@ static void preprocess_is_transformers(void **state) {
         vlm_image_processor_config config = setting(how);
         vlm_pixel_array array;
         vlm_image *image = picture(name);
+        config.resampler = resampler;
         if (strcmp(layout, "BGR") == 0) config.channels = VLM_CHANNELS_BGR;
         assert_int_equal(vlm_image_preprocess(&array, image, &config,
                                               layout[0] == 'H'   ? VLM_LAYOUT_HWC
@@ -122,6 +123,12 @@ static void preprocess_is_transformers(void **state) {
     }
     fclose(f);
     assert_int_equal(lines, 8 * (11 + 3));
+}
+
+static void preprocess_is_transformers(void **state) {
+    (void)state;
+    check_preprocess("tests/data/media/preprocess.txt", VLM_RESAMPLER_PILLOW);
+    check_preprocess("tests/data/media/preprocess-torchvision.txt", VLM_RESAMPLER_TORCHVISION);
 }
 
 static void preprocess_refuses(void **state) {

@@ -87,6 +87,37 @@ static void resizes_with_threads(void **state) {
     vcore_pool_free(pool);
 }
 
+/* What an embedder calls: any number of threads gives the bytes of one. */
+static void pools_of_the_caller(void **state) {
+    (void)state;
+    static const vlm_size from = { 301, 217 };
+    static const vlm_size to[] = { { 64, 48 }, { 301, 30 }, { 50, 217 }, { 640, 500 }, { 1, 1 } };
+    vlm_image *image = source(0, from);
+    for (int threads = 0; threads <= 5; threads++) {
+        vlm_threads *pool = NULL;
+        if (threads) assert_int_equal(vlm_threads_new(&pool, threads, NULL), VLM_OK);
+        assert_int_equal(vlm_threads_count(pool), threads ? threads : 1);
+        for (size_t i = 0; i < sizeof to / sizeof to[0]; i++)
+            for (int k = 0; k < 6 * 2; k++) {
+                vlm_image *one, *many;
+                vlm_filter filter = (vlm_filter)(k % 6);
+                vlm_resampler resampler = (vlm_resampler)(k / 6);
+                if (k / 6 && filter > VLM_FILTER_BICUBIC) continue; /* torchvision has none */
+                assert_int_equal(vlm_image_resample(&one, image, to[i], filter, resampler, NULL),
+                                 VLM_OK);
+                assert_int_equal(
+                    vlm_image_resample_threads(&many, image, to[i], filter, resampler, pool, NULL),
+                    VLM_OK);
+                assert_memory_equal(vlm_image_pixels(many), vlm_image_pixels(one),
+                                    (size_t)to[i].width * to[i].height * 3);
+                vlm_image_free(one);
+                vlm_image_free(many);
+            }
+        vlm_threads_free(pool);
+    }
+    vlm_image_free(image);
+}
+
 /* Filters that torchvision does not have, and Lanczos where transformers replaces it. */
 static void resamplers(void **state) {
     (void)state;
@@ -210,6 +241,7 @@ int main(void) {
         cmocka_unit_test(resizes_are_pillows_and_torchvisions),
         cmocka_unit_test(resizes_in_plain_c),
         cmocka_unit_test(resizes_with_threads),
+        cmocka_unit_test(pools_of_the_caller),
         cmocka_unit_test(resamplers),
         cmocka_unit_test(crops_are_pillows),
         cmocka_unit_test(raw_pixels),

@@ -146,7 +146,7 @@ static vlm_status inspect_model(void) {
 static vlm_status fill(const vlm_processor_type *type, void *processor, vlm_prepared *p) {
     const vlm_media_item item = { .size = vlm_image_size(picture), .frames = 1 };
     const vlm_image *frames[] = { picture };
-    const vlm_media media = { frames };
+    const vlm_media media = { .frames = frames };
     vlm_plan *plan;
     VTRY(vmodel_plan_new(&plan, &item, 1, NULL, &err));
     vlm_status status = type->plan(processor, plan, &err);

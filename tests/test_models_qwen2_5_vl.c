@@ -131,7 +131,7 @@ static void check_fill(const setup *s, const vlm_plan *plan, vlm_size size,
                      VLM_OK);
     assert_int_equal(vmodel_prepared_new(&prepared, NULL), VLM_OK);
     const vlm_image *const frames[] = { image };
-    const vlm_media media = { frames };
+    const vlm_media media = { .frames = frames };
     assert_int_equal(tiny.context->processor_type->fill(s->processor, plan, &media, prepared, NULL),
                      VLM_OK);
     if (!is_grid(prepared, squares)) fail_msg("%u x %u: another grid", size.width, size.height);

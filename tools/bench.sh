@@ -1,11 +1,30 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# Runs every benchmark; each prints the machine's limits, measured in the same run, beside its own figures.
+# Runs every benchmark; each prints the machine's limits, measured in the same run, beside its own figures. What is
+# measured beside Python's libraries needs a Python that has them (PYTHON, else python3; tools/requirements.txt).
 set -eu
 build=${1:-build}
+python=${PYTHON:-python3}
 cd "$(dirname "$0")/.."
-for bench in "$build"/bench/bench_*; do
-    [ -x "$bench" ] && [ -f "$bench" ] || continue
-    echo "== $(basename "$bench")"
-    "$bench"
-done
+
+echo "== bench_ops"
+"$build"/bench/bench_ops
+
+echo "== bench_media"
+if [ ! -x "$build"/tests/write_checkpoint ]; then
+    echo "left out: it needs the tests' program that writes checkpoints (VLM_BUILD_TESTS)"
+    exit 0
+fi
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+mkdir "$folder"/smolvlm "$folder"/qwen2_5_vl
+"$build"/tests/write_checkpoint tests/golden/smolvlm-video "$folder"/smolvlm
+cp bench/processors/smolvlm.json "$folder"/smolvlm/processor_config.json
+"$build"/tests/write_checkpoint tests/golden/qwen2_5_vl-tied "$folder"/qwen2_5_vl
+cp bench/processors/qwen2_5_vl.json "$folder"/qwen2_5_vl/preprocessor_config.json
+peer="exec $python bench/peers/media.py bench/processors"
+if ! "$python" -c 'import PIL, torch, torchvision, transformers' 2>/dev/null; then
+    echo "the peer is missing: $python has no Pillow, torch, torchvision and transformers"
+    peer=
+fi
+"$build"/bench/bench_media "$folder"/smolvlm "$folder"/qwen2_5_vl ${peer:+"$peer"}

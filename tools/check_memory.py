@@ -6,7 +6,7 @@
 
 Runs over the bundled model and over random checkpoints of real size whose configs are drawn here (SmolVLM-like of about 250 to 500 million
 parameters, Qwen2.5-VL-like of about 1 to 2 billion), with pictures, videos and prompts that are drawn, too. Prints a table; fails
-when a prediction is more than 15 % away. The seed that is printed draws the same again. Needs tools/requirements.txt and, for the
+when a prediction is more than 15 % away. The seed that is printed draws the same again. Needs tools/requirements.txt, ffmpeg and, for the
 checkpoints, up to 5 GB of disk and of memory.
 """
 
@@ -84,6 +84,11 @@ def draw_cases(draw: random.Random, work: Path, video: bool) -> list[tuple[str, 
         for index in range(1, draw.randint(4, 8)):
             shutil.copy(first, frames / f"{index}.jpg")
         cases.append(("a video", ["--video-frames", str(frames), "-p", "What happens?", "--max-tokens", "4"]))
+        clip = work / "clip.mp4"
+        width, height, seconds = draw.choice([1280, 1920]), draw.choice([720, 1080]), draw.randint(6, 12)
+        source = f"testsrc2=size={width}x{height}:rate=10:duration={seconds}"
+        subprocess.run(["ffmpeg", "-v", "error", "-y", "-f", "lavfi", "-i", source, "-pix_fmt", "yuv420p", clip], check=True)
+        cases.append(("a video file", ["--video", str(clip), "-p", "What happens?", "--max-tokens", "4"]))
     return cases
 
 

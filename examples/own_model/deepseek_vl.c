@@ -196,30 +196,31 @@ static uint32_t scaled(const processor *p, uint32_t side, uint32_t longer) {
 }
 
 /* One colour everywhere: what is left of it lies around the picture. */
-static vlm_status fill_background(const processor *p, float *out, vlm_error *err) {
+static vlm_status fill_background(const processor *p, const vlm_pixel_rules *rules, float *out, vlm_error *err) {
     const vlm_size one = { 1, 1 };
     const size_t area = (size_t)(p->side * p->side);
     float values[3];
     vlm_image *dot;
     vlm_status status = vlm_image_from_pixels(&dot, p->background, one, 3, 3, err);
     if (status < 0) return status;
-    vlm_pixels_planar(values, 1, 1, dot, 0, 0, one, &p->rules);
+    vlm_pixels_planar(values, 1, 1, dot, 0, 0, one, rules);
     vlm_image_free(dot);
     for (size_t i = 0; i < 3 * area; i++) out[i] = values[i / area];
     return VLM_OK;
 }
 
 /* One picture into [3, side, side] floats at out. */
-static vlm_status fill_picture(const processor *p, float *out, const vlm_image *image, vlm_error *err) {
+static vlm_status fill_picture(const processor *p, const vlm_pixel_rules *rules, float *out, const vlm_image *image,
+                               vlm_error *err) {
     const vlm_size given = vlm_image_size(image);
     const uint32_t longer = given.width > given.height ? given.width : given.height;
     const vlm_size size = { scaled(p, given.width, longer), scaled(p, given.height, longer) };
     const size_t side = (size_t)p->side, left = (side - size.width) / 2, top = (side - size.height) / 2;
     vlm_image *resized;
-    vlm_status status = fill_background(p, out, err);
-    if (status == VLM_OK) status = vlm_image_resize(&resized, image, size, p->rules.resample, err);
+    vlm_status status = fill_background(p, rules, out, err);
+    if (status == VLM_OK) status = vlm_pixels_resize(&resized, image, size, rules, NULL, err);
     if (status < 0) return status;
-    vlm_pixels_planar(out + top * side + left, side, side * side, resized, 0, 0, size, &p->rules);
+    vlm_pixels_planar(out + top * side + left, side, side * side, resized, 0, 0, size, rules);
     vlm_image_free(resized);
     return VLM_OK;
 }
@@ -229,10 +230,13 @@ static vlm_status fill(const void *self, const vlm_plan *plan, const vlm_media *
     const processor *p = self;
     const int64_t shape[] = { (int64_t)plan->n, 3, p->side, p->side };
     void *pixels;
+    vlm_pixel_rules rules;
     if (plan->n == 0) return VLM_OK;
-    vlm_status status = vlm_prepared_add(prepared, "pixel_values", VLM_DTYPE_F32, 4, shape, &pixels, err);
+    vlm_status status = vlm_pixel_rules_for(&rules, &p->rules, plan->processing, err);
+    if (status == VLM_OK)
+        status = vlm_prepared_add(prepared, "pixel_values", VLM_DTYPE_F32, 4, shape, &pixels, err);
     for (size_t i = 0; i < plan->n && status == VLM_OK; i++)
-        status = fill_picture(p, (float *)pixels + i * 3 * (size_t)(p->side * p->side), media->frames[i], err);
+        status = fill_picture(p, &rules, (float *)pixels + i * 3 * (size_t)(p->side * p->side), media->frames[i], err);
     return status;
 }
 

@@ -139,6 +139,25 @@ typedef struct vlm_limits {
 
 #define VLM_LIMITS_INIT { sizeof(vlm_limits), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
 
+/**
+ * A pool of threads, for calls that take one: whatever their number, results are the same. Thread-safe: callers take
+ * turns. A context has a pool of its own.
+ */
+typedef struct vlm_threads vlm_threads;
+/** Starts a pool; fewer threads where the system starts no more. @param out owned @param threads the caller's
+ * included; 0: one for each usable CPU */
+VLM_API vlm_status vlm_threads_new(vlm_threads **out, int threads, vlm_error *err);
+/** Ends its threads; NULL is fine. No call may be using it. */
+VLM_API void vlm_threads_free(vlm_threads *threads);
+/** How many there are, the caller's included. NULL: 1. */
+VLM_API int vlm_threads_count(const vlm_threads *threads);
+/**
+ * Runs fn(arg, i, worker) for every i in [0, n), on whichever thread is free: results must not depend on which.
+ * `worker` is in [0, vlm_threads_count()). fn must not run the same pool. @param threads NULL: the caller's thread
+ */
+VLM_API void vlm_threads_run(vlm_threads *threads, size_t n,
+                             void (*fn)(void *arg, size_t i, int worker), void *arg);
+
 /** A value of a parsed JSON document; borrowed from whoever owns the document. vlm/extend/config.h reads it. */
 typedef struct vcore_json vlm_json;
 

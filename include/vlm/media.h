@@ -35,7 +35,8 @@ typedef enum vlm_filter {
     VLM_FILTER_HAMMING = 5
 } vlm_filter;
 
-/** Whose arithmetic a resize follows; the bytes differ by a level or two. */
+/** Whose arithmetic a resize follows, in whose roundings bytes become floats in a processor: the bytes
+ * differ by a level or two, the floats of a byte in the last bit. */
 typedef enum vlm_resampler {
     /** Pillow: what the checkpoints were trained with, and transformers' processors of that backend. */
     VLM_RESAMPLER_PILLOW = 0,
@@ -92,6 +93,12 @@ VLM_API vlm_status vlm_image_resize(vlm_image **out, const vlm_image *image, vlm
  */
 VLM_API vlm_status vlm_image_resample(vlm_image **out, const vlm_image *image, vlm_size size,
                                       vlm_filter filter, vlm_resampler resampler, vlm_error *err);
+/** vlm_image_resample() on the threads of a pool; the bytes are the same. @param threads NULL: the
+ * caller's thread */
+VLM_API vlm_status vlm_image_resample_threads(vlm_image **out, const vlm_image *image,
+                                              vlm_size size, vlm_filter filter,
+                                              vlm_resampler resampler, vlm_threads *threads,
+                                              vlm_error *err);
 /** Cuts a rectangle, which may reach outside (filled black), as Pillow's Image.crop. @param out owned. */
 VLM_API vlm_status vlm_image_crop(vlm_image **out, const vlm_image *image, int32_t x, int32_t y,
                                   vlm_size size, vlm_error *err);
@@ -112,6 +119,7 @@ typedef struct vlm_image_processor_config {
     vlm_channel_order channels;
     uint32_t shortest_edge; /**< what the resize makes of the shorter side, in place of size; 0: size says */
     uint32_t longest_edge;  /**< what the longer side may not pass then; 0: no bound */
+    vlm_resampler resampler; /**< whose bytes and whose roundings; zero: Pillow's backend */
 } vlm_image_processor_config;
 
 #ifdef __cplusplus

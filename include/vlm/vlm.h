@@ -162,11 +162,12 @@ typedef struct vlm_processing {
     size_t struct_size;
     uint64_t min_pixels, max_pixels; /**< pixel budget of a picture, for families that have one */
     vlm_size resize;                 /**< best fit inside, before the family's own processing */
-    int image_backend;               /**< 0: Pillow's pixels */
+    vlm_resampler image_backend;     /**< whose pixels: transformers' processors of which backend; Pillow's by
+                                          default */
     double fps;                      /**< of videos given as frames; frames a second to take of video files */
     uint32_t max_frames;             /**< most frames of a video */
 } vlm_processing;
-#define VLM_PROCESSING_INIT { sizeof(vlm_processing), 0, 0, { 0, 0 }, 0, 0, 0 }
+#define VLM_PROCESSING_INIT { sizeof(vlm_processing), 0, 0, { 0, 0 }, VLM_RESAMPLER_PILLOW, 0, 0 }
 
 /** What a user says and shows. One thread at a time. */
 typedef struct vlm_input vlm_input;
@@ -179,9 +180,9 @@ VLM_API void vlm_input_free(vlm_input *input);
 VLM_API vlm_status vlm_input_add_message(vlm_input *input, const char *role, const char *text,
                                          vlm_error *err);
 /** Sets the whole chat, once: a JSON array of messages in OpenAI form (content parts text, image, image_url,
- * video). Pictures and videos named by path in parts are opened (a video may be a directory of frames, and its part
- * may have "fps" and "max_frames"); parts without a path take those added before, in order. What no part takes
- * belongs to the last message of a user. */
+ * video). Pictures and videos named by path in parts are opened (a video may be a directory of frames or a list of
+ * their paths; docs/VIDEO.md says what else its part may have); parts without a path take those added before, in
+ * order. What no part takes belongs to the last message of a user. */
 VLM_API vlm_status vlm_input_set_messages(vlm_input *input, const char *json, vlm_error *err);
 /** Sets the prompt as it is: no template, special tokens parsed, media placeholders as the checkpoint writes them. */
 VLM_API vlm_status vlm_input_set_raw(vlm_input *input, const char *text, vlm_error *err);

@@ -28,7 +28,7 @@ const cli_option *cli_input_options(cli_input *in) {
         { "--min-pixels", NULL, CLI_LONG, &in->min_pixels, 0, 0, "N   least pixels of a picture" },
         { "--max-pixels", NULL, CLI_LONG, &in->max_pixels, 0, 0, "N   most pixels of a picture" },
         { "--resize", NULL, CLI_TEXT, &in->resize, 0, 0, "WxH   best fit inside, before all else" },
-        { "--image-backend", NULL, CLI_TEXT, &in->image_backend, 0, 0, "pillow|torchvision   whose pixels; pillow in this build" },
+        { "--image-backend", NULL, CLI_TEXT, &in->image_backend, 0, 0, "pillow|torchvision|torchvision-bicubic   whose pixels; pillow by default" },
         { "--fps", NULL, CLI_DOUBLE, &in->fps, 0.001, 1000, "F   frames per second: of --video-frames; to take of --video" },
         { "--max-frames", NULL, CLI_COUNT, &in->max_frames, 1, 0, "N   most frames of a video" },
         { "--backend", NULL, CLI_TEXT, &in->backend, 0, 0, "auto|cpu|cuda   cpu in this build" },
@@ -45,6 +45,9 @@ const cli_option *cli_input_options(cli_input *in) {
     return table;
 }
 
+/* By the numbers of vlm_resampler. */
+static const char *const image_backends[] = { "pillow", "torchvision", "torchvision-bicubic", NULL };
+
 static bool one_of(const char *value, const char *const *names) {
     if (!value) return true;
     for (; *names; names++)
@@ -60,11 +63,11 @@ static int usage(const char *message) {
 int cli_input_check(const cli_input *in) {
     static const char *const backends[] = { "auto", "cpu", "cuda", NULL };
     static const char *const dtypes[] = { "auto", "f32", "bf16", "f16", NULL };
-    static const char *const image_backends[] = { "pillow", "torchvision", NULL };
     if (!in->model) return usage("-m DIR is missing");
     if (!one_of(in->backend, backends)) return usage("--backend: auto, cpu or cuda");
     if (!one_of(in->dtype, dtypes)) return usage("--dtype: auto, f32, bf16 or f16");
-    if (!one_of(in->image_backend, image_backends)) return usage("--image-backend: pillow or torchvision");
+    if (!one_of(in->image_backend, image_backends))
+        return usage("--image-backend: pillow, torchvision or torchvision-bicubic");
     if (in->kv_bits && in->kv_bits != 16 && in->kv_bits != 8 && in->kv_bits != 4)
         return usage("--kv-bits: 16, 8 or 4");
     unsigned w, h;
@@ -155,7 +158,8 @@ static vlm_status add_media(vlm_input *to, const cli_input *in, vlm_error *err) 
     p.max_pixels = in->max_pixels;
     p.max_frames = in->max_frames;
     p.fps = in->fps;
-    p.image_backend = in->image_backend && !strcmp(in->image_backend, "torchvision");
+    for (int i = 0; in->image_backend && image_backends[i]; i++)
+        if (!strcmp(in->image_backend, image_backends[i])) p.image_backend = (vlm_resampler)i;
     if (in->resize) sscanf(in->resize, "%ux%u", &p.resize.width, &p.resize.height);
     VTRY(vlm_input_set_processing(to, &p, err));
     for (size_t i = 0; i < in->images.n; i++) VTRY(vlm_input_add_image_file(to, in->images.at[i], err));

@@ -202,7 +202,7 @@ uint16_t vcore_f32_to_f16(float f);  /* round to nearest even */
  * results must not depend on who does what. worker is in [0, vcore_pool_size) and names a worker's
  * scratch. One caller at a time: concurrent callers take turns. The caller works too, as worker 0;
  * fn must not run the same pool. A run allocates nothing. */
-typedef struct vcore_pool vcore_pool;
+typedef struct vlm_threads vcore_pool; /* public as vlm_threads_... */
 vcore_pool *vcore_pool_new(int threads); /* <= 0: one per usable CPU. NULL: no memory */
 int vcore_pool_size(const vcore_pool *p); /* less than asked where the system starts no more */
 int vcore_pool_asked(int threads); /* the size that a pool asked for so many threads aims at */

@@ -4,6 +4,7 @@
 #include "core/core.h"
 
 #include <stdlib.h>
+#include <sys/mman.h>
 
 enum { ARENA_ALIGN = 16, ARENA_FIRST = 4096, ARENA_LARGEST = 1 << 20 };
 
@@ -12,8 +13,25 @@ static bool is_possible(size_t bytes) {
     return bytes <= PTRDIFF_MAX;
 }
 
+/* Large memory in large pages where the system has them: to fill pictures and pixels is else, for
+ * the most part, to wait for pages of 4 KiB. Only advice: what comes of it does not matter. */
+static void advise_large_pages(void *p, size_t bytes) {
+#ifdef MADV_HUGEPAGE
+    enum { PAGE = 4096, LARGE = 4 << 20 };
+    if (!p || bytes < LARGE) return;
+    uintptr_t begin = ((uintptr_t)p + PAGE - 1) & ~(uintptr_t)(PAGE - 1);
+    uintptr_t end = ((uintptr_t)p + bytes) & ~(uintptr_t)(PAGE - 1);
+    madvise((void *)begin, end - begin, MADV_HUGEPAGE);
+#else
+    (void)p;
+    (void)bytes;
+#endif
+}
+
 void *vcore_alloc(size_t bytes) {
-    return bytes && is_possible(bytes) ? calloc(1, bytes) : NULL;
+    void *p = bytes && is_possible(bytes) ? calloc(1, bytes) : NULL;
+    advise_large_pages(p, bytes);
+    return p;
 }
 
 void *vcore_alloc_array(size_t n, size_t size) {

@@ -20,7 +20,7 @@
 enum { SPIN_NS = 30000, MAX_THREADS = 1024 };
 #define LEFT_MASK 0xFFFFFFFFu
 
-struct vcore_pool {
+struct vlm_threads {
     _Atomic uint64_t word;     /* job number << 32 | items left to claim */
     _Atomic size_t unfinished; /* items of the job not yet reported as done */
     atomic_int sleepers;       /* workers in, or on their way into, cond_wait */
@@ -215,4 +215,30 @@ void vcore_pool_free(vcore_pool *p) {
     pthread_mutex_destroy(&p->lock);
     pthread_mutex_destroy(&p->turn);
     vcore_free(p);
+}
+
+/* ---- the public names ---- */
+vlm_status vlm_threads_new(vlm_threads **out, int threads, vlm_error *err) {
+    if (out) *out = NULL;
+    if (!out || threads < 0)
+        return vcore_fail(err, VLM_ERR_ARGUMENT,
+                          "vlm_threads_new: out is NULL, or the number negative");
+    *out = vcore_pool_new(threads);
+    return *out ? VLM_OK : vcore_no_memory(err, "threads");
+}
+
+void vlm_threads_free(vlm_threads *threads) {
+    vcore_pool_free(threads);
+}
+
+int vlm_threads_count(const vlm_threads *threads) {
+    return threads ? threads->size : 1;
+}
+
+void vlm_threads_run(vlm_threads *threads, size_t n, void (*fn)(void *arg, size_t i, int worker),
+                     void *arg) {
+    if (threads)
+        vcore_pool_run(threads, n, fn, arg);
+    else
+        for (size_t i = 0; i < n; i++) fn(arg, i, 0);
 }

@@ -114,13 +114,17 @@ vlm_status vengine_load(vlm_context **out, const char *dir_or_id, const vlm_load
                         vengine_depth depth, vlm_error *err);
 
 /* ---- input (input.c) and prompt assembly (prompt.c) ---------------------------------------------------------- */
+/* Wishes for the frames of one video, in place of the input's; zeros: none. */
+typedef struct vengine_frame_wishes {
+    double fps;
+    int64_t nframes, min_frames, max_frames;
+} vengine_frame_wishes;
 typedef struct vengine_video {
     vlm_image **frames; /* given; NULL where they come from a file */
     size_t n;
     double fps;
     vlm_video *file; /* decoded when the input is prepared: the processor decides which frames; or NULL */
-    double wish_fps; /* of a file, in place of the input's wish; 0: none */
-    uint32_t wish_frames;
+    vengine_frame_wishes wish;
 } vengine_video;
 typedef struct vengine_message {
     char *role, *text;
@@ -147,6 +151,17 @@ bool vengine_part_is(vcore_str type, const char *kind);
 vlm_status vengine_messages_write(vcore_buf *b, const vlm_input *input, const vlm_message_format *format,
                                   vlm_error *err);
 
+/* Frames of a video file (clips.c), as small as the processor needs them, and what it plans by. */
+typedef struct vengine_clip {
+    vlm_processed_frames kept;
+    vlm_media_item item; /* its size is a frame's before the processor's resize; times: kept's */
+} vengine_clip;
+/* @param out zeroed; kept is freed by the caller, after an error, too */
+vlm_status vengine_clip_read(vengine_clip *out, const vlm_context *c, const vlm_input *in,
+                             const vengine_video *v, vlm_error *err);
+/* vlm_prepare (prepare.c); *decoded: bytes of the pictures and frames that it worked on, given ones and kept ones. */
+vlm_status vengine_prepare(vlm_prepared **out, uint64_t *decoded, const vlm_context *c,
+                           const vlm_input *in, vlm_error *err);
 /* Prompt text with expansions in place, as spans of template and user text. */
 typedef struct vengine_prompt {
     vcore_buf text;
@@ -213,7 +228,7 @@ typedef struct vengine_memory {
     uint64_t scratch;     /* of the operations */
     uint64_t logits;
     uint64_t peak;        /* of all that */
-    uint64_t pictures;    /* decoded, while the input is prepared */
+    uint64_t pictures;    /* decoded, frames of video files, too, while the input is prepared */
 } vengine_memory;
 /* Prepares the input and runs it over shapes alone. c: loaded as VENGINE_INSPECT. */
 vlm_status vengine_predict(vengine_memory *out, const vlm_context *c, const vlm_input *input,

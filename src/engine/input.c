@@ -140,15 +140,21 @@ static int by_name(const struct dirent **a, const struct dirent **b) {
     return strcmp((*a)->d_name, (*b)->d_name);
 }
 
+/* What a picture that is broken is in a video. */
+static vlm_status as_frame(vlm_status status, vlm_error *err) {
+    if (status != VLM_ERR_IMAGE_PROCESSING) return status;
+    if (err) err->code = VLM_ERR_VIDEO_NOT_DECODABLE;
+    return VLM_ERR_VIDEO_NOT_DECODABLE;
+}
+
 static vlm_status open_frames(vlm_image **frames, const char *dir, struct dirent **names, int n,
                               vlm_error *err) {
     for (int i = 0; i < n; i++) {
         char *path = vio_join(dir, names[i]->d_name);
         if (!path) return vcore_no_memory(err, dir);
-        vlm_status status = vlm_image_open(&frames[i], path, NULL, err);
+        vlm_status status = as_frame(vlm_image_open(&frames[i], path, NULL, err), err);
         vcore_free(path);
-        if (status == VLM_ERR_IMAGE_PROCESSING && err) err->code = VLM_ERR_VIDEO_NOT_DECODABLE;
-        if (status < 0) return status == VLM_ERR_IMAGE_PROCESSING ? VLM_ERR_VIDEO_NOT_DECODABLE : status;
+        VTRY(status);
     }
     return VLM_OK;
 }
@@ -182,7 +188,7 @@ vlm_status vlm_input_add_video_opened(vlm_input *in, vlm_video *file, double fps
     if (!in || !file) return null_argument(err, "vlm_input_add_video_opened");
     if (!grow(&in->videos, in->n_videos, sizeof *in->videos)) return vcore_no_memory(err, "video");
     in->videos[in->n_videos++] =
-        (vengine_video) { .file = file, .wish_fps = fps > 0 ? fps : 0, .wish_frames = max_frames };
+        (vengine_video) { .file = file, .wish = { .fps = fps > 0 ? fps : 0, .max_frames = max_frames } };
     return VLM_OK;
 }
 
@@ -199,6 +205,9 @@ vlm_status vlm_input_set_processing(vlm_input *in, const vlm_processing *process
     if (!in || !processing) return null_argument(err, "vlm_input_set_processing");
     vlm_processing taken = VLM_PROCESSING_INIT;
     VTRY(vengine_take_options(&taken, sizeof taken, processing, "processing", err));
+    if ((unsigned)taken.image_backend > VLM_RESAMPLER_TORCHVISION_BICUBIC)
+        return vcore_fail(err, VLM_ERR_ARGUMENT, "processing: there is no image backend %d",
+                          (int)taken.image_backend);
     in->processing = taken;
     return VLM_OK;
 }
@@ -253,29 +262,116 @@ static vlm_status take_added(arrangement *a, bool video, vlm_error *err) {
     return VLM_OK;
 }
 
-/* A directory of frames, or a video file with the wishes that its part may carry, as Qwen's do. */
-static vlm_status arrange_video(arrangement *a, const vlm_json *part, const char *path, vlm_error *err) {
-    double fps = 0;
-    int64_t frames = 0;
-    const vlm_json *rate = vcore_json_get(part, "fps"), *most = vcore_json_get(part, "max_frames");
-    if (rate && (!vcore_json_real(rate, &fps) || !(fps > 0)))
-        return vcore_fail_field(err, VLM_ERR_FORMAT, "messages", "fps", "must be a number above 0");
-    if (most && (!vcore_json_int(most, &frames) || frames < 1 || frames > UINT32_MAX))
-        return vcore_fail_field(err, VLM_ERR_FORMAT, "messages", "max_frames", "must be a whole number above 0");
-    if (vio_is_dir(path))
-        return vlm_input_add_video_dir(&a->own, path, fps > 0 ? fps : a->in->processing.fps, err);
-    vlm_video *file;
-    VTRY(vlm_video_open(&file, path, NULL, err));
-    vlm_status status = vlm_input_add_video_opened(&a->own, file, fps, (uint32_t)frames, err);
-    if (status < 0) vlm_video_close(file);
+/* ---- videos of a chat: Qwen's vocabulary ---- */
+
+static bool has(const vlm_json *part, const char *key) {
+    return vcore_json_kind_of(vcore_json_get(part, key)) != VCORE_JSON_NULL;
+}
+
+/* What is not known here would be other frames or pixels, so that it is not passed over. */
+static vlm_status read_wishes(vengine_frame_wishes *out, const vlm_json *part, vlm_error *err) {
+    static const char *const others[] = { "video_start",   "video_end",  "resized_height", "resized_width",
+                                          "min_pixels",    "max_pixels", "total_pixels",   "raw_fps" };
+    const struct {
+        const char *key;
+        int64_t *to;
+    } counts[] = { { "nframes", &out->nframes }, { "min_frames", &out->min_frames }, { "max_frames", &out->max_frames } };
+    *out = (vengine_frame_wishes) { 0 };
+    for (size_t i = 0; i < sizeof others / sizeof others[0]; i++)
+        if (has(part, others[i]))
+            return vcore_fail_field(err, VLM_ERR_UNSUPPORTED, "messages", others[i], "is not supported in a video's part");
+    const char *rate = has(part, "sample_fps") ? "sample_fps" : "fps"; /* the first of frames that are given */
+    if (has(part, rate) && (!vcore_json_real(vcore_json_get(part, rate), &out->fps) || !(out->fps > 0)))
+        return vcore_fail_field(err, VLM_ERR_FORMAT, "messages", rate, "must be a number above 0");
+    for (size_t i = 0; i < sizeof counts / sizeof counts[0]; i++) {
+        const vlm_json *value = vcore_json_get(part, counts[i].key);
+        if (has(part, counts[i].key)
+            && (!vcore_json_int(value, counts[i].to) || *counts[i].to < 1 || *counts[i].to > UINT32_MAX))
+            return vcore_fail_field(err, VLM_ERR_FORMAT, "messages", counts[i].key, "must be a whole number above 0");
+    }
+    if (has(part, rate) && out->nframes)
+        return vcore_fail_field(err, VLM_ERR_FORMAT, "messages", "nframes", "and %s exclude each other", rate);
+    return VLM_OK;
+}
+
+/* To the video that was arranged last. Frames that are given have a rate, and are taken or left out evenly. */
+static vlm_status apply_wishes(vengine_video *v, const vlm_json *part, const vengine_frame_wishes *wish,
+                               vlm_error *err) {
+    static const char *const of_files[] = { "nframes", "min_frames" };
+    for (size_t i = 0; i < 2; i++)
+        if (!v->file && has(part, of_files[i]))
+            return vcore_fail_field(err, VLM_ERR_UNSUPPORTED, "messages", of_files[i], "is for video files, not for frames");
+    if (v->file && has(part, "sample_fps"))
+        return vcore_fail_field(err, VLM_ERR_UNSUPPORTED, "messages", "sample_fps", "is for frames, not for video files");
+    if (wish->fps > 0) v->fps = v->wish.fps = wish->fps;
+    if (wish->nframes) v->wish.nframes = wish->nframes;
+    if (wish->min_frames) v->wish.min_frames = wish->min_frames;
+    if (wish->max_frames) v->wish.max_frames = wish->max_frames;
+    return VLM_OK;
+}
+
+static vlm_status open_list(vlm_image **frames, const vlm_json *list, vlm_error *err) {
+    for (size_t i = 0; i < vcore_json_count(list); i++) {
+        vcore_str path;
+        if (!vcore_json_string(vcore_json_at(list, i), &path))
+            return vcore_fail(err, VLM_ERR_FORMAT, "messages: frame %zu of a video must be a path", i + 1);
+        char *copy = vcore_strndup(path.p, path.n);
+        if (!copy) return vcore_no_memory(err, "messages");
+        vlm_status status = as_frame(vlm_image_open_url(&frames[i], copy, NULL, err), err);
+        vcore_free(copy);
+        VTRY(status);
+    }
+    return VLM_OK;
+}
+
+/* A video as a list of pictures. */
+static vlm_status arrange_list(arrangement *a, const vlm_json *list, vlm_error *err) {
+    size_t n = vcore_json_count(list);
+    if (n == 0) return vcore_fail(err, VLM_ERR_NO_VIDEO_TRACK, "messages: a video has no frames");
+    vlm_image **frames = vcore_alloc_array(n, sizeof *frames);
+    if (!frames) return vcore_no_memory(err, "messages");
+    vlm_status status = open_list(frames, list, err);
+    if (status >= 0) status = vlm_input_add_video(&a->own, frames, n, a->in->processing.fps, err);
+    for (size_t i = 0; i < n && status < 0; i++) vlm_image_free(frames[i]);
+    vcore_free(frames);
     return status;
 }
 
+static vlm_status arrange_path(arrangement *a, const char *path, vlm_error *err) {
+    if (strstr(path, "://") || !strncmp(path, "data:", 5))
+        return vcore_fail(err, VLM_ERR_UNSUPPORTED, "messages: '%.60s': a video must be a file", path);
+    if (vio_is_dir(path)) return vlm_input_add_video_dir(&a->own, path, a->in->processing.fps, err);
+    return vlm_input_add_video_file(&a->own, path, err);
+}
+
+/* A video file, a directory of frames, a list of them, or the next video that was added. */
+static vlm_status arrange_video(arrangement *a, const vlm_json *part, vcore_str path, vlm_error *err) {
+    vengine_frame_wishes wish;
+    VTRY(read_wishes(&wish, part, err));
+    const vlm_json *list = vcore_json_get(part, "video");
+    size_t before = a->own.n_videos;
+    if (vcore_json_kind_of(list) == VCORE_JSON_ARRAY) {
+        VTRY(arrange_list(a, list, err));
+    } else if (path.n == 0) {
+        VTRY(take_added(a, true, err));
+    } else {
+        char *copy = vcore_strndup(path.p, path.n);
+        if (!copy) return vcore_no_memory(err, "messages");
+        vlm_status status = arrange_path(a, copy, err);
+        vcore_free(copy);
+        VTRY(status);
+    }
+    return a->own.n_videos == before ? VLM_OK : apply_wishes(&a->own.videos[before], part, &wish, err);
+}
+
 /* A path, a file: URL or a data: URL; nothing is downloaded. */
-static vlm_status add_image_url(vlm_input *in, const char *url, vlm_error *err) {
+static vlm_status add_image_url(vlm_input *in, vcore_str url, vlm_error *err) {
     vlm_image *image;
-    VTRY(vlm_image_open_url(&image, url, NULL, err));
-    return add_or_free(in, image, err);
+    char *copy = vcore_strndup(url.p, url.n);
+    if (!copy) return vcore_no_memory(err, "messages");
+    vlm_status status = vlm_image_open_url(&image, copy, NULL, err);
+    vcore_free(copy);
+    return status < 0 ? status : add_or_free(in, image, err);
 }
 
 static vlm_status arrange_part(arrangement *a, const vlm_json *part, vlm_error *err) {
@@ -286,18 +382,8 @@ static vlm_status arrange_part(arrangement *a, const vlm_json *part, vlm_error *
     char name[32];
     snprintf(name, sizeof name, "%.*s", (int)(type.n < 31 ? type.n : 31), type.p);
     path = part_path(part, name);
-    if (path.n == 0) return take_added(a, video, err);
-    char *copy = vcore_strndup(path.p, path.n);
-    if (!copy) return vcore_no_memory(err, "messages");
-    vlm_status status;
-    if (!video)
-        status = add_image_url(&a->own, copy, err);
-    else if (strstr(copy, "://") || !strncmp(copy, "data:", 5))
-        status = vcore_fail(err, VLM_ERR_UNSUPPORTED, "messages: '%.60s': a video must be a file", copy);
-    else
-        status = arrange_video(a, part, copy, err);
-    vcore_free(copy);
-    return status;
+    if (video) return arrange_video(a, part, path, err);
+    return path.n ? add_image_url(&a->own, path, err) : take_added(a, false, err);
 }
 
 static vlm_status arrange(arrangement *a, const vlm_json *messages, vlm_error *err) {

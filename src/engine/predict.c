@@ -192,22 +192,9 @@ static uint64_t prepared_bytes(const vlm_prepared *prepared) {
     return bytes;
 }
 
-static uint64_t image_bytes(const vlm_image *image) {
-    vlm_size size = vlm_image_size(image);
-    return (uint64_t)size.width * size.height * 3;
-}
-
-static uint64_t pictures_bytes(const vlm_input *in) {
-    uint64_t bytes = 0;
-    for (size_t i = 0; i < in->n_images; i++) bytes += image_bytes(in->images[i]);
-    for (size_t i = 0; i < in->n_videos; i++)
-        for (size_t k = 0; k < in->videos[i].n; k++) bytes += image_bytes(in->videos[i].frames[k]);
-    return bytes;
-}
-
 vlm_status vengine_predict(vengine_memory *out, const vlm_context *c, const vlm_input *input,
                            const vlm_session_options *options, vlm_error *err) {
-    *out = (vengine_memory) { .pictures = pictures_bytes(input) };
+    *out = (vengine_memory) { 0 };
     if (!c->processor)
         return vcore_fail(err, VLM_ERR_NOT_FOUND, "%s: there is no %s, which a prediction needs",
                           c->dir, c->tokenizer ? "processor config" : "tokenizer.json");
@@ -215,7 +202,7 @@ vlm_status vengine_predict(vengine_memory *out, const vlm_context *c, const vlm_
         return vcore_fail(err, VLM_ERR_NOT_FOUND,
                           "%s: there are no weights, which a prediction needs", c->dir);
     vlm_prepared *prepared;
-    VTRY(vlm_prepare(&prepared, c, input, err));
+    VTRY(vengine_prepare(&prepared, &out->pictures, c, input, err));
     vlm_status status = dry_run(out, c, prepared, options, err);
     out->prompt_tokens = vlm_prepared_tokens(prepared, &out->media_tokens);
     out->input = prepared_bytes(prepared);

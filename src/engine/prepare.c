@@ -8,14 +8,14 @@ typedef struct shown {
     vlm_media_item *items;
     const vlm_image **frames;
     vlm_image **copies; /* owned; NULL where the input's own picture is shown */
-    vlm_processed_frames *files; /* [n_videos] what was decoded for this; empty where frames were given */
-    size_t n_items, n_frames, n_videos;
+    vengine_clip *clips; /* [n_clips] what was decoded for this; empty where frames were given */
+    size_t n_items, n_frames, n_clips;
 } shown;
 
 static void shown_free(shown *s) {
     for (size_t i = 0; s->copies && i < s->n_frames; i++) vlm_image_free(s->copies[i]);
-    for (size_t i = 0; s->files && i < s->n_videos; i++) vlm_processed_frames_free(&s->files[i]);
-    vcore_free(s->files);
+    for (size_t i = 0; s->clips && i < s->n_clips; i++) vlm_processed_frames_free(&s->clips[i].kept);
+    vcore_free(s->clips);
     vcore_free(s->copies);
     vcore_free(s->frames);
     vcore_free(s->items);
@@ -24,75 +24,34 @@ static void shown_free(shown *s) {
 static vlm_status show(shown *s, const vlm_input *in, const vlm_image *image, vlm_error *err) {
     vlm_size size = vlm_image_size(image), wished = vengine_wished_size(size, in->processing.resize);
     if (wished.width != size.width || wished.height != size.height) {
-        VTRY(vlm_image_resize(&s->copies[s->n_frames], image, wished, VLM_FILTER_BICUBIC, err));
+        VTRY(vlm_image_resample(&s->copies[s->n_frames], image, wished, VLM_FILTER_BICUBIC,
+                                in->processing.image_backend, err));
         image = s->copies[s->n_frames];
     }
     s->frames[s->n_frames++] = image;
     return VLM_OK;
 }
 
-/* ---- video files --------------------------------------------------------------------------------------- */
-
-/* mlx-vlm's rule, for a class that has none of its own. */
-static vlm_status sample_any(const vlm_clip *clip, int64_t *numbers, size_t *n) {
-    vlm_nframes_rule rule = { .fps = clip->wish_fps, .max_frames = clip->wish_frames };
-    int64_t count;
-    if (vlm_smart_nframes(&count, clip->frames, clip->fps, &rule, NULL) < 0) count = clip->frames;
-    vlm_sample_linspace(numbers, (size_t)count, 0, clip->frames - 1, false);
-    *n = (size_t)count;
-    return VLM_OK;
-}
-
-/* Decodes what the processor wants to see of a file. Times are the reference's: by number and mean rate. */
-static vlm_status decode(vlm_processed_frames *out, const vlm_context *c, const vlm_input *in,
-                         const vengine_video *v, vlm_error *err) {
-    const vlm_processor_type *type = c->processor_type;
-    const vlm_video_info *info = vlm_video_get_info(v->file);
-    vlm_clip clip = { .frames = info->frames, .fps = info->fps, .duration = info->duration };
-    clip.wish_fps = v->wish_fps > 0 ? v->wish_fps : in->processing.fps;
-    clip.wish_frames = v->wish_frames ? v->wish_frames : in->processing.max_frames;
-    int64_t *numbers = vcore_alloc_array((size_t)info->frames, sizeof *numbers);
-    if (!numbers) return vcore_no_memory(err, "video");
-    size_t n = 0;
-    vlm_status status = type->sample ? type->sample(c->processor, &clip, numbers, &n, err)
-                                     : sample_any(&clip, numbers, &n);
-    if (status >= 0) status = vlm_video_read_frames(out, v->file, numbers, n, NULL, NULL, err);
-    vcore_free(numbers);
-    for (size_t i = 0; status >= 0 && info->fps > 0 && i < out->n; i++)
-        out->times[i] = (double)out->numbers[i] / info->fps;
-    return status;
-}
-
-static vlm_status decode_all(shown *s, const vlm_context *c, const vlm_input *in, size_t *frames,
+static vlm_status read_clips(shown *s, const vlm_context *c, const vlm_input *in, size_t *frames,
                              vlm_error *err) {
-    s->n_videos = in->n_videos;
-    s->files = vcore_alloc_array(in->n_videos + 1, sizeof *s->files);
-    if (!s->files) return vcore_no_memory(err, "video");
+    s->n_clips = in->n_videos;
+    s->clips = vcore_alloc_array(in->n_videos + 1, sizeof *s->clips);
+    if (!s->clips) return vcore_no_memory(err, "video");
     for (size_t i = 0; i < in->n_videos; i++) {
-        if (in->videos[i].file) VTRY(decode(&s->files[i], c, in, &in->videos[i], err));
-        *frames += in->videos[i].n + s->files[i].n;
+        if (in->videos[i].file) VTRY(vengine_clip_read(&s->clips[i], c, in, &in->videos[i], err));
+        *frames += in->videos[i].n + s->clips[i].kept.n;
     }
     return VLM_OK;
 }
 
-static vlm_status show_file(shown *s, const vlm_input *in, const vengine_video *v,
-                            const vlm_processed_frames *f, vlm_error *err) {
-    const vlm_video_info *info = vlm_video_get_info(v->file);
-    for (size_t k = 0; k < f->n; k++) VTRY(show(s, in, f->frames[k], err));
-    s->items[s->n_items++] = (vlm_media_item) {
-        .video = true,
-        .size = vlm_image_size(s->frames[s->n_frames - 1]),
-        .frames = (int64_t)f->n,
-        .fps = (double)f->n / (double)info->frames * info->fps,
-        .times = f->times,
-        .duration = info->duration,
-    };
-    return VLM_OK;
+static void show_clip(shown *s, const vengine_clip *clip) {
+    for (size_t k = 0; k < clip->kept.n; k++) s->frames[s->n_frames++] = clip->kept.frames[k];
+    s->items[s->n_items++] = clip->item;
 }
 
 static vlm_status show_frames(shown *s, const vlm_input *in, const vengine_video *v, vlm_error *err) {
-    size_t n = v->n;
-    if (in->processing.max_frames && n > in->processing.max_frames) n = in->processing.max_frames;
+    size_t n = v->n, most = v->wish.max_frames ? (size_t)v->wish.max_frames : in->processing.max_frames;
+    if (most && n > most) n = most;
     for (size_t k = 0; k < n; k++) VTRY(show(s, in, v->frames[k * v->n / n], err));
     s->items[s->n_items++] = (vlm_media_item) {
         .video = true,
@@ -106,7 +65,7 @@ static vlm_status show_frames(shown *s, const vlm_input *in, const vengine_video
 static vlm_status show_all(shown *s, const vlm_context *c, const vlm_input *in, vlm_error *err) {
     *s = (shown) { 0 };
     size_t frames = in->n_images;
-    VTRY(decode_all(s, c, in, &frames, err));
+    VTRY(read_clips(s, c, in, &frames, err));
     s->items = vcore_alloc_array(in->n_images + in->n_videos + 1, sizeof *s->items);
     s->frames = vcore_alloc_array(frames + 1, sizeof *s->frames);
     s->copies = vcore_alloc_array(frames + 1, sizeof *s->copies);
@@ -118,8 +77,10 @@ static vlm_status show_all(shown *s, const vlm_context *c, const vlm_input *in, 
         };
     }
     for (size_t i = 0; i < in->n_videos; i++) {
-        const vengine_video *v = &in->videos[i];
-        VTRY(v->file ? show_file(s, in, v, &s->files[i], err) : show_frames(s, in, v, err));
+        if (in->videos[i].file)
+            show_clip(s, &s->clips[i]);
+        else
+            VTRY(show_frames(s, in, &in->videos[i], err));
     }
     return VLM_OK;
 }
@@ -142,8 +103,6 @@ static vlm_status check_media(const vlm_context *c, const vlm_input *in, vlm_err
     for (int k = 0; k < 2; k++)
         if ((k ? in->n_videos : in->n_images) && !vengine_placeholder(c, k == 1))
             return vcore_fail(err, VLM_ERR_PROCESSING, "%s: takes no %s", who, k ? "videos" : "images");
-    if (in->processing.image_backend != 0)
-        return vcore_fail(err, VLM_ERR_UNSUPPORTED, "image backend: only Pillow's pixels are in this build");
     return VLM_OK;
 }
 
@@ -185,16 +144,35 @@ static vlm_status prepare(vlm_prepared *prepared, const vlm_context *c, const vl
     size_t media_tokens = 0;
     for (size_t i = 0; i < plan->n; i++) media_tokens += (size_t)plan->items[i].tokens;
     vmodel_prepared_set_media_tokens(prepared, media_tokens);
-    vlm_media media = { .frames = s->frames };
+    vlm_media media = { .frames = s->frames, .threads = vtensor_backend_pool(c->backend) };
     const vlm_processor_type *t = c->processor_type;
     if (status >= 0 && t->fill) status = t->fill(c->processor, plan, &media, prepared, err);
     vmodel_plan_free(plan);
     return status;
 }
 
-vlm_status vlm_prepare(vlm_prepared **out, const vlm_context *c, const vlm_input *in, vlm_error *err) {
-    if (out) *out = NULL;
-    if (!out || !c || !in) return vcore_fail(err, VLM_ERR_ARGUMENT, "vlm_prepare: a null argument");
+static uint64_t bytes_of(vlm_size size) {
+    return (uint64_t)size.width * size.height * 3;
+}
+
+/* Given pictures, frames that are kept of files, and the one that was decoded last. */
+static uint64_t decoded_bytes(const shown *s, const vlm_input *in) {
+    uint64_t bytes = 0, largest = 0;
+    for (size_t i = 0; i < in->n_images; i++) bytes += bytes_of(vlm_image_size(in->images[i]));
+    for (size_t i = 0; i < in->n_videos; i++) {
+        const vengine_video *v = &in->videos[i];
+        const vlm_processed_frames *kept = &s->clips[i].kept;
+        uint64_t frame = v->file ? bytes_of(vlm_video_get_info(v->file)->size) : 0;
+        if (frame > largest) largest = frame;
+        for (size_t k = 0; k < v->n; k++) bytes += bytes_of(vlm_image_size(v->frames[k]));
+        for (size_t k = 0; k < kept->n; k++) bytes += bytes_of(vlm_image_size(kept->frames[k]));
+    }
+    return bytes + largest;
+}
+
+vlm_status vengine_prepare(vlm_prepared **out, uint64_t *decoded, const vlm_context *c,
+                           const vlm_input *in, vlm_error *err) {
+    *out = NULL;
     VTRY(check_media(c, in, err));
     shown s = { 0 };
     vengine_prompt prompt;
@@ -203,6 +181,7 @@ vlm_status vlm_prepare(vlm_prepared **out, const vlm_context *c, const vlm_input
     if (status >= 0) status = show_all(&s, c, in, err);
     if (status >= 0) status = vmodel_prepared_new(&prepared, err);
     if (status >= 0) status = prepare(prepared, c, in, &prompt, &s, err);
+    if (status >= 0) *decoded = decoded_bytes(&s, in);
     vengine_prompt_free(&prompt);
     shown_free(&s);
     if (status < 0) {
@@ -211,6 +190,13 @@ vlm_status vlm_prepare(vlm_prepared **out, const vlm_context *c, const vlm_input
     }
     *out = prepared;
     return VLM_OK;
+}
+
+vlm_status vlm_prepare(vlm_prepared **out, const vlm_context *c, const vlm_input *in, vlm_error *err) {
+    uint64_t decoded;
+    if (out) *out = NULL;
+    if (!out || !c || !in) return vcore_fail(err, VLM_ERR_ARGUMENT, "vlm_prepare: a null argument");
+    return vengine_prepare(out, &decoded, c, in, err);
 }
 
 vlm_status vlm_prepared_load(vlm_prepared **out, const vlm_context *context, const char *path,

@@ -40,6 +40,8 @@ vlm_status vlm_image_apply(vlm_image **out, const vlm_image *image, const vlm_pr
     if (!out || !image) return vcore_fail(err, VLM_ERR_ARGUMENT, "vlm_image_apply: a null argument");
     *out = NULL;
     vlm_size size;
+    vlm_processing taken = VLM_PROCESSING_INIT;
     VTRY(vlm_size_apply(&size, vlm_image_size(image), processing, err));
-    return vlm_image_resize(out, image, size, VLM_FILTER_BICUBIC, err);
+    if (processing) VTRY(vengine_take_options(&taken, sizeof taken, processing, "processing", err));
+    return vlm_image_resample(out, image, size, VLM_FILTER_BICUBIC, taken.image_backend, err);
 }

@@ -85,17 +85,29 @@ static void step(const vlm_image **now, vlm_image **owned, vlm_image *made) {
     *now = *owned = made;
 }
 
+/* Where a picture is padded by an odd number of pixels, Pillow's backend puts the one more before
+ * it, torchvision's behind. */
+static vlm_status crop_middle(vlm_image **out, const vlm_image *image,
+                              const vlm_image_processor_config *config, vlm_error *err) {
+    if (config->resampler == VLM_RESAMPLER_PILLOW)
+        return vlm_image_center_crop_padded(out, image, config->crop, err);
+    const int64_t wider = (int64_t)image->size.width - config->crop.width,
+                  higher = (int64_t)image->size.height - config->crop.height;
+    return vlm_image_crop(out, image, (int32_t)(wider / 2), (int32_t)(higher / 2), config->crop,
+                          err);
+}
+
 static vlm_status resize_and_crop(const vlm_image **now, vlm_image **owned,
                                   const vlm_image_processor_config *config, vlm_error *err) {
     vlm_image *made;
     vlm_size size;
     if (config->do_resize) {
         VTRY(target(&size, (*now)->size, config, err));
-        VTRY(vlm_image_resize(&made, *now, size, config->resample, err));
+        VTRY(vlm_image_resample(&made, *now, size, config->resample, config->resampler, err));
         step(now, owned, made);
     }
     if (config->crop.width == 0 || config->crop.height == 0) return VLM_OK;
-    VTRY(vlm_image_center_crop_padded(&made, *now, config->crop, err));
+    VTRY(crop_middle(&made, *now, config, err));
     step(now, owned, made);
     return VLM_OK;
 }
@@ -103,7 +115,8 @@ static vlm_status resize_and_crop(const vlm_image **now, vlm_image **owned,
 /* mean and std count the channels as the picture has them: they are swapped behind them. */
 static void channel_table(vmedia_float_table *table, const vlm_image_processor_config *config,
                           const int from[3]) {
-    vmedia_normalize how = { .do_rescale = config->do_rescale,
+    vmedia_normalize how = { .torchvision = config->resampler != VLM_RESAMPLER_PILLOW,
+                             .do_rescale = config->do_rescale,
                              .do_normalize = config->do_normalize,
                              .rescale_factor = config->rescale_factor };
     for (int c = 0; c < 3; c++) {

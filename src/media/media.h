@@ -110,24 +110,23 @@ typedef void vmedia_along_y(uint8_t *out, const uint8_t *const *in, const vmedia
 vmedia_along_x vmedia_along_x_avx2;
 vmedia_along_y vmedia_along_y_avx2;
 #endif
+/* What a resampler makes of a filter; VLM_ERR_UNSUPPORTED where it does not have it. */
+vlm_status vmedia_choose_filter(vlm_filter *filter, vlm_resampler resampler, vlm_error *err);
 /* vlm_image_resample on the threads of a pool (NULL: on the caller's), with the given CPU features
  * (vcore_cpu_flags()). The bytes are always the same. */
 vlm_status vmedia_resize(vlm_image **out, const vlm_image *image, vlm_size size, vlm_filter filter,
                          vlm_resampler resampler, vcore_pool *pool, unsigned cpu, vlm_error *err);
 
 /* ---- pixels to floats (planar.c) ---- */
-/* What the image processors of Hugging Face do to a byte, in the roundings of their Pillow backend.
+/* What the image processors of Hugging Face do to a byte, in the roundings of one of their backends.
  */
 typedef struct vmedia_normalize {
+    bool torchvision; /* else Pillow */
     bool do_rescale, do_normalize;
     double rescale_factor;
     double mean[3], std[3];
 } vmedia_normalize;
-/* The float that each byte of each channel becomes: 8-bit input makes the whole function a table.
- */
-typedef struct vmedia_float_table {
-    float of[3][256];
-} vmedia_float_table;
+typedef vlm_pixel_table vmedia_float_table;
 void vmedia_float_table_init(vmedia_float_table *t, const vmedia_normalize *how);
 /* out is [3, height, width] with the given strides in floats; rgb_stride in bytes. */
 void vmedia_to_planar(float *out, size_t row_stride, size_t plane_stride, const uint8_t *rgb,

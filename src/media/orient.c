@@ -4,6 +4,8 @@
  * 2014): each column rotated, each row permuted, each column permuted. Owns no metadata. */
 #include "media/media.h"
 
+#define BLOCK 64 /* columns, and where a picture is turned rows, that are moved together */
+
 /* Where pixel (0, 0) of the stored picture goes, and how far apart two neighbours of its row and of
  * its column come to lie, in pixels of the result. */
 typedef struct placement {
@@ -29,22 +31,59 @@ vlm_size vmedia_oriented_size(vlm_size stored, int orientation) {
     return turned ? (vlm_size) { stored.height, stored.width } : stored;
 }
 
+/* A pixel in the low 24 bits, read as four bytes of a little-endian machine. */
+static inline uint64_t load_pixel(const uint8_t *p) {
+    uint32_t word;
+    memcpy(&word, p, 4);
+    return word & 0xFFFFFF;
+}
+
+/* n pixels that lie `step` bytes apart, one behind the other, four at a time; nothing at or behind
+ * `end` is read. */
+static void place_run(uint8_t *to, const uint8_t *from, ptrdiff_t step, uint32_t n,
+                      const uint8_t *end) {
+    for (; n >= 4; n -= 4, to += 12, from += 4 * step) {
+        if ((step < 0 ? from : from + 3 * step) + 4 > end) break;
+        uint64_t a = load_pixel(from) | load_pixel(from + step) << 24;
+        uint64_t b = load_pixel(from + 2 * step) | load_pixel(from + 3 * step) << 24;
+        uint64_t first = a | b << 48;
+        uint32_t rest = (uint32_t)(b >> 16);
+        memcpy(to, &first, 8);
+        memcpy(to + 8, &rest, 4);
+    }
+    for (; n; n--, to += 3, from += step) memcpy(to, from, 3);
+}
+
+/* A block of a picture that is turned, whose pixel (0, 0) goes to `at`: its columns become runs,
+ * each begun at the end that comes first in the result. */
+static void place_turned(vlm_image *to, placement by, const uint8_t *block, size_t stride,
+                         ptrdiff_t at, uint32_t columns, uint32_t rows, const uint8_t *end) {
+    ptrdiff_t last = by.down < 0 ? (ptrdiff_t)rows - 1 : 0, step = by.down * (ptrdiff_t)stride;
+    for (uint32_t x = 0; x < columns; x++)
+        place_run(to->rgb + 3 * (at - last + x * by.right),
+                  block + last * (ptrdiff_t)stride + 3 * (size_t)x, step, rows, end);
+}
+
 void vmedia_place_rows(vlm_image *to, int orientation, vlm_size stored, const uint8_t *rows,
                        uint32_t first, uint32_t count) {
     placement by = place_by(orientation, stored);
     size_t stride = (size_t)stored.width * 3;
-    /* Columns outside and rows inside: where the picture turns, what is written lies together. */
-    for (uint32_t x0 = 0; x0 < stored.width; x0 += VMEDIA_STRIP)
-        for (uint32_t y0 = 0; y0 < count; y0 += VMEDIA_STRIP)
-            for (uint32_t x = x0; x < stored.width && x < x0 + VMEDIA_STRIP; x++) {
-                ptrdiff_t at = by.start + x * by.right + (ptrdiff_t)(first + y0) * by.down;
-                const uint8_t *from = rows + y0 * stride + 3 * (size_t)x;
-                for (uint32_t y = y0; y < count && y < y0 + VMEDIA_STRIP; y++) {
-                    memcpy(to->rgb + 3 * at, from, 3);
-                    at += by.down;
-                    from += stride;
-                }
-            }
+    const uint8_t *end = rows + count * stride;
+    if (orientation < 5) {
+        ptrdiff_t last = by.right < 0 ? (ptrdiff_t)stored.width - 1 : 0;
+        for (uint32_t y = 0; y < count; y++)
+            place_run(to->rgb + 3 * (by.start - last + (ptrdiff_t)(first + y) * by.down),
+                      rows + y * stride + 3 * last, 3 * by.right, stored.width, end);
+        return;
+    }
+    /* Columns outside and rows inside: what is written lies together. */
+    for (uint32_t x0 = 0; x0 < stored.width; x0 += BLOCK)
+        for (uint32_t y0 = 0; y0 < count; y0 += BLOCK) {
+            uint32_t columns = stored.width - x0, height = count - y0;
+            place_turned(to, by, rows + y0 * stride + 3 * (size_t)x0, stride,
+                         by.start + x0 * by.right + (ptrdiff_t)(first + y0) * by.down,
+                         columns < BLOCK ? columns : BLOCK, height < BLOCK ? height : BLOCK, end);
+        }
 }
 
 static void swap_pixels(uint8_t *a, uint8_t *b) {
@@ -76,8 +115,6 @@ typedef struct transposition {
     size_t rows, columns;
     size_t row_step, column_step; /* the sides, divided by their greatest common divisor */
 } transposition;
-
-#define BLOCK 64 /* columns that are moved together */
 
 static size_t rotated(const transposition *t, size_t i, size_t j) {
     return (i + j / t->column_step) % t->rows;

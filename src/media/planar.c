@@ -1,15 +1,26 @@
 /* SPDX-License-Identifier: MIT */
-/* Bytes to normalised floats in planes, bit for bit as the ...ImageProcessorPil classes of
- * transformers do it with numpy. The roundings, from image_transforms.py: rescale multiplies in
- * float64 and rounds once to float32; normalize works in float32 with mean and std rounded to
- * float32 first, and rounds after the subtraction and after the division. */
+/* Bytes to normalised floats in planes, bit for bit as the image processors of transformers do it.
+ * The roundings of the Pillow backend, from image_transforms.py: rescale multiplies in float64 and
+ * rounds once to float32; normalize works in float32 with mean and std rounded to float32 first,
+ * and rounds after the subtraction and after the division. The torchvision backend, from
+ * image_processing_backends.py, works in float32 only, and where it would rescale and normalise it
+ * divides mean and std by the factor instead, once rounded. */
 #include "media/media.h"
 
 static float normalized(int byte, int channel, const vmedia_normalize *how) {
-    float value = how->do_rescale ? (float)(byte * how->rescale_factor) : (float)byte;
+    float value = (float)byte, mean = (float)how->mean[channel], std = (float)how->std[channel];
+    if (how->do_rescale && !how->torchvision) {
+        value = (float)(byte * how->rescale_factor);
+    } else if (how->do_rescale && how->do_normalize) {
+        const float inverse = (float)(1.0 / how->rescale_factor);
+        mean *= inverse;
+        std *= inverse;
+    } else if (how->do_rescale) {
+        value *= (float)how->rescale_factor;
+    }
     if (!how->do_normalize) return value;
-    float centred = value - (float)how->mean[channel];
-    return centred / (float)how->std[channel];
+    float centred = value - mean;
+    return centred / std;
 }
 
 void vmedia_float_table_init(vmedia_float_table *t, const vmedia_normalize *how) {

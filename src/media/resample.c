@@ -208,8 +208,7 @@ static bool nearest(const vlm_image *in, vlm_image *out, bool narrow) {
     return ready;
 }
 
-/* What a resampler makes of a filter; whether it knows it. */
-static vlm_status choose(vlm_filter *filter, vlm_resampler resampler, vlm_error *err) {
+vlm_status vmedia_choose_filter(vlm_filter *filter, vlm_resampler resampler, vlm_error *err) {
     if ((unsigned)*filter > VLM_FILTER_HAMMING)
         return vcore_fail(err, VLM_ERR_ARGUMENT, "there is no resampling filter %d", (int)*filter);
     if ((unsigned)resampler > VLM_RESAMPLER_TORCHVISION_BICUBIC)
@@ -226,7 +225,7 @@ static vlm_status choose(vlm_filter *filter, vlm_resampler resampler, vlm_error 
 vlm_status vmedia_resize(vlm_image **out, const vlm_image *image, vlm_size size, vlm_filter filter,
                          vlm_resampler resampler, vcore_pool *pool, unsigned cpu, vlm_error *err) {
     *out = NULL;
-    VTRY(choose(&filter, resampler, err));
+    VTRY(vmedia_choose_filter(&filter, resampler, err));
     bool narrow = resampler != VLM_RESAMPLER_PILLOW;
     vlm_image *to;
     VTRY(vmedia_image_new(&to, size, NULL, err));
@@ -244,17 +243,19 @@ vlm_status vmedia_resize(vlm_image **out, const vlm_image *image, vlm_size size,
     return VLM_OK;
 }
 
+vlm_status vlm_image_resample_threads(vlm_image **out, const vlm_image *image, vlm_size size,
+                                      vlm_filter filter, vlm_resampler resampler,
+                                      vlm_threads *threads, vlm_error *err) {
+    if (!out || !image) return vcore_fail(err, VLM_ERR_ARGUMENT, "resampling: a NULL argument");
+    return vmedia_resize(out, image, size, filter, resampler, threads, vcore_cpu_flags(), err);
+}
+
 vlm_status vlm_image_resample(vlm_image **out, const vlm_image *image, vlm_size size,
                               vlm_filter filter, vlm_resampler resampler, vlm_error *err) {
-    if (!out || !image)
-        return vcore_fail(err, VLM_ERR_ARGUMENT, "vlm_image_resample: a NULL argument");
-    return vmedia_resize(out, image, size, filter, resampler, NULL, vcore_cpu_flags(), err);
+    return vlm_image_resample_threads(out, image, size, filter, resampler, NULL, err);
 }
 
 vlm_status vlm_image_resize(vlm_image **out, const vlm_image *image, vlm_size size,
                             vlm_filter filter, vlm_error *err) {
-    if (!out || !image)
-        return vcore_fail(err, VLM_ERR_ARGUMENT, "vlm_image_resize: a NULL argument");
-    return vmedia_resize(out, image, size, filter, VLM_RESAMPLER_PILLOW, NULL, vcore_cpu_flags(),
-                         err);
+    return vlm_image_resample(out, image, size, filter, VLM_RESAMPLER_PILLOW, err);
 }

@@ -19,72 +19,77 @@ static inline __m256i multiply_add(__m256i sum, __m256i pixels, __m256i weights)
     return _mm256_add_epi32(sum, _mm256_madd_epi16(pixels, weights));
 }
 
-/* Four weights as pairs: the first pair in each 32-bit element of the low half, the second in the
- * high. */
-static inline __m256i load_weights(const int16_t *w) {
-    const __m256i pairs = _mm256_setr_epi8(0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3, 4, 5, 6,
-                                           7, 4, 5, 6, 7, 4, 5, 6, 7, 4, 5, 6, 7);
-    long long four;
-    memcpy(&four, w, sizeof four);
-    return _mm256_shuffle_epi8(_mm256_set1_epi64x(four), pairs);
+static inline __m256i weight_pair(const int16_t *w) {
+    int32_t pair;
+    memcpy(&pair, w, sizeof pair);
+    return _mm256_set1_epi32(pair);
 }
 
-/* Four pixels of three bytes as pairs of 16 bits by channel: (r0 r1) (g0 g1) (b0 b1) 0, then of 2
- * and 3. */
-static inline __m256i load_pixels(const uint8_t *p) {
-    const __m256i channels =
-        _mm256_setr_epi8(0, -1, 3, -1, 1, -1, 4, -1, 2, -1, 5, -1, -1, -1, -1, -1, 6, -1, 9, -1, 7,
-                         -1, 10, -1, 8, -1, 11, -1, -1, -1, -1, -1);
-    __m128i bytes = _mm_loadu_si128((const __m128i *)p);
-    return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(bytes), channels);
+/* Five pixels of three bytes of one row in the low half, of another in the high one. */
+static inline __m256i load_two_rows(const uint8_t *a, const uint8_t *b) {
+    __m128i low = _mm_loadu_si128((const __m128i *)a), high = _mm_loadu_si128((const __m128i *)b);
+    return _mm256_inserti128_si256(_mm256_castsi128_si256(low), high, 1);
 }
 
-/* The sums of a register's halves: of a in the low half, of b in the high one. */
-static inline __m256i add_halves(__m256i a, __m256i b) {
-    return _mm256_add_epi32(_mm256_permute2x128_si256(a, b, 0x20),
-                            _mm256_permute2x128_si256(a, b, 0x31));
+/* Two neighbours of each row, as pairs of 16 bits by channel: (r0 r1) (g0 g1) (b0 b1) 0. */
+static inline __m256i pair_channels(__m256i rows, const int first) {
+    const int p = 3 * first;
+    const __m256i order = _mm256_setr_epi8(p, -1, p + 3, -1, p + 1, -1, p + 4, -1, p + 2, -1, p + 5,
+                                           -1, -1, -1, -1, -1, p, -1, p + 3, -1, p + 1, -1, p + 4,
+                                           -1, p + 2, -1, p + 5, -1, -1, -1, -1, -1);
+    return _mm256_shuffle_epi8(rows, order);
 }
 
-/* One pixel of each of four rows, from the sums that belong to it. */
-static inline void store_pixels(uint8_t *const *out, size_t at, int rows, const __m256i high[4],
-                                const __m256i low[4], const vmedia_axis *x, const bool narrow) {
-    __m256i first = finish(add_halves(high[0], high[1]), add_halves(low[0], low[1]), x, narrow);
-    __m256i second = finish(add_halves(high[2], high[3]), add_halves(low[2], low[3]), x, narrow);
-    __m256i bytes = _mm256_packs_epi32(first, second);
-    bytes = _mm256_packus_epi16(bytes, bytes); /* rows 0 and 2, then rows 1 and 3 */
-    const int32_t pixel[4] = { _mm256_extract_epi32(bytes, 0), _mm256_extract_epi32(bytes, 4),
-                               _mm256_extract_epi32(bytes, 1), _mm256_extract_epi32(bytes, 5) };
-    for (int r = 0; r < rows; r++) memcpy(out[r] + at, &pixel[r], 3);
-}
+/* What an output pixel has so far of rows 0 and 1, and of rows 2 and 3. */
+typedef struct pixel_sums {
+    __m256i high[2], low[2];
+} pixel_sums;
 
-static inline __attribute__((always_inline)) void rows_along_x(uint8_t *const *out,
-                                                               const uint8_t *const *in,
-                                                               const int rows, const vmedia_axis *x,
-                                                               const bool narrow) {
-    for (uint32_t i = 0; i < x->outputs; i++) {
-        size_t at = (size_t)x->first[i] * 3, weights = (size_t)i * x->taps;
-        __m256i high[4], low[4];
-        for (int r = 0; r < 4; r++) high[r] = low[r] = _mm256_setzero_si256();
-        for (uint32_t k = 0; k < x->count[i]; k += 4, at += 12) {
-            __m256i high_weights = load_weights(x->high + weights + k);
-            __m256i low_weights = load_weights(x->low + weights + k);
-            for (int r = 0; r < rows; r++) {
-                __m256i pixels = load_pixels(in[r] + at);
-                if (!narrow) high[r] = multiply_add(high[r], pixels, high_weights);
-                low[r] = multiply_add(low[r], pixels, low_weights);
-            }
-        }
-        store_pixels(out, (size_t)i * 3, rows, high, low, x, narrow);
+static inline __attribute__((always_inline)) void
+add_pair(pixel_sums *sums, const __m256i rows[2], const int first, const int16_t *high_weights,
+         const int16_t *low_weights, const bool narrow) {
+    __m256i high = weight_pair(high_weights + first), low = weight_pair(low_weights + first);
+    for (int h = 0; h < 2; h++) {
+        __m256i pixels = pair_channels(rows[h], first);
+        if (!narrow) sums->high[h] = multiply_add(sums->high[h], pixels, high);
+        sums->low[h] = multiply_add(sums->low[h], pixels, low);
     }
 }
 
+/* One pixel of each of four rows. A fourth byte is written where a next pixel will overwrite it. */
+static inline void store_pixels(uint8_t *const *out, size_t at, int rows, bool last,
+                                const pixel_sums *sums, const vmedia_axis *x, const bool narrow) {
+    __m256i bytes = _mm256_packs_epi32(finish(sums->high[0], sums->low[0], x, narrow),
+                                       finish(sums->high[1], sums->low[1], x, narrow));
+    bytes = _mm256_packus_epi16(bytes, bytes); /* rows 0 and 2, then rows 1 and 3 */
+    const int32_t pixel[4] = { _mm256_extract_epi32(bytes, 0), _mm256_extract_epi32(bytes, 4),
+                               _mm256_extract_epi32(bytes, 1), _mm256_extract_epi32(bytes, 5) };
+    for (int r = 0; r < rows; r++) memcpy(out[r] + at, &pixel[r], last ? 3 : 4);
+}
+
+/* Up to four rows; those that are missing are the first one again. */
 static inline __attribute__((always_inline)) void along_x(uint8_t *const *out,
                                                           const uint8_t *const *in, int rows,
                                                           const vmedia_axis *x, const bool narrow) {
-    if (rows == 4)
-        rows_along_x(out, in, 4, x, narrow);
-    else
-        for (int r = 0; r < rows; r++) rows_along_x(out + r, in + r, 1, x, narrow);
+    const uint8_t *row[4];
+    for (int r = 0; r < 4; r++) row[r] = in[r < rows ? r : 0];
+    for (uint32_t i = 0; i < x->outputs; i++) {
+        size_t at = (size_t)x->first[i] * 3, weights = (size_t)i * x->taps;
+        pixel_sums sums;
+        for (int h = 0; h < 2; h++) sums.high[h] = sums.low[h] = _mm256_setzero_si256();
+        for (uint32_t k = 0; k < x->count[i]; k += 4, at += 12) {
+            const int16_t *high = x->high + weights + k, *low = x->low + weights + k;
+            const __m256i pixels[2] = { load_two_rows(row[0] + at, row[1] + at),
+                                        load_two_rows(row[2] + at, row[3] + at) };
+            add_pair(&sums, pixels, 0, high, low, narrow);
+            if (k + 2 < x->count[i]) add_pair(&sums, pixels, 2, high, low, narrow);
+        }
+        bool last = i + 1 == x->outputs;
+        if (rows == 4 && !last)
+            store_pixels(out, (size_t)i * 3, 4, false, &sums, x, narrow);
+        else
+            store_pixels(out, (size_t)i * 3, rows, last, &sums, x, narrow);
+    }
 }
 
 void vmedia_along_x_avx2(uint8_t *const *out, const uint8_t *const *in, int rows,
@@ -108,12 +113,6 @@ static inline void add_rows(__m256i high[4], __m256i low[4], const uint8_t *a, c
         if (!narrow) high[q] = multiply_add(high[q], pairs[q], high_weights);
         low[q] = multiply_add(low[q], pairs[q], low_weights);
     }
-}
-
-static inline __m256i weight_pair(const int16_t *w) {
-    int32_t pair;
-    memcpy(&pair, w, sizeof pair);
-    return _mm256_set1_epi32(pair);
 }
 
 /* 32 columns of one output row. An odd row out is paired with itself: the weight behind it is zero.

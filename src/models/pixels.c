@@ -57,6 +57,7 @@ vlm_status vlm_pixel_rules_read(vlm_pixel_rules *out, const vlm_json *image_conf
         VLM_BOOL(vlm_pixel_rules, do_normalize, "do_normalize", VLM_KEEP),
     };
     *out = *fallback;
+    out->where = where;
     VTRY(vlm_config_read(out, image_config, where, fields, sizeof fields / sizeof fields[0], err));
     VTRY(read_filter(&out->resample, image_config, where, err));
     VTRY(read_channels(out->mean, image_config, "image_mean", -1e6, where, err));
@@ -70,6 +71,18 @@ vlm_status vlm_pixel_rules_read(vlm_pixel_rules *out, const vlm_json *image_conf
     return VLM_OK;
 }
 
+vlm_status vlm_pixel_rules_for(vlm_pixel_rules *out, const vlm_pixel_rules *rules,
+                               const vlm_processing *processing, vlm_error *err) {
+    vlm_error why = VLM_ERROR_INIT;
+    vlm_filter filter = rules->resample;
+    *out = *rules;
+    out->backend = processing->image_backend;
+    vlm_status status = vmedia_choose_filter(&filter, out->backend, &why);
+    if (status == VLM_OK) return VLM_OK;
+    return vcore_fail_field(err, status, rules->where ? rules->where : "pixel rules", "resample",
+                            "%s", why.message);
+}
+
 void vlm_pixel_rules_describe(vlm_image_processor_config *out, const vlm_pixel_rules *rules) {
     out->resample = rules->resample;
     out->do_rescale = rules->do_rescale;
@@ -79,16 +92,33 @@ void vlm_pixel_rules_describe(vlm_image_processor_config *out, const vlm_pixel_r
     memcpy(out->std, rules->std, sizeof out->std);
 }
 
-void vlm_pixels_planar(float *out, size_t row_stride, size_t plane_stride, const vlm_image *image,
-                       uint32_t x, uint32_t y, vlm_size size, const vlm_pixel_rules *rules) {
-    vmedia_normalize how = { .do_rescale = rules->do_rescale,
+vlm_status vlm_pixels_resize(vlm_image **out, const vlm_image *image, vlm_size size,
+                             const vlm_pixel_rules *rules, vlm_threads *threads, vlm_error *err) {
+    return vlm_image_resample_threads(out, image, size, rules->resample, rules->backend, threads,
+                                      err);
+}
+
+void vlm_pixel_table_init(vlm_pixel_table *out, const vlm_pixel_rules *rules) {
+    vmedia_normalize how = { .torchvision = rules->backend != VLM_RESAMPLER_PILLOW,
+                             .do_rescale = rules->do_rescale,
                              .do_normalize = rules->do_normalize,
                              .rescale_factor = rules->rescale_factor };
     memcpy(how.mean, rules->mean, sizeof how.mean);
     memcpy(how.std, rules->std, sizeof how.std);
-    vmedia_float_table table;
-    vmedia_float_table_init(&table, &how);
+    vmedia_float_table_init(out, &how);
+}
+
+void vlm_pixels_planar_by(float *out, size_t row_stride, size_t plane_stride,
+                          const vlm_image *image, uint32_t x, uint32_t y, vlm_size size,
+                          const vlm_pixel_table *table) {
     size_t stride = (size_t)image->size.width * 3;
     vmedia_to_planar(out, row_stride, plane_stride, image->rgb + y * stride + (size_t)x * 3, stride,
-                     size, &table);
+                     size, table);
+}
+
+void vlm_pixels_planar(float *out, size_t row_stride, size_t plane_stride, const vlm_image *image,
+                       uint32_t x, uint32_t y, vlm_size size, const vlm_pixel_rules *rules) {
+    vlm_pixel_table table;
+    vlm_pixel_table_init(&table, rules);
+    vlm_pixels_planar_by(out, row_stride, plane_stride, image, x, y, size, &table);
 }

@@ -84,7 +84,7 @@ vlm_status vlm_prepared_add(vlm_prepared *prepared, const char *name, vlm_dtype 
     }
     VTRY(reserve(prepared, err));
     array.name = vcore_strdup(name);
-    array.data = vcore_alloc_aligned(bytes ? bytes : 1);
+    array.data = vcore_alloc(bytes ? bytes : 1);
     if (!array.name || !array.data) {
         vcore_free((void *)array.name);
         vcore_free(array.data);

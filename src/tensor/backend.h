@@ -61,6 +61,7 @@ typedef struct vtensor_table {
 /* What every backend begins with. */
 struct vtensor_backend {
     const vtensor_table *table;
+    vcore_pool *pool; /* threads of the host; NULL in a dry run */
 };
 
 /* Temporaries are pieces of a stack: `used` counts the bytes in use, a scope is a mark on it. The

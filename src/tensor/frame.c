@@ -12,6 +12,10 @@ const char *vtensor_backend_name(const vtensor_backend *b) {
     return b->table->name;
 }
 
+vcore_pool *vtensor_backend_pool(const vtensor_backend *b) {
+    return b->pool;
+}
+
 void vtensor_backend_free(vtensor_backend *b) {
     if (b) b->table->free(b);
 }

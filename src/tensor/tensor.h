@@ -32,6 +32,8 @@ vlm_status vtensor_backend_cpu(vtensor_backend **out, const vtensor_cpu_options 
                                vlm_error *err);
 void vtensor_backend_free(vtensor_backend *b);
 const char *vtensor_backend_name(const vtensor_backend *b);
+/* Its threads, for work beside its operations; NULL in a dry run. */
+vcore_pool *vtensor_backend_pool(const vtensor_backend *b);
 /* Memory of its own that its operations took so far, or in a dry run would have taken. */
 size_t vtensor_backend_scratch(const vtensor_backend *b);
 /* Long-lived memory of the backend (KV state): zeroed; freed with vtensor_memory_free. */

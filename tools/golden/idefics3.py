@@ -155,6 +155,8 @@ def frames_with_pillow(processor: Any) -> None:
                 frame = images.normalize(images.rescale(frame, rescale_factor), image_mean, image_std)
                 frames.append(torch.from_numpy(np.ascontiguousarray(frame)))
             clips.append(torch.stack(frames))
+        longest = max(len(clip) for clip in clips)
+        clips = [torch.cat([clip, clip.new_zeros(longest - len(clip), *clip.shape[1:])]) for clip in clips]
         pixels = torch.stack(clips)
         mask = torch.ones(pixels.shape[:2] + pixels.shape[-2:], dtype=torch.int64)
         from transformers import BatchFeature

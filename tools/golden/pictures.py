@@ -54,6 +54,7 @@ def make(folder: Path) -> None:
     save("palette.png", scene(60, 41, 5).quantize(32))
     save("wide.jpg", scene(321, 48, 6, noise=8), quality=90, subsampling=0)
     save("photo.jpg", scene(200, 151, 7, noise=12), quality=85)
+    save("tall.jpg", scene(37, 211, 9, noise=8), quality=85)
     exif = Image.Exif()
     exif[0x0112] = 6  # orientation: rotate a quarter turn to the right
     save("turned.jpg", scene(120, 80, 8), quality=90, exif=exif)

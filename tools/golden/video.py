@@ -150,6 +150,15 @@ def of_transformers(lines: list[str]) -> None:
             numbers = "none"
         lines.append(f"qwen {total} {rate!r} {fps!r} {most} = {numbers}")
         lines.append(f"smolvlm {total} {rate!r} {fps!r} {most} = {shown(smol.sample_frames(known, num_frames=most, fps=fps))}")
+    wishes = [{"num_frames": n} for n in (1, 2, 5, 7, 64)] + [{"fps": 0.5, "min_frames": least, "max_frames": most} for least, most in ((6, 64), (9, 64), (9, 8))]
+    for total, rate, wish in itertools.product(TOTALS, RATES, wishes):
+        known = VideoMetadata(total_num_frames=total, fps=rate, duration=total / rate)
+        try:
+            numbers = shown(qwen.sample_frames(known, **wish))
+        except (ZeroDivisionError, ValueError, RuntimeError):
+            numbers = "none"
+        values = " ".join(str(wish.get(key, 0)) for key in ("fps", "max_frames", "min_frames", "num_frames"))
+        lines.append(f"qwen-wish {total} {rate!r} {values} = {numbers}")
 
 
 def of_mlx_vlm(lines: list[str]) -> None:

@@ -161,7 +161,8 @@ typedef struct vlm_vision_input {
     vlm_tensor pixels;
     /** Host [height, width], nonzero where there is picture; NULL: everywhere. A patch counts when
      * any of its pixels does. */
-    const int64_t *pixel_mask;
+    const void *pixel_mask;
+    vlm_dtype mask_dtype; /**< of pixel_mask: I64 or F32 */
     const int64_t *grids; /**< host [n_grids][3]: time, height, width in patches */
     int n_grids;
 } vlm_vision_input;
@@ -291,6 +292,8 @@ typedef struct vlm_clip {
     double duration;
     double wish_fps;     /**< frames a second that the user wants; 0: as the checkpoint says */
     int64_t wish_frames; /**< most frames that the user wants; 0: likewise */
+    int64_t wish_min_frames; /**< least frames that the user wants; 0: likewise */
+    int64_t wish_nframes; /**< how many frames the user wants, whatever the rate; 0: as the rate says */
 } vlm_clip;
 
 /** What a processor decided for one item. */
@@ -315,6 +318,7 @@ VLM_API char *vlm_plan_printf(vlm_plan *plan, const char *fmt, ...) VLM_PRINTF(2
 /** Decoded media, in the plan's order: item i has plan->media[i].frames pictures. */
 typedef struct vlm_media {
     const vlm_image *const *frames;
+    vlm_threads *threads; /**< of the context, for vlm_threads_run() and vlm_pixels_resize(); may be NULL */
 } vlm_media;
 
 /** What a message's content is for the chat template. */
@@ -337,6 +341,9 @@ typedef struct vlm_message_format {
     bool assistant_text; /**< PARTS: of an assistant, the content is a string */
     bool bare;           /**< a checkpoint without a chat template is given the last message's content as it is */
 } vlm_message_format;
+
+/** How pixels of a picture become floats (below). */
+typedef struct vlm_pixel_rules vlm_pixel_rules;
 
 /** A processor class: one row of the registry. */
 typedef struct vlm_processor_type {
@@ -370,6 +377,12 @@ typedef struct vlm_processor_type {
        @param numbers [clip->frames] @param n how many; > 0. NULL: 2 a second by mlx-vlm's rule. */
     vlm_status (*sample)(const void *processor, const vlm_clip *clip, int64_t *numbers, size_t *n,
                          vlm_error *err);
+    /** The size to which fill() resizes a frame of a video first, and the rules whose filter it takes: frames of a
+       file are resized to it as they are decoded, where that is smaller, and only so kept. The item tells a frame's
+       size and how many are asked for. A pure function; NULL: frames are kept as they are decoded. */
+    vlm_status (*frame_size)(const void *processor, const vlm_media_item *item,
+                             const vlm_processing *processing, vlm_size *size,
+                             const vlm_pixel_rules **rules, vlm_error *err);
     /** Adjusts a raw prompt as the reference's processor does (PaliGemma's prefix); may be NULL.
        The text returned is owned by the plan's arena. */
     const char *(*raw_prompt)(const void *processor, vlm_plan *plan, const char *text);
@@ -380,26 +393,43 @@ typedef struct vlm_processor_type {
 
 /* ---- pixels for processors ------------------------------------------------------------------- */
 /** The generic picture pipeline: what image processor configs of all families share. */
-typedef struct vlm_pixel_rules {
+struct vlm_pixel_rules {
     vlm_filter resample;
     bool do_rescale, do_normalize;
     double rescale_factor;
     double mean[3], std[3];
-} vlm_pixel_rules;
+    vlm_resampler backend; /**< whose arithmetic; vlm_pixel_rules_for() sets it */
+    const char *where;     /**< what errors call the config; borrowed */
+};
 /** Reads resample, do_rescale, rescale_factor, do_normalize, image_mean, image_std of an image
  * config. */
 VLM_API vlm_status vlm_pixel_rules_read(vlm_pixel_rules *out, const vlm_json *image_config,
                                         const char *where, const vlm_pixel_rules *fallback,
                                         vlm_error *err);
+/** The rules of a config with the backend that the user wishes (plan->processing). VLM_ERR_UNSUPPORTED, naming
+ * file and key, when that has no such filter. */
+VLM_API vlm_status vlm_pixel_rules_for(vlm_pixel_rules *out, const vlm_pixel_rules *rules,
+                                       const vlm_processing *processing, vlm_error *err);
 /** Copies the rules into what image_processor_config() fills. */
 VLM_API void vlm_pixel_rules_describe(vlm_image_processor_config *out,
                                       const vlm_pixel_rules *rules);
-/** Rescaled and normalised planar floats of a rectangle of an image, bit for bit as the Pillow path
- * of transformers. @param out [3, size.height, size.width] with row_stride and plane_stride in
- * floats */
+/** Resizes by the filter and the backend of the rules. @param out owned, a copy in any case
+ * @param threads of vlm_media, or NULL: the caller's */
+VLM_API vlm_status vlm_pixels_resize(vlm_image **out, const vlm_image *image, vlm_size size,
+                                     const vlm_pixel_rules *rules, vlm_threads *threads,
+                                     vlm_error *err);
+/** Rescaled and normalised planar floats of a rectangle of an image, bit for bit as transformers'
+ * processors of the rules' backend. @param out [3, size.height, size.width] with row_stride and
+ * plane_stride in floats */
 VLM_API void vlm_pixels_planar(float *out, size_t row_stride, size_t plane_stride,
                                const vlm_image *image, uint32_t x, uint32_t y, vlm_size size,
                                const vlm_pixel_rules *rules);
+/** For many small rectangles: what the rules make of bytes, once, */
+VLM_API void vlm_pixel_table_init(vlm_pixel_table *out, const vlm_pixel_rules *rules);
+/** and vlm_pixels_planar() by it. */
+VLM_API void vlm_pixels_planar_by(float *out, size_t row_stride, size_t plane_stride,
+                                  const vlm_image *image, uint32_t x, uint32_t y, vlm_size size,
+                                  const vlm_pixel_table *table);
 
 /* ---- registration ---------------------------------------------------------------------------- */
 /** Adds a model type under vlm_remap_model_type() of its name; a row of the same key is replaced.

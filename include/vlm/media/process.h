@@ -106,6 +106,11 @@ typedef struct vlm_pixel_array {
     int64_t shape[4]; /**< [rank], outermost first */
     float *values;    /**< owned; free with vlm_pixel_array_free() */
 } vlm_pixel_array;
+/** The float that each byte of each channel becomes: of bytes, rescaling and normalising are a table.
+ */
+typedef struct vlm_pixel_table {
+    float of[3][256];
+} vlm_pixel_table;
 /** Frees the values and makes it zeros; NULL is fine. */
 VLM_API void vlm_pixel_array_free(vlm_pixel_array *array);
 /** The floats of a picture, RGB, in a layout. (RGBA goes to RGB in vlm_image_from_pixels().)
@@ -118,9 +123,10 @@ VLM_API vlm_status vlm_image_to_array(vlm_pixel_array *out, const vlm_image *ima
 
 /* ---- the generic pipeline -------------------------------------------------------------------- */
 /**
- * What transformers' image processors of the Pillow backend do (CLIPImageProcessor,
- * SiglipImageProcessor), bit for bit: resize to config->shortest_edge or config->size, crop the
- * middle (padded where the picture is smaller), rescale, normalise, reorder channels, lay out.
+ * What transformers' image processors do (CLIPImageProcessor, SiglipImageProcessor), bit for bit:
+ * resize to config->shortest_edge or config->size, crop the middle (padded where the picture is
+ * smaller), rescale, normalise, reorder channels, lay out. config->resampler says of which backend:
+ * Pillow's, or torchvision's, which scales mean and standard deviation in place of the pixels.
  * @param out owned. Errors: VLM_ERR_CONFIG (a resize without a size), VLM_ERR_LIMIT,
  * VLM_ERR_MEMORY.
  */

@@ -10,6 +10,10 @@
 
 #include <png.h>
 
+/* Of text, which is kept compressed in a thousandth of its length, as much as Pillow takes: 1 MiB in
+ * a piece, 64 MiB in all. What is beyond that is passed over. */
+enum { TEXT_BYTES = 1 << 20, TEXTS = 64 };
+
 typedef struct reader {
     const vmedia_file *file;
     size_t at;
@@ -123,6 +127,19 @@ static void set_transformations(reader *r, png_structp png, png_infop info) {
     png_set_user_transform_info(png, r, 8, 3);
 }
 
+/* Whether no chunk in front of the pixels claims to be longer than the file: the library takes memory
+ * for all of a chunk before it reads any of it. */
+static bool head_is_whole(const vmedia_file *file) {
+    for (size_t at = 8; at < file->n && file->n - at >= 8;) {
+        const uint8_t *chunk = file->p + at;
+        size_t length = png_get_uint_32(chunk), left = file->n - at - 8;
+        if (memcmp(chunk + 4, "IDAT", 4) == 0) break;
+        if (length > left || left - length < 4) return false;
+        at += 8 + length + 4;
+    }
+    return true;
+}
+
 /* Chunks before the pixels must be whole and of the right checksum, as for Pillow; of what they can
  * say only the palette, Exif and text matter here. */
 static void read_header(reader *r, png_structp png, png_infop info) {
@@ -130,8 +147,11 @@ static void read_header(reader *r, png_structp png, png_infop info) {
         "bKGD\0cHRM\0gAMA\0hIST\0iCCP\0oFFs\0pCAL\0pHYs\0sBIT\0sCAL\0sPLT\0sRGB\0tIME\0tRNS";
     png_set_read_fn(png, r, on_read);
     png_set_user_limits(png, PNG_UINT_31_MAX, PNG_UINT_31_MAX);
+    png_set_chunk_malloc_max(png, TEXT_BYTES);
+    png_set_chunk_cache_max(png, TEXTS);
     png_set_keep_unknown_chunks(png, PNG_HANDLE_CHUNK_NEVER, unused, (int)(sizeof unused / 5));
     png_set_crc_action(png, PNG_CRC_ERROR_QUIT, PNG_CRC_ERROR_QUIT);
+    if (!head_is_whole(r->file)) png_error(png, "the file is truncated");
     png_read_info(png, info);
     png_set_crc_action(png, PNG_CRC_WARN_USE, PNG_CRC_QUIET_USE);
 }

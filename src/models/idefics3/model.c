@@ -70,7 +70,7 @@ static const vlm_text *text_of(const void *model) {
 /* The views of a prepared input. */
 typedef struct views {
     const float *pixels; /* [n, channels, height, width] */
-    const int64_t *mask; /* [n, height, width], or NULL: every pixel holds picture */
+    const vlm_array *mask; /* [n, height, width], or NULL: every pixel holds picture */
     int64_t n, channels, height, width;
     int64_t patch, rows, columns; /* of a view, in patches */
 } views;
@@ -90,7 +90,7 @@ static bool is_padding(const views *v, int64_t view) {
 static vlm_status read_views(views *v, const idefics3 *m, const vlm_prepared *prepared,
                              vlm_error *err) {
     const vlm_vision_info *vision = vlm_vision_get_info(m->vision);
-    const vlm_array *pixels, *mask;
+    const vlm_array *pixels;
     const int64_t any[] = { -1, -1, vision->channels, -1, -1 };
     vlm_status status =
         vlm_prepared_get(&pixels, prepared, "pixel_values", VLM_DTYPE_F32, 5, any, err);
@@ -110,11 +110,18 @@ static vlm_status read_views(views *v, const idefics3 *m, const vlm_prepared *pr
                         "patches of %lld and scale_factor %lld divide",
                         (long long)v->width, (long long)v->height, (long long)v->patch,
                         (long long)m->scale_factor);
-    if (!vlm_prepared_find(prepared, "pixel_attention_mask")) return VLM_OK;
+    const vlm_array *mask = vlm_prepared_find(prepared, "pixel_attention_mask");
+    if (!mask) return VLM_OK;
     const int64_t like[] = { shape[0], shape[1], shape[3], shape[4] };
-    status = vlm_prepared_get(&mask, prepared, "pixel_attention_mask", VLM_DTYPE_I64, 4, like, err);
-    if (status == VLM_OK) v->mask = mask->data;
-    return status;
+    const vlm_dtype type = mask->dtype == VLM_DTYPE_F32 ? VLM_DTYPE_F32 : VLM_DTYPE_I64;
+    return vlm_prepared_get(&v->mask, prepared, "pixel_attention_mask", type, 4, like, err);
+}
+
+/* The mask of a view; NULL: every pixel holds picture. */
+static const void *mask_of(const views *v, int64_t view) {
+    if (!v->mask) return NULL;
+    const size_t bytes = v->mask->dtype == VLM_DTYPE_F32 ? sizeof(float) : sizeof(int64_t);
+    return (const char *)v->mask->data + (size_t)(view * v->height * v->width) * bytes;
 }
 
 /* One view: tower, pixel shuffle, projection. @return [tokens, text dim] */
@@ -122,7 +129,8 @@ static vlm_tensor view_features(vlm_frame *f, const idefics3 *m, const views *v,
     const int64_t shape[] = { v->channels, v->height, v->width };
     const vlm_vision_input input = {
         .pixels = vlm_tensor_view(f, VLM_DTYPE_F32, 3, shape, pixels_of(v, view)),
-        .pixel_mask = v->mask ? v->mask + view * v->height * v->width : NULL,
+        .pixel_mask = mask_of(v, view),
+        .mask_dtype = v->mask ? v->mask->dtype : VLM_DTYPE_I64,
     };
     vlm_tensor x = vlm_vision_forward(f, m->vision, &input); /* [patches, vision dim] */
     x = vlm_pixel_shuffle(f, x, v->rows, v->columns, m->scale_factor);

@@ -8,7 +8,7 @@
 
 #include "vlm/extend.h"
 
-enum { LARGEST_VIEW = 4096, MOST_TOKENS = 1 << 20 };
+enum { LARGEST_VIEW = 4096, MOST_TOKENS = 1 << 20, MOST_WORDS = 999999 };
 
 /* How pictures are made: read from the image processor's config, or from the video processor's. */
 typedef struct recipe {
@@ -30,9 +30,10 @@ typedef struct processor {
 /* The sizes that a picture goes through. */
 typedef struct geometry {
     const recipe *how;
-    vlm_size first;     /* after the first resize */
-    vlm_size second;    /* of which tiles are cut; the size of a view when there are none */
-    int64_t rows, cols; /* of tiles; 0: the picture is one view */
+    vlm_pixel_rules rules; /* its, of the backend that the user wishes */
+    vlm_size first;        /* after the first resize */
+    vlm_size second;       /* of which tiles are cut; the size of a view when there are none */
+    int64_t rows, cols;    /* of tiles; 0: the picture is one view */
     int64_t views;
 } geometry;
 
@@ -87,6 +88,7 @@ static vlm_status read_video_recipe(recipe *out, const vlm_json *config, const c
     if (status == VLM_OK && !vlm_json_find(config, "size"))
         status = vlm_config_read(out, config, where, sampled, COUNT(sampled), err);
     out->do_image_splitting = false;
+    if (out->longest_edge > LARGEST_VIEW) out->longest_edge = LARGEST_VIEW; /* before its other side is rounded */
     return status;
 }
 
@@ -131,8 +133,12 @@ static vlm_status measure(geometry *g, const recipe *how, vlm_size size, vlm_err
     vlm_split_plan sizes;
     vlm_status status = vlm_plan_splits(&sizes, size, &rule, err);
     if (status < 0) return status;
-    *g = (geometry) { how, sizes.first, sizes.second, sizes.tiles.rows, sizes.tiles.columns,
-                      sizes.views };
+    *g = (geometry) { .how = how,
+                      .first = sizes.first,
+                      .second = sizes.second,
+                      .rows = sizes.tiles.rows,
+                      .cols = sizes.tiles.columns,
+                      .views = sizes.views };
     return VLM_OK;
 }
 
@@ -186,7 +192,7 @@ static char *picture_text(vlm_plan *plan, const geometry *g, int64_t image_seq_l
     return t.p;
 }
 
-/* n in English, as num2words says it. 0 < n < 1,000,000; out has room for 120 bytes. */
+/* n in English, as num2words says it. 0 < n <= MOST_WORDS; out has room for 120 bytes. */
 static void number_words(char *out, int64_t n) {
     static const char *const small[] = {
         "",         "one",     "two",     "three",     "four",     "five",     "six",
@@ -219,6 +225,14 @@ static void duration_words(char *out, size_t bytes, int64_t seconds) {
              (long long)(rest / 60 % 60), (long long)(rest % 60));
 }
 
+/* Of several videos, the reference says of each how many frames the longest has. */
+static int64_t frames_said(const vlm_plan *plan) {
+    int64_t most = 0;
+    for (size_t i = 0; i < plan->n; i++)
+        if (plan->media[i].video && plan->media[i].frames > most) most = plan->media[i].frames;
+    return most < MOST_WORDS ? most : MOST_WORDS; /* more are refused when it is their turn */
+}
+
 static char *video_text(vlm_plan *plan, const vlm_media_item *item, int64_t image_seq_len) {
     /* Without a rate the reference takes 24 frames a second and the last frame's time as duration.
      */
@@ -228,7 +242,7 @@ static char *video_text(vlm_plan *plan, const vlm_media_item *item, int64_t imag
     char count[120], duration[64], line[300];
     text t;
     if (!text_new(&t, plan, item->frames, image_seq_len, sizeof line)) return NULL;
-    number_words(count, item->frames);
+    number_words(count, frames_said(plan));
     duration_words(duration, sizeof duration, seconds);
     snprintf(line, sizeof line,
              "You are provided the following series of %s frames from a %s [H:MM:SS] video.\n",
@@ -247,19 +261,34 @@ static char *video_text(vlm_plan *plan, const vlm_media_item *item, int64_t imag
 }
 
 /* ---- plan ------------------------------------------------------------------------------------ */
-static vlm_status plan_item(const processor *p, vlm_plan *plan, size_t i, vlm_error *err) {
-    const vlm_media_item *item = &plan->media[i];
-    geometry *g = vlm_plan_alloc(plan, 1, sizeof *g);
-    if (!g) return vlm_fail(err, VLM_ERR_MEMORY, "plan: out of memory");
-    vlm_status status = measure(g, item->video ? &p->video : &p->image, item->size, err);
-    if (status < 0) return status;
-    if (item->video) g->views = item->frames;
+/* What cannot be shown, or would not be what the reference shows. */
+static vlm_status check_item(const processor *p, const vlm_media_item *item, const geometry *g,
+                             vlm_error *err) {
+    const vlm_size frame = item->size;
+    const int64_t side = g->how->max_image_size;
+    if (item->video && !g->how->do_resize && (frame.width != side || frame.height != side))
+        return vlm_fail(err, VLM_ERR_VIDEO_PROCESSING,
+                        "frames of %u x %u are not of max_image_size, and do_resize is off",
+                        frame.width, frame.height);
     if (g->views < 1 || g->views > MOST_TOKENS / p->image_seq_len)
         return vlm_fail(err, VLM_ERR_LIMIT, "%lld views of %lld tokens are too many",
                         (long long)g->views, (long long)p->image_seq_len);
     if (item->video && item->fps > 0 && fmax((double)item->frames / item->fps, item->duration) > 1e13)
         return vlm_fail(err, VLM_ERR_VIDEO_PROCESSING, "a video of %g frames a second is too long",
                         item->fps);
+    return VLM_OK;
+}
+
+static vlm_status plan_item(const processor *p, vlm_plan *plan, size_t i, vlm_error *err) {
+    const vlm_media_item *item = &plan->media[i];
+    geometry *g = vlm_plan_alloc(plan, 1, sizeof *g);
+    if (!g) return vlm_fail(err, VLM_ERR_MEMORY, "plan: out of memory");
+    const recipe *how = item->video ? &p->video : &p->image;
+    vlm_status status = measure(g, how, item->size, err);
+    if (status == VLM_OK) status = vlm_pixel_rules_for(&g->rules, &how->rules, plan->processing, err);
+    if (status < 0) return status;
+    if (item->video) g->views = item->frames;
+    if ((status = check_item(p, item, g, err)) < 0) return status;
     char *words = item->video ? video_text(plan, item, p->image_seq_len)
                               : picture_text(plan, g, p->image_seq_len);
     if (!words) return vlm_fail(err, VLM_ERR_MEMORY, "plan: out of memory");
@@ -279,7 +308,9 @@ static vlm_status plan(const void *self, vlm_plan *out, vlm_error *err) {
 /* As SmolVLMVideoProcessor.sample_frames: a long video without its first and last second. */
 static vlm_status sample(const void *self, const vlm_clip *clip, int64_t *numbers, size_t *n,
                          vlm_error *err) {
-    (void)err;
+    if (clip->wish_nframes || clip->wish_min_frames)
+        return vlm_fail(err, VLM_ERR_UNSUPPORTED, "SmolVLM's rule for frames has no %s",
+                        clip->wish_nframes ? "nframes" : "min_frames");
     const recipe *how = &((const processor *)self)->video;
     const double most = (double)(clip->wish_frames ? clip->wish_frames : how->max_frames);
     const double fps = clip->wish_fps > 0 ? clip->wish_fps : (double)how->fps;
@@ -298,14 +329,47 @@ static vlm_status sample(const void *self, const vlm_clip *clip, int64_t *number
     return VLM_OK;
 }
 
+static vlm_status frame_size(const void *self, const vlm_media_item *item,
+                             const vlm_processing *processing, vlm_size *size,
+                             const vlm_pixel_rules **rules, vlm_error *err) {
+    (void)processing;
+    const recipe *how = &((const processor *)self)->video;
+    geometry g = { .how = how };
+    vlm_status status = measure(&g, how, item->size, err);
+    *size = g.first;
+    *rules = &how->rules;
+    return status;
+}
+
 /* ---- pixels ---------------------------------------------------------------------------------- */
 /* The arrays being filled, [lists, longest, 3, side, side]: the views of all pictures, or a list of
  * frames per video, the shorter ones padded with zeros. */
 typedef struct canvas {
     float *pixels;
-    int64_t *mask; /* NULL when the config wants none */
     int64_t side, lists, longest;
+    vlm_threads *threads; /* may be NULL */
 } canvas;
+
+/* Every pixel holds picture, also where a list of frames is padded: so says the reference, whose
+ * model passes by views of nothing but zeros. Its torchvision class makes floats of the mask. */
+static vlm_status add_mask(const canvas *c, const vlm_plan *plan, vlm_prepared *prepared,
+                           vlm_error *err) {
+    const geometry *first = plan->items[0].geometry;
+    const bool floats = first->rules.backend != VLM_RESAMPLER_PILLOW && !plan->media[0].video;
+    const int64_t shape[] = { c->lists, c->longest, c->side, c->side };
+    const size_t n = (size_t)(c->lists * c->longest * c->side * c->side);
+    void *mask;
+    vlm_status status =
+        vlm_prepared_add(prepared, "pixel_attention_mask", floats ? VLM_DTYPE_F32 : VLM_DTYPE_I64,
+                         4, shape, &mask, err);
+    for (size_t i = 0; status == VLM_OK && i < n; i++) {
+        if (floats)
+            ((float *)mask)[i] = 1;
+        else
+            ((int64_t *)mask)[i] = 1;
+    }
+    return status;
+}
 
 static vlm_status canvas_new(canvas *c, const vlm_plan *plan, vlm_prepared *prepared,
                              vlm_error *err) {
@@ -320,33 +384,46 @@ static vlm_status canvas_new(canvas *c, const vlm_plan *plan, vlm_prepared *prep
     }
     if (plan->media[0].video) c->lists = (int64_t)plan->n;
     const int64_t shape[] = { c->lists, c->longest, 3, c->side, c->side };
-    const int64_t mask_shape[] = { c->lists, c->longest, c->side, c->side };
-    void *pixels, *mask = NULL;
+    void *pixels;
     vlm_status status =
         vlm_prepared_add(prepared, "pixel_values", VLM_DTYPE_F32, 5, shape, &pixels, err);
-    if (status == VLM_OK && first->how->do_pad)
-        status = vlm_prepared_add(prepared, "pixel_attention_mask", VLM_DTYPE_I64, 4, mask_shape,
-                                  &mask, err);
     if (status < 0) return status;
     c->pixels = pixels;
-    c->mask = mask;
-    return VLM_OK;
+    return first->how->do_pad ? add_mask(c, plan, prepared, err) : VLM_OK;
 }
 
 /* A side x side square of an image becomes view number `view`. */
 static void put_view(canvas *c, int64_t view, const vlm_image *image, int64_t x, int64_t y,
-                     const recipe *how) {
+                     const vlm_pixel_rules *rules) {
     size_t side = (size_t)c->side, area = side * side;
     const vlm_size size = { (uint32_t)side, (uint32_t)side };
     vlm_pixels_planar(c->pixels + (size_t)view * 3 * area, side, area, image, (uint32_t)x,
-                      (uint32_t)y, size, &how->rules);
-    for (size_t i = 0; c->mask && i < area; i++) c->mask[(size_t)view * area + i] = 1;
+                      (uint32_t)y, size, rules);
+}
+
+/* Tiles of a picture, each an item for one of the threads. */
+typedef struct tiling {
+    canvas *c;
+    int64_t first; /* view */
+    const vlm_image *image;
+    const geometry *g;
+} tiling;
+
+static void put_tile(void *arg, size_t i, int worker) {
+    (void)worker;
+    const tiling *t = arg;
+    const int64_t row = (int64_t)i / t->g->cols, col = (int64_t)i % t->g->cols;
+    put_view(t->c, t->first + (int64_t)i, t->image, col * t->c->side, row * t->c->side,
+             &t->g->rules);
 }
 
 /* Replaces *image, which is owned, by itself in another size. */
-static vlm_status resize(vlm_image **image, vlm_size size, const recipe *how, vlm_error *err) {
+static vlm_status resize(const canvas *c, vlm_image **image, vlm_size size,
+                         const vlm_pixel_rules *rules, vlm_error *err) {
     vlm_image *resized;
-    vlm_status status = vlm_image_resize(&resized, *image, size, how->rules.resample, err);
+    const vlm_size now = vlm_image_size(*image);
+    if (now.width == size.width && now.height == size.height) return VLM_OK;
+    vlm_status status = vlm_pixels_resize(&resized, *image, size, rules, c->threads, err);
     if (status < 0) return status;
     vlm_image_free(*image);
     *image = resized;
@@ -356,21 +433,21 @@ static vlm_status resize(vlm_image **image, vlm_size size, const recipe *how, vl
 /* Cuts the tiles of a picture of the second size and adds the view of the whole. */
 static vlm_status put_picture(canvas *c, int64_t view, vlm_image **image, const geometry *g,
                               vlm_error *err) {
-    for (int64_t row = 0; row < g->rows; row++)
-        for (int64_t col = 0; col < g->cols; col++)
-            put_view(c, view++, *image, col * c->side, row * c->side, g->how);
+    const int64_t tiles = g->rows * g->cols;
     const vlm_size whole = { (uint32_t)c->side, (uint32_t)c->side };
-    vlm_status status = g->rows ? resize(image, whole, g->how, err) : VLM_OK;
-    if (status == VLM_OK) put_view(c, view, *image, 0, 0, g->how);
+    tiling t = { c, view, *image, g };
+    vlm_threads_run(c->threads, (size_t)tiles, put_tile, &t);
+    vlm_status status = tiles ? resize(c, image, whole, &g->rules, err) : VLM_OK;
+    if (status == VLM_OK) put_view(c, view + tiles, *image, 0, 0, &g->rules);
     return status;
 }
 
 static vlm_status fill_picture(canvas *c, int64_t view, const vlm_image *source, const geometry *g,
                                vlm_error *err) {
     vlm_image *image;
-    vlm_status status = vlm_image_resize(&image, source, g->first, g->how->rules.resample, err);
+    vlm_status status = vlm_pixels_resize(&image, source, g->first, &g->rules, c->threads, err);
     if (status < 0) return status;
-    status = resize(&image, g->second, g->how, err);
+    status = resize(c, &image, g->second, &g->rules, err);
     if (status == VLM_OK) status = put_picture(c, view, &image, g, err);
     vlm_image_free(image);
     return status;
@@ -382,6 +459,7 @@ static vlm_status fill(const void *self, const vlm_plan *plan, const vlm_media *
     canvas c;
     if (plan->n == 0) return VLM_OK;
     vlm_status status = canvas_new(&c, plan, prepared, err);
+    c.threads = media->threads;
     int64_t view = 0;
     const vlm_image *const *frame = media->frames;
     for (size_t i = 0; i < plan->n && status == VLM_OK; i++) {
@@ -443,4 +521,5 @@ const vlm_processor_type vmodel_smolvlm_processor = {
     .plan = plan,
     .fill = fill,
     .sample = sample,
+    .frame_size = frame_size,
 };

@@ -55,7 +55,8 @@ static vlm_status plan(const void *self, vlm_plan *out, vlm_error *err) {
 }
 
 /* One picture into [3, height, width] floats at out. */
-static vlm_status fill_picture(const processor *p, float *out, const vlm_image *image, vlm_error *err) {
+static vlm_status fill_picture(const processor *p, const vlm_pixel_rules *rules, float *out,
+                               const vlm_image *image, vlm_threads *threads, vlm_error *err) {
     const vlm_size size = { (uint32_t)p->width, (uint32_t)p->height };
     size_t width = size.width, area = width * size.height;
     vlm_size given = vlm_image_size(image);
@@ -63,9 +64,9 @@ static vlm_status fill_picture(const processor *p, float *out, const vlm_image *
         return vlm_fail(err, VLM_ERR_IMAGE_PROCESSING, "a picture of %u x %u, but do_resize is false",
                         given.width, given.height);
     vlm_image *resized;
-    vlm_status status = vlm_image_resize(&resized, image, size, p->rules.resample, err);
+    vlm_status status = vlm_pixels_resize(&resized, image, size, rules, threads, err);
     if (status < 0) return status;
-    vlm_pixels_planar(out, width, area, resized, 0, 0, size, &p->rules);
+    vlm_pixels_planar(out, width, area, resized, 0, 0, size, rules);
     vlm_image_free(resized);
     return VLM_OK;
 }
@@ -78,11 +79,15 @@ static vlm_status fill(const void *self, const vlm_plan *plan, const vlm_media *
     const int64_t types_shape[] = { 1, (int64_t)tokens };
     const int64_t shape[] = { (int64_t)plan->n, 3, p->height, p->width };
     void *types, *pixels; /* the types of a prompt are all 0 */
-    vlm_status status = vlm_prepared_add(prepared, "token_type_ids", VLM_DTYPE_I64, 2, types_shape, &types, err);
+    vlm_pixel_rules rules;
+    vlm_status status = vlm_pixel_rules_for(&rules, &p->rules, plan->processing, err);
+    if (status == VLM_OK)
+        status = vlm_prepared_add(prepared, "token_type_ids", VLM_DTYPE_I64, 2, types_shape, &types, err);
     if (status == VLM_OK)
         status = vlm_prepared_add(prepared, "pixel_values", VLM_DTYPE_F32, 4, shape, &pixels, err);
     for (size_t i = 0; i < plan->n && status == VLM_OK; i++)
-        status = fill_picture(p, (float *)pixels + i * 3 * area, media->frames[i], err);
+        status = fill_picture(p, &rules, (float *)pixels + i * 3 * area, media->frames[i],
+                              media->threads, err);
     return status;
 }
 

@@ -29,8 +29,9 @@ typedef struct processor {
 
 typedef struct geometry {
     const recipe *how;
-    vlm_size size;   /* after resizing */
-    int64_t grid[3]; /* time, height, width in patches */
+    vlm_pixel_rules rules; /* its, of the backend that the user wishes */
+    vlm_size size;         /* after resizing */
+    int64_t grid[3];       /* time, height, width in patches */
 } geometry;
 
 /* ---- config ---------------------------------------------------------------------------------- */
@@ -153,6 +154,7 @@ static vlm_status plan_item(const processor *p, vlm_plan *plan, size_t i, vlm_er
     geometry *g = vlm_plan_alloc(plan, 1, sizeof *g);
     if (!g) return vlm_fail(err, VLM_ERR_MEMORY, "plan: out of memory");
     vlm_status status = measure(g, how, item, plan->processing, err);
+    if (status == VLM_OK) status = vlm_pixel_rules_for(&g->rules, &how->rules, plan->processing, err);
     if (status < 0) return status;
     const char *token = placeholder(p, item->video);
     size_t bytes = strlen(token), n = (size_t)(patches_of(g) / (how->merge_size * how->merge_size));
@@ -177,52 +179,63 @@ static size_t row_values(const recipe *how) {
     return 3 * (size_t)(how->temporal_patch_size * how->patch_size * how->patch_size);
 }
 
-/* Frame number `moment` of a patch's time goes into all rows of that time: squares of patches row
- * by row, the patches of a square row by row. */
-static void put_frame(float *rows, const geometry *g, const vlm_image *image, int64_t moment) {
-    const recipe *how = g->how;
-    const int64_t patch = how->patch_size, merge = how->merge_size;
+/* A frame on its way into the rows of its time: an item of work is a row of squares. */
+typedef struct frame {
+    const geometry *g;
+    const vlm_image *image;
+    vlm_pixel_table table;
+    float *rows;    /* those of its time */
+    int64_t moment; /* of a patch's time: number of the frame in it; */
+    int64_t last;   /* it is repeated up to this one */
+} frame;
+
+/* Squares of patches lie row by row, the patches of a square row by row. */
+static void put_squares(void *arg, size_t i, int worker) {
+    (void)worker;
+    const frame *f = arg;
+    const recipe *how = f->g->how;
+    const int64_t patch = how->patch_size, merge = how->merge_size, top = (int64_t)i * merge;
     const size_t area = (size_t)(patch * patch), plane = area * (size_t)how->temporal_patch_size;
     const vlm_size size = { (uint32_t)patch, (uint32_t)patch };
-    float *row = rows + area * (size_t)moment;
-    for (int64_t top = 0; top < g->grid[1]; top += merge)
-        for (int64_t left = 0; left < g->grid[2]; left += merge)
-            for (int64_t k = 0; k < merge * merge; k++, row += row_values(how))
-                vlm_pixels_planar(row, (size_t)patch, plane, image,
-                                  (uint32_t)((left + k % merge) * patch),
-                                  (uint32_t)((top + k / merge) * patch), size, &how->rules);
+    float *at = f->rows + (size_t)(top * f->g->grid[2]) * row_values(how)
+                + area * (size_t)f->moment;
+    for (int64_t left = 0; left < f->g->grid[2]; left += merge)
+        for (int64_t k = 0; k < merge * merge; k++, at += row_values(how)) {
+            vlm_pixels_planar_by(at, (size_t)patch, plane, f->image,
+                                 (uint32_t)((left + k % merge) * patch),
+                                 (uint32_t)((top + k / merge) * patch), size, &f->table);
+            for (int64_t later = 1; later <= f->last - f->moment; later++)
+                for (size_t c = 0; c < 3; c++)
+                    memcpy(at + c * plane + area * (size_t)later, at + c * plane,
+                           area * sizeof *at);
+        }
 }
 
-/* What was put in at `moment` is repeated in all later moments of the same rows. */
-static void repeat_frame(float *rows, const geometry *g, int64_t moment) {
-    const size_t area = (size_t)(g->how->patch_size * g->how->patch_size);
-    const int64_t times = g->how->temporal_patch_size, planes = 3 * g->grid[1] * g->grid[2];
-    for (int64_t plane = 0; plane < planes; plane++, rows += area * (size_t)times)
-        for (int64_t later = moment + 1; later < times; later++)
-            memcpy(rows + area * (size_t)later, rows + area * (size_t)moment, area * sizeof *rows);
-}
-
-/* @param rows those of the item, in the prepared array */
+/* The last frame fills what is left of its patches' time. @param rows those of the item, in the
+ * prepared array */
 static vlm_status fill_item(float *rows, const geometry *g, const vlm_image *const *frames,
-                            int64_t n, vlm_error *err) {
-    const int64_t times = g->how->temporal_patch_size;
+                            int64_t n, vlm_threads *threads, vlm_error *err) {
+    const int64_t times = g->how->temporal_patch_size, patches = g->grid[1] * g->grid[2];
+    frame f = { .g = g };
+    vlm_pixel_table_init(&f.table, &g->rules);
     for (int64_t i = 0; i < n; i++) {
         vlm_image *image;
-        float *at = rows + (size_t)(i / times * g->grid[1] * g->grid[2]) * row_values(g->how);
-        vlm_status status =
-            vlm_image_resize(&image, frames[i], g->size, g->how->rules.resample, err);
+        vlm_status status = vlm_pixels_resize(&image, frames[i], g->size, &g->rules, threads, err);
         if (status < 0) return status;
-        put_frame(at, g, image, i % times);
+        f.image = image;
+        f.rows = rows + (size_t)(i / times * patches) * row_values(g->how);
+        f.moment = i % times;
+        f.last = i == n - 1 ? times - 1 : f.moment;
+        vlm_threads_run(threads, (size_t)(g->grid[1] / g->how->merge_size), put_squares, &f);
         vlm_image_free(image);
-        if (i == n - 1) repeat_frame(at, g, i % times);
     }
     return VLM_OK;
 }
 
 /* The arrays of one kind of media, which are items [begin, end) of the plan. */
 static vlm_status fill_kind(const vlm_plan *plan, size_t begin, size_t end,
-                            const vlm_image *const *frames, vlm_prepared *prepared,
-                            vlm_error *err) {
+                            const vlm_image *const *frames, vlm_threads *threads,
+                            vlm_prepared *prepared, vlm_error *err) {
     if (begin == end) return VLM_OK;
     bool video = plan->media[begin].video;
     const recipe *how = ((const geometry *)plan->items[begin].geometry)->how;
@@ -246,7 +259,7 @@ static vlm_status fill_kind(const vlm_plan *plan, size_t begin, size_t end,
         double fps =
             item->fps > 0 ? item->fps : 24; /* the reference's for a video that tells none */
         if (video) ((float *)seconds)[i - begin] = (float)((double)how->temporal_patch_size / fps);
-        status = fill_item(at, g, frames, item->frames, err);
+        status = fill_item(at, g, frames, item->frames, threads, err);
         at += (size_t)patches_of(g) * row_values(how);
         frames += item->frames;
     }
@@ -273,34 +286,52 @@ static vlm_status fill(const void *self, const vlm_plan *plan, const vlm_media *
     size_t images = 0;
     while (images < plan->n && !plan->media[images].video) images++;
     vlm_status status = fill_token_types(self, prepared, err);
-    if (status == VLM_OK) status = fill_kind(plan, 0, images, media->frames, prepared, err);
     if (status == VLM_OK)
-        status = fill_kind(plan, images, plan->n, media->frames + images, prepared, err);
+        status = fill_kind(plan, 0, images, media->frames, media->threads, prepared, err);
+    if (status == VLM_OK)
+        status = fill_kind(plan, images, plan->n, media->frames + images, media->threads, prepared,
+                           err);
     return status;
 }
 
 /* ---- which frames of a video file ------------------------------------------------------------ */
-/* As Qwen2VLVideoProcessor.sample_frames. It fails for a video shorter than a step in time, of which
- * all frames are taken here. */
+/* How many Qwen2VLVideoProcessor.sample_frames takes: a number that is asked for, or by a rate. */
+static double frames_wanted(const recipe *how, const vlm_clip *clip) {
+    const double step = (double)how->temporal_patch_size, all = (double)clip->frames;
+    const bool rate = clip->wish_fps > 0 || clip->wish_frames || clip->wish_min_frames;
+    if (clip->wish_nframes) return nearbyint((double)clip->wish_nframes / step) * step;
+    if (how->num_frames && !rate) return nearbyint((double)how->num_frames / step) * step;
+    double least = (double)(clip->wish_min_frames ? clip->wish_min_frames : how->min_frames);
+    double most = (double)(clip->wish_frames ? clip->wish_frames : how->max_frames);
+    double fps = clip->wish_fps > 0 ? clip->wish_fps : (double)how->fps;
+    most = floor(fmin(most, all) / step) * step;
+    double count = clip->fps > 0 ? all / clip->fps * fps : all;
+    count = fmin(fmin(fmax(count, least), most), all);
+    return floor(count / step) * step;
+}
+
+/* The reference fails for a video shorter than a step in time, of which all frames are taken here, but
+ * not where so many were asked for. */
 static vlm_status sample(const void *self, const vlm_clip *clip, int64_t *numbers, size_t *n,
                          vlm_error *err) {
-    (void)err;
-    const recipe *how = &((const processor *)self)->video;
-    const double step = (double)how->temporal_patch_size, all = (double)clip->frames;
-    double count;
-    if (how->num_frames && !(clip->wish_fps > 0) && !clip->wish_frames) {
-        count = nearbyint((double)how->num_frames / step) * step;
-    } else {
-        double most = (double)(clip->wish_frames ? clip->wish_frames : how->max_frames);
-        double fps = clip->wish_fps > 0 ? clip->wish_fps : (double)how->fps;
-        most = floor(fmin(most, all) / step) * step;
-        count = clip->fps > 0 ? all / clip->fps * fps : all;
-        count = fmin(fmin(fmax(count, (double)how->min_frames), most), all);
-        count = floor(count / step) * step;
-    }
+    double count = frames_wanted(&((const processor *)self)->video, clip);
+    if (clip->wish_nframes && !(count >= 1 && count <= (double)clip->frames))
+        return vlm_fail(err, VLM_ERR_VIDEO_PROCESSING, "nframes %lld of a video of %lld frames makes %.0f",
+                        (long long)clip->wish_nframes, (long long)clip->frames, count);
     if (!(count >= 1)) count = 1;
-    *n = vlm_sample_arange(numbers, (size_t)fmin(count, all), clip->frames);
+    *n = vlm_sample_arange(numbers, (size_t)fmin(count, (double)clip->frames), clip->frames);
     return VLM_OK;
+}
+
+static vlm_status frame_size(const void *self, const vlm_media_item *item,
+                             const vlm_processing *processing, vlm_size *size,
+                             const vlm_pixel_rules **rules, vlm_error *err) {
+    const recipe *how = &((const processor *)self)->video;
+    geometry g;
+    vlm_status status = measure(&g, how, item, processing, err);
+    *size = g.size;
+    *rules = &how->rules;
+    return status;
 }
 
 static void image_processor_config(const void *self, vlm_image_processor_config *out) {
@@ -316,5 +347,6 @@ const vlm_processor_type vmodel_qwen2_5_vl_processor = {
     .plan = plan,
     .fill = fill,
     .sample = sample,
+    .frame_size = frame_size,
     .image_processor_config = image_processor_config,
 };

@@ -131,11 +131,15 @@ static void positions_by_place(layout *l, const uint8_t *mask, int64_t side) {
 }
 
 /* Which patches hold picture: those with any pixel that does. held [rows * columns] is zeroed. */
-static void find_held(uint8_t *held, const layout *l, const int64_t *pixel_mask, int64_t width,
+static void find_held(uint8_t *held, const layout *l, const vlm_vision_input *input, int64_t width,
                       int64_t patch) {
+    const float *real = input->pixel_mask;
+    const int64_t *whole = input->pixel_mask;
+    const bool floats = input->mask_dtype == VLM_DTYPE_F32;
     for (int64_t y = 0; y < l->rows * patch; y++)
         for (int64_t x = 0; x < l->columns * patch; x++)
-            if (pixel_mask[y * width + x] != 0) held[y / patch * l->columns + x / patch] = 1;
+            if (floats ? real[y * width + x] != 0 : whole[y * width + x] != 0)
+                held[y / patch * l->columns + x / patch] = 1;
 }
 
 static void order_patches(layout *l, const uint8_t *mask) {
@@ -173,7 +177,7 @@ static bool plan_layout(layout *l, vlm_frame *f, const siglip *s, const vlm_visi
     l->order = l->position + n;
     l->place = l->order + n;
     uint8_t *held = input->pixel_mask ? (uint8_t *)(l->place + n) : NULL;
-    if (held) find_held(held, l, input->pixel_mask, shape[2], patch);
+    if (held) find_held(held, l, input, shape[2], patch);
     if (s->navit)
         positions_by_place(l, held, s->side);
     else

@@ -262,7 +262,7 @@ void vcpu_attention(vlm_frame *f, vlm_tensor y, vlm_tensor q, vlm_tensor k, vlm_
     j.kv_heads = (size_t)k.shape[1];
     j.group = j.heads / j.kv_heads;
     j.head_dim = (size_t)q.shape[2];
-    if (j.b->pool) store(&j);
+    if (j.b->base.pool) store(&j);
     vcpu_attention_few(f, &j);
     vcpu_attention_blocks(f, &j);
 }

@@ -27,7 +27,7 @@ bool vcpu_begin(vlm_frame *f, size_t shared_bytes, size_t worker_bytes) {
     vcpu_backend *b = vcpu_of(f);
     worker_bytes = vcpu_round_up(worker_bytes, 64);
     pthread_mutex_lock(&b->turn);
-    if (!b->pool) {
+    if (!b->base.pool) {
         note(b, shared_bytes, worker_bytes);
         pthread_mutex_unlock(&b->turn);
         return false;
@@ -48,7 +48,7 @@ void vcpu_end(vlm_frame *f) {
 void vcpu_run(vcpu_backend *b, size_t n, size_t work, void (*fn)(void *arg, size_t i, int worker),
               void *arg) {
     if (work >= INLINE_WORK && n > 1) {
-        vcore_pool_run(b->pool, n, fn, arg);
+        vcore_pool_run(b->base.pool, n, fn, arg);
         return;
     }
     for (size_t i = 0; i < n; i++) fn(arg, i, 0);
@@ -118,7 +118,7 @@ void vcpu_matrix_row(const vcpu_kernels *k, float *to, const vlm_matrix *m, size
 /* ---- the object ---- */
 static void cpu_free(vtensor_backend *base) {
     vcpu_backend *b = (vcpu_backend *)base;
-    vcore_pool_free(b->pool);
+    vcore_pool_free(b->base.pool);
     pthread_mutex_destroy(&b->turn);
     vcore_free(b->shared);
     vcore_free(b->workers);
@@ -223,12 +223,12 @@ vlm_status vtensor_backend_cpu(vtensor_backend **out, const vtensor_cpu_options 
     *out = NULL;
     vcpu_backend *b = vcore_alloc(sizeof *b);
     if (!b) return vcore_no_memory(err, "cpu backend");
-    if (!options->dry && !(b->pool = vcore_pool_new(options->threads))) {
+    if (!options->dry && !(b->base.pool = vcore_pool_new(options->threads))) {
         vcore_free(b);
         return vcore_no_memory(err, "cpu backend");
     }
     b->n_workers =
-        (size_t)(b->pool ? vcore_pool_size(b->pool) : vcore_pool_asked(options->threads));
+        (size_t)(b->base.pool ? vcore_pool_size(b->base.pool) : vcore_pool_asked(options->threads));
     pthread_mutex_init(&b->turn, NULL);
     b->base.table = options->dry ? &dry_table : &cpu_table;
     select_kernels(&b->k, vcore_cpu_flags() & ~options->cpu_mask);

@@ -14,7 +14,6 @@
 typedef struct vcpu_backend {
     vtensor_backend base;
     vcpu_kernels k;
-    vcore_pool *pool; /* NULL in a dry run */
     size_t n_workers;
     pthread_mutex_t turn;
     char *shared; /* read by all threads during an operation */
