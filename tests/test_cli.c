@@ -400,6 +400,60 @@ static void template_takes_variables(void **state) {
     free(path);
 }
 
+static char *write_file(const char *name, const char *text) {
+    char *path = tcheckpoint_path(dir, name);
+    FILE *f = fopen(path, "w");
+    assert_non_null(f);
+    fputs(text, f);
+    fclose(f);
+    return path;
+}
+
+#define TOOLS_TEMPLATE "chat_template=\"{% for t in tools %}{{ t.name }}{% endfor %} {{ x }} {{ messages[0].content[0].text }}:{{ add_generation_prompt }}\""
+
+/* vlm template and vlm generate take the same: the prompt of the second is the text of the first. */
+static void template_and_generate_take_tools_and_variables(void **state) {
+    (void)state;
+    static const char *const cases[][2] = {
+        { "x=\"<a>\"", "f<end_of_utterance>g <a> Hi:True" },
+        { "continue_final_message=false", "f<end_of_utterance>g  Hi:True" },
+        { "continue_final_message=true", "f<end_of_utterance>g  Hi" },
+    };
+    char *chat = write_file("chat.json", "[{\"role\": \"user\", \"content\": [{\"type\": \"text\", \"text\": \"Hi\"}]}]");
+    char *tools = write_file("tools.json", "[{\"name\": \"f<end_of_utterance>\"}, {\"name\": \"g\"}]");
+    char *none = write_file("none.json", "{");
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const char *show[] = { "vlm", "template", "-m", dir, "--messages", chat, "--tools", tools, "--template-var", TOOLS_TEMPLATE,
+                               "--template-var", cases[i][0], NULL };
+        char *text = run(show);
+        assert_string_equal(text, cases[i][1]);
+        const char *plain[] = { "vlm", "tokenize", "-m", dir, "--plain", "--json", text, NULL };
+        json_object *pieces = run_json(plain);
+        const char *reply[] = { "vlm", "generate", "-m", dir, "--messages", chat, "--tools", tools, "--template-var", TOOLS_TEMPLATE,
+                                "--template-var", cases[i][0], "--max-tokens", "1", "--json", NULL };
+        json_object *o = run_json(reply);
+        assert_int_equal(json_object_get_int64(at(o, "prompt_tokens")), json_object_array_length(pieces));
+        assert_true(json_object_is_type(at(o, "tool_calls"), json_type_array));
+        json_object_put(o);
+        json_object_put(pieces);
+        free(text);
+    }
+    const char *bad[] = { "vlm", "generate", "-m", dir, "--messages", chat, "--tools", none, NULL };
+    tprocess p = tprocess_run(bad, NULL);
+    assert_int_equal(p.status, 1);
+    assert_non_null(strstr(p.err, "tools"));
+    tprocess_free(&p);
+    bad[6] = "--template-var", bad[7] = "no value";
+    p = tprocess_run(bad, NULL);
+    assert_int_equal(p.status, 2);
+    tprocess_free(&p);
+    char *const paths[] = { chat, tools, none };
+    for (size_t i = 0; i < 3; i++) {
+        assert_int_equal(remove(paths[i]), 0);
+        free(paths[i]);
+    }
+}
+
 static void text_may_begin_with_a_dash(void **state) {
     (void)state;
     const char *argv[] = { "vlm", "tokenize", "-m", dir, "--no-special", "--", "--json", NULL };
@@ -584,6 +638,7 @@ int main(void) {
         cmocka_unit_test(tokenize_and_detokenize_are_inverse),
         cmocka_unit_test(template_renders_the_references_text),
         cmocka_unit_test(template_takes_variables),
+        cmocka_unit_test(template_and_generate_take_tools_and_variables),
         cmocka_unit_test(text_may_begin_with_a_dash),
         cmocka_unit_test(options_that_exclude_each_other),
         cmocka_unit_test(a_full_disk_is_noticed),

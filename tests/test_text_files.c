@@ -71,6 +71,49 @@ static void ids_are_those_of_auto_tokenizer(void **state) {
     vcore_json_free(lines);
 }
 
+/* ---- scores ---------------------------------------------------------------------------------- */
+/* A tokenizer.json beside a tokenizer_config.json, both in memory. */
+static vlm_tokenizer *load_beside(const char *json, const char *config) {
+    vtext_folder folder;
+    vcore_json_doc *doc;
+    vlm_tokenizer *t;
+    assert_int_equal(vcore_json_parse(&doc, config, strlen(config), "c", &err), VLM_OK);
+    assert_int_equal(vtext_folder_open(&folder, "nowhere", NULL, &err), VLM_OK);
+    vtext_folder_give(&folder, VTEXT_TOKENIZER_CONFIG, vcore_json_root(doc));
+    if (vtext_tokenizer_load_file(&t, &folder, "tokenizer.json", vcore_str_of(json), (vcore_str) { 0 }, &err)
+        != VLM_OK)
+        fail_msg("%s", err.message);
+    vtext_folder_close(&folder);
+    vcore_json_free(doc);
+    return t;
+}
+
+/* Dashes in two ways of equal scores but for the last bit, which Python and serde_json read differently:
+ * ids of tokenizers for the file, of AutoTokenizer for the class that takes Python's numbers. */
+static void scores_are_read_as_their_reader_does(void **state) {
+    (void)state;
+    static const char json[] =
+        "{\"added_tokens\": [], \"pre_tokenizer\": {\"type\": \"Metaspace\", \"replacement\": \"\xE2\x96\x81\", "
+        "\"prepend_scheme\": \"always\", \"split\": true}, \"model\": {\"type\": \"Unigram\", \"unk_id\": 2, "
+        "\"vocab\": [[\"<pad>\", 0.0], [\"</s>\", 0.0], [\"<unk>\", 0.0], [\"\xE2\x96\x81\", -2.5], "
+        "[\"-\", -3.8061854646744075], [\"--\", -7.612370929348815], [\"---\", -11.418556394023224]]}}";
+    static const struct {
+        const char *config;
+        size_t n;
+        uint32_t ids[4];
+    } want[] = { { "{}", 4, { 3, 4, 4, 5 } },
+                 { "{\"tokenizer_class\": \"T5Tokenizer\", \"extra_ids\": 0}", 3, { 3, 4, 6 } } };
+    for (size_t i = 0; i < 2; i++) {
+        vlm_tokenizer *t = load_beside(json, want[i].config);
+        vlm_tokens got;
+        assert_int_equal(vlm_tokenizer_encode(&got, t, "----", 4, 0, &err), VLM_OK);
+        assert_int_equal(got.count, want[i].n);
+        assert_memory_equal(got.ids, want[i].ids, got.count * sizeof *got.ids);
+        vlm_tokens_free(&got);
+        vlm_tokenizer_free(t);
+    }
+}
+
 /* ---- which class ----------------------------------------------------------------------------- */
 static vtext_tokenizer_class class_of(const char *tokenizer, const char *config) {
     vcore_json_doc *a, *b;
@@ -214,7 +257,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(ids_are_those_of_auto_tokenizer), cmocka_unit_test(classes),
         cmocka_unit_test(broken_models_are_refused),       cmocka_unit_test(broken_ranks_are_refused),
-        cmocka_unit_test(merges_are_in_order),             cmocka_unit_test(what_is_missing_is_said),
+        cmocka_unit_test(merges_are_in_order),             cmocka_unit_test(scores_are_read_as_their_reader_does),
+        cmocka_unit_test(what_is_missing_is_said),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

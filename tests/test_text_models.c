@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* Unigram, WordPiece, WordLevel and all decoders against Hugging Face's
  * (tests/data/tokenizers/models.json, made by tools/golden/tokenizer_models.py): ids, places,
- * decoded text, streams. Files that are refused, long words, transformers' clean-up. */
+ * decoded text, streams. Files that are refused, long words, transformers' clean-up, added
+ * tokens that a normalizer changes, places of bad bytes. */
 #include "support/cm.h"
 
 #include "text/text.h"
@@ -348,6 +349,69 @@ static void missing_unknown_tokens(void **state) {
     }
 }
 
+/* ---- added tokens that a normalizer changes -------------------------------------------------- */
+static void expect_decoded(const vlm_tokenizer *t, bool skip, const char *want) {
+    const uint32_t ids[] = { 2, 0, 3, 1, 4 };
+    vcore_buf text = { 0 };
+    assert_int_equal(vtext_decode(t, ids, 5, skip, &text, &err), VLM_OK);
+    if (!vcore_str_eq((vcore_str) { text.p, text.n }, vcore_str_of(want)))
+        fail_msg("got '%.*s', want '%s'", (int)text.n, text.p, want);
+    vcore_buf_free(&text);
+}
+
+/* Printed is the normalised text, and skipped what then reads as a special token. */
+static void normalised_text_is_skipped(void **state) {
+    (void)state;
+    static const char json[] =
+        "{\"normalizer\": {\"type\": \"Lowercase\"}, \"decoder\": {\"type\": \"Fuse\"}, "
+        "\"added_tokens\": [{\"content\": \"<END>\", \"special\": true, \"normalized\": true}, "
+        "{\"content\": \"<x>\", \"special\": true}, {\"content\": \"<X>\", \"normalized\": true}], "
+        "\"model\": {\"type\": \"BPE\", \"merges\": [], \"vocab\": {\"a\": 0, \"b\": 1}}}";
+    vlm_tokenizer *t = parse(json, strlen(json), NULL);
+    assert_non_null(t);
+    expect_decoded(t, false, "<end>a<x>b<x>");
+    expect_decoded(t, true, "<end>ab");
+    const vtext_span user = { "a<END>b", 7, true };
+    vtext_ids ids = { 0 };
+    assert_int_equal(vtext_encode(t, &user, 1, false, false, &ids, &err), VLM_OK);
+    assert_int_equal(ids.n, 2); /* printed, and still no user's to write */
+    vtext_ids_free(&ids);
+    vtext_tokenizer_free(t);
+}
+
+/* The space that ByteLevel puts in front takes its place from the first character, whatever bytes
+ * that was made of. */
+static void places_of_bad_bytes_are_trimmed(void **state) {
+    (void)state;
+    static const char json[] =
+        "{\"pre_tokenizer\": {\"type\": \"ByteLevel\", \"add_prefix_space\": true}, "
+        "\"post_processor\": {\"type\": \"ByteLevel\", \"trim_offsets\": true, "
+        "\"add_prefix_space\": true}, \"model\": {\"type\": \"BPE\", \"merges\": [], "
+        "\"vocab\": {\"\xC4\xA0\": 0, \"a\": 1}}}";
+    static const struct {
+        const char *text;
+        uint32_t n, end;
+    } cases[] = { { "\xEF\xBF\xBD", 1, 0 },
+                  { "\xBF", 1, 0 },
+                  { "\xFF", 1, 0 },
+                  { "\xE4\xB8", 1, 0 },
+                  { "\x81"
+                    "a",
+                    2, 2 } };
+    vlm_tokenizer *t = parse(json, strlen(json), NULL);
+    assert_non_null(t);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const vtext_span span = { cases[i].text, strlen(cases[i].text), false };
+        vtext_ids ids = { 0 };
+        assert_int_equal(vtext_encode(t, &span, 1, false, true, &ids, &err), VLM_OK);
+        assert_int_equal(ids.n, cases[i].n);
+        assert_int_equal(ids.end[0], 0);
+        assert_int_equal(ids.end[ids.n - 1], cases[i].end);
+        vtext_ids_free(&ids);
+    }
+    vtext_tokenizer_free(t);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(models_as_hugging_face),
@@ -358,6 +422,8 @@ int main(void) {
         cmocka_unit_test(bad_files_are_named),
         cmocka_unit_test(sizes_are_limited),
         cmocka_unit_test(missing_unknown_tokens),
+        cmocka_unit_test(normalised_text_is_skipped),
+        cmocka_unit_test(places_of_bad_bytes_are_trimmed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

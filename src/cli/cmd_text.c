@@ -146,9 +146,14 @@ int cmd_detokenize(int argc, char **argv) {
 /* What the template gets beside the messages, as one JSON object. */
 static vlm_status variables_json(vcore_buf *b, const cli_texts *variables, const char *tools, bool generation,
                                  vlm_error *err) {
+    static const char continued[] = "continue_final_message=";
     vcore_json_open(b, NULL, '{');
     for (size_t i = 0; i < variables->n; i++)
-        generation &= strncmp(variables->at[i], "continue_final_message=", 23) != 0;
+        if (!strncmp(variables->at[i], continued, sizeof continued - 1)) {
+            const char *json = variables->at[i] + sizeof continued - 1;
+            json += strspn(json, " \t\r\n");
+            generation &= *json == 'f' || *json == 'n'; /* false, null */
+        }
     vcore_json_put_bool(b, "add_generation_prompt", generation);
     if (tools) {
         char *json = cli_read_file(tools, MAX_JSON, err);

@@ -13,10 +13,14 @@ void vengine_prompt_free(vengine_prompt *p) {
 
 /* ---- the template's variables ---------------------------------------------------------------------------- */
 
+/* Whether the last message is to go on: then no generation prompt is asked for. */
 static bool continues(const vlm_input *in) {
-    for (size_t i = 0; i < in->n_variables; i++)
-        if (!strcmp(in->variable_names[i], "continue_final_message")) return true;
-    return false;
+    bool yes = false;
+    for (size_t i = 0; i < in->n_variables; i++) {
+        const char *json = in->variable_values[i] + strspn(in->variable_values[i], " \t\r\n");
+        if (!strcmp(in->variable_names[i], "continue_final_message")) yes = *json != 'f' && *json != 'n'; /* false, null */
+    }
+    return yes;
 }
 
 /* {"messages": [...], "add_generation_prompt": true, "bos_token": ..., further variables}. */

@@ -5,7 +5,7 @@
 *.jinja2, JSON with a chat_template, lists of cases with a template and their own data) over all conversations, with and
 without add_generation_prompt, then N random templates, each rendered by both sides. LIBRARY is libvlm.so. A render counts as
 the same when the text is, byte for byte, or when both refuse; where jinja2 was stopped by raise_exception, with its message.
-Says each difference and a summary; exits with 1 when there was one.
+Says each difference, a summary, and the causes of what both refuse; exits with 1 when there was a difference.
 """
 
 from __future__ import annotations
@@ -15,8 +15,10 @@ import copy
 import ctypes
 import json
 import random
+import re
 import sys
 import tempfile
+from collections import Counter
 from pathlib import Path
 
 from golden import templates as t
@@ -124,10 +126,33 @@ class Library:
 KNOWN = ("does not fit 64 bits", "object cannot be sliced", "more than 4194304 bytes")
 
 
+# Why a render is refused, by what either side says; raise_exception's messages are compared instead.
+CAUSES = {
+    "unknown filter or test": r"[Nn]o (filter|test) named", "attribute that the sandbox hides": r"is unsafe", "attribute set of no namespace": r"non-namespace object",
+    "endless recursion": r"recursion depth|nest deeper|nests too deep|nest too deep", "undefined": r"undefined|has no (attribute|element)|No caller",
+    "no JSON": r"JSON serializable", "operands of other types": r"can only concatenate|unsupported operand|can't multiply|not supported between|bad operand|multiply sequence",
+    "not iterable, or without a length": r"is not iterable|has no len|must be an iterable|item pairs from a mapping",
+}  # fmt: skip
+
+
+def cause_of(message: str) -> str:
+    return next((name for name, pattern in CAUSES.items() if re.search(pattern, message)), "other")
+
+
 class Tally:
     def __init__(self, shown: int) -> None:
         self.same = self.refused = self.known = self.differ = 0
         self.shown = shown
+        self.causes: Counter[tuple[str, str]] = Counter()  # of renders refused by both: jinja2's, libvlm's
+
+    def unlike(self) -> int:
+        """Renders that both refuse, but each for a reason of its own."""
+        return sum(n for (theirs, ours), n in self.causes.items() if theirs != ours)
+
+    def note(self, expected: Exception, got: str) -> None:
+        raised = type(expected).__name__ == "TemplateError"
+        theirs = "raise_exception" if raised else cause_of(str(expected))
+        self.causes[theirs, "raise_exception" if raised else cause_of(got)] += 1
 
     def take(self, what: str, expected: str | Exception, got: tuple[str | None, str]) -> None:
         if isinstance(expected, str):
@@ -141,6 +166,7 @@ class Tally:
             self.same += 1
         elif good:
             self.refused += 1
+            self.note(expected, got[1])
         else:
             self.differ += 1
             if self.differ <= self.shown:
@@ -148,7 +174,10 @@ class Tally:
 
     def __str__(self) -> str:
         total = self.same + self.refused + self.known + self.differ
-        return f"{total} renders: {self.same} identical, {self.refused} refused by both, {self.known} refused by libvlm as docs/TEXT.md says, {self.differ} differ"
+        lines = [f"{total} renders: {self.same} identical, {self.refused} refused by both, {self.known} refused by libvlm as docs/TEXT.md says, {self.differ} differ"]
+        for (theirs, ours), n in sorted(self.causes.items(), key=lambda item: -item[1]):
+            lines.append(f"  {n:6} refused by both: {theirs if theirs == ours else f'{theirs}; libvlm: {ours}'}")
+        return "\n".join(lines)
 
 
 def first_line(message: str) -> str:
@@ -223,7 +252,7 @@ def compare_files(program: Library, folder: Path, shown: int) -> int:
             if comparable(expected):
                 own.take(f"{name}: {source!r}", expected, program(source, data))
     print(f"cases with data of their own: {own}")
-    return tally.differ + own.differ
+    return tally.differ + tally.unlike() + own.differ
 
 
 def compare_random(program: Library, count: int, seed: int, shown: int) -> int:

@@ -380,8 +380,9 @@ static bool filter_filesizeformat(j_run *r, const j_call *c, j_value *out) {
         snprintf(text, sizeof text, "%.0f Bytes", trunc(bytes) + 0.0);
     else {
         while (i < 7 && !(bytes < unit * base)) unit *= base, i++;
-        int n = snprintf(text, sizeof text - 8, "%.1f", base * bytes / (unit * base));
-        if (isfinite(bytes)) text[n - 2] = '.';
+        double size = base * bytes / (unit * base);
+        int n = snprintf(text, sizeof text - 8, "%.1f", size);
+        if (isfinite(size)) text[n - 2] = '.';
         snprintf(text + n, 8, " %c%sB", binary && i == 0 ? 'K' : units[i], binary ? "i" : "");
     }
     return vtext_j_add_bytes(r, &t, text, strlen(text), false)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Values as text: Python's str() and repr(), and json.dumps as transformers' tojson filter calls
  * it. */
-#include "text/jinja/jinja.h"
+#include "text/jinja/ast.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -142,6 +142,19 @@ static bool repr_view(j_run *r, j_value v, j_text *out) {
            && repr_list(r, &items, "([", "])", out);
 }
 
+static bool repr_macro(j_run *r, const j_macro *m, j_text *out) {
+    if (m->node->kind == N_CALL_BLOCK) return puts_template(r, out, "<Macro anonymous>");
+    return puts_template(r, out, "<Macro ") && repr_string(r, m->node->name, out)
+           && puts_template(r, out, ">");
+}
+
+static bool repr_loop(j_run *r, j_loop *loop, j_text *out) {
+    size_t n;
+    return vtext_j_loop_length(r, loop, &n) && puts_template(r, out, "<LoopContext ")
+           && put_int(r, out, loop->index0 + 1) && puts_template(r, out, "/")
+           && put_int(r, out, (int64_t)n) && puts_template(r, out, ">");
+}
+
 static bool repr_value(j_run *r, j_value v, j_text *out) {
     switch (v.kind) {
     case J_MISSING:
@@ -159,6 +172,8 @@ static bool repr_value(j_run *r, j_value v, j_text *out) {
     case J_NAMESPACE:
         return puts_template(r, out, "<Namespace ") && repr_dict(r, v.u.dict, out)
                && puts_template(r, out, ">");
+    case J_MACRO: return repr_macro(r, v.u.macro, out);
+    case J_LOOP: return repr_loop(r, v.u.loop, out);
     default: /* Python prints an address here */
         return puts_template(r, out, "<") && puts_template(r, out, vtext_j_type(v))
                && puts_template(r, out, ">");

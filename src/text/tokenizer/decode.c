@@ -351,12 +351,13 @@ static void finish(vtext_stream *s) {
     }
 }
 
-/* Text of a token, as the decoders get it; p NULL: it gives none. */
+/* Text of a token, as the decoders get it; p NULL: it gives none. Skipped is what reads as a special
+ * token: not one that a normalizer changes, but any other of its text. */
 static vcore_str token_text(const vlm_tokenizer *t, uint32_t id, bool skip_special) {
     uint32_t added = id < t->vocab_size ? t->added_by_id[id] : 0;
-    if (!added) return vtext_vocab_text(&t->model.vocab, id);
-    if (skip_special && t->added.token[added - 1].special) return (vcore_str) { NULL, 0 };
-    return t->added.token[added - 1].normal;
+    vcore_str text = added ? t->added.token[added - 1].normal : vtext_vocab_text(&t->model.vocab, id);
+    const vtext_added *same = skip_special && text.p ? vtext_added_find(&t->added, text) : NULL;
+    return same && same->special ? (vcore_str) { NULL, 0 } : text;
 }
 
 static void push(vtext_stream *s, uint32_t id) {

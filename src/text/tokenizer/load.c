@@ -262,6 +262,7 @@ static vlm_status load(vlm_tokenizer *t, const sources *from, vlm_error *err) {
         return vcore_fail_field(err, VLM_ERR_FORMAT, from->config_name, NULL, "must be an object");
     if (from->map && vcore_json_kind_of(from->map) != VCORE_JSON_OBJECT)
         return vcore_fail_field(err, VLM_ERR_FORMAT, from->map_name, NULL, "must be an object");
+    t->model.unigram.nearest = root == from->more; /* Python has read the vocabulary */
     VTRY(vtext_model_load(&t->model, vcore_json_get(root, "model"), t->name, err));
     VTRY(vtext_normalizer_load(&t->normalizer, vcore_json_get(root, "normalizer"), t->name,
                                t->arena, err));

@@ -128,6 +128,7 @@ typedef struct vtext_unigram {
     double unknown; /* score of a character that is no token */
     uint32_t unk;   /* VTEXT_NONE: there is none */
     bool byte_fallback;
+    bool nearest; /* set before loading: scores are the nearest doubles, as Python reads them */
     uint32_t fallback_id[256]; /* of "<0x00>" ... */
 } vtext_unigram;
 vlm_status vtext_unigram_load(vtext_unigram *u, vtext_vocab *vocab, const vcore_json *model,

@@ -204,9 +204,19 @@ static vcore_str token_text(const vlm_tokenizer *t, uint32_t id, vcore_str taken
     return vtext_vocab_text(&t->model.vocab, id);
 }
 
-static bool has_characters(const char *text, size_t n, size_t wanted) {
-    for (size_t i = 0; i < n && wanted; i++) wanted -= ((uint8_t)text[i] & 0xC0) != 0x80;
-    return !wanted;
+/* The place behind the first `count` characters of text[at, end). Bytes that are no UTF-8 are the
+ * characters that replace them. */
+static uint32_t skip_characters(const char *text, uint32_t at, uint32_t end, size_t count) {
+    uint32_t cp;
+    for (; count && at < end; count--) at += (uint32_t)vcore_utf8_decode(text + at, end - at, &cp);
+    return at;
+}
+
+/* Characters of text[at, end), up to `most` of them. */
+static size_t count_characters(const char *text, uint32_t at, uint32_t end, size_t most) {
+    size_t n = 0;
+    for (; n < most && at < end; n++) at = skip_characters(text, at, end, 1);
+    return n;
 }
 
 /* Takes a token's white space out of its place, a character of the text for each: a space of our
@@ -214,16 +224,15 @@ static bool has_characters(const char *text, size_t n, size_t wanted) {
 static void trim_offsets(const vlm_tokenizer *t, bool prefix_space, const char *text,
                          vtext_ids *out, size_t from, size_t to) {
     for (size_t i = from; i < to; i++) {
-        uint32_t begin = out->begin[i], end = out->end[i], id = out->id[i], cp;
+        uint32_t begin = out->begin[i], end = out->end[i], id = out->id[i];
         vcore_str token = token_text(t, id, (vcore_str) { text + begin, end - begin });
         size_t front = count_spaces(token, false), back = count_spaces(token, true);
         if (front == 1 && prefix_space && (i == from || begin == 0)) front = 0; /* our own */
-        if (!has_characters(text, end, back)) back = 0;
-        for (; front && begin < end; front--)
-            begin += (uint32_t)vcore_utf8_decode(text + begin, end - begin, &cp);
-        for (; back && end > begin; back--) {
-            end--;
-            while (end > begin && ((uint8_t)text[end] & 0xC0) == 0x80) end--;
+        if (count_characters(text, 0, end, back) < back) back = 0;
+        begin = skip_characters(text, begin, end, front);
+        if (back) {
+            size_t n = count_characters(text, begin, end, SIZE_MAX);
+            end = skip_characters(text, begin, end, n > back ? n - back : 0);
         }
         out->begin[i] = begin;
         out->end[i] = end;

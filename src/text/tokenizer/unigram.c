@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* The Unigram model: the tokens whose scores add up to the most, by Viterbi's algorithm, the first
  * found among equals. The sums are made in Hugging Face's order and its scores are read as it reads
- * them, because rounding decides between the many equal ways through a run of one character. */
+ * them (as Python does, where a class hands the vocabulary over), because rounding decides between
+ * the many equal ways through a run of one character. */
 #include "text/tokenizer/tok.h"
 
 #include <math.h>
@@ -148,7 +149,7 @@ static vlm_status load_entry(vtext_unigram *u, vtext_vocab *vocab, const vcore_j
         || !vcore_json_string(vcore_json_at(entry, 0), &text)
         || !vcore_json_real(score, &u->score[i]))
         return fail_entry(err, name, i, "must be a token and its score");
-    if (vcore_json_digits(score, &digits)) u->score[i] = read_digits(digits, power);
+    if (!u->nearest && vcore_json_digits(score, &digits)) u->score[i] = read_digits(digits, power);
     if (!isfinite(u->score[i])) return fail_entry(err, name, i, "has a score that is not finite");
     if (i == 0 || u->score[i] - UNKNOWN_PENALTY < u->unknown)
         u->unknown = u->score[i] - UNKNOWN_PENALTY;
