@@ -37,13 +37,14 @@ static void note_join(vtext_bpe *bpe, const vcore_str part[2]) {
         bpe->cuts = false;
 }
 
-/* Words may be cut where what stands for unknown characters cannot hide the byte that counts. */
+/* Words may be cut where unknown characters cannot hide the byte that counts: they do not vanish,
+ * and what stands for them does not end like what joins. */
 static void finish_cuts(vtext_bpe *bpe) {
     vcore_str unk = vtext_vocab_text(bpe->vocab, bpe->unk);
     bpe->cuts = bpe->cuts && !bpe->prefix.n && !bpe->suffix.n
                 && vtext_vocab_find(bpe->vocab, (vcore_str) { vtext_space_mark, 3 }, NULL)
                 && !(bpe->byte_fallback && bpe->joins['>'])
-                && (!unk.p || (unk.n && !bpe->joins[(uint8_t)unk.p[unk.n - 1]]));
+                && unk.n && !bpe->joins[(uint8_t)unk.p[unk.n - 1]];
 }
 
 /* The id of what two parts make. In most files it is the one behind that of the merge before. */
