@@ -492,18 +492,20 @@ vlm_status vtext_document_read(vtext_document *out, vtext_folder *folder, vlm_er
 
 vlm_status vtext_document_parse(vtext_document *out, vtext_folder *folder, const char *file,
                                 vcore_str bytes, vcore_str merges, vlm_error *err) {
-    maker m = {
-        .out = out, .folder = folder, .bytes = { (char *)bytes.p, bytes.n }, .merges = merges
-    };
+    /* A document takes its text. */
+    maker m = { .out = out, .folder = folder,
+                .bytes = { vcore_strndup(bytes.p, bytes.n), bytes.n }, .merges = merges };
     int which = 0;
     *out = (vtext_document) { .path = vcore_strdup(file) };
     m.s.name = out->path;
     while (which < FILES && strcmp(files[which].name, file) != 0) which++;
-    if (!out->path) return vcore_no_memory(err, file);
-    return make(&m, which,
-                which < FILES ? VLM_OK
-                              : vcore_fail(err, VLM_ERR_NOT_FOUND, "%s: is no tokenizer", file),
-                err);
+    vlm_status status =
+        which == FILES             ? vcore_fail(err, VLM_ERR_NOT_FOUND, "%s: is no tokenizer", file)
+        : out->path && m.bytes.p ? VLM_OK
+                                 : vcore_no_memory(err, file);
+    status = make(&m, which, status, err);
+    vcore_free(m.bytes.p);
+    return status;
 }
 
 void vtext_document_free(vtext_document *d) {
