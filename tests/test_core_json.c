@@ -42,6 +42,8 @@ static void refuses_what_python_refuses(void **state) {
     REFUSED("{\"a\":1,}", "1, column 8: expected a string as key");
     REFUSED("{a:1}", "1, column 2: expected a string as key");
     REFUSED("[1,]", "1, column 4: invalid value");
+    REFUSED("[\"\\n\\u00e9\",\n \"\\t\" 2]", "2, column 7: expected ',' or ']'");
+    REFUSED("[1,\n\xFF]", "2, column 1: invalid UTF-8");
     REFUSED("[1 2]", "1, column 4: expected ',' or ']'");
     REFUSED("{\"a\":1 2}", "1, column 8: expected ',' or '}'");
     REFUSED("[1] x", "1, column 5: text behind the value");
@@ -184,6 +186,20 @@ static void large_objects(void **state) {
         vcore_json_free(doc);
         vcore_buf_free(&b);
     }
+}
+
+static void taken_text(void **state) {
+    (void)state;
+    vcore_json_doc *doc;
+    vcore_str s;
+    char *text = vcore_strdup("{\"a\": \"x\\ty\"}");
+    assert_int_equal(vcore_json_take(&doc, text, strlen(text), "file.json", &err), VLM_OK);
+    assert_true(vcore_json_string(vcore_json_get(vcore_json_root(doc), "a"), &s));
+    assert_string_equal(s.p, "x\ty");
+    assert_true(s.p > text && s.p < text + 12); /* not a copy */
+    vcore_json_free(doc);
+    assert_int_equal(vcore_json_take(&doc, vcore_strdup("["), 1, "file.json", &err), VLM_ERR_PARSE);
+    assert_null(doc);
 }
 
 static void access_to_nothing(void **state) {
@@ -346,6 +362,7 @@ int main(void) {
         cmocka_unit_test(numbers),
         cmocka_unit_test(objects),
         cmocka_unit_test(large_objects),
+        cmocka_unit_test(taken_text),
         cmocka_unit_test(access_to_nothing),
         cmocka_unit_test(depth_is_limited),
         cmocka_unit_test(number_of_values_is_limited),

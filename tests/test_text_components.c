@@ -5,6 +5,7 @@
 #include "support/cm.h"
 
 #include "text/text.h"
+#include "text/unicode/unicode.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -245,12 +246,29 @@ static void hostile_maps_are_harmless(void **state) {
     }
 }
 
+/* Which characters join what follows: of Unicode 17, whatever utf8proc knows. */
+static void graphemes_of_17(void **state) {
+    (void)state;
+    static const struct {
+        uint32_t cp;
+        bool joins;
+    } cases[] = { { 0x600, true },   { 0xD4E, true },   { 0x113D0, false }, { 0x113D1, true },
+                  { 0x11A39, false }, { 0x11A3A, false }, { 0x11A84, true },  { 0x11F02, true } };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char text[8];
+        size_t n = vcore_utf8_encode(cases[i].cp, text);
+        text[n] = 'a';
+        assert_int_equal(vtext_grapheme(text, n + 1), cases[i].joins ? n + 1 : n);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(as_hugging_face),
         cmocka_unit_test(bad_components_are_named),
         cmocka_unit_test(bert_makes_five_steps),
         cmocka_unit_test(hostile_maps_are_harmless),
+        cmocka_unit_test(graphemes_of_17),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -290,12 +290,47 @@ static void limits_have_names(void **state) {
           "chat.jinja:2: the template gives more than 4194304 bytes" },
         { "{% set ns = namespace(s='x') %}\n{% for i in range(60) %}{% set ns.s = ns.s + ns.s %}{% endfor %}",
           "chat.jinja:2: the template takes more than 256 MiB of memory" },
+        { "{% for a in range(99999) %}\n{% for b in range(99999) %}{% endfor %}{% endfor %}",
+          "chat.jinja:2: the template takes more than 10000000 steps" },
+        { "{% for a in range(99999) %}\n{% for b in range(9) if b > 1 %}{% set c = b %}{% endfor %}{% endfor %}",
+          "chat.jinja:2: the template takes more than 10000000 steps" },
         { "{% macro f(n) %}\n{{ f(n) }}{% endmacro %}{{ f(1) }}",
           "chat.jinja:2: macro calls nest deeper than 128" },
     };
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
         check_failure(cases[i].source, "{}", NULL, VLM_ERR_LIMIT, cases[i].message);
+}
+
+/* Rounds of a loop share a scope only where nothing looks into it later. (The first two are not jinja2's: TEXT.md.) */
+static void rounds_keep_what_is_looked_at(void **state) {
+    static const struct {
+        const char *source, *expected;
+    } cases[] = {
+        { "{% set ns = namespace(f=none, n=0) %}{% for x in [1, 2, 3] %}{% if x == 2 %}{% macro g() %}{{ x ~ y }}{% endmacro %}"
+          "{% set ns.f = g %}{% endif %}{{ y is defined }}{% set y = x %}{% endfor %}{{ ns.f() }}",
+          "FalseFalseFalse22" },
+        { "{% set ns = namespace(l=[]) %}{% for x in [1, 2, 3] %}{% set y = x * 2 %}{% macro g() %}{{ x ~ y }}{% endmacro %}"
+          "{% set ns.l = ns.l + [g] %}{% endfor %}{% for g in ns.l %}{{ g() }},{% endfor %}",
+          "12,24,36," },
+        { "{% for x in [1, 2] %}{% for y in [3, 4] if y > x + 1 %}{{ x ~ y }}{% set x = 9 %}{% endfor %}{{ x }};{% endfor %}",
+          "13141;242;" },
+        { "{% macro f() %}{{ caller() }}{% endmacro %}{% for x in [1, 2] %}{{ z is defined }}{% call f() %}{{ x }}{% endcall %}"
+          "{% set z = 1 %}{% else %}{{ z }}{% endfor %}",
+          "False1False2" },
+        { "{% for x in [1, [2, [3]]] recursive %}{{ loop(x) if x is iterable else x ~ loop.depth }}{{ loop.index }}{% endfor %}",
+          "11122133122" },
+        { "{{ undef.__class__ }}{% for x in [1] %}{{ loop }}{{ [loop] }}{% endfor %}{{ 1.7976931348623157e308 | filesizeformat }}"
+          "{% macro f() %}{{ caller }}{% endmacro %}{{ f }}{% call f() %}{% endcall %}",
+          "<LoopContext 1/1>[<LoopContext 1/1>]inf YB<Macro 'f'><Macro anonymous>" },
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        vtext_rendered r;
+        if (render(&r, vcore_str_of(cases[i].source), "{}", 2) < 0) fail_msg("%s: %s", cases[i].source, err.message);
+        assert_string_equal(r.text, cases[i].expected);
+        vtext_rendered_free(&r);
+    }
 }
 
 static void limits_are_the_callers(void **state) {
@@ -384,6 +419,7 @@ int main(void) {
         cmocka_unit_test(expressions_equal_jinja2),
         cmocka_unit_test(chats_equal_jinja2),
         cmocka_unit_test(limits_have_names),
+        cmocka_unit_test(rounds_keep_what_is_looked_at),
         cmocka_unit_test(unknown_filters_may_wait),
         cmocka_unit_test(generation_blocks_are_known),
         cmocka_unit_test(errors_name_line_and_cause),

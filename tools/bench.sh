@@ -10,13 +10,30 @@ cd "$(dirname "$0")/.."
 echo "== bench_ops"
 "$build"/bench/bench_ops
 
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+
+# TOKENIZERS: tokenizer.json files to measure beside the generated ones, as NAME=PATH.
+echo "== bench_text"
+"$python" bench/peers/text_data.py "$folder"/made
+set -- "$folder"/made/generated-150k "$folder"/made/generated-256k
+for named in ${TOKENIZERS:-}; do
+    mkdir "$folder/${named%%=*}"
+    cp "${named#*=}" "$folder/${named%%=*}"/tokenizer.json
+    set -- "$@" "$folder/${named%%=*}"
+done
+peer="exec $python bench/peers/text.py"
+if ! "$python" -c 'import tokenizers' 2>/dev/null; then
+    echo "the peer is missing: $python has no tokenizers"
+    peer=
+fi
+"$build"/bench/bench_text "$folder"/made/texts "$peer" "$@"
+
 echo "== bench_media"
 if [ ! -x "$build"/tests/write_checkpoint ]; then
     echo "left out: it needs the tests' program that writes checkpoints (VLM_BUILD_TESTS)"
     exit 0
 fi
-folder=$(mktemp -d)
-trap 'rm -rf "$folder"' EXIT
 mkdir "$folder"/smolvlm "$folder"/qwen2_5_vl
 "$build"/tests/write_checkpoint tests/golden/smolvlm-video "$folder"/smolvlm
 cp bench/processors/smolvlm.json "$folder"/smolvlm/processor_config.json

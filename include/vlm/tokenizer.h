@@ -17,6 +17,17 @@ extern "C" {
 /** Tokenizer of a checkpoint. Immutable, thread-safe. */
 typedef struct vlm_tokenizer vlm_tokenizer;
 
+/** A token that is added where a tokenizer lacks it, or a row of numbered ones: <loc0000>, <loc0001>, ..
+ * It gets the tokenizer's next id unless it is in the vocabulary; an id behind the model's embedding table is
+ * refused as input. */
+typedef struct vlm_extra_token {
+    const char *text;         /**< at most 64 bytes; of numbered ones what stands in front of the number */
+    const char *behind;       /**< what stands behind the number */
+    int count, digits;        /**< numbered from 0, in so many digits; count 0: one token, text */
+    bool special;             /**< matched in template text only */
+    const char *unless_named; /**< not added where a config names such a token ("image_token"); may be NULL */
+} vlm_extra_token;
+
 /**
  * Ids with the bytes of the input that each came from: whole characters, so that the tokens of one
  * character share its place, and as Hugging Face's offsets (which count characters) otherwise.

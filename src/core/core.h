@@ -142,6 +142,10 @@ typedef enum vcore_json_kind {
 /* name: what to call the text in errors (file name). The text is copied as needed. */
 vlm_status vcore_json_parse(vcore_json_doc **out, const char *text, size_t n, const char *name,
                             vlm_error *err);
+/* Likewise, but the text, of vcore_ memory with a NUL behind it, becomes the document's (or is freed
+ * on failure): no copy of a large file is made. */
+vlm_status vcore_json_take(vcore_json_doc **out, char *text, size_t n, const char *name,
+                           vlm_error *err);
 void vcore_json_free(vcore_json_doc *doc);
 const vcore_json *vcore_json_root(const vcore_json_doc *doc);
 /* All accessors take NULL (then: VCORE_JSON_NULL, NULL, 0, false). */

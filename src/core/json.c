@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* JSON as Python's json module reads it. Owns the parser and the document; what a key means is said
- * above. One pass over a copy of the text: strings are unescaped in place, values and the hash
+ * above. One pass over the document's own text: strings are unescaped in place, values and the hash
  * tables of large objects lie in an arena, so a finished document is immutable and any thread may
  * read it. */
 #include "core/core.h"
@@ -20,7 +20,7 @@ struct vcore_json {
         int64_t integer;
         struct {
             double value;
-            const char *text; /* in the document's copy; NULL: NaN or infinite by name */
+            const char *text; /* in the document's; NULL: NaN or infinite by name */
         } real;
         vcore_str string;
         struct {
@@ -74,8 +74,9 @@ static member *find(const dict *o, vcore_str key) {
 /* ---- parser ---------------------------------------------------------------------------------- */
 typedef struct parser {
     vcore_json_doc *doc;
-    char *p, *end;        /* in the document's copy, which is NUL-terminated */
-    const char *original; /* the caller's text, for line numbers: strings change in the copy */
+    char *p, *end; /* in the document's text, which is NUL-terminated */
+    char *line;    /* where the line begins: line ends lie between values only */
+    size_t lines;  /* before it */
     const char *name;
     locale_t c_locale; /* numbers have a point whatever the program's locale says */
     int depth;
@@ -85,13 +86,7 @@ typedef struct parser {
 } parser;
 
 static vlm_status fail_at(parser *ps, const char *at, const char *what) {
-    size_t offset = (size_t)(at - ps->doc->text), line = 1, column = 1;
-    for (size_t i = 0; i < offset; i++) {
-        column++;
-        if (ps->original[i] != '\n') continue;
-        line++;
-        column = 1;
-    }
+    size_t line = ps->lines + 1, column = (size_t)(at - ps->line) + 1;
     vcore_where where = { .file = ps->name, .line = (uint32_t)line, .column = (uint32_t)column };
     return vcore_fail_at(ps->err, VLM_ERR_PARSE, where, "%s: line %zu, column %zu: %s", ps->name,
                          line, column, at == ps->end ? "the text ends too early" : what);
@@ -100,7 +95,11 @@ static vlm_status fail_at(parser *ps, const char *at, const char *what) {
 static vlm_status parse_value(parser *ps, vcore_json *out);
 
 static void skip_space(parser *ps) {
-    while (*ps->p == ' ' || *ps->p == '\n' || *ps->p == '\r' || *ps->p == '\t') ps->p++;
+    for (; *ps->p == ' ' || *ps->p == '\n' || *ps->p == '\r' || *ps->p == '\t'; ps->p++) {
+        if (*ps->p != '\n') continue;
+        ps->line = ps->p + 1;
+        ps->lines++;
+    }
 }
 
 /* Four hex digits at p, or -1. The NUL behind the text stops it. */
@@ -203,6 +202,7 @@ static bool take_word(parser *ps, const char *word) {
 }
 
 static vlm_status parse_word(parser *ps, vcore_json *out) {
+    if (is_digit(*ps->p)) return parse_number(ps, out); /* most often */
     if (take_word(ps, "null"))
         *out = (vcore_json) { .kind = VCORE_JSON_NULL };
     else if (take_word(ps, "true"))
@@ -339,6 +339,9 @@ static vlm_status parse_document(parser *ps, size_t n) {
             size_t used = vcore_utf8_decode(ps->p + i, n - i, &cp);
             if (!vcore_utf8_valid(ps->p + i, used)) break;
             i += used;
+            if (cp != '\n') continue;
+            ps->line = ps->p + i;
+            ps->lines++;
         }
         return fail_at(ps, ps->p + i, "invalid UTF-8");
     }
@@ -349,20 +352,28 @@ static vlm_status parse_document(parser *ps, size_t n) {
 
 vlm_status vcore_json_parse(vcore_json_doc **out, const char *text, size_t n, const char *name,
                             vlm_error *err) {
+    char *copy = vcore_strndup(text, n);
+    *out = NULL;
+    return copy ? vcore_json_take(out, copy, n, name, err) : vcore_no_memory(err, name);
+}
+
+vlm_status vcore_json_take(vcore_json_doc **out, char *text, size_t n, const char *name,
+                           vlm_error *err) {
     *out = NULL;
     vcore_json_doc *doc = vcore_alloc(sizeof *doc);
-    if (!doc) return vcore_no_memory(err, name);
+    if (!doc) {
+        vcore_free(text);
+        return vcore_no_memory(err, name);
+    }
     doc->arena = vcore_arena_new();
-    doc->text = vcore_strndup(text, n);
+    doc->text = text;
     doc->seed = vcore_hash_seed();
     locale_t c_locale = newlocale(LC_NUMERIC_MASK, "C", (locale_t)0);
     vlm_status status = VLM_ERR_MEMORY;
-    if (doc->arena && doc->text && c_locale) {
-        parser ps = {
-            .doc = doc, .original = text, .name = name, .c_locale = c_locale, .err = err
-        };
-        ps.p = doc->text;
-        ps.end = doc->text + n;
+    if (doc->arena && c_locale) {
+        parser ps = { .doc = doc, .name = name, .c_locale = c_locale, .err = err };
+        ps.p = ps.line = text;
+        ps.end = text + n;
         status = parse_document(&ps, n);
         vcore_free(ps.stack);
     } else {

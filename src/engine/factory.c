@@ -245,6 +245,11 @@ static vlm_status resolve_eos(const factory *f, vlm_error *err) {
 }
 
 static vlm_status load_tokenizer(factory *f, vlm_error *err) {
+    const vlm_processor_type *type = f->c->processor_type;
+    if (type) {
+        f->folder.extra = type->extra_tokens;
+        f->folder.n_extra = type->n_extra_tokens;
+    }
     VTRY(forgive(f, vtext_tokenizer_load(&f->c->tokenizer, &f->folder, err), err));
     if (f->c->tokenizer) guard_media_tokens(f->c);
     VTRY(load_templates(f, err));

@@ -35,6 +35,22 @@ static size_t count_id(const uint32_t *ids, size_t n, uint32_t id) {
     return count;
 }
 
+/* Every id must be a row of the table or a media token, whose embedding nobody looks up. Tokenizers may have
+ * more tokens than that: their files', and those that a processor adds. */
+static vlm_status check_ids(const vengine_run *run, vlm_error *err) {
+    const vlm_context *c = run->context;
+    uint32_t rows = (uint32_t)vlm_text_get_info(c->model_type->text(c->model))->vocab_size;
+    for (size_t i = 0; i < run->n; i++) {
+        bool known = run->ids[i] < rows;
+        for (int k = 0; k < run->n_features; k++) known |= run->ids[i] == run->features[k].token_id;
+        if (!known)
+            return vcore_fail(err, VLM_ERR_PROCESSING,
+                              "the prompt's token %zu has id %u, but the model has embeddings for %u", i,
+                              run->ids[i], rows);
+    }
+    return VLM_OK;
+}
+
 vlm_status vengine_run_features(vengine_run *run, const vlm_prepared *prepared, vlm_error *err) {
     const vlm_context *c = run->context;
     run->n_features = 0;
@@ -51,7 +67,7 @@ vlm_status vengine_run_features(vengine_run *run, const vlm_prepared *prepared, 
                               x->token_id, rows);
         vlm_dump(run->frame, x->name, x->rows);
     }
-    return VLM_OK;
+    return check_ids(run, err);
 }
 
 /* Puts the features of media tokens in [begin, end) in the place of their embeddings. */

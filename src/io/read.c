@@ -133,8 +133,9 @@ vlm_status vio_read_json(vcore_json_doc **doc, vio_bytes *text_or_null, const ch
     *doc = NULL;
     if (text_or_null) *text_or_null = (vio_bytes) { 0 };
     VTRY(vio_read_text(&text, path, cap, from, err));
+    if (!text_or_null) return vcore_json_take(doc, text.p, text.n, path, err);
     vlm_status status = vcore_json_parse(doc, text.p, text.n, path, err);
-    if (text_or_null && status >= 0)
+    if (status >= 0)
         *text_or_null = text;
     else
         vcore_free(text.p);

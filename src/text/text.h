@@ -29,6 +29,8 @@ typedef struct vtext_folder {
         vcore_json_doc *doc;    /* owned; NULL: given or absent */
         const vcore_json *root; /* NULL: absent */
     } file[VTEXT_FILES];
+    const vlm_extra_token *extra; /* of the processor, for the tokenizer; borrowed; NULL: none */
+    size_t n_extra;
 } vtext_folder;
 /* Opens no file yet. from: NULL: default limits. */
 vlm_status vtext_folder_open(vtext_folder *f, const char *dir, const vio_source *from, vlm_error *err);

@@ -361,6 +361,9 @@ typedef struct vlm_processor_type {
     /** Texts of the processor's own end tokens ("<end_of_utterance>"). */
     const char *const *extra_eos;
     size_t n_extra_eos;
+    /** Tokens that the reference's processor adds where the tokenizer lacks them, in its order. */
+    const vlm_extra_token *extra_tokens;
+    size_t n_extra_tokens;
     /** How messages show media to the template. NULL: as mlx-vlm's table says of the model type, which then also
      * says whether several images are refused; for a type that it lacks, parts with media in front of the text. */
     const vlm_message_format *message_format;

@@ -486,6 +486,13 @@ static const char video_template[] =
     "{% endfor %}{{ '<end_of_utterance>\\n' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ 'Assistant:' }}{% endif %}";
 
+/* SmolVLM's class adds none. */
+static const vlm_extra_token idefics3_tokens[] = {
+    { .text = "<fake_token_around_image>", .special = true },
+    { .text = "<image>", .special = true },
+    { .text = "<end_of_utterance>", .special = true },
+};
+
 static const char *const end_tokens[] = { "<end_of_utterance>" };
 
 static void image_processor_config(const void *self, vlm_image_processor_config *out) {
@@ -503,6 +510,8 @@ const vlm_processor_type vmodel_idefics3_processor = {
     .add_special_tokens = true,
     .extra_eos = end_tokens,
     .n_extra_eos = COUNT(end_tokens),
+    .extra_tokens = idefics3_tokens,
+    .n_extra_tokens = COUNT(idefics3_tokens),
     .image_processor_config = image_processor_config,
     .plan = plan,
     .fill = fill,

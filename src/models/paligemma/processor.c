@@ -123,12 +123,20 @@ static const char chat_template[] =
 /* Several pictures and turns, as transformers takes them; mlx-vlm's format has one of each. */
 static const vlm_message_format message_format = { .name = "list_with_image_first", .image = "image" };
 
+static const vlm_extra_token extra_tokens[] = {
+    { .text = IMAGE, .special = true, .unless_named = "image_token" },
+    { .text = "<loc", .behind = ">", .count = 1024, .digits = 4 },
+    { .text = "<seg", .behind = ">", .count = 128, .digits = 3 },
+};
+
 const vlm_processor_type vmodel_paligemma_processor = {
     .processor_class = "PaliGemmaProcessor",
     .create = create,
     .placeholder = placeholder,
     .chat_template = chat_template,
     .message_format = &message_format,
+    .extra_tokens = extra_tokens,
+    .n_extra_tokens = COUNT(extra_tokens),
     .image_required = true,
     .plan = plan,
     .fill = fill,

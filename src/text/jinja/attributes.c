@@ -271,6 +271,12 @@ static bool is_unsafe(j_value obj, j_string name) {
     return false;
 }
 
+/* What even an undefined value has in Python, so that only its use is refused. */
+static bool is_of_everything(j_string name) {
+    return vtext_j_is(name, "__class__") || vtext_j_is(name, "__len__")
+           || vtext_j_is(name, "__iter__") || vtext_j_is(name, "__str__");
+}
+
 static const j_builtin *find_method(j_value obj, j_string name) {
     const j_builtin *f = NULL;
     switch (obj.kind) {
@@ -324,7 +330,7 @@ static bool own_attribute(j_run *r, j_value obj, j_string name, j_value *out, bo
 
 bool vtext_j_attribute(j_run *r, j_value obj, j_string name, j_value *out) {
     bool found;
-    if (obj.kind == J_UNDEFINED) return vtext_j_use_undefined(r, obj);
+    if (obj.kind == J_UNDEFINED && !is_of_everything(name)) return vtext_j_use_undefined(r, obj);
     if (!vtext_j_work(r, name.n) || !own_attribute(r, obj, name, out, &found)) return false;
     if (found || (obj.kind == J_DICT && vtext_j_get(obj.u.dict, name, out))) return true;
     return vtext_j_undefined(r, NULL, name, vtext_j_type(obj), out);

@@ -15,6 +15,14 @@ static j_scope *new_scope(j_run *r, j_scope *parent) {
     return scope;
 }
 
+/* A scope for another round of a loop: the last one's, unless something still looks into it. Many rounds then
+ * cost steps, not memory. */
+static j_scope *next_scope(j_run *r, j_scope *last, uint64_t kept, j_scope *parent) {
+    if (!last || last->vars.slot || r->kept != kept) return new_scope(r, parent);
+    last->vars.n = 0;
+    return last;
+}
+
 static flow ok(bool done) {
     return done ? FLOW_NORMAL : FLOW_FAILED;
 }
@@ -133,9 +141,10 @@ static bool next_item(j_run *r, j_loop *loop, j_value *out, bool *found) {
         *out = loop->items.item[loop->pos++];
         if (!vtext_j_work(r, 0)) return false;
         if (n->c) {
-            j_scope *scope = new_scope(r, loop->scope);
-            if (!scope) return false;
-            if (!assign(r, scope, n->a, *out) || !vtext_j_eval(r, scope, n->c, &test)) return false;
+            loop->tested = next_scope(r, loop->tested, r->kept, loop->scope);
+            if (!loop->tested || !assign(r, loop->tested, n->a, *out)
+                || !vtext_j_eval(r, loop->tested, n->c, &test))
+                return false;
             if (!vtext_j_truth(test)) continue;
         }
         *found = true;
@@ -181,6 +190,8 @@ bool vtext_j_loop_length(j_run *r, j_loop *loop, size_t *n) {
 static flow run_loop(j_run *r, j_loop *loop, j_text *out) {
     const j_node *n = loop->node;
     bool completed = false;
+    j_scope *scope = NULL;
+    uint64_t kept = 0;
     for (;;) {
         j_value item = loop->after;
         bool found = loop->has_after;
@@ -190,8 +201,9 @@ static flow run_loop(j_run *r, j_loop *loop, j_text *out) {
         loop->index0++;
         loop->previous = loop->current;
         loop->current = item;
-        j_scope *scope = new_scope(r, loop->scope);
+        scope = next_scope(r, scope, kept, loop->scope);
         if (!scope) return FLOW_FAILED;
+        kept = r->kept;
         j_value self = { J_LOOP, { .loop = loop } };
         if (!set_name(r, scope, J_LITERAL("loop"), self) || !assign(r, scope, n->a, item))
             return FLOW_FAILED;
@@ -201,8 +213,7 @@ static flow run_loop(j_run *r, j_loop *loop, j_text *out) {
         completed |= f == FLOW_NORMAL;
     }
     if (completed || !n->other) return FLOW_NORMAL;
-    j_scope *scope = new_scope(r, loop->scope);
-    if (!scope) return FLOW_FAILED;
+    if (!(scope = new_scope(r, loop->scope))) return FLOW_FAILED;
     return exec_body(r, scope, n->other, out);
 }
 
@@ -211,6 +222,7 @@ static j_loop *new_loop(j_run *r, const j_node *n, j_scope *scope, j_value items
     if (!loop || !vtext_j_items(r, items, &loop->items)) return NULL;
     loop->node = n;
     loop->scope = scope;
+    r->kept += n->c || n->flag; /* tested, or called, by whoever keeps the loop */
     loop->index0 = -1;
     loop->depth0 = depth0;
     return loop;
@@ -238,6 +250,7 @@ bool vtext_j_call_loop(j_run *r, j_loop *loop, j_value items, j_value *out) {
 static j_macro *new_macro(j_run *r, const j_node *n, j_scope *scope) {
     j_macro *m = vtext_j_alloc(r, 1, sizeof *m);
     if (m) *m = (j_macro) { n, scope };
+    r->kept++;
     return m;
 }
 

@@ -156,6 +156,7 @@ typedef struct j_run {
     size_t max_output;
     size_t memory;     /* bytes left */
     int frames, macros;
+    uint64_t kept;     /* scopes that something may look into after their body */
     j_text tail;       /* where the last concatenation grows (str.c) */
     int64_t now;       /* for strftime_now */
     const j_text *root; /* what the template itself has printed so far */
@@ -165,6 +166,7 @@ typedef struct j_run {
 struct j_loop {
     const j_node *node;
     j_scope *scope; /* around the loop */
+    j_scope *tested; /* where the loop's test sees an item */
     j_list items;
     size_t pos;     /* of the next item to look at */
     j_value previous, current, after;

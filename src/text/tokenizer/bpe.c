@@ -106,16 +106,13 @@ static void push_word(const vtext_bpe *bpe, vtext_scratch *s, const char *p, siz
         push_unit(bpe, s, unit, i == 0, i + len == n, &unk);
     }
     flush_unk(bpe, s, &unk);
-    if (s->n) s->symbol[s->n - 1].next = VTEXT_NONE;
 }
 
 /* ---- merging -------------------------------------------------------------------------------- */
 /* Few symbols: the best pair is searched anew after each merge, over an array of each pair's merge.
- */
-static void merge_short(const vtext_bpe *bpe, vtext_scratch *s) {
+ * Returns how many are left, like merge_long. */
+static size_t merge_short(const vtext_bpe *bpe, vtext_symbol *y, size_t n) {
     const vtext_merge *pair[SHORT_WORD];
-    vtext_symbol *y = s->symbol;
-    size_t n = s->n;
     for (size_t i = 0; i + 1 < n; i++) pair[i] = find_merge(bpe, y[i].id, y[i + 1].id);
     while (n > 1) {
         size_t best = n;
@@ -130,7 +127,7 @@ static void merge_short(const vtext_bpe *bpe, vtext_scratch *s) {
         if (best) pair[best - 1] = find_merge(bpe, y[best - 1].id, y[best].id);
         if (best + 1 < n) pair[best] = find_merge(bpe, y[best].id, y[best + 1].id);
     }
-    s->n = n;
+    return n;
 }
 
 static void heap_push(vtext_scratch *s, vtext_candidate c) {
@@ -156,18 +153,21 @@ static vtext_candidate heap_pop(vtext_scratch *s) {
     return top;
 }
 
-static void push_pair(const vtext_bpe *bpe, vtext_scratch *s, uint32_t left) {
-    const vtext_symbol *y = s->symbol;
+static void push_pair(const vtext_bpe *bpe, vtext_scratch *s, const vtext_symbol *y,
+                      uint32_t left) {
     const vtext_merge *m = find_merge(bpe, y[left].id, y[y[left].next].id);
     if (m) heap_push(s, (vtext_candidate) { (uint64_t)m->rank << 32 | left, m->id });
 }
 
 /* Many symbols: a linked list and a heap of pairs. A merge makes entries of the heap stale; one is
  * known by its pair no longer giving its id. */
-static void merge_long(const vtext_bpe *bpe, vtext_scratch *s) {
-    vtext_symbol *y = s->symbol;
+static size_t merge_long(const vtext_bpe *bpe, vtext_scratch *s, vtext_symbol *y, size_t n) {
     s->heap_n = 0;
-    for (uint32_t i = 0; i + 1 < s->n; i++) push_pair(bpe, s, i);
+    for (uint32_t i = 0; i < n; i++) {
+        y[i].prev = i ? i - 1 : VTEXT_NONE;
+        y[i].next = i + 1 < n ? i + 1 : VTEXT_NONE;
+    }
+    for (uint32_t i = 0; i + 1 < n; i++) push_pair(bpe, s, y, i);
     while (s->heap_n) {
         vtext_candidate c = heap_pop(s);
         uint32_t at = (uint32_t)c.order, right = y[at].next;
@@ -179,13 +179,13 @@ static void merge_long(const vtext_bpe *bpe, vtext_scratch *s) {
         y[at].next = y[right].next;
         y[right].len = 0;
         if (y[at].next != VTEXT_NONE) y[y[at].next].prev = at;
-        if (y[at].prev != VTEXT_NONE) push_pair(bpe, s, y[at].prev);
-        if (y[at].next != VTEXT_NONE) push_pair(bpe, s, at);
+        if (y[at].prev != VTEXT_NONE) push_pair(bpe, s, y, y[at].prev);
+        if (y[at].next != VTEXT_NONE) push_pair(bpe, s, y, at);
     }
     size_t kept = 0;
-    for (size_t i = 0; i < s->n; i++)
+    for (size_t i = 0; i < n; i++)
         if (y[i].len) y[kept++] = y[i];
-    s->n = kept;
+    return kept;
 }
 
 static bool heap_room(vtext_scratch *s, size_t want) {
@@ -213,6 +213,35 @@ static bool whole_word(const vtext_bpe *bpe, vtext_scratch *s, const char *p, si
     return found;
 }
 
+/* Adds the tokens of a word, or of a part that no merge leaves. False: no memory. */
+static bool push_merged(const vtext_bpe *bpe, vtext_scratch *s, const char *p, size_t n,
+                        bool byte_level) {
+    size_t begin = s->n;
+    push_word(bpe, s, p, n, byte_level);
+    size_t symbols = s->n - begin;
+    if (symbols <= SHORT_WORD) {
+        s->n = begin + merge_short(bpe, s->symbol + begin, symbols);
+        return true;
+    }
+    /* Each merge removes a symbol and adds at most two pairs. */
+    if (!heap_room(s, 3 * symbols)) return false;
+    s->n = begin + merge_long(bpe, s, s->symbol + begin, symbols);
+    return true;
+}
+
+/* Where the word may be cut next behind `at`: a text without pre-tokenizer is one word, however
+ * long. */
+static size_t next_cut(const vtext_bpe *bpe, const char *p, size_t n, size_t at) {
+    while (at + 1 < n) {
+        const char *mark = memchr(p + at + 1, vtext_space_mark[0], n - at - 1);
+        if (!mark) break;
+        at = (size_t)(mark - p);
+        if (n - at >= 3 && memcmp(mark, vtext_space_mark, 3) == 0 && !bpe->joins[(uint8_t)p[at - 1]])
+            return at;
+    }
+    return n;
+}
+
 bool vtext_bpe_word(const vtext_bpe *bpe, vtext_scratch *s, const char *p, size_t n,
                     bool byte_level) {
     /* A character outside the vocabulary may become its bytes and those of prefix and suffix; a
@@ -224,13 +253,10 @@ bool vtext_bpe_word(const vtext_bpe *bpe, vtext_scratch *s, const char *p, size_
     if (!vtext_scratch_room(s, symbols)) return false;
     if (bpe->ignore_merges && whole_word(bpe, s, p, n, byte_level, &memory)) return true;
     if (!memory) return false;
-    push_word(bpe, s, p, n, byte_level);
-    if (s->n <= SHORT_WORD) {
-        merge_short(bpe, s);
-        return true;
+    if (byte_level || !bpe->cuts) return push_merged(bpe, s, p, n, byte_level);
+    for (size_t at = 0, end; at < n; at = end) {
+        end = next_cut(bpe, p, n, at);
+        if (!push_merged(bpe, s, p + at, end - at, false)) return false;
     }
-    /* Each merge removes a symbol and adds at most two pairs. */
-    if (!heap_room(s, 3 * s->n)) return false;
-    merge_long(bpe, s);
     return true;
 }

@@ -28,10 +28,46 @@ static void put_merge(vtext_bpe *bpe, uint64_t pair, uint32_t rank, uint32_t id)
     *m = (vtext_merge) { pair, rank, id };
 }
 
+/* Notes what a merge says of cutting words. An empty token on the left could end with anything. */
+static void note_join(vtext_bpe *bpe, const vcore_str part[2]) {
+    if (part[1].n < 3 || memcmp(part[1].p, vtext_space_mark, 3) != 0) return;
+    if (part[0].n)
+        bpe->joins[(uint8_t)part[0].p[part[0].n - 1]] = true;
+    else
+        bpe->cuts = false;
+}
+
+/* Words may be cut where unknown characters cannot hide the byte that counts: they do not vanish,
+ * and what stands for them does not end like what joins. */
+static void finish_cuts(vtext_bpe *bpe) {
+    vcore_str unk = vtext_vocab_text(bpe->vocab, bpe->unk);
+    bpe->cuts = bpe->cuts && !bpe->prefix.n && !bpe->suffix.n
+                && vtext_vocab_find(bpe->vocab, (vcore_str) { vtext_space_mark, 3 }, NULL)
+                && !(bpe->byte_fallback && bpe->joins['>'])
+                && unk.n && !bpe->joins[(uint8_t)unk.p[unk.n - 1]];
+}
+
+/* The id of what two parts make. In most files it is the one behind that of the merge before. */
+static bool find_joined(const vtext_bpe *bpe, const vcore_str part[2], vcore_buf *joined,
+                        uint32_t *id) {
+    vcore_str tail = { part[1].p + bpe->prefix.n, part[1].n - bpe->prefix.n };
+    vcore_str guess = vtext_vocab_text(bpe->vocab, *id + 1);
+    if (guess.p && guess.n == part[0].n + tail.n && memcmp(guess.p, part[0].p, part[0].n) == 0
+        && memcmp(guess.p + part[0].n, tail.p, tail.n) == 0) {
+        ++*id;
+        return true;
+    }
+    joined->n = 0;
+    vcore_buf_add(joined, part[0].p, part[0].n);
+    vcore_buf_add(joined, tail.p, tail.n);
+    return !joined->failed && vtext_vocab_find(bpe->vocab, (vcore_str) { joined->p, joined->n }, id);
+}
+
+/* *id: of the merge before, then of this one. */
 static vlm_status load_merge(vtext_bpe *bpe, const vcore_json *entry, size_t i, vcore_buf *joined,
-                             const char *name, vlm_error *err) {
+                             uint32_t *id, const char *name, vlm_error *err) {
     vcore_str part[2];
-    uint32_t left, right, id;
+    uint32_t left, right;
     if (!split_merge(entry, part))
         return fail_merge(err, name, i, "must be \"a b\" or [\"a\", \"b\"]");
     if (!vtext_vocab_find(bpe->vocab, part[0], &left)
@@ -39,13 +75,12 @@ static vlm_status load_merge(vtext_bpe *bpe, const vcore_json *entry, size_t i, 
         return fail_merge(err, name, i, "a token that is not in the vocabulary");
     if (part[1].n < bpe->prefix.n)
         return fail_merge(err, name, i, "shorter than continuing_subword_prefix");
-    joined->n = 0;
-    vcore_buf_add(joined, part[0].p, part[0].n);
-    vcore_buf_add(joined, part[1].p + bpe->prefix.n, part[1].n - bpe->prefix.n);
-    if (joined->failed) return vcore_no_memory(err, "merges");
-    if (!vtext_vocab_find(bpe->vocab, (vcore_str) { joined->p, joined->n }, &id))
-        return fail_merge(err, name, i, "gives a token that is not in the vocabulary");
-    put_merge(bpe, (uint64_t)left << 32 | right, (uint32_t)i, id);
+    if (!find_joined(bpe, part, joined, id))
+        return joined->failed
+                   ? vcore_no_memory(err, "merges")
+                   : fail_merge(err, name, i, "gives a token that is not in the vocabulary");
+    put_merge(bpe, (uint64_t)left << 32 | right, (uint32_t)i, *id);
+    note_join(bpe, part);
     return VLM_OK;
 }
 
@@ -54,19 +89,21 @@ static vlm_status load_merges(vtext_bpe *bpe, const vcore_json *merges, const ch
     if (vcore_json_kind_of(merges) != VCORE_JSON_ARRAY)
         return vtext_model_fail(err, name, "merges", "must be an array");
     size_t n = vcore_json_count(merges), slots = 16;
-    while (slots < 2 * n) slots *= 2;
+    while (slots < n + n / 2) slots *= 2;
     bpe->merge = vcore_alloc_array(slots, sizeof *bpe->merge);
     if (!bpe->merge) return vcore_no_memory(err, "merges");
     bpe->mask = slots - 1;
     for (size_t i = 0; i < slots; i++) bpe->merge[i].pair = UINT64_MAX;
     vcore_buf joined = { 0 };
+    uint32_t id = 0;
     vlm_status status = VLM_OK;
+    bpe->cuts = true;
     for (size_t i = 0, rank = 0; i < n && status == VLM_OK; i++) {
         vcore_str line;
         const vcore_json *entry = vcore_json_at(merges, i);
         if (vcore_json_string(entry, &line) && line.n >= 8 && memcmp(line.p, "#version", 8) == 0)
             continue;
-        status = load_merge(bpe, entry, rank++, &joined, name, err);
+        status = load_merge(bpe, entry, rank++, &joined, &id, name, err);
     }
     vcore_buf_free(&joined);
     return status;
@@ -135,6 +172,7 @@ vlm_status vtext_bpe_load(vtext_bpe *bpe, vtext_vocab *vocab, const vcore_json *
     VTRY(load_unk(bpe, model, name, err));
     VTRY(load_merges(bpe, vcore_json_get(model, "merges"), name, err));
     find_single_ids(bpe);
+    finish_cuts(bpe);
     return VLM_OK;
 }
 

@@ -203,6 +203,33 @@ static vlm_status load_extra(vlm_tokenizer *t, const vcore_json *config, uint32_
     return VLM_OK;
 }
 
+/* ---- a processor's tokens ------------------------------------------------------------------- */
+static bool is_named(const vlm_tokenizer *t, const char *name) {
+    for (size_t i = 0; name && i < t->n_named; i++)
+        if (vcore_str_eq(t->named[i].name, vcore_str_of(name))) return true;
+    return false;
+}
+
+/* What the processor of transformers adds to its tokenizer when it is made. */
+static vlm_status add_extra(vlm_tokenizer *t, const vlm_extra_token *x, uint32_t *next_id,
+                            vlm_error *err) {
+    if (is_named(t, x->unless_named)) return VLM_OK;
+    for (int i = 0; i < (x->count ? x->count : 1); i++) {
+        char text[160];
+        if (x->count)
+            snprintf(text, sizeof text, "%.64s%0*d%.64s", x->text, x->digits, i, x->behind);
+        else
+            snprintf(text, sizeof text, "%.64s", x->text);
+        const vtext_added token = { .content = vcore_str_of(text),
+                                    .special = x->special,
+                                    .control = x->special,
+                                    .normalized = !x->special };
+        if (x->special || !vtext_added_find(&t->added, token.content))
+            VTRY(vtext_added_add(t, &token, next_id, err));
+    }
+    return VLM_OK;
+}
+
 /* ---- the whole ------------------------------------------------------------------------------ */
 static vlm_status index_added(vlm_tokenizer *t, vlm_error *err) {
     t->vocab_size = t->model.vocab.ids;
@@ -218,6 +245,7 @@ static vlm_status index_added(vlm_tokenizer *t, vlm_error *err) {
 typedef struct sources {
     const vcore_json *tokenizer, *config, *map, *more; /* all but tokenizer: NULL when there is none */
     const char *config_name, *map_name;
+    const vtext_folder *folder; /* NULL: from memory */
 } sources;
 
 /* As transformers' decode does it: not for BPE, unless the config insists. */
@@ -251,7 +279,10 @@ static vlm_status load_beside(vlm_tokenizer *t, const sources *from, vlm_error *
     VTRY(load_named(t, map, false, &next_id, err));
     VTRY(load_named(t, from->config, false, &next_id, err));
     VTRY(load_extra(t, map, &next_id, err));
-    return load_extra(t, from->config, &next_id, err);
+    VTRY(load_extra(t, from->config, &next_id, err));
+    for (size_t i = 0; from->folder && i < from->folder->n_extra; i++)
+        VTRY(add_extra(t, &from->folder->extra[i], &next_id, err));
+    return VLM_OK;
 }
 
 static vlm_status load(vlm_tokenizer *t, const sources *from, vlm_error *err) {
@@ -307,7 +338,7 @@ vlm_status vtext_tokenizer_parse(vlm_tokenizer **out, const char *json, size_t n
         status = vcore_json_parse(&config, config_json, config_n, "tokenizer_config.json", err);
     if (status == VLM_OK) {
         sources from = { vcore_json_root(doc), config ? vcore_json_root(config) : NULL, NULL,
-                         NULL, "tokenizer_config.json", NULL };
+                         NULL, "tokenizer_config.json", NULL, NULL };
         status = make(out, name, &from, err);
     }
     vcore_json_free(doc);
@@ -320,7 +351,8 @@ static vlm_status load_document(vlm_tokenizer **out, vtext_document *d, const vt
                                 vlm_error *err) {
     const sources from = { d->root, d->config, d->map, d->more,
                            folder->file[VTEXT_TOKENIZER_CONFIG].path,
-                           folder->file[VTEXT_SPECIAL_TOKENS].path };
+                           folder->file[VTEXT_SPECIAL_TOKENS].path,
+                           folder };
     vlm_status status = make(out, d->path, &from, err);
     vtext_document_free(d);
     return status;

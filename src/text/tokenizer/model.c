@@ -36,6 +36,8 @@ vlm_status vtext_model_load_vocab(vtext_vocab *vocab, const vcore_json *v, const
     if (vcore_json_kind_of(v) != VCORE_JSON_OBJECT)
         return vtext_model_fail(err, name, "vocab", "must be an object");
     int64_t id, largest = -1;
+    if (vcore_json_count(v) > VTEXT_MAX_ID)
+        return vcore_fail_limit(err, name, "model.vocab", VTEXT_MAX_ID, "tokens");
     for (vcore_json_iter it = { 0 }; vcore_json_next(v, &it);) {
         if (!vcore_json_int(it.value, &id) || id < 0 || id > VTEXT_MAX_ID)
             return vcore_fail_field(err, VLM_ERR_FORMAT, name, "model.vocab",

@@ -20,12 +20,12 @@ typedef struct vtext_vocab {
     vcore_str *text; /* by entry; NUL-terminated */
     uint32_t *id;    /* by entry */
     size_t count, cap;
-    uint32_t *slot; /* hash table: entry + 1 */
+    uint32_t *slot; /* hash table: entry + 1, bits of the hash above it */
     size_t mask;
     uint64_t seed;
     uint32_t *by_id, ids; /* id -> entry + 1; ids: largest + 1 */
 } vtext_vocab;
-/* Room for n tokens with ids below `ids`. */
+/* Room for n <= VTEXT_MAX_ID tokens with ids below `ids`. */
 vlm_status vtext_vocab_init(vtext_vocab *v, size_t n, uint32_t ids, vlm_error *err);
 bool vtext_vocab_add(vtext_vocab *v, vcore_str text, uint32_t id); /* text must be new to it */
 bool vtext_vocab_find(const vtext_vocab *v, vcore_str text, uint32_t *id);
@@ -61,7 +61,7 @@ void vtext_trie_free(vtext_trie *t);
 /* ---- what a word gives (model.c) -------------------------------------------------------- */
 typedef struct vtext_symbol {
     uint32_t id, len; /* bytes; 0: at the place of the one before (BPE, at work: merged into it) */
-    uint32_t prev, next; /* BPE's */
+    uint32_t prev, next; /* BPE's, of long words */
 } vtext_symbol;
 typedef struct vtext_candidate {
     uint64_t order; /* rank << 32 | position: smallest first */
@@ -86,8 +86,7 @@ typedef struct vtext_scratch {
 } vtext_scratch;
 bool vtext_scratch_room(vtext_scratch *s, size_t symbols); /* false: no memory */
 static inline void vtext_scratch_push(vtext_scratch *s, uint32_t id, uint32_t len) {
-    uint32_t at = (uint32_t)s->n;
-    s->symbol[s->n++] = (vtext_symbol) { id, len, at ? at - 1 : VTEXT_NONE, at + 1 };
+    s->symbol[s->n++] = (vtext_symbol) { .id = id, .len = len };
 }
 void vtext_scratch_free(vtext_scratch *s);
 
@@ -107,7 +106,11 @@ typedef struct vtext_bpe {
     bool unk_missing; /* one is named, but not in the vocabulary */
     vcore_str prefix, suffix;
     bool fuse_unk, byte_fallback, ignore_merges;
+    /* No merge crosses a place before U+2581, the space of SentencePiece, but behind such a byte;
+     * if `cuts`. */
+    bool cuts, joins[256];
 } vtext_bpe;
+static const char vtext_space_mark[] = "\xE2\x96\x81"; /* U+2581 */
 /* Slot of a pair: its own or the free one where it would go. */
 vtext_merge *vtext_bpe_merge_slot(const vtext_bpe *bpe, uint64_t pair);
 /* vocab: the model's, which gets the tokens. */

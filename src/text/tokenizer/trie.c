@@ -6,9 +6,16 @@
 #include <stdlib.h>
 
 typedef struct sorted {
+    uint64_t head; /* the text's first bytes, the first on top: most comparisons need no more */
     vcore_str text;
     uint32_t entry;
 } sorted;
+
+static uint64_t head_of(vcore_str text) {
+    uint64_t head = 0;
+    for (size_t i = 0; i < 8; i++) head = head << 8 | (i < text.n ? (uint8_t)text.p[i] : 0);
+    return head;
+}
 
 typedef struct range {
     uint32_t begin, end; /* of the sorted tokens */
@@ -22,6 +29,7 @@ typedef struct builder {
 
 static int by_text(const void *x, const void *y) {
     const sorted *a = x, *b = y;
+    if (a->head != b->head) return a->head < b->head ? -1 : 1;
     size_t n = a->text.n < b->text.n ? a->text.n : b->text.n;
     int order = n ? memcmp(a->text.p, b->text.p, n) : 0;
     if (order) return order;
@@ -97,7 +105,7 @@ vlm_status vtext_trie_build(vtext_trie *t, const vtext_vocab *vocab, const char 
     if (!token) return vcore_no_memory(err, "vocabulary");
     vlm_status status = VLM_OK;
     for (size_t i = 0; i < vocab->count && status == VLM_OK; i++) {
-        token[i] = (sorted) { vocab->text[i], (uint32_t)i };
+        token[i] = (sorted) { head_of(vocab->text[i]), vocab->text[i], (uint32_t)i };
         if (token[i].text.n > VTEXT_MAX_PIECE)
             status =
                 vcore_fail_limit(err, name, "model.vocab", VTEXT_MAX_PIECE, "bytes of a token");

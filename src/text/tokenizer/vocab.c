@@ -17,24 +17,35 @@ vlm_status vtext_vocab_init(vtext_vocab *v, size_t n, uint32_t ids, vlm_error *e
     return vcore_no_memory(err, "vocabulary");
 }
 
-static uint32_t *vocab_slot(const vtext_vocab *v, vcore_str text) {
-    size_t i = vcore_hash(v->seed, text) & v->mask;
-    while (v->slot[i] && !vcore_str_eq(v->text[v->slot[i] - 1], text)) i = (i + 1) & v->mask;
+enum { ENTRY_BITS = 22, ENTRY_MASK = VTEXT_MAX_ID };
+_Static_assert(ENTRY_MASK == (1 << ENTRY_BITS) - 1, "an entry and its tag share a slot");
+
+/* The slot of a text, its own or the free one where it would go. *tag: what else the slot holds of
+ * it, bits of its hash, which spare looks at other texts. */
+static uint32_t *vocab_slot(const vtext_vocab *v, vcore_str text, uint32_t *tag) {
+    uint64_t hash = vcore_hash(v->seed, text);
+    size_t i = hash & v->mask;
+    *tag = (uint32_t)(hash >> 32) & ~(uint32_t)ENTRY_MASK;
+    for (; v->slot[i]; i = (i + 1) & v->mask)
+        if ((v->slot[i] & ~(uint32_t)ENTRY_MASK) == *tag
+            && vcore_str_eq(v->text[(v->slot[i] & ENTRY_MASK) - 1], text))
+            break;
     return &v->slot[i];
 }
 
 bool vtext_vocab_add(vtext_vocab *v, vcore_str text, uint32_t id) {
     char *copy = vcore_arena_strndup(v->arena, text.p, text.n);
     if (!copy || v->count == v->cap || id >= v->ids) return false;
-    uint32_t *slot = vocab_slot(v, text);
+    uint32_t tag, *slot = vocab_slot(v, text, &tag);
     v->text[v->count] = (vcore_str) { copy, text.n };
     v->id[v->count] = id;
-    *slot = v->by_id[id] = (uint32_t)++v->count;
+    v->by_id[id] = (uint32_t)++v->count;
+    *slot = v->by_id[id] | tag;
     return true;
 }
 
 bool vtext_vocab_find(const vtext_vocab *v, vcore_str text, uint32_t *id) {
-    uint32_t at = v->slot ? *vocab_slot(v, text) : 0;
+    uint32_t tag, at = v->slot ? *vocab_slot(v, text, &tag) & ENTRY_MASK : 0;
     if (at && id) *id = v->id[at - 1];
     return at != 0;
 }

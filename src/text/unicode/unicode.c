@@ -202,6 +202,12 @@ static bool is_later_mark(uint32_t cp) {
     return vtext_is_mark(cp);
 }
 
+/* For a character that joins what follows, or does so no more, since the Unicode of utf8proc: one
+ * that it knows as the reference knows this one. */
+static utf8proc_int32_t as_later(uint32_t cp) {
+    return cp == 0x113D1 ? 0x0D4E : cp == 0x11A3A ? 0x11A0B : (utf8proc_int32_t)cp;
+}
+
 size_t vtext_grapheme(const char *p, size_t n) {
     uint32_t cp, next;
     utf8proc_int32_t state = 0;
@@ -209,8 +215,7 @@ size_t vtext_grapheme(const char *p, size_t n) {
     for (; end < n; cp = next) {
         size_t len = vcore_utf8_decode(p + end, n - end, &next);
         if (cp < 0x80 && next < 0x80 && (cp != '\r' || next != '\n')) break;
-        bool breaks = utf8proc_grapheme_break_stateful((utf8proc_int32_t)cp,
-                                                       (utf8proc_int32_t)next, &state);
+        bool breaks = utf8proc_grapheme_break_stateful(as_later(cp), as_later(next), &state);
         if (breaks && (cp < ' ' || !is_later_mark(next))) break;
         end += len;
     }

@@ -38,10 +38,13 @@ typedef struct maker {
     vcore_str merges; /* of merges.txt; p NULL: to be read from the folder */
 } maker;
 
-static vlm_status add_document(vtext_document *d, const char *text, size_t n, const char *name,
+/* The text becomes the document's. */
+static vlm_status add_document(vtext_document *d, char **text, size_t n, const char *name,
                                const vcore_json **root, vlm_error *err) {
     vcore_json_doc **slot = &d->doc[d->docs];
-    VTRY(vcore_json_parse(slot, text, n, name, err));
+    char *taken = *text;
+    *text = NULL;
+    VTRY(vcore_json_take(slot, taken, n, name, err));
     *root = vcore_json_root(*slot);
     d->docs++;
     return VLM_OK;
@@ -70,7 +73,7 @@ static vlm_status finish(maker *m, const vcore_json *vocab, const vcore_json *me
                          vlm_error *err) {
     vcore_json_close(&m->text, '}');
     if (m->text.failed) return vcore_no_memory(err, m->s.name);
-    VTRY(add_document(m->out, m->text.p, m->text.n, m->s.name, &m->out->root, err));
+    VTRY(add_document(m->out, &m->text.p, m->text.n, m->s.name, &m->out->root, err));
     m->out->more = m->out->root;
     vcore_json_doc *doc = m->out->doc[m->out->docs - 1];
     if (vocab) vcore_json_graft(doc, "model", "vocab", vocab);
@@ -99,7 +102,7 @@ static bool fits(const maker *m, const vcore_json *model) {
 
 static vlm_status from_json(maker *m, vlm_error *err) {
     const vcore_json *root;
-    VTRY(add_document(m->out, m->bytes.p, m->bytes.n, m->s.name, &root, err));
+    VTRY(add_document(m->out, &m->bytes.p, m->bytes.n, m->s.name, &root, err));
     const vcore_json *model = vcore_json_get(root, "model");
     bool rebuilt = fits(m, model);
     if (rebuilt) m->s.file = root;
@@ -345,7 +348,7 @@ static vlm_status put_tekken(maker *m, const vtext_tekken *t, vlm_error *err) {
 static vlm_status from_tekken(maker *m, vlm_error *err) {
     const vcore_json *root;
     vtext_tekken tekken;
-    VTRY(add_document(m->out, m->bytes.p, m->bytes.n, m->s.name, &root, err));
+    VTRY(add_document(m->out, &m->bytes.p, m->bytes.n, m->s.name, &root, err));
     VTRY(vtext_tekken_parse(&tekken, root, m->s.name, err));
     vlm_status status = put_tekken(m, &tekken, err);
     vtext_tekken_free(&tekken);
@@ -376,7 +379,7 @@ static vlm_status from_vocab(maker *m, vlm_error *err) {
     vio_bytes merges;
     bool bytes = m->s.class >= VTEXT_CLASS_GPT2 && m->s.class <= VTEXT_CLASS_CLIP;
     VTRY(need_class(m, bytes, err));
-    VTRY(add_document(m->out, m->bytes.p, m->bytes.n, m->s.name, &root, err));
+    VTRY(add_document(m->out, &m->bytes.p, m->bytes.n, m->s.name, &root, err));
     begin_document(m);
     vtext_put_pipeline(&m->text, &m->s);
     open_model(m);
@@ -399,7 +402,7 @@ static vlm_status from_vocab_lines(maker *m, vlm_error *err) {
     vtext_put_vocab_lines(&vocab, NULL, (vcore_str) { m->bytes.p, m->bytes.n });
     vlm_status status = vocab.failed
                             ? vcore_no_memory(err, "vocabulary")
-                            : add_document(m->out, vocab.p, vocab.n, m->s.name, &lines, err);
+                            : add_document(m->out, &vocab.p, vocab.n, m->s.name, &lines, err);
     vcore_buf_free(&vocab);
     VTRY(status);
     begin_document(m);
@@ -489,18 +492,20 @@ vlm_status vtext_document_read(vtext_document *out, vtext_folder *folder, vlm_er
 
 vlm_status vtext_document_parse(vtext_document *out, vtext_folder *folder, const char *file,
                                 vcore_str bytes, vcore_str merges, vlm_error *err) {
-    maker m = {
-        .out = out, .folder = folder, .bytes = { (char *)bytes.p, bytes.n }, .merges = merges
-    };
+    /* A document takes its text. */
+    maker m = { .out = out, .folder = folder,
+                .bytes = { vcore_strndup(bytes.p, bytes.n), bytes.n }, .merges = merges };
     int which = 0;
     *out = (vtext_document) { .path = vcore_strdup(file) };
     m.s.name = out->path;
     while (which < FILES && strcmp(files[which].name, file) != 0) which++;
-    if (!out->path) return vcore_no_memory(err, file);
-    return make(&m, which,
-                which < FILES ? VLM_OK
-                              : vcore_fail(err, VLM_ERR_NOT_FOUND, "%s: is no tokenizer", file),
-                err);
+    vlm_status status =
+        which == FILES             ? vcore_fail(err, VLM_ERR_NOT_FOUND, "%s: is no tokenizer", file)
+        : out->path && m.bytes.p ? VLM_OK
+                                 : vcore_no_memory(err, file);
+    status = make(&m, which, status, err);
+    vcore_free(m.bytes.p);
+    return status;
 }
 
 void vtext_document_free(vtext_document *d) {
