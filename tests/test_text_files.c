@@ -114,6 +114,27 @@ static void scores_are_read_as_their_reader_does(void **state) {
     }
 }
 
+/* ---- CLIP's decode ---------------------------------------------------------------------------- */
+static void decodes_to(const vlm_tokenizer *t, const uint32_t *ids, size_t n, bool skip, const char *want) {
+    char *text;
+    assert_int_equal(vlm_tokenizer_decode(&text, t, ids, n, skip, &err), VLM_OK);
+    assert_string_equal(text, want);
+    vlm_string_free(text);
+}
+
+static void words_of_clip_end_in_blanks(void **state) {
+    (void)state;
+    static const uint32_t hello[] = { 301, 167, 29, 29, 110, 40, 32, 35, 29, 93, 302 },
+                          middle[] = { 301, 301, 25, 100, 302, 116, 302 };
+    vlm_tokenizer *t;
+    assert_int_equal(vlm_tokenizer_load(&t, DATA "files/clip", NULL, &err), VLM_OK);
+    decodes_to(t, hello, 11, false, "<s>hello world </s>");
+    decodes_to(t, hello, 11, true, "hello world");
+    decodes_to(t, middle, 7, false, "<s><s>hi </s>x </s>");
+    decodes_to(t, middle, 7, true, "hi x");
+    vlm_tokenizer_free(t);
+}
+
 /* ---- which class ----------------------------------------------------------------------------- */
 static vtext_tokenizer_class class_of(const char *tokenizer, const char *config) {
     vcore_json_doc *a, *b;
@@ -259,6 +280,7 @@ int main(void) {
         cmocka_unit_test(broken_models_are_refused),       cmocka_unit_test(broken_ranks_are_refused),
         cmocka_unit_test(merges_are_in_order),             cmocka_unit_test(scores_are_read_as_their_reader_does),
         cmocka_unit_test(what_is_missing_is_said),
+        cmocka_unit_test(words_of_clip_end_in_blanks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

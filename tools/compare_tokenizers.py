@@ -285,13 +285,13 @@ def compare_text(library: Library, name: str, text: str, options, report: Report
 
 def compare_folder(library: Library, folder: Path, options, report: Report) -> None:
     """As transformers loads it: with the added and special tokens of its configs."""
-    from transformers import PreTrainedTokenizerFast
+    from transformers import AutoTokenizer
 
     try:
         ours = Ours(library, folder)
     except Failed as error:
         return report.refuse(f"{folder} with its configs", str(error))
-    theirs = PreTrainedTokenizerFast.from_pretrained(str(folder))
+    theirs = AutoTokenizer.from_pretrained(str(folder))
     compare(f"{folder} with its configs", Pair(ours, theirs.backend_tokenizer, theirs.decode), options.lines, options.seed, report)
     ours.close()
 

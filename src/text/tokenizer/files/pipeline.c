@@ -244,7 +244,19 @@ static void put_qwen(vcore_buf *out, const vtext_settings *s) {
     put_bos_eos(out, s);
 }
 
-/* Its decoder there is followed by a replacement of "</w>" outside of the tokenizer. */
+/* The class wraps its tokenizer's decode: "</w>" becomes a blank, and blanks at the ends go. */
+static void put_clip_decoder(vcore_buf *out) {
+    open_sequence(out, "decoder", "decoders");
+    put_byte_level(out, NULL, true, true, true);
+    put_replace(out, NULL, "String", "</w>", " ");
+    open_step(out, NULL, "Strip");
+    vcore_json_put_text(out, "content", " ");
+    vcore_json_put_int(out, "start", INT32_MAX);
+    vcore_json_put_int(out, "stop", INT32_MAX);
+    vcore_json_close(out, '}');
+    close_sequence(out);
+}
+
 static void put_clip(vcore_buf *out, const vtext_settings *s) {
     open_sequence(out, "normalizer", "normalizers");
     put_step(out, NULL, "NFC");
@@ -255,7 +267,7 @@ static void put_clip(vcore_buf *out, const vtext_settings *s) {
     put_split(out, NULL, "Regex", vcore_str_of(clip_pattern), "Removed", true);
     put_byte_level(out, NULL, false, true, true);
     close_sequence(out);
-    put_byte_level(out, "decoder", true, true, true);
+    put_clip_decoder(out);
     put_roberta(out, s, "bos_token", "eos_token", false, false);
 }
 
