@@ -40,6 +40,7 @@ void vtext_template_free(vtext_template *t) {
         vcore_arena_free(t->arena);
         vcore_free(t->name);
         vcore_free(t->label);
+        vcore_free(t->fault);
         vcore_free(t);
         t = next;
     }

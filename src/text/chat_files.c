@@ -11,15 +11,28 @@
 #define EXTRA "additional_chat_templates"
 #define MAX_EXTRA 64 /* templates of that folder */
 
+/* A template that cannot be read, but may never be asked for. */
+static vlm_status parse_broken(vtext_template **out, const char *path, const vlm_error *fault,
+                               vlm_error *err) {
+    VTRY(vtext_template_parse(out, "", 0, path, err));
+    (*out)->fault = vcore_alloc(sizeof *fault);
+    if (!(*out)->fault) return vcore_no_memory(err, path);
+    *(*out)->fault = *fault;
+    return VLM_OK;
+}
+
 /* A template joins the others of its folder; the label NULL stands for "default" among several. */
 static vlm_status add(vtext_template **all, vcore_str source, const char *path, vcore_str label,
                       const vlm_limits *limits, vlm_error *err) {
+    bool spare = label.p && !vcore_str_eq(label, vcore_str_of("default"));
+    vlm_error fault = VLM_ERROR_INIT;
     if (source.n > limits->template_bytes)
         return vcore_fail_limit(err, path, "chat_template", limits->template_bytes, "bytes");
     vtext_template **end = all;
     while (*end) end = &(*end)->next;
-    VTRY(vtext_template_parse(end, source.p, source.n, path, err));
-    if (!label.p) return VLM_OK;
+    vlm_status status = vtext_template_parse(end, source.p, source.n, path, spare ? &fault : err);
+    if (status < 0 && spare) status = parse_broken(end, path, &fault, err);
+    if (status < 0 || !label.p) return status;
     (*end)->label = vcore_strndup(label.p, label.n);
     return (*end)->label ? VLM_OK : vcore_no_memory(err, path);
 }
@@ -187,5 +200,8 @@ vlm_status vtext_template_choose(const vtext_template **out, const vtext_templat
     *out = asked.p ? labelled(all, asked) : all->next || all->label ? NULL : all;
     if (!*out && !asked.p && tools) *out = labelled(all, vcore_str_of("tool_use"));
     if (!*out && !asked.p) *out = labelled(all, vcore_str_of("default"));
-    return *out ? VLM_OK : fail_choice(err, all, asked);
+    if (!*out) return fail_choice(err, all, asked);
+    const vlm_error *fault = (*out)->fault;
+    if (fault && err) *err = *fault;
+    return fault ? fault->code : VLM_OK;
 }

@@ -47,6 +47,7 @@ struct vtext_template {
     vcore_arena *arena; /* of nodes and their strings */
     j_string source;
     j_node *body;
+    vlm_error *fault;   /* why it cannot be read: told when it is chosen */
     struct vtext_template *next; /* further ones of the folder */
 };
 
