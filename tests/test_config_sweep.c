@@ -213,7 +213,8 @@ typedef struct {
 typedef struct {
     const char *dir, *path;
     char file[64];
-    char *text; /* as it was; NULL: it was not there */
+    char *whole; /* path of the file */
+    char *text;  /* as it was; NULL: it was not there */
 } place;
 
 static void try_values(const place *p, outcome *o) {
@@ -260,17 +261,18 @@ static outcome *shared; /* with the children */
 
 /* One line of the table; complains about what is neither L nor R. False: it did. */
 static bool sweep_field(const char *dir, const char *golden, const char *field, char *line, size_t bytes) {
-    place p = { .dir = dir, .path = strchr(field, ' ') + 1 };
+    static place p; /* not on the stack, where a child that never returns would look like losing it */
+    p = (place) { .dir = dir, .path = strchr(field, ' ') + 1 };
     size_t n;
     bool fine = true;
     snprintf(p.file, sizeof p.file, "%.*s", (int)(p.path - field - 1), field);
-    char *path = tcheckpoint_path(dir, p.file);
-    if (access(path, F_OK) == 0) p.text = tedit_read(dir, p.file, &n);
+    p.whole = tcheckpoint_path(dir, p.file);
+    if (access(p.whole, F_OK) == 0) p.text = tedit_read(dir, p.file, &n);
     run_field(&p, shared);
     if (p.text)
         assert_true(tedit_write(dir, p.file, p.text, n));
     else
-        unlink(path);
+        unlink(p.whole);
     for (int i = 0; i < VALUES; i++) {
         if (strchr("LR", shared->letters[i])) continue;
         print_error("%s: %s = %s: %c: %s\n", golden, field, values[i], shared->letters[i], shared->why[i]);
@@ -281,7 +283,7 @@ static bool sweep_field(const char *dir, const char *golden, const char *field, 
         for (int i = 0; i < VALUES; i++)
             printf("%s: %s = %s: %c %s\n", golden, field, values[i], shared->letters[i], shared->why[i]);
     free(p.text);
-    free(path);
+    free(p.whole);
     return fine;
 }
 
