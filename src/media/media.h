@@ -79,7 +79,7 @@ void vmedia_place_rows(vlm_image *to, int orientation, vlm_size stored, const ui
 /* Turns a whole picture in place, with a few columns of it as scratch memory. False: no memory. */
 bool vmedia_orient(vlm_image *image, int orientation);
 
-/* ---- resampling (axis.c: weights; resample.c, resample_avx2.c: pixels) ---- */
+/* ---- resampling (axis.c: weights; resample.c, resample_avx2.c, resample_neon.c: pixels) ---- */
 /* One direction of a resize: output i is the sum of `count[i]` inputs from `first[i]`, weighted in
  * fixed point of `bits` bits. Pillow's weights have VMEDIA_BITS of them; torch's are narrow: they
  * fit 16 bits. */
@@ -109,6 +109,9 @@ typedef void vmedia_along_y(uint8_t *out, const uint8_t *const *in, const vmedia
 #if defined(__x86_64__)
 vmedia_along_x vmedia_along_x_avx2;
 vmedia_along_y vmedia_along_y_avx2;
+#elif defined(__aarch64__)
+vmedia_along_x vmedia_along_x_neon;
+vmedia_along_y vmedia_along_y_neon;
 #endif
 /* What a resampler makes of a filter; VLM_ERR_UNSUPPORTED where it does not have it. */
 vlm_status vmedia_choose_filter(vlm_filter *filter, vlm_resampler resampler, vlm_error *err);

@@ -176,6 +176,8 @@ static bool resample(const vlm_image *in, vlm_image *out, vlm_filter filter, boo
     r.y_first = !narrow && r.x_changes && is_y_first(in->size, out->size);
 #if defined(__x86_64__)
     if (cpu & VCORE_CPU_AVX2) r.along_x = vmedia_along_x_avx2, r.along_y = vmedia_along_y_avx2;
+#elif defined(__aarch64__)
+    if (cpu & VCORE_CPU_NEON) r.along_x = vmedia_along_x_neon, r.along_y = vmedia_along_y_neon;
 #else
     (void)cpu;
 #endif
