@@ -11,7 +11,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <jpeglib.h>
@@ -20,6 +19,7 @@
 #include "machine.h"
 #include "media/media.h"
 #include "models/models.h"
+#include "peer.h"
 #include "vlm/vlm.h"
 
 enum { ROUNDS = 7, WIDTH = 4000, HEIGHT = 3000 };
@@ -201,38 +201,6 @@ static took ours(const bench *b, const work *w, int threads, char *digest) {
 }
 
 /* ---- the peer -------------------------------------------------------------------------------- */
-typedef struct peer {
-    pid_t pid;
-    FILE *to, *from;
-} peer;
-
-static bool peer_start(peer *p, const char *command) {
-    int to[2], from[2];
-    if (!command || pipe(to) != 0 || pipe(from) != 0) return false;
-    fflush(stdout);
-    p->pid = fork();
-    if (p->pid == 0) {
-        dup2(to[0], 0);
-        dup2(from[1], 1);
-        for (int i = 0; i < 2; i++) close(to[i]), close(from[i]);
-        execl("/bin/sh", "sh", "-c", command, (char *)NULL);
-        _exit(127);
-    }
-    close(to[0]);
-    close(from[1]);
-    p->to = fdopen(to[1], "w");
-    p->from = fdopen(from[0], "r");
-    return p->pid > 0 && p->to && p->from;
-}
-
-/* Its last words: memory in KiB before it worked, and at most. */
-static void peer_end(peer *p, long held[2]) {
-    fclose(p->to);
-    if (fscanf(p->from, "%ld %ld", &held[0], &held[1]) != 2) held[0] = held[1] = 0;
-    fclose(p->from);
-    waitpid(p->pid, NULL, 0);
-}
-
 static took peer_answer(const peer *p, char digest[17]) {
     took result;
     fflush(p->to);
@@ -340,11 +308,11 @@ static void report_memory(const bench *b, const work *w, char **argv, const char
     snprintf(command, sizeof command, "'%s' --memory '%s' '%s' '%s' '%s' %d", argv[0], argv[1],
              argv[2], b->photos[0], b->photos[1], (int)(w - works));
     if (!peer_start(&p, command)) exit(1);
-    peer_end(&p, mine);
+    peer_end(&p, mine, 2);
     if (peer_command && peer_start(&p, peer_command)) {
         if (w->kind == RESIZE) fprintf(p.to, "decode %s\n", b->photos[0]), peer_answer(&p, none);
         peer_asked(&p, b, w, "threads 1", "pil", none);
-        peer_end(&p, theirs);
+        peer_end(&p, theirs, 2);
     }
     printf("%-26s %8.1f MB above %.1f; peer %8.1f MB above %.1f\n", w->name,
            (double)(mine[1] - mine[0]) / 1024, (double)mine[0] / 1024,
@@ -417,7 +385,7 @@ int main(int argc, char **argv) {
     for (int i = 0; has_peer && i < WORKS; i++)
         if (works[i].kind != RESIZE && !works[i].turned) report_torchvision(&b, &p, &works[i]);
     long unused[2];
-    if (has_peer) peer_end(&p, unused);
+    if (has_peer) peer_end(&p, unused, 2);
     for (int i = 0; i < WORKS; i++) report_memory(&b, &works[i], argv, command);
     for (int i = 0; i < 2; i++) unlink(b.photos[i]);
     rmdir(folder);

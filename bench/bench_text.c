@@ -12,10 +12,9 @@
  * and prints the memory of its process in KiB. */
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/wait.h>
-#include <time.h>
-#include <unistd.h>
 
+#include "machine.h"
+#include "peer.h"
 #include "text/text.h"
 
 enum { ROUNDS = 7, TURN = 200, NAME = 512 };
@@ -27,19 +26,7 @@ static void need(vlm_status status, const vlm_error *err) {
 }
 
 static double cpu_time(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
-}
-
-static int ascending(const void *a, const void *b) {
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-static double middle(double *v) {
-    qsort(v, ROUNDS, sizeof *v, ascending);
-    return v[ROUNDS / 2];
+    return seconds_of(CLOCK_PROCESS_CPUTIME_ID);
 }
 
 /* ---- the work -------------------------------------------------------------------------------- */
@@ -111,30 +98,6 @@ static vlm_tokenizer *load(const char *folder, double *took) {
 }
 
 /* ---- the peer -------------------------------------------------------------------------------- */
-typedef struct peer {
-    pid_t pid;
-    FILE *to, *from;
-} peer;
-
-static bool peer_start(peer *p, const char *command) {
-    int to[2], from[2];
-    if (!command[0] || pipe(to) != 0 || pipe(from) != 0) return false;
-    fflush(stdout);
-    p->pid = fork();
-    if (p->pid == 0) {
-        dup2(to[0], 0);
-        dup2(from[1], 1);
-        for (int i = 0; i < 2; i++) close(to[i]), close(from[i]);
-        execl("/bin/sh", "sh", "-c", command, (char *)NULL);
-        _exit(127);
-    }
-    close(to[0]);
-    close(from[1]);
-    p->to = fdopen(to[1], "w");
-    p->from = fdopen(from[0], "r");
-    return p->pid > 0 && p->to && p->from;
-}
-
 static void peer_failed(void) {
     fprintf(stderr, "bench_text: the peer failed\n");
     exit(1);
@@ -154,15 +117,11 @@ typedef struct memory {
     long start, loaded, load_peak, encode_peak; /* KiB */
 } memory;
 
-/* Its last words. */
-static memory peer_end(peer *p) {
-    memory m;
-    fclose(p->to);
-    if (fscanf(p->from, "%ld %ld %ld %ld", &m.start, &m.loaded, &m.load_peak, &m.encode_peak) != 4)
-        peer_failed();
-    fclose(p->from);
-    waitpid(p->pid, NULL, 0);
-    return m;
+static memory memory_told(peer *p) {
+    long told[4];
+    peer_end(p, told, 4);
+    if (!told[0]) peer_failed();
+    return (memory) { told[0], told[1], told[2], told[3] };
 }
 
 /* ---- rows ------------------------------------------------------------------------------------ */
@@ -170,8 +129,8 @@ static void report_row(const char *name, const char *what, double *ours, double 
                        const char *verdict) {
     double ratio[ROUNDS];
     for (int i = 0; i < ROUNDS; i++) ratio[i] = theirs[i] / ours[i];
-    printf("%-16s %-22s %9.2f %9.2f  %6.2f  %s\n", name, what, 1e3 * middle(ours),
-           1e3 * middle(theirs), middle(ratio), verdict);
+    printf("%-16s %-22s %9.2f %9.2f  %6.2f  %s\n", name, what, 1e3 * median(ours, ROUNDS),
+           1e3 * median(theirs, ROUNDS), median(ratio, ROUNDS), verdict);
     fflush(stdout);
 }
 
@@ -253,13 +212,13 @@ static void report_memory(const char *name, const char *program, const char *tex
     memory m[2] = { { 0, 0, 0, 0 } };
     snprintf(own, sizeof own, "'%s' --memory '%s' '%s'", program, texts, folder);
     if (!peer_start(&p, own)) exit(1);
-    m[0] = peer_end(&p);
+    m[0] = memory_told(&p);
     if (peer_start(&p, command)) {
         fprintf(p.to, "load %s/tokenizer.json\n", folder);
         peer_answer(&p, NULL);
         fprintf(p.to, "encode offsets 0 %s/prose.txt\n", texts);
         peer_answer(&p, NULL);
-        m[1] = peer_end(&p);
+        m[1] = memory_told(&p);
     }
     for (int i = 0; i < 2; i++)
         printf("%-16s %-6s MB: %7.1f after loading, %7.1f at most; with prose %7.1f at most\n", name,
@@ -281,7 +240,7 @@ static void report_tokenizer(const char *program, const char *texts, const char 
         for (int i = 0; i < 3; i++) report_encode(name, t, &in[i], false, offsets, with);
         for (int i = 0; i < 3; i++) report_encode(name, t, &in[i], true, offsets, with);
     }
-    if (has_peer) peer_end(&p);
+    if (has_peer) memory_told(&p);
     vlm_tokenizer_free(t);
     report_memory(name, program, texts, folder, command);
 }
