@@ -492,6 +492,17 @@ static bool at_tuple_end(j_parser *p, const char *end) {
            || (end && vtext_j_is_word(now(p), end));
 }
 
+/* What was read between commas: one item is itself, unless a comma makes it a tuple. */
+static bool put_items(j_parser *p, j_node *first, bool is_tuple, uint32_t line, j_node **out) {
+    if (!first) return unexpected(p);
+    *out = first;
+    if (!is_tuple) return true;
+    *out = vtext_j_node(p, N_TUPLE, line);
+    if (!*out) return false;
+    (*out)->items = first;
+    return true;
+}
+
 bool vtext_j_parse_tuple(j_parser *p, bool condition, const char *end, j_node **out) {
     uint32_t line = now(p)->line;
     j_node *first = NULL, **tail = &first;
@@ -502,13 +513,7 @@ bool vtext_j_parse_tuple(j_parser *p, bool condition, const char *end, j_node **
         if (!vtext_j_skip(p, T_COMMA)) break;
         is_tuple = true;
     }
-    if (!first) return unexpected(p);
-    *out = first;
-    if (!is_tuple) return true;
-    *out = vtext_j_node(p, N_TUPLE, line);
-    if (!*out) return false;
-    (*out)->items = first;
-    return true;
+    return put_items(p, first, is_tuple, line, out);
 }
 
 static bool parse_target_name(j_parser *p, bool attributes, const char *end, j_node **out) {
@@ -545,11 +550,5 @@ bool vtext_j_parse_target(j_parser *p, const char *end, bool attributes, j_node 
         if (!vtext_j_skip(p, T_COMMA)) break;
         is_tuple = true;
     }
-    if (!first) return unexpected(p);
-    *out = first;
-    if (!is_tuple) return true;
-    *out = vtext_j_node(p, N_TUPLE, line);
-    if (!*out) return false;
-    (*out)->items = first;
-    return true;
+    return put_items(p, first, is_tuple, line, out);
 }
