@@ -6,6 +6,7 @@
 
 #include "core/core.h"
 #include "support/cm.h"
+#include "support/dir.h"
 #include "vlm/reply.h"
 
 static const char *const formats[] = { "atem",     "gemma4",     "cohere2_moe", "minimax_m3", "minimax_m2",
@@ -169,6 +170,32 @@ static void format_of_template(void **state) {
     assert_null(vlm_tool_format_of_template(NULL));
 }
 
+static void expect_format_of_dir(const char *want) {
+    const char *got = "unset";
+    assert_int_equal(vlm_tool_format_of_dir(&got, tdir, NULL, NULL), VLM_OK);
+    if (want)
+        assert_string_equal(got ? got : "none", want);
+    else
+        assert_null(got);
+}
+
+/* The template for tools comes first; a file that is broken is told. */
+static void format_of_dir(void **state) {
+    (void)state;
+    const char *got = "unset";
+    vlm_error err = VLM_ERROR_INIT;
+    expect_format_of_dir(NULL);
+    tdir_put("tokenizer_config.json",
+             "{\"chat_template\": [{\"name\": \"default\", \"template\": \"<arg_key>\"},"
+             " {\"name\": \"tool_use\", \"template\": \"<longcat_tool_call>\"}]}");
+    expect_format_of_dir("longcat");
+    tdir_put("chat_template.jinja", "x <start_function_call> y");
+    expect_format_of_dir("function_gemma");
+    tdir_put("chat_template.jinja", "\xff\xfe");
+    assert_true(vlm_tool_format_of_dir(&got, tdir, NULL, &err) < 0);
+    assert_null(got);
+}
+
 /* One span's calls as "name arguments\n"; the text may be NUL-free only. */
 static void expect(const char *format, const char *tools, const char *text, const char *calls, const char *content) {
     vlm_reply *reply = reply_of(format, tools);
@@ -320,7 +347,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
 #define AS(i) { formats[i], as_mlx_vlm, NULL, NULL, (void *)(uintptr_t)formats[i] }
         AS(0), AS(1), AS(2), AS(3), AS(4), AS(5), AS(6), AS(7), AS(8), AS(9), AS(10), AS(11), AS(12), AS(13),
-        cmocka_unit_test(format_of_template), cmocka_unit_test(better_than_mlx_vlm),
+        cmocka_unit_test(format_of_template), TDIR_TEST(format_of_dir, NULL),
+        cmocka_unit_test(better_than_mlx_vlm),
         cmocka_unit_test(ids_and_broken),     cmocka_unit_test(thinking),
         cmocka_unit_test(limits),             cmocka_unit_test(deep),
     };

@@ -32,7 +32,8 @@ extern "C" {
 /** Name of the format in which a chat template's model writes tool calls; static. NULL: none that is known. */
 VLM_API const char *vlm_tool_format_of_template(const char *chat_template);
 /** The same of a checkpoint directory: its template for tools, else its chat template.
- * @param name static, NULL when there is none that is known. Errors: VLM_ERR_IO, VLM_ERR_PARSE, VLM_ERR_LIMIT. */
+ * @param name static, NULL when there is none that is known (nor a directory). Errors: VLM_ERR_IO, VLM_ERR_PARSE,
+ * VLM_ERR_FORMAT, VLM_ERR_LIMIT. */
 VLM_API vlm_status vlm_tool_format_of_dir(const char **name, const char *dir, const vlm_limits *limits,
                                           vlm_error *err);
 /** Name of the i-th format; static. NULL: there are no more. */

@@ -46,6 +46,10 @@ void vtext_template_free(vtext_template *t) {
     }
 }
 
+vcore_str vtext_template_source(const vtext_template *t) {
+    return (vcore_str) { t->source.p, t->source.n };
+}
+
 /* ---- the public function --------------------------------------------------------------------- */
 
 static const char *const token_names[] = { "bos_token", "eos_token", "unk_token", "sep_token",

@@ -98,6 +98,7 @@ typedef struct vtext_template vtext_template; /* parsed template; immutable */
 vlm_status vtext_template_parse(vtext_template **out, const char *source, size_t n, const char *name,
                                 vlm_error *err);
 void vtext_template_free(vtext_template *t);
+vcore_str vtext_template_source(const vtext_template *t); /* as it was read; empty if it could not be */
 /* The templates of a folder, as transformers' processors find them: the chat_template of
  * processor_config.json over chat_template.json over chat_template.jinja and
  * additional_chat_templates over tokenizer_config.json's. *out is the first of them, which owns the
