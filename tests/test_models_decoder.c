@@ -177,25 +177,32 @@ static void add_rows(rows *r, int sequence, int64_t begin, int64_t end) {
     }
 }
 
-/* Logits of every row, [n, VOCAB], copied to out. */
-static void pass(decoder *d, const rows *r, const vlm_sequence *sequences, int n, float *out) {
+/* Logits of n_wanted rows, [n_wanted, VOCAB], copied to out. wanted: NULL: every row. */
+static void pass_wanted(decoder *d, const rows *r, const vlm_sequence *sequences, int n,
+                        const int32_t *wanted, int64_t n_wanted, float *out) {
     vlm_error err = VLM_ERROR_INIT;
     const int64_t count = r->n, axes = d->info->position_axes;
     int32_t at[3 * 64];
     for (int64_t a = 0; a < axes; a++)
         for (int i = 0; i < r->n; i++) at[a * count + i] = (int32_t)(r->index[i] / (a + 1) + a);
     vtensor_frame_begin(d->frame);
-    const vlm_text_input input = {
+    vlm_text_input input = {
         .embeddings = vlm_text_embed(d->frame, d->text,
                                      vlm_tensor_from(d->frame, VLM_DTYPE_I32, 1, &count, r->id)),
         .positions = vlm_tensor_from(d->frame, VLM_DTYPE_I32, 2, (int64_t[]) { axes, count }, at),
         .sequences = sequences,
         .n_sequences = n,
     };
+    if (wanted) input.wanted = vlm_tensor_from(d->frame, VLM_DTYPE_I32, 1, &n_wanted, wanted);
     vlm_tensor logits =
         vlm_text_logits(d->frame, d->text, vlm_text_forward(d->frame, d->text, &input));
     if (vlm_frame_ok(d->frame)) vtensor_read(d->frame, logits, out, &err);
     if (vtensor_frame_end(d->frame, &err) < 0) fail_msg("%s", err.message);
+}
+
+/* Logits of every row, [n, VOCAB], copied to out. */
+static void pass(decoder *d, const rows *r, const vlm_sequence *sequences, int n, float *out) {
+    pass_wanted(d, r, sequences, n, NULL, 0, out);
 }
 
 static void alone(decoder *d, int sequence, int64_t n, float *out) {
@@ -226,6 +233,24 @@ static void pieces(const kind *k, decoder *d, const float *whole) {
         assert_close(k, "in pieces", got, whole, TOKENS);
         free(memory);
     }
+}
+
+/* Rows that nobody wants leave their keys and values all the same. */
+static void wanted(const kind *k, decoder *d, const float *whole) {
+    static const int32_t some[] = { 4, 1 };
+    float got[2 * VOCAB] = { 0 };
+    vlm_kv kv[MOST_LAYERS];
+    float *memory = make_kv(d, kv, TOKENS);
+    rows before = { 0 }, rest = { 0 };
+    add_rows(&before, 0, 0, TOKENS - 6);
+    add_rows(&rest, 0, TOKENS - 6, TOKENS);
+    pass_wanted(d, &before, &(vlm_sequence) { .length = TOKENS - 6, .kv = kv }, 1, some, 0, got);
+    assert_true(got[0] == 0);
+    pass_wanted(d, &rest, &(vlm_sequence) { .length = 6, .past = TOKENS - 6, .kv = kv }, 1, some, 2,
+                got);
+    for (int i = 0; i < 2; i++)
+        assert_close(k, "rows wanted", got + i * VOCAB, whole + (TOKENS - 6 + some[i]) * VOCAB, 1);
+    free(memory);
 }
 
 static void together(const kind *k, decoder *d, const float *first, const float *second) {
@@ -266,6 +291,7 @@ static void every_way_gives_the_same(void **state) {
     alone(&d, 0, TOKENS, first);
     alone(&d, 1, OTHER, second);
     pieces(k, &d, first);
+    wanted(k, &d, first);
     together(k, &d, first, second);
     decoder_close(&d);
 }

@@ -57,7 +57,8 @@ static vlm_status run(const vlm_context *c, const vlm_prepared *prepared, vlm_fr
     vtensor_frame_begin(f);
     vlm_status status = vengine_run_features(&run, prepared, err);
     if (status >= 0 && collected->stage != VLM_STAGE_VISION) {
-        vlm_tensor hidden = vengine_run_rows(&run, 0, n, 0, NULL);
+        const vlm_tensor all = { 0 };
+        vlm_tensor hidden = vengine_run_rows(&run, 0, n, 0, NULL, all);
         if (collected->stage == VLM_STAGE_LOGITS)
             vlm_dump(f, "logits", vlm_text_logits(f, c->model_type->text(c->model), hidden));
     }

@@ -202,9 +202,10 @@ typedef struct vengine_prefill {
     float *logits;                      /* untouched in a dry run */
 } vengine_prefill;
 vlm_status vengine_run_prefill(const vengine_run *run, const vengine_prefill *how, vlm_error *err);
-/* Rows [begin, end) of the prompt through the decoder. @return hidden [end - begin, dim] */
+/* Rows [begin, end) of the prompt through the decoder. @param wanted as in vlm_text_input
+ * @return hidden [end - begin, dim], or of the rows wanted */
 vlm_tensor vengine_run_rows(const vengine_run *run, size_t begin, size_t end, size_t past,
-                            const vlm_kv *kv);
+                            const vlm_kv *kv, vlm_tensor wanted);
 /* Positions of a prepared prompt behind `past` tokens; *next as in vlm_positions. out is [axes, n], owned. */
 vlm_status vengine_positions(int32_t **out, int64_t *next, const vlm_context *c,
                              const vlm_prepared *prepared, size_t past, vlm_error *err);

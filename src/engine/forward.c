@@ -112,7 +112,7 @@ static vlm_tensor embed(const vengine_run *run, const vlm_text *text, size_t beg
 }
 
 vlm_tensor vengine_run_rows(const vengine_run *run, size_t begin, size_t end, size_t past,
-                            const vlm_kv *kv) {
+                            const vlm_kv *kv, vlm_tensor wanted) {
     vlm_frame *f = run->frame;
     const vlm_context *c = run->context;
     const vlm_text *text = c->model_type->text(c->model);
@@ -130,6 +130,7 @@ vlm_tensor vengine_run_rows(const vengine_run *run, size_t begin, size_t end, si
         .positions = vlm_columns(f, all, (int64_t)begin, n),
         .sequences = &sequence,
         .n_sequences = 1,
+        .wanted = wanted,
     };
     return vlm_text_forward(f, text, &input);
 }
@@ -141,13 +142,15 @@ vlm_status vengine_run_prefill(const vengine_run *run, const vengine_prefill *ho
     for (size_t begin = how->first; begin < n; begin += step) {
         size_t end = n - begin < step ? n : begin + step;
         vlm_scope scope = vlm_scope_begin(f);
-        vlm_tensor hidden = vengine_run_rows(run, begin, end, how->past, how->kv);
+        const int64_t n_wanted = end == n; /* no logits follow from the steps before */
+        const int32_t last = (int32_t)(end - begin - 1);
+        vlm_tensor wanted = vlm_tensor_from(f, VLM_DTYPE_I32, 1, &n_wanted, &last);
+        vlm_tensor hidden = vengine_run_rows(run, begin, end, how->past, how->kv, wanted);
         if (o->progress && o->progress(o->progress_user, end, n))
             return vcore_fail(err, VLM_ERR_CANCELLED, "prefill: cancelled");
         if (end == n) { /* the last thing that can fail: until then the old logits stay */
             const vlm_text *text = run->context->model_type->text(run->context->model);
-            vlm_tensor last = vlm_rows(f, hidden, (int64_t)(end - begin) - 1, 1);
-            vlm_tensor logits = vlm_text_logits(f, text, last);
+            vlm_tensor logits = vlm_text_logits(f, text, hidden);
             if (vlm_frame_ok(f)) VTRY(vtensor_read(f, logits, how->logits, err));
         }
         vlm_scope_end(f, scope);

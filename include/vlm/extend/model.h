@@ -123,6 +123,7 @@ typedef struct vlm_text_input {
     vlm_tensor positions;  /**< I32 [axes, n]: one axis, or three for M-RoPE */
     const vlm_sequence *sequences;
     int n_sequences;
+    vlm_tensor wanted; /**< I32 [m]: rows whose hidden state is wanted; empty (of rank 0): all */
 } vlm_text_input;
 
 /** Properties of a decoder that others need. */
@@ -147,7 +148,8 @@ VLM_API vlm_status vlm_text_new(vlm_text **out, vlm_build *build, const vlm_text
 VLM_API const vlm_text_info *vlm_text_get_info(const vlm_text *text);
 /** Token embeddings as they enter the merge. @param ids I32 [n] @return [n, dim] */
 VLM_API vlm_tensor vlm_text_embed(vlm_frame *f, const vlm_text *text, vlm_tensor ids);
-/** All layers and the final norm. Dumps hidden.0 ... hidden.N, hidden.norm. @return [n, dim] */
+/** All layers and the final norm. Dumps hidden.0 ... hidden.N, hidden.norm. Behind the last layer's
+ * keys and values, only rows that are wanted are computed. @return [n, dim], or [m, dim] */
 VLM_API vlm_tensor vlm_text_forward(vlm_frame *f, const vlm_text *text,
                                     const vlm_text_input *input);
 /** Logits of chosen rows. @param hidden [m, dim] @return float32 [m, vocab] */

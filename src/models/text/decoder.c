@@ -135,16 +135,17 @@ const vlm_text_info *vlm_text_get_info(const vlm_text *text) {
 }
 
 /* ---- the forward pass ------------------------------------------------------------------------ */
-/* x += o_proj(attention(norm(x))), x [n, dim] */
-static void attention_block(vlm_frame *f, const vlm_text *t, const text_layer *layer, vlm_tensor x,
-                            const vlm_rope_table *rope, const vlm_segment *segments,
-                            int n_segments) {
+/* x + o_proj(attention(norm(x))), x [n, dim]: in place, or the rows of an index (I32 [m]) alone. */
+static vlm_tensor attention_block(vlm_frame *f, const vlm_text *t, const text_layer *layer,
+                                  vlm_tensor x, const vlm_rope_table *rope,
+                                  const vlm_segment *segments, int n_segments, vlm_tensor wanted) {
     const text_config *c = &t->config;
     const vlm_linear *const qkv[] = { &layer->q_proj, &layer->k_proj, &layer->v_proj };
     const vlm_attention_desc desc = { .scale = t->attention_scale,
                                       .softcap = c->attn_logit_softcapping,
                                       .causal = true,
                                       .window = layer->window };
+    vlm_tensor sum = wanted.rank ? vlm_gather(f, x, wanted) : x;
     vlm_scope scope = vlm_scope_begin(f);
     vlm_tensor y[3]; /* [n, heads * head_dim] */
     vlm_apply_linears(f, y, vlm_rms_norm(f, x, &layer->input_layernorm), qkv, 3);
@@ -154,11 +155,13 @@ static void attention_block(vlm_frame *f, const vlm_text *t, const text_layer *l
     vlm_rope_to(f, q, rope, VLM_ROPE_HALVES);
     vlm_rope_to(f, k, rope, VLM_ROPE_HALVES);
     vlm_tensor a = vlm_attention(f, q, k, v, segments, n_segments, &desc);
-    a = vlm_apply_linear(f, vlm_reshape2(f, a, -1, c->num_attention_heads * c->head_dim),
-                         &layer->o_proj);
+    a = vlm_reshape2(f, a, -1, c->num_attention_heads * c->head_dim);
+    if (wanted.rank) a = vlm_gather(f, a, wanted);
+    a = vlm_apply_linear(f, a, &layer->o_proj);
     if (t->type->sandwich_norms) a = vlm_rms_norm(f, a, &layer->post_attention_layernorm);
-    vlm_add_to(f, x, a);
+    vlm_add_to(f, sum, a);
     vlm_scope_end(f, scope);
+    return sum;
 }
 
 /* x += mlp(norm(x)), x [n, dim] */
@@ -191,6 +194,7 @@ vlm_tensor vlm_text_forward(vlm_frame *f, const vlm_text *text, const vlm_text_i
         return vlm_frame_fail(f, VLM_ERR_LIMIT, "%d sequences in one pass, at most %d", n,
                               MAX_SEQUENCES);
     vlm_tensor x = input->embeddings; /* [n, dim] */
+    const vlm_tensor all = { 0 };
     vlm_rope_table rope = vlm_rope_angles(f, input->positions, text->inv_freq,
                                           text->info.position_axes > 1 ? text->axis_of : NULL,
                                           (int)text->config.head_dim / 2);
@@ -205,7 +209,9 @@ vlm_tensor vlm_text_forward(vlm_frame *f, const vlm_text *text, const vlm_text_i
                                           .spans = s->spans,
                                           .n_spans = s->n_spans };
         }
-        attention_block(f, text, &text->layers[layer], x, &rope, segments, n);
+        bool last = layer + 1 == text->info.layers;
+        x = attention_block(f, text, &text->layers[layer], x, &rope, segments, n,
+                            last ? input->wanted : all);
         mlp_block(f, text, &text->layers[layer], x);
         vlm_dump_at(f, "hidden", layer + 1, x);
     }
