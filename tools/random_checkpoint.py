@@ -3,8 +3,11 @@
 """Writes a random-weight checkpoint of real size: the shapes of a published config, weights drawn cheaply and streamed.
 
     tools/random_checkpoint.py tools/configs/smolvlm-256m/config.json OUT_DIR [--dtype bf16] [--shards N] [--sparse]
+                               [--quantize BITS [--group-size N] [--mode affine|mxfp4|mxfp8|nvfp4]]
 
-Names and shapes come from the reference's model built on the meta device, under the names that published checkpoints use. The other
+Names and shapes come from the reference's model built on the meta device, under the names that published checkpoints use. With
+--quantize they are MLX's names and layouts: linear layers and embeddings outside the tower are packed words drawn directly, with
+scales (and biases) that give values of the usual spread; what mlx-vlm's skip_multimodal_module names stays floats. The other
 small files beside CONFIG.json are copied; a tokenizer is copied from --tokenizer DIR, or made up with the right number of entries
 and the family's special tokens. With --sparse the values are a hole in the file: a checkpoint of any size that takes no disk, for what
 reads headers only. Memory stays at a few dozen MiB whatever the size.
@@ -18,6 +21,8 @@ import json
 import shutil
 import struct
 import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -32,8 +37,24 @@ DTYPES = {"f32": ("F32", "float32", 4), "bf16": ("BF16", "bfloat16", 2), "f16": 
 BLOCK = 1 << 22  # values drawn once; every tensor is cut from them
 
 
-def tensors(config_path: Path) -> list[tuple[str, tuple[int, ...], float]]:
-    """Name as published, shape and standard deviation (0: a norm's weight) of every tensor."""
+@dataclass
+class Stored:
+    """A tensor of the file. kind: what draw() makes of it; level: standard deviation, or the mean of scales and biases."""
+
+    name: str
+    code: str  # of safetensors
+    shape: tuple[int, ...]
+    kind: str
+    level: float
+    start: int  # where in the drawn values it begins
+
+    @property
+    def bytes(self) -> int:
+        return int(np.prod(self.shape)) * {"F32": 4, "U32": 4, "U8": 1}.get(self.code, 2)
+
+
+def parameters(config_path: Path, convention: str) -> list[tuple[str, tuple[int, ...], float]]:
+    """Name, shape and standard deviation (0: a norm's weight) of every tensor; convention: "hf_old", as published, or "mlx"."""
     config = AutoConfig.from_pretrained(config_path.parent)
     names = importlib.import_module("golden." + FAMILIES[config.model_type]).names
     with torch.device("meta"):
@@ -46,42 +67,97 @@ def tensors(config_path: Path) -> list[tuple[str, tuple[int, ...], float]]:
             std = 0.02
         if "embed" in name and len(shape) == 2:
             std = 0.02
-        rows.append((names(name)["hf_old"], shape, std))
+        if convention == "mlx" and len(shape) > 2:  # convolutions have their channels last
+            shape = (shape[0], *shape[2:], shape[1])
+        rows.append((names(name)[convention], shape, std))
     return rows
 
 
-def encode(values: np.ndarray, dtype: str) -> bytes:
-    if dtype == "bf16":
+# ---------------------------------------------------------------------------------------------------------------------
+# Quantization
+
+# Parts of names whose modules mlx-vlm leaves alone where it skips the tower.
+SKIPPED = ("vision", "aligner", "vl_connector", "sam_model", "audio_model", "audio_tower", "img_projector", "multi_modal_projector")
+GROUP = {"affine": 64, "mxfp4": 32, "mxfp8": 32, "nvfp4": 16}
+BITS = {"mxfp4": 4, "mxfp8": 8, "nvfp4": 4}
+CODE_SPREAD = {"mxfp4": 2.93, "nvfp4": 2.93, "mxfp8": 71.0}  # root mean square of the codes that are drawn
+
+
+def quantized(name: str, shape: tuple[int, ...], std: float, q: argparse.Namespace, start: int) -> list[Stored]:
+    """MLX's triple, or pair, of one matrix."""
+    groups, stem = (shape[0], shape[1] // q.group_size), name.removesuffix("weight")
+    words = Stored(name, "U32", (shape[0], shape[1] * q.quantize // 32), "finite" if q.mode == "mxfp8" else "words", 0, start)
+    if q.mode != "affine":
+        kind = "e4m3" if q.mode == "nvfp4" else "e8m0"
+        return [words, Stored(stem + "scales", "U8", groups, kind, std / CODE_SPREAD[q.mode], start)]
+    scale = std * 12**0.5 / 2**q.quantize
+    middle = -scale * (2**q.quantize - 1) / 2
+    code = DTYPES[q.dtype][0]
+    return [words, Stored(stem + "scales", code, groups, "near", scale, start), Stored(stem + "biases", code, groups, "near", middle, start)]
+
+
+def stored(rows: list[tuple[str, tuple[int, ...], float]], args: argparse.Namespace, unit_norms: bool) -> Iterator[Stored]:
+    for index, (name, shape, std) in enumerate(rows):
+        start = index * 7919 * 64 % BLOCK
+        matrix = len(shape) == 2 and name.endswith(".weight") and not any(part in name for part in SKIPPED)
+        if args.quantize and matrix and shape[1] % args.group_size == 0:
+            yield from quantized(name, shape, std, args, start)
+        elif std == 0:
+            yield Stored(name, DTYPES[args.dtype][0], shape, "same", 1.0 if unit_norms else 0.0, start)
+        else:
+            yield Stored(name, DTYPES[args.dtype][0], shape, "spread", std, start)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Values and files
+
+
+def encode(values: np.ndarray, code: str) -> bytes:
+    if code == "BF16":
         return (values.view(np.uint32) >> 16).astype(np.uint16).tobytes()
-    return values.astype(np.float16 if dtype == "f16" else np.float32).tobytes()
+    return values.astype(np.float16 if code == "F16" else np.float32).tobytes()
 
 
-def write_tensor(file, count: int, std: float, ones: bool, base: np.ndarray, start: int, dtype: str) -> None:
+def draw(t: Stored, base: np.ndarray) -> bytes:
+    """The tensor's piece that these drawn values give."""
+    if t.kind in ("words", "finite"):
+        words = base.view(np.uint32) * np.uint32(2654435761)
+        return (words & np.uint32(0xF7F7F7F7) if t.kind == "finite" else words).tobytes()  # no code of all ones: a NaN
+    if t.kind == "e8m0":
+        return np.full(base.size, 127 + round(float(np.log2(t.level))), np.uint8).tobytes()
+    if t.kind == "e4m3":
+        return torch.full((base.size,), t.level).to(torch.float8_e4m3fn).view(torch.uint8).numpy().tobytes()
+    if t.kind == "same":
+        return encode(np.full(base.size, t.level, np.float32), t.code)
+    if t.kind == "near":
+        return encode((1 + np.clip(base, -2, 2) / 8) * np.float32(t.level), t.code)
+    return encode(base * np.float32(t.level), t.code)
+
+
+def write_tensor(file, t: Stored, base: np.ndarray) -> None:
     """One tensor, block by block, from a rotating place of the drawn values."""
+    count, start = int(np.prod(t.shape)), t.start
     while count > 0:
         take = min(count, BLOCK - start)
-        values = np.full(take, 1.0 if ones else 0.0, np.float32) if std == 0 else base[start : start + take] * np.float32(std)
-        file.write(encode(values, dtype))
+        file.write(draw(t, base[start : start + take]))
         count, start = count - take, (start + take) % BLOCK
 
 
-def write_weights(out: Path, rows: list[tuple[str, tuple[int, ...], float]], dtype: str, shards: int, unit_norms: bool, sparse: bool) -> None:
-    code, _, size = DTYPES[dtype]
+def write_weights(out: Path, rows: list[Stored], shards: int, maker: str, sparse: bool) -> None:
     base = np.random.Generator(np.random.PCG64(1)).standard_normal(BLOCK, dtype=np.float32)
-    total = sum(int(np.prod(shape)) for _, shape, _ in rows) * size
+    total = sum(t.bytes for t in rows)
     names: dict[str, str] = {}
     at, done = 0, 0
     for shard in range(1, shards + 1):
         name = "model.safetensors" if shards == 1 else f"model-{shard:05d}-of-{shards:05d}.safetensors"
-        header: dict[str, dict] = {"__metadata__": {"format": "pt"}}
+        header: dict[str, dict] = {"__metadata__": {"format": maker}}
         chosen, offset = [], 0
         while at < len(rows) and (shard == shards or done < total * shard / shards):
-            key, shape, std = rows[at]
-            length = int(np.prod(shape)) * size
-            header[key] = {"dtype": code, "shape": list(shape), "data_offsets": [offset, offset + length]}
-            chosen.append((int(np.prod(shape)), std))
-            names[key] = name
-            at, offset, done = at + 1, offset + length, done + length
+            t = rows[at]
+            header[t.name] = {"dtype": t.code, "shape": list(t.shape), "data_offsets": [offset, offset + t.bytes]}
+            chosen.append(t)
+            names[t.name] = name
+            at, offset, done = at + 1, offset + t.bytes, done + t.bytes
         text = json.dumps(header).encode()
         text += b" " * (-len(text) % 8)
         with open(out / name, "wb") as file:
@@ -89,8 +165,8 @@ def write_weights(out: Path, rows: list[tuple[str, tuple[int, ...], float]], dty
             if sparse:
                 file.truncate(file.tell() + offset)
                 continue
-            for index, (count, std) in enumerate(chosen):
-                write_tensor(file, count, std, unit_norms, base, (index * 7919 * 64) % BLOCK, dtype)
+            for t in chosen:
+                write_tensor(file, t, base)
     if shards > 1:
         index = {"metadata": {"total_size": total}, "weight_map": names}
         (out / "model.safetensors.index.json").write_text(json.dumps(index, indent=2))
@@ -199,7 +275,13 @@ def main() -> None:
     parser.add_argument("--shards", type=int, default=1)
     parser.add_argument("--sparse", action="store_true", help="no values: headers and a hole")
     parser.add_argument("--tokenizer", type=Path, metavar="DIR", help="copy tokenizer.json and tokenizer_config.json from here")
+    parser.add_argument("--quantize", type=int, metavar="BITS", choices=(2, 3, 4, 5, 6, 8))
+    parser.add_argument("--group-size", type=int, metavar="N", help="64; what the mode has")
+    parser.add_argument("--mode", choices=GROUP, default="affine")
     args = parser.parse_args()
+    args.group_size = args.group_size or GROUP[args.mode]
+    if args.quantize and args.mode != "affine" and (args.quantize, args.group_size) != (BITS[args.mode], GROUP[args.mode]):
+        parser.error(f"{args.mode} is {BITS[args.mode]} bits in groups of {GROUP[args.mode]}")
     args.out.mkdir(parents=True, exist_ok=True)
     config = json.loads(args.config.read_text())
     family = FAMILIES[config["model_type"]]
@@ -208,6 +290,9 @@ def main() -> None:
         if path.suffix in (".json", ".jinja") and path != args.config:
             shutil.copy(path, args.out)
     config["torch_dtype"] = DTYPES[args.dtype][1]
+    if args.quantize:
+        config["quantization"] = {"group_size": args.group_size, "bits": args.quantize, "mode": args.mode}
+        config["quantization_config"] = config["quantization"]
     (args.out / "config.json").write_text(json.dumps(config, indent=2))
     if args.tokenizer:
         for name in ("tokenizer.json", "tokenizer_config.json"):
@@ -218,10 +303,11 @@ def main() -> None:
         (args.out / "tokenizer_config.json").write_text(json.dumps(settings, indent=2))
     if hasattr(module, "TEMPLATE"):
         (args.out / "chat_template.jinja").write_text(module.TEMPLATE)
-    rows = tensors(args.config)
-    write_weights(args.out, rows, args.dtype, args.shards, family != "paligemma", args.sparse)
+    rows = parameters(args.config, "mlx" if args.quantize else "hf_old")
+    tensors = list(stored(rows, args, family != "paligemma"))
+    write_weights(args.out, tensors, args.shards, "mlx" if args.quantize else "pt", args.sparse)
     count = sum(int(np.prod(shape)) for _, shape, _ in rows)
-    print(f"{args.out}: {len(rows)} tensors, {count / 1e6:.1f} M parameters")
+    print(f"{args.out}: {len(tensors)} tensors, {count / 1e6:.1f} M parameters, {sum(t.bytes for t in tensors) / 1e6:.1f} MB")
 
 
 if __name__ == "__main__":
