@@ -6,7 +6,7 @@
  *
  *     bench_ops [threads [isa [name]]]
  *
- * isa: scalar, avx2, avx512, all (the default); name: only the operations that contain it. */
+ * isa: a name of vcore_cpu_levels, or all (the default); name: only the operations that contain it. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -142,16 +142,15 @@ static void bench_attention(bench *b, int64_t n, int64_t past, int64_t heads, in
 }
 
 int main(int argc, char **argv) {
-    static const struct {
-        const char *name;
-        unsigned mask;
-    } isas[] = { { "scalar", ~0u },
-                 { "avx2", VCORE_CPU_AVX512 | VCORE_CPU_AVX512_BF16 | VCORE_CPU_AVX512_VNNI },
-                 { "avx512", VCORE_CPU_AVX512_BF16 | VCORE_CPU_AVX512_VNNI },
-                 { "all", 0 } };
     vtensor_cpu_options options = { .threads = argc > 1 ? atoi(argv[1]) : 0 };
-    for (size_t i = 0; argc > 2 && i < sizeof isas / sizeof isas[0]; i++)
-        if (strcmp(argv[2], isas[i].name) == 0) options.cpu_mask = isas[i].mask;
+    if (argc > 2 && strcmp(argv[2], "all") != 0) {
+        const vcore_cpu_level *level = vcore_cpu_level_find(argv[2]);
+        if (!level || !vcore_cpu_level_runs(level)) {
+            fprintf(stderr, "bench_ops: no instruction set '%s' here\n", argv[2]);
+            return 1;
+        }
+        options.cpu_mask = ~level->flags;
+    }
     static machine m;
     machine_init(&m, options.threads);
     vtensor_backend *backend;

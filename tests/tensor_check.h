@@ -44,11 +44,15 @@ typedef struct level {
     unsigned mask;
 } level;
 
-#define MASK_AVX512 (VCORE_CPU_AVX512 | VCORE_CPU_AVX512_BF16 | VCORE_CPU_AVX512_VNNI)
 static const level levels[] = {
     { "scalar", ~0u },
-    { "avx2", MASK_AVX512 },
-    { "avx512", VCORE_CPU_AVX512_BF16 | VCORE_CPU_AVX512_VNNI },
+#if defined(__aarch64__)
+    { "neon", ~(unsigned)VCORE_CPU_NEON },
+    { "neondot", ~(unsigned)(VCORE_CPU_NEON | VCORE_CPU_NEON_DOT) },
+#else
+    { "avx2", ~(unsigned)VCORE_CPU_AVX2 },
+    { "avx512", ~(unsigned)(VCORE_CPU_AVX2 | VCORE_CPU_AVX512) },
+#endif
     { "all", 0 },
 };
 enum { N_LEVELS = sizeof levels / sizeof levels[0] };

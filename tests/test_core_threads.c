@@ -129,7 +129,10 @@ static void cpu_flags_are_consistent(void **state) {
     unsigned flags = vcore_cpu_flags();
     if (flags & (VCORE_CPU_AVX512_BF16 | VCORE_CPU_AVX512_VNNI))
         assert_true(flags & VCORE_CPU_AVX512);
-    if (flags & VCORE_CPU_AVX512) assert_true(flags & VCORE_CPU_AVX2);
+    if (flags & (VCORE_CPU_AVX512 | VCORE_CPU_AVX_VNNI)) assert_true(flags & VCORE_CPU_AVX2);
+    if (flags & VCORE_CPU_AMX) assert_true(flags & VCORE_CPU_AVX512);
+    if (flags & (VCORE_CPU_NEON_DOT | VCORE_CPU_NEON_BF16 | VCORE_CPU_NEON_I8MM))
+        assert_true(flags & VCORE_CPU_NEON);
 #if defined(__x86_64__)
     __builtin_cpu_init();
     assert_int_equal((flags & VCORE_CPU_AVX2) != 0,
@@ -141,6 +144,18 @@ static void cpu_flags_are_consistent(void **state) {
 #endif
 }
 
+/* By name, and as running where all its flags are there; scalar code runs anywhere. */
+static void cpu_levels_are_found(void **state) {
+    (void)state;
+    assert_string_equal(vcore_cpu_levels[0].name, "scalar");
+    assert_true(vcore_cpu_level_runs(&vcore_cpu_levels[0]));
+    for (const vcore_cpu_level *l = vcore_cpu_levels; l->name; l++) {
+        assert_ptr_equal(vcore_cpu_level_find(l->name), l);
+        assert_int_equal(vcore_cpu_level_runs(l), (vcore_cpu_flags() & l->flags) == l->flags);
+    }
+    assert_null(vcore_cpu_level_find("avx3"));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_item_once),
@@ -148,6 +163,7 @@ int main(void) {
         cmocka_unit_test(callers_take_turns),
         cmocka_unit_test(default_size_is_the_usable_cpus),
         cmocka_unit_test(cpu_flags_are_consistent),
+        cmocka_unit_test(cpu_levels_are_found),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

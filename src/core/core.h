@@ -220,9 +220,23 @@ typedef enum vcore_cpu_flag {
     VCORE_CPU_AVX512 = 2,      /* F, BW, VL, DQ */
     VCORE_CPU_AVX512_BF16 = 4,
     VCORE_CPU_AVX512_VNNI = 8,
-    VCORE_CPU_NEON = 16
+    VCORE_CPU_NEON = 16,
+    VCORE_CPU_AVX_VNNI = 32,
+    VCORE_CPU_AMX = 64, /* tiles, bfloat16 and int8: told of, not used */
+    VCORE_CPU_NEON_DOT = 128, /* SDOT, UDOT */
+    VCORE_CPU_NEON_BF16 = 256,
+    VCORE_CPU_NEON_I8MM = 512
 } vcore_cpu_flag;
 unsigned vcore_cpu_flags(void);
+/* Instruction sets by name, each with all the flags it may use: what tests and benchmarks choose
+ * from. */
+typedef struct vcore_cpu_level {
+    const char *name;
+    unsigned flags;
+} vcore_cpu_level;
+extern const vcore_cpu_level vcore_cpu_levels[]; /* from little to much; ends with a NULL name */
+const vcore_cpu_level *vcore_cpu_level_find(const char *name); /* NULL: no such name */
+bool vcore_cpu_level_runs(const vcore_cpu_level *level); /* on this CPU */
 
 /* ---- log (status.c) -------------------------------------------------------------------------- */
 typedef struct vcore_log {

@@ -203,19 +203,6 @@ static const vtensor_table dry_table = {
     .attention = vcpu_attention,
 };
 
-static void select_kernels(vcpu_kernels *k, unsigned flags) {
-    vcpu_kernels_scalar(k);
-#if defined(__x86_64__)
-    if (!(flags & VCORE_CPU_AVX2)) return;
-    vcpu_kernels_avx2(k);
-    if (!(flags & VCORE_CPU_AVX512)) return;
-    vcpu_kernels_avx512(k);
-    if (flags & VCORE_CPU_AVX512_BF16) vcpu_kernels_avx512bf16(k);
-#else
-    (void)flags;
-#endif
-}
-
 vlm_status vtensor_backend_cpu(vtensor_backend **out, const vtensor_cpu_options *options,
                                vlm_error *err) {
     vtensor_cpu_options none = { 0 };
@@ -231,7 +218,7 @@ vlm_status vtensor_backend_cpu(vtensor_backend **out, const vtensor_cpu_options 
         (size_t)(b->base.pool ? vcore_pool_size(b->base.pool) : vcore_pool_asked(options->threads));
     pthread_mutex_init(&b->turn, NULL);
     b->base.table = options->dry ? &dry_table : &cpu_table;
-    select_kernels(&b->k, vcore_cpu_flags() & ~options->cpu_mask);
+    vcpu_kernels_fill(&b->k, vcpu_worthwhile(vcore_cpu_flags() & ~options->cpu_mask));
     *out = &b->base;
     return VLM_OK;
 }

@@ -91,6 +91,11 @@ typedef struct vcpu_kernels {
                         float *max, float *sum);
 } vcpu_kernels;
 
+/* The table for a CPU of these flags (vcore_cpu_flag); without those whose kernels are slower than
+ * what they would replace: vcpu_worthwhile(flags). */
+void vcpu_kernels_fill(vcpu_kernels *k, unsigned flags);
+unsigned vcpu_worthwhile(unsigned flags);
+
 void vcpu_kernels_scalar(vcpu_kernels *k);
 #if defined(__x86_64__)
 void vcpu_kernels_avx2(vcpu_kernels *k);

@@ -92,12 +92,7 @@ static void tile_bf16(float *c, size_t c_row, const float *init, size_t init_row
                              _mm512_loadu_ps(init + r * init_row + 16 * j) + s[r][j]);
 }
 
-/* Intel's cores do these at half the rate of float32 multiply-adds (Sapphire Rapids: 110 to 220
- * GFLOP/s of one core), AMD's at twice: elsewhere than there widening to float32 is both faster and
- * more accurate. */
 void vcpu_kernels_avx512bf16(vcpu_kernels *k) {
-    __builtin_cpu_init();
-    if (!__builtin_cpu_is("amd")) return;
     k->name = "avx512bf16";
     k->narrow_bf16 = narrow_bf16;
     k->dot_bf16_pairs = dot_bf16_pairs;
