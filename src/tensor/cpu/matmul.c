@@ -36,6 +36,56 @@ size_t vcpu_dot_items(const vcpu_matmul *m, const vlm_linear *l) {
     return vcpu_ceil((size_t)l->weight.out, vcpu_outs_per_item(l));
 }
 
+enum { LEAST_RUN_BYTES = 16384 };
+
+typedef struct runs {
+    const vcpu_matmul *m;
+    vcpu_outs *fn;
+    size_t outs, threads, least; /* least: outs of the shortest runs */
+} runs;
+
+/* The outs [*begin, *end) of a run, counted over all linears; false behind the last run. As many
+ * runs as there are threads share half of what is left, until they would be too short. */
+static bool find_run(const runs *r, size_t item, size_t *begin, size_t *end) {
+    size_t at = 0, size;
+    for (;;) {
+        size = (r->outs - at) / (2 * r->threads) / 8 * 8;
+        if (size < r->least) size = r->least;
+        if (size == r->least || item < r->threads) break;
+        item -= r->threads;
+        at += r->threads * size;
+    }
+    *begin = at + item * size;
+    *end = vcpu_min(*begin + size, r->outs);
+    return *begin < r->outs;
+}
+
+static size_t count_runs(const runs *r) {
+    size_t n = 0, begin, end;
+    while (find_run(r, n, &begin, &end)) n++;
+    return n;
+}
+
+static void run_item(void *arg, size_t item, int worker) {
+    const runs *r = arg;
+    size_t begin = 0, end = 0, at = 0;
+    find_run(r, item, &begin, &end);
+    for (int i = 0; i < r->m->n_linears && at < end; i++) {
+        const vlm_linear *l = r->m->linears[i];
+        size_t outs = (size_t)l->weight.out, from = begin > at ? begin - at : 0;
+        size_t to = vcpu_min(outs, end - at);
+        if (from < to) r->fn(r->m, l, &r->m->y[i], from, to - from, worker);
+        at += outs;
+    }
+}
+
+void vcpu_run_outs(const vcpu_matmul *m, vcpu_outs *fn) {
+    runs r = { .m = m, .fn = fn, .threads = m->b->n_workers };
+    for (int i = 0; i < m->n_linears; i++) r.outs += (size_t)m->linears[i]->weight.out;
+    r.least = vcpu_round_up(LEAST_RUN_BYTES / (vcpu_row_bytes(&m->linears[0]->weight) + 1) + 1, 8);
+    vcpu_run(m->b, count_runs(&r), r.outs * vcpu_in(m) / 4, run_item, &r);
+}
+
 static void add_bias(const vcpu_kernels *k, float *y, vlm_tensor bias, size_t o, size_t n) {
     float buffer[64];
     size_t size = vtensor_dtype_size(bias.dtype);

@@ -47,6 +47,12 @@ size_t vcpu_count_items(const vcpu_matmul *m, vcpu_count *count);
 /* Rows of W of an item, when x has few rows. */
 size_t vcpu_outs_per_item(const vlm_linear *l);
 vcpu_count vcpu_dot_items;
+/* Computes outs [o, o + n) of a linear, for all rows at work. */
+typedef void vcpu_outs(const vcpu_matmul *m, const vlm_linear *l, const vlm_tensor *y, size_t o,
+                       size_t n, int worker);
+/* Has all outs of the linears computed by all threads, in runs: long ones first, which memory reads
+ * fastest, then ever shorter ones, so that threads end together. */
+void vcpu_run_outs(const vcpu_matmul *m, vcpu_outs *fn);
 /* y[r][0..n) += bias[o..o + n) for every row r. */
 void vcpu_add_bias(const vcpu_matmul *m, float *y, size_t y_row, vlm_tensor bias, size_t o,
                    size_t n);

@@ -19,14 +19,10 @@ static void dot_rows(const vcpu_matmul *m, vcpu_dot *dot, float *y, size_t y_row
             (int)vcpu_min(VCPU_DOT_ROWS, m->rows - r), w, w_row_bytes, n, vcpu_in(m));
 }
 
-static void dot_item(void *arg, size_t item, int worker) {
-    const vcpu_matmul *m = arg;
-    const vlm_tensor *y;
-    const vlm_linear *l = vcpu_find_item(m, &item, vcpu_dot_items, &y);
+static void dot_outs(const vcpu_matmul *m, const vlm_linear *l, const vlm_tensor *y, size_t o,
+                     size_t n, int worker) {
     const vlm_matrix *w = &l->weight;
-    size_t o = item * vcpu_outs_per_item(l),
-           n = vcpu_min(vcpu_outs_per_item(l), (size_t)w->out - o);
-    size_t y_row = (size_t)y->stride[0];
+    size_t y_row = (size_t)y->stride[0], row_bytes = vcpu_row_bytes(w);
     float *to = (float *)y->data + o;
     if (w->storage == VLM_STORAGE_AFFINE) {
         float *row = vcpu_scratch(m->b, worker);
@@ -35,13 +31,16 @@ static void dot_item(void *arg, size_t item, int worker) {
             dot_rows(m, m->k->dot_f32, to + i, y_row, row, 0, 1);
         }
     } else {
-        dot_rows(m, dot_for(m, w), to, y_row, vcpu_row(w->data, o), vcpu_row_bytes(w), n);
+        size_t step = m->rows > VCPU_DOT_ROWS ? vcpu_outs_per_item(l) : n;
+        for (size_t i = 0; i < n; i += step)
+            dot_rows(m, dot_for(m, w), to + i, y_row, vcpu_row(w->data, o + i), row_bytes,
+                     vcpu_min(step, n - i));
     }
     vcpu_add_bias(m, to, y_row, l->bias, o, n);
 }
 
 void vcpu_few_rows(vlm_frame *f, vcpu_matmul *m) {
-    size_t in = vcpu_in(m), x_row = vcpu_round_up(in, 32), outs = 0;
+    size_t in = vcpu_in(m), x_row = vcpu_round_up(in, 32);
     if (!vcpu_begin(f, m->rows * x_row * 2, vcpu_floats(in))) return;
     m->xp = m->x.data;
     m->xp_row = (size_t)m->x.stride[0];
@@ -52,7 +51,6 @@ void vcpu_few_rows(vlm_frame *f, vcpu_matmul *m) {
         m->xp = m->b->shared;
         m->xp_row = x_row;
     }
-    for (int l = 0; l < m->n_linears; l++) outs += (size_t)m->linears[l]->weight.out;
-    vcpu_run(m->b, vcpu_count_items(m, vcpu_dot_items), outs * in / 4, dot_item, m);
+    vcpu_run_outs(m, dot_outs);
     vcpu_end(f);
 }
