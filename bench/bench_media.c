@@ -16,7 +16,7 @@
 #include <jpeglib.h>
 #include <openssl/evp.h>
 
-#include "machine.h"
+#include "cli/machine.h"
 #include "media/media.h"
 #include "models/models.h"
 #include "peer.h"

@@ -13,7 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "machine.h"
+#include "cli/machine.h"
 #include "peer.h"
 #include "text/text.h"
 

@@ -39,7 +39,7 @@ typedef struct cli_option {
 int cli_parse(int argc, char **argv, const char *usage, const cli_option *const *tables, cli_texts *rest,
               size_t max_rest);
 
-/* ---- what generate, dump and inspect share (input.c) ---------------------------------------------------- */
+/* ---- what generate, dump, inspect and bench share (input.c) ---------------------------------------------------- */
 typedef struct cli_input {
     const char *model, *tokenizer, *prompt, *system, *messages, *raw, *input_file, *tools;
     const char *resize, *image_backend, *backend, *dtype, *video_dir, *revision;
@@ -105,6 +105,7 @@ cli_memory cli_memory_now(void);
 int cmd_generate(int argc, char **argv);
 int cmd_dump(int argc, char **argv);
 int cmd_inspect(int argc, char **argv);
+int cmd_bench(int argc, char **argv);
 int cmd_tokenize(int argc, char **argv);
 int cmd_detokenize(int argc, char **argv);
 int cmd_template(int argc, char **argv);

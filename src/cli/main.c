@@ -17,6 +17,7 @@ static const subcommand subcommands[] = {
     { "generate", cmd_generate, "answer a prompt about pictures or video" },
     { "dump", cmd_dump, "write what a run computes at a seam" },
     { "inspect", cmd_inspect, "describe a checkpoint directory" },
+    { "bench", cmd_bench, "how fast a checkpoint runs, beside what the machine can do" },
     { "tokenize", cmd_tokenize, "text to ids" },
     { "detokenize", cmd_detokenize, "ids to text" },
     { "template", cmd_template, "render the chat template" },

@@ -206,6 +206,9 @@ vlm_status vengine_run_prefill(const vengine_run *run, const vengine_prefill *ho
  * @return hidden [end - begin, dim], or of the rows wanted */
 vlm_tensor vengine_run_rows(const vengine_run *run, size_t begin, size_t end, size_t past,
                             const vlm_kv *kv, vlm_tensor wanted);
+/* One token of each of n sequences, with the positions of its axes: [axes, n]. @return logits [n, vocab] */
+vlm_tensor vengine_run_step(vlm_frame *f, const vlm_context *c, const int32_t *ids,
+                            const int32_t *positions, const vlm_sequence *sequences, size_t n);
 /* Positions of a prepared prompt behind `past` tokens; *next as in vlm_positions. out is [axes, n], owned. */
 vlm_status vengine_positions(int32_t **out, int64_t *next, const vlm_context *c,
                              const vlm_prepared *prepared, size_t past, vlm_error *err);
@@ -234,6 +237,9 @@ typedef struct vengine_memory {
 /* Prepares the input and runs it over shapes alone. c: loaded as VENGINE_INSPECT. */
 vlm_status vengine_predict(vengine_memory *out, const vlm_context *c, const vlm_input *input,
                            const vlm_session_options *options, vlm_error *err);
+
+/* Sessions advanced in one pass; the arrays of a pass stand on the stack. */
+enum { VENGINE_BATCH = 32 };
 
 /* ---- sessions (session.c) -------------------------------------------------------------------------------------------- */
 /* The options with their defaults in place; given: NULL for all defaults. */

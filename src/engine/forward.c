@@ -157,3 +157,16 @@ vlm_status vengine_run_prefill(const vengine_run *run, const vengine_prefill *ho
     }
     return VLM_OK;
 }
+
+vlm_tensor vengine_run_step(vlm_frame *f, const vlm_context *c, const int32_t *ids,
+                            const int32_t *positions, const vlm_sequence *sequences, size_t n) {
+    const vlm_text *text = c->model_type->text(c->model);
+    int64_t axes = vlm_text_get_info(text)->position_axes, rows = (int64_t)n;
+    vlm_text_input input = {
+        .embeddings = vlm_text_embed(f, text, vlm_tensor_from(f, VLM_DTYPE_I32, 1, &rows, ids)),
+        .positions = vlm_tensor_from(f, VLM_DTYPE_I32, 2, (int64_t[]) { axes, rows }, positions),
+        .sequences = sequences,
+        .n_sequences = (int)n,
+    };
+    return vlm_text_logits(f, text, vlm_text_forward(f, text, &input));
+}

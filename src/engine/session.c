@@ -2,6 +2,7 @@
 /* Sessions: the state of one timeline, fed with prompts and pulled for tokens. Owns when a forward pass
  * runs; what it computes is in forward.c, which token follows in sampler.c. */
 #include "engine/engine.h"
+#include "vlm/measure.h"
 
 #include <time.h>
 
@@ -336,19 +337,50 @@ vlm_status vlm_session_sync(vlm_session *s, const vlm_prepared *prepared, vlm_er
     return VLM_OK;
 }
 
+/* ---- measuring (vlm/measure.h) ------------------------------------------------------------------------------ */
+
+vlm_status vlm_session_see(vlm_session *s, const vlm_prepared *prepared, vlm_error *err) {
+    if (!s || !prepared) return vcore_fail(err, VLM_ERR_ARGUMENT, "vlm_session_see: a null argument");
+    vengine_run run = { .context = s->context, .frame = s->frame };
+    run.ids = vlm_prepared_ids(prepared, &run.n);
+    vtensor_frame_begin(s->frame);
+    vlm_status status = vengine_run_features(&run, prepared, err);
+    vlm_status ended = vtensor_frame_end(s->frame, status >= 0 ? err : NULL);
+    return status < 0 ? status : ended;
+}
+
+vlm_status vlm_session_assume(vlm_session *s, size_t n, vlm_error *err) {
+    if (!s || !n) return vcore_fail(err, VLM_ERR_ARGUMENT, "vlm_session_assume: no session, or no tokens");
+    bool fresh = !s->kv_memory;
+    vlm_session_reset(s);
+    VTRY(make_room(s, n, err));
+    /* Pages that were never written may all be one page of zeros, which no cache misses; the halves, and the
+     * floats, of these bytes are small finite numbers. */
+    if (fresh) memset(s->kv_memory, 0x3C, s->stats.kv_bytes);
+    size_t vocab = vlm_context_get_info(s->context)->vocab_size;
+    memset(s->logits, 0, vocab * sizeof *s->logits);
+    memset(s->tokens, 0, n * sizeof *s->tokens);
+    for (size_t i = 0; i < n; i++) s->positions[i] = (int32_t)i;
+    s->length = n;
+    s->next = (int64_t)n;
+    s->have_logits = true;
+    s->turn_over = false;
+    s->stats.prompt_tokens = n;
+    s->stats.media_tokens = 0;
+    s->stats.decode_ms = 0;
+    vengine_thinking_begin(&s->thinking, s->tokens, s->length);
+    return VLM_OK;
+}
+
 /* ---- generating ------------------------------------------------------------------------------------------------ */
 
-/* Sessions advanced in one pass; the arrays of a pass stand on the stack. */
-#define BATCH 32
-
 /* Stores the state of every session's pending token and gets the logits behind it: one pass, on the first
- * session's frame. n <= BATCH. */
+ * session's frame. n <= VENGINE_BATCH. */
 static vlm_status decode_pending(vlm_session *const *sessions, size_t n, vlm_error *err) {
     const vlm_context *c = sessions[0]->context;
-    const vlm_text *text = c->model_type->text(c->model);
-    int64_t axes = vlm_text_get_info(text)->position_axes, rows = (int64_t)n;
-    int32_t ids[BATCH], positions[BATCH * 4];
-    vlm_sequence sequences[BATCH];
+    int64_t axes = vlm_text_get_info(c->model_type->text(c->model))->position_axes, rows = (int64_t)n;
+    int32_t ids[VENGINE_BATCH], positions[VENGINE_BATCH * 4];
+    vlm_sequence sequences[VENGINE_BATCH];
     for (size_t i = 0; i < n; i++) {
         const vlm_session *s = sessions[i];
         ids[i] = (int32_t)s->tokens[s->length];
@@ -357,13 +389,7 @@ static vlm_status decode_pending(vlm_session *const *sessions, size_t n, vlm_err
     }
     vlm_frame *f = sessions[0]->frame;
     vtensor_frame_begin(f);
-    vlm_text_input input = {
-        .embeddings = vlm_text_embed(f, text, vlm_tensor_from(f, VLM_DTYPE_I32, 1, &rows, ids)),
-        .positions = vlm_tensor_from(f, VLM_DTYPE_I32, 2, (int64_t[]) { axes, rows }, positions),
-        .sequences = sequences,
-        .n_sequences = (int)n,
-    };
-    vlm_tensor logits = vlm_text_logits(f, text, vlm_text_forward(f, text, &input));
+    vlm_tensor logits = vengine_run_step(f, c, ids, positions, sequences, n);
     vlm_status status = VLM_OK;
     for (size_t i = 0; i < n && status >= 0 && vlm_frame_ok(f); i++)
         status = vtensor_read(f, vlm_rows(f, logits, (int64_t)i, 1), sessions[i]->logits, err);
@@ -448,15 +474,15 @@ static vlm_status check_sessions(vlm_session *const *sessions, size_t n, vlm_err
     return vcore_fail(err, VLM_ERR_ARGUMENT, "vlm_sessions_next: session %zu %s", seen, wrong);
 }
 
-/* One pass for every BATCH sessions that have a token to store. */
+/* One pass for every VENGINE_BATCH sessions that have a token to store. */
 static vlm_status decode_due(vlm_session *const *sessions, size_t n, vlm_error *err) {
-    vlm_session *due[BATCH];
+    vlm_session *due[VENGINE_BATCH];
     size_t n_due = 0;
     for (size_t i = 0; i < n; i++) {
         vlm_session *s = sessions[i];
         bool spent = s->generated == s->options.max_tokens || s->length == s->capacity;
         if (!s->turn_over && s->pending && !spent) due[n_due++] = s;
-        if (n_due == BATCH || (i + 1 == n && n_due)) {
+        if (n_due == VENGINE_BATCH || (i + 1 == n && n_due)) {
             VTRY(decode_pending(due, n_due, err));
             n_due = 0;
         }

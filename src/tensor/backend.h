@@ -89,6 +89,7 @@ struct vlm_frame {
     void *dump_user;
     vtensor_reads_fn reads;
     void *reads_user;
+    vtensor_work *work;
     int (*poll)(void *user);
     void *poll_user;
 };
@@ -108,6 +109,13 @@ vtensor_text vtensor_describe(vlm_tensor x);
 
 /* x as rows of its innermost dimension; false when the rows do not lie at one stride. */
 bool vtensor_as_rows(vlm_tensor x, vlm_tensor *rows);
+
+/* Keys [begin, end) that a row of a segment sees; of a segment without state, rows of the segment.
+ */
+typedef struct vtensor_range {
+    int64_t begin, end;
+} vtensor_range;
+vtensor_range vtensor_visible(const vlm_segment *s, const vlm_attention_desc *desc, int64_t row);
 
 /* Tells who asked of a tensor that is read and is no temporary (which has no memory in a dry run). */
 static inline void vtensor_note_read(vlm_frame *f, vlm_tensor x, bool sparse) {

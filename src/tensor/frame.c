@@ -145,6 +145,10 @@ void vtensor_frame_reads(vlm_frame *f, vtensor_reads_fn fn, void *user) {
     f->reads_user = user;
 }
 
+void vtensor_frame_count(vlm_frame *f, vtensor_work *work) {
+    f->work = work;
+}
+
 void vlm_dump(vlm_frame *f, const char *name, vlm_tensor x) {
     if (!f->dump || f->error.code != VLM_OK || f->table->shapes_only || x.rank == 0) return;
     f->dump(f->dump_user, f, name, x);

@@ -153,6 +153,11 @@ static void note_matrix(vlm_frame *f, const vlm_matrix *m, bool sparse) {
     vtensor_note_read(f, m->biases, sparse);
 }
 
+static void count_linear(vlm_frame *f, vlm_tensor x, const vlm_linear *l) {
+    if (f->work)
+        f->work->linear += 2 * (uint64_t)vtensor_count(x) * (uint64_t)l->weight.out;
+}
+
 void vlm_apply_linears(vlm_frame *f, vlm_tensor *y, vlm_tensor x, const vlm_linear *const *linears,
                        int n_linears) {
     for (int i = 0; i < n_linears; i++) y[i] = (vlm_tensor) { 0 };
@@ -176,6 +181,7 @@ void vlm_apply_linears(vlm_frame *f, vlm_tensor *y, vlm_tensor x, const vlm_line
         shape[x.rank - 1] = l->weight.out;
         note_matrix(f, &l->weight, false);
         vtensor_note_read(f, l->bias, false);
+        count_linear(f, x, l);
         y[i] = vtensor_new(f, VLM_DTYPE_F32, x.rank, shape);
         if (y[i].rank == 0) return;
         rows[i] = rows_of(y[i]);
@@ -301,6 +307,38 @@ static bool check_segment(vlm_frame *f, const vlm_segment *s, int64_t start, vlm
     return !s->kv || check_state(f, s, k);
 }
 
+vtensor_range vtensor_visible(const vlm_segment *s, const vlm_attention_desc *desc, int64_t row) {
+    int64_t at = s->past + row, begin = 0, end = s->past + s->length;
+    if (desc->causal) end = at + 1;
+    if (desc->window > 0 && at >= desc->window) begin = at - desc->window + 1;
+    for (int n = 0; n < s->n_spans; n++) {
+        const vlm_span *span = &s->spans[n];
+        if (at < span->begin || at >= span->end) continue;
+        if (span->begin < begin) begin = span->begin;
+        if (span->end > end) end = span->end;
+    }
+    if (s->visible > 0 && end > s->visible) end = s->visible;
+    return (vtensor_range) { begin < end ? begin : end, end };
+}
+
+static void count_attention(vlm_frame *f, vlm_tensor q, const vlm_segment *s,
+                            const vlm_attention_desc *desc) {
+    uint64_t pairs = 0;
+    int64_t first = s->past + s->length;
+    for (int64_t row = 0; row < s->length; row++) {
+        vtensor_range seen = vtensor_visible(s, desc, row);
+        pairs += (uint64_t)(seen.end - seen.begin);
+        if (seen.begin < first) first = seen.begin;
+    }
+    f->work->attention += 4 * pairs * (uint64_t)(q.shape[1] * q.shape[2]);
+    if (!s->kv) return;
+    const vlm_tensor *parts[] = { &s->kv->k, &s->kv->v };
+    uint64_t keys = (uint64_t)(s->past + s->length - first);
+    for (int i = 0; i < 2; i++)
+        f->work->state_bytes += keys * (uint64_t)(parts[i]->shape[1] * parts[i]->shape[2])
+                                * vtensor_dtype_size(parts[i]->dtype);
+}
+
 vlm_tensor vlm_attention(vlm_frame *f, vlm_tensor q, vlm_tensor k, vlm_tensor v,
                          const vlm_segment *segments, int n_segments,
                          const vlm_attention_desc *desc) {
@@ -317,6 +355,7 @@ vlm_tensor vlm_attention(vlm_frame *f, vlm_tensor q, vlm_tensor k, vlm_tensor v,
     int64_t start = 0;
     for (int i = 0; i < n_segments; i++) {
         if (!check_segment(f, &segments[i], start, k)) return none;
+        if (f->work) count_attention(f, q, &segments[i], desc);
         start += segments[i].length;
     }
     if (start != q.shape[0])

@@ -65,6 +65,12 @@ void vtensor_frame_dump(vlm_frame *f, vtensor_dump_fn fn, void *user);
 /* Who is told of the weights that a dry run would read; NULL: nobody. sparse: rows of a table. */
 typedef void (*vtensor_reads_fn)(void *user, vlm_tensor weight, bool sparse);
 void vtensor_frame_reads(vlm_frame *f, vtensor_reads_fn fn, void *user);
+/* Arithmetic that a dry run would do, and what it would read of states; see vlm_work. NULL: nobody
+ * counts. */
+typedef struct vtensor_work {
+    uint64_t linear, attention, state_bytes;
+} vtensor_work;
+void vtensor_frame_count(vlm_frame *f, vtensor_work *work);
 /* Pass in flight can be stopped: polled between operations; nonzero return stops it
  * (ERR_CANCELLED). */
 void vtensor_frame_cancel(vlm_frame *f, int (*poll)(void *user), void *user);

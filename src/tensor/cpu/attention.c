@@ -27,19 +27,9 @@ vcpu_keys vcpu_keys_of(const vcpu_attention_job *j, const vlm_segment *s) {
 
 void vcpu_visible(const vcpu_attention_job *j, const vlm_segment *s, size_t i, size_t *lo,
                   size_t *hi) {
-    int64_t at = s->past + (int64_t)i, begin = 0, end = s->past + s->length;
-    if (j->desc->causal) end = at + 1;
-    if (j->desc->window > 0 && at >= j->desc->window) begin = at - j->desc->window + 1;
-    for (int n = 0; n < s->n_spans; n++) {
-        const vlm_span *span = &s->spans[n];
-        if (at < span->begin || at >= span->end) continue;
-        if (span->begin < begin) begin = span->begin;
-        if (span->end > end) end = span->end;
-    }
-    if (s->visible > 0 && end > s->visible) end = s->visible;
-    if (begin > end) begin = end;
-    *lo = (size_t)begin;
-    *hi = (size_t)end;
+    vtensor_range seen = vtensor_visible(s, j->desc, (int64_t)i);
+    *lo = (size_t)seen.begin;
+    *hi = (size_t)seen.end;
 }
 
 /* ---- storing ---- */
