@@ -13,7 +13,7 @@
 #include <string.h>
 
 #include "engine/engine.h"
-#include "machine.h"
+#include "cli/machine.h"
 #include "tensor/backend.h"
 
 enum { ROUNDS = 9, STEPS = 16 };

@@ -9,7 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "machine.h"
+#include "cli/machine.h"
 
 enum { ROUNDS = 31, REGIONS = 200 };
 
