@@ -111,5 +111,6 @@ int cmd_detokenize(int argc, char **argv);
 int cmd_template(int argc, char **argv);
 int cmd_list(int argc, char **argv);
 int cmd_pull(int argc, char **argv);
+int cmd_convert(int argc, char **argv);
 
 #endif

@@ -23,6 +23,7 @@ static const subcommand subcommands[] = {
     { "template", cmd_template, "render the chat template" },
     { "list", cmd_list, "the registries: models, processors, checkpoints" },
     { "pull", cmd_pull, "fetch a checkpoint from the Hugging Face hub into its cache" },
+    { "convert", cmd_convert, "write a checkpoint in MLX's form, quantized or not" },
 };
 enum { N_SUBCOMMANDS = sizeof subcommands / sizeof subcommands[0] };
 

@@ -108,8 +108,9 @@ struct vlm_context {
 
 /* ---- the load factory (factory.c) -------------------------------------------------------------------------- */
 /* How far to load: an inspection reads headers only, runs on the dry backend, and goes on without weights,
- * tokenizer or processor files: what is not there is NULL. */
-typedef enum vengine_depth { VENGINE_LOAD, VENGINE_INSPECT } vengine_depth;
+ * tokenizer or processor files: what is not there is NULL. A conversion reads headers only, too, refuses what a load
+ * refuses, and keeps the rows that were bound. */
+typedef enum vengine_depth { VENGINE_LOAD, VENGINE_INSPECT, VENGINE_CONVERT } vengine_depth;
 vlm_status vengine_load(vlm_context **out, const char *dir_or_id, const vlm_load_options *options,
                         vengine_depth depth, vlm_error *err);
 

@@ -175,7 +175,7 @@ static vlm_status check_backend(const vlm_load_options *options, vlm_error *err)
 static vlm_status make_backend(factory *f, vlm_error *err) {
     vlm_context *c = f->c;
     c->mode = f->options->precision == VLM_PRECISION_F32 ? VTENSOR_EXACT : VTENSOR_FAST;
-    vtensor_cpu_options cpu = { .threads = f->options->threads, .dry = f->depth == VENGINE_INSPECT };
+    vtensor_cpu_options cpu = { .threads = f->options->threads, .dry = f->depth != VENGINE_LOAD };
     return vtensor_backend_cpu(&c->backend, &cpu, err);
 }
 
@@ -185,6 +185,7 @@ static vlm_status open_weights(factory *f, vlm_error *err) {
     vlm_status status = vio_tensors_open_dir(&c->tensors, c->dir, &c->source, err);
     if (f->depth == VENGINE_INSPECT) return forgive(f, status, err);
     VTRY(status);
+    if (f->depth == VENGINE_CONVERT) return VLM_OK; /* it need not compute */
     return vmodel_quantization_check(vlm_base_config_quantization(c->config), c->tensors, err);
 }
 
@@ -267,7 +268,8 @@ static vlm_status build_model(factory *f, vlm_error *err) {
         .log = &c->source.log,
         .arena = c->arena,
         .backend = c->backend,
-        .inspect = f->depth == VENGINE_INSPECT,
+        .inspect = f->depth != VENGINE_LOAD,
+        .convert = f->depth == VENGINE_CONVERT,
         .quantization = vlm_base_config_quantization(c->config),
     };
     VTRY(vmodel_build_new(&c->build, &args, err));

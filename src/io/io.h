@@ -126,7 +126,7 @@ vlm_status vio_select_weights(vio_selection *out, vcore_arena *arena, const char
 vlm_status vio_tensors_open_dir(vio_tensors **out, const char *dir, const vio_source *from,
                                 vlm_error *err);
 
-/* Writing (safetensors_write.c): for `vlm dump`. Written to a temporary name and renamed. */
+/* Writing (safetensors_write.c): for `vlm dump` and `vlm convert`. */
 typedef struct vio_out_tensor {
     const char *name;
     vio_dtype dtype;
@@ -134,6 +134,16 @@ typedef struct vio_out_tensor {
     uint64_t shape[VIO_MAX_RANK];
     const void *data;
 } vio_out_tensor;
+/* Bytes in front of the data, and where in the file each tensor's begin; data is not looked at. */
+vlm_status vio_safetensors_header(vcore_buf *head, uint64_t *offsets, const vio_out_tensor *tensors,
+                                  size_t n, const char *format_or_null, const char *path,
+                                  vlm_error *err);
+vlm_status vio_out_tensor_bytes(uint64_t *out, const vio_out_tensor *t, const char *path,
+                                vlm_error *err);
+/* All of it at the offset; "write" fails with ERR_IO. Any thread. */
+vlm_status vio_write_at(int fd, const void *data, size_t n, uint64_t offset, const char *path,
+                        vlm_error *err);
+/* A whole file, written to a temporary name and renamed. */
 vlm_status vio_safetensors_write(const char *path, const vio_out_tensor *tensors, size_t n,
                                  const char *format_or_null, vlm_error *err);
 

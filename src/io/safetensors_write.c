@@ -9,8 +9,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-static vlm_status tensor_bytes(uint64_t *out, const vio_out_tensor *t, const char *path,
-                               vlm_error *err) {
+vlm_status vio_out_tensor_bytes(uint64_t *out, const vio_out_tensor *t, const char *path,
+                                vlm_error *err) {
     bool fits = t->rank >= 0 && t->rank <= VIO_MAX_RANK;
     *out = vio_dtype_size(t->dtype);
     for (int i = 0; fits && i < t->rank; i++)
@@ -39,7 +39,7 @@ static vlm_status build_header(vcore_buf *b, const vio_out_tensor *const *order,
     }
     for (size_t i = 0; i < n; i++, begin += bytes) {
         const vio_out_tensor *t = order[i];
-        VTRY(tensor_bytes(&bytes, t, path, err));
+        VTRY(vio_out_tensor_bytes(&bytes, t, path, err));
         if (i && strcmp(order[i - 1]->name, t->name) == 0)
             return vcore_fail(err, VLM_ERR_ARGUMENT, "%s: tensor '%s' comes twice", path, t->name);
         vcore_json_open(b, t->name, '{');
@@ -58,6 +58,37 @@ static vlm_status build_header(vcore_buf *b, const vio_out_tensor *const *order,
     if (b->failed) return vcore_no_memory(err, path);
     uint64_t length = b->n - 8;
     memcpy(b->p, &length, 8);
+    return VLM_OK;
+}
+
+vlm_status vio_safetensors_header(vcore_buf *head, uint64_t *offsets, const vio_out_tensor *tensors,
+                                  size_t n, const char *format_or_null, const char *path,
+                                  vlm_error *err) {
+    const vio_out_tensor **order = vcore_alloc_array(n ? n : 1, sizeof *order);
+    if (!order) return vcore_no_memory(err, path);
+    for (size_t i = 0; i < n; i++) order[i] = &tensors[i];
+    qsort(order, n, sizeof *order, by_width_and_name);
+    vlm_status status = build_header(head, order, n, format_or_null, path, err);
+    uint64_t at = head->n, bytes;
+    for (size_t i = 0; i < n && status >= 0; i++, at += bytes) {
+        offsets[order[i] - tensors] = at;
+        status = vio_out_tensor_bytes(&bytes, order[i], path, err);
+    }
+    vcore_free(order);
+    return status;
+}
+
+vlm_status vio_write_at(int fd, const void *data, size_t n, uint64_t offset, const char *path,
+                        vlm_error *err) {
+    for (const char *p = data; n;) {
+        ssize_t wrote = pwrite(fd, p, n < 1u << 30 ? n : 1u << 30, (off_t)offset);
+        if (wrote < 0 && errno == EINTR) continue;
+        if (wrote < 0) return vio_fail_errno(err, path, "write", errno);
+        if (wrote == 0) return vio_fail_errno(err, path, "write", ENOSPC);
+        p += wrote;
+        n -= (size_t)wrote;
+        offset += (uint64_t)wrote;
+    }
     return VLM_OK;
 }
 
@@ -81,7 +112,7 @@ static vlm_status write_file(const char *path, const char *temporary, const vcor
     vlm_status status = write_all(fd, head->p, head->n, path, err);
     for (size_t i = 0; i < n && status >= 0; i++) {
         uint64_t bytes;
-        status = tensor_bytes(&bytes, order[i], path, err);
+        status = vio_out_tensor_bytes(&bytes, order[i], path, err);
         if (status >= 0) status = write_all(fd, order[i]->data, bytes, path, err);
     }
     if (close(fd) != 0 && status >= 0) status = vio_fail_errno(err, path, "write", errno);

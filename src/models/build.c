@@ -30,6 +30,7 @@ void vmodel_build_free(vlm_build *b) {
     vcore_free(b->missing);
     vcore_free(b->unused);
     vcore_free(b->modules);
+    vcore_free(b->bound);
     vcore_free(b->fates);
     vcore_free(b);
 }
@@ -86,6 +87,11 @@ const vmodel_usage *vmodel_build_usage(const vlm_build *b) {
 }
 
 /* ---- what is missing, what is left over ------------------------------------------------------ */
+/* An inspection goes on without what is missing. */
+static bool lists_only(const vlm_build *b) {
+    return b->args.inspect && !b->args.convert;
+}
+
 static vlm_status list_unused(vlm_build *b, vlm_error *err) {
     const vio_tensors *tensors = b->args.tensors;
     size_t n = tensors ? vio_tensors_count(tensors) : 0, unused = 0;
@@ -143,7 +149,7 @@ static vlm_status fail_tensors(const vlm_build *b, vlm_error *err) {
 vlm_status vmodel_build_missing(vlm_build *b, const char *stem, const char *suffix,
                                 vlm_error *err) {
     enum { MOST = 65536 }; /* a config that asks for more has nothing to do with these files */
-    if (b->usage.n_missing == MOST && !b->args.inspect) return fail_tensors(b, err);
+    if (b->usage.n_missing == MOST && !lists_only(b)) return fail_tensors(b, err);
     if (b->usage.n_missing == b->missing_capacity) {
         size_t capacity = b->missing_capacity ? 2 * b->missing_capacity : 16;
         const char **list = vcore_realloc_array(b->missing, capacity, sizeof *list);
@@ -173,9 +179,9 @@ vlm_status vmodel_build_check(vlm_build *b, bool lenient, vlm_error *err) {
     enum { WARNED = 10 };
     VTRY(list_unused(b, err));
     const vmodel_usage *u = &b->usage;
-    bool fails = !b->args.inspect && (u->n_missing || (u->n_unused && !lenient));
+    bool fails = !lists_only(b) && (u->n_missing || (u->n_unused && !lenient));
     if (b->args.tensors) log_names(b, 0, u->missing, u->n_missing, "missing");
-    log_names(b, fails || b->args.inspect ? 0 : WARNED, u->unused, u->n_unused, "not used");
+    log_names(b, fails || lists_only(b) ? 0 : WARNED, u->unused, u->n_unused, "not used");
     return fails ? fail_tensors(b, err) : VLM_OK;
 }
 

@@ -25,6 +25,7 @@ typedef struct vmodel_build_args {
     vcore_arena *arena; /* lives as long as the model */
     vtensor_backend *backend;
     const vlm_quantization *quantization; /* NULL: the config says nothing of it */
+    bool convert; /* with inspect: rows are kept for a conversion, what a load refuses is refused */
 } vmodel_build_args;
 vlm_status vmodel_build_new(vlm_build **out, const vmodel_build_args *args, vlm_error *err);
 void vmodel_build_free(vlm_build *b);
@@ -56,6 +57,30 @@ bool vmodel_build_copied(const vlm_build *b, size_t i);
 /* In the order of binding; borrowed. */
 const vmodel_module *vmodel_build_modules(const vlm_build *b, size_t *n);
 
+/* ---- rows kept for a conversion (weights/bind.c) ---- */
+/* A row that was bound, with all that it takes to bind it again. */
+typedef struct vmodel_bound {
+    vlm_weight_row row;
+    const char *prefix;
+    int layer;
+    unsigned conditions;
+    int rank;
+    int64_t dims[5];
+    const char *as; /* the module is written under this name, a copy of one that has its own; or NULL */
+} vmodel_bound;
+/* In the order of binding; borrowed. */
+const vmodel_bound *vmodel_build_bound(const vlm_build *b, size_t *n);
+/* Path of its module as MLX has it: the last spelling of prefix and row. False: none so long. */
+bool vmodel_bound_name(const vmodel_bound *bound, char *name, size_t bytes);
+/* Binds it to a member of the row's kind. */
+vlm_status vmodel_bound_again(const vmodel_bound *bound, vlm_build *b, void *member, vlm_error *err);
+/* Keeps a matrix of the table a second time, as the module that MLX's model has in its place. */
+vlm_status vmodel_build_keep_copy(vlm_build *b, const vlm_weight_row *row, const vlm_binding *at,
+                                  const char *as_prefix, const char *as_name, vlm_error *err);
+
+/* Value i of an array of floats, aligned or not (weights/quantized.c). */
+float vmodel_float_at(const void *data, vlm_dtype type, size_t i);
+
 /* What became of a tensor of the checkpoint. */
 typedef enum vmodel_fate { VMODEL_UNUSED, VMODEL_USED, VMODEL_IGNORED } vmodel_fate;
 struct vlm_build {
@@ -67,6 +92,8 @@ struct vlm_build {
     size_t missing_capacity;
     vmodel_module *modules;
     size_t n_modules, module_capacity;
+    vmodel_bound *bound;
+    size_t n_bound, bound_capacity;
     const void *user; /* of the row whose constructor runs */
 };
 /* Copies the alternative that *list begins with ("a|b|c") and moves *list behind it; false at the
@@ -80,6 +107,10 @@ bool vmodel_is_one_of(const char *list, vcore_str name);
  * NULL. file: what to call the config in errors. *out stays NULL when there is no quantization. */
 vlm_status vmodel_quantization_new(vlm_quantization **out, const vlm_json *config,
                                    const vlm_json *hf_quant, const char *file, vlm_error *err);
+/* Whether the mode has these bits and this group size; the mode's own. */
+bool vmodel_quantization_has(const vlm_quantization_params *p);
+vlm_quantization_params vmodel_quantization_params_of(vlm_quantization_mode mode);
+vlm_quantization_mode vmodel_mode_of(vlm_storage storage); /* of one that is not dense */
 /* Before anything is bound: ERR_UNSUPPORTED names the first module whose mode cannot be computed. */
 vlm_status vmodel_quantization_check(const vlm_quantization *q, const vio_tensors *tensors,
                                      vlm_error *err);

@@ -76,7 +76,8 @@ typedef enum vlm_weight_kind {
 /** A row of a weight table. */
 typedef struct vlm_weight_row {
     vlm_weight_kind kind;
-    const char *name; /**< below the prefix; "%d" stands for the layer; alternatives by '|' */
+    const char *name; /**< below the prefix; "%d" stands for the layer; alternatives by '|', MLX's
+                           last */
     size_t offset;    /**< of the member in the object that is bound */
     int8_t dims[6];   /**< shape as indices into the dims given at binding, ended by -1 */
     unsigned when;    /**< the row applies if any of these conditions holds; VLM_ALWAYS */
@@ -86,7 +87,8 @@ typedef struct vlm_weight_row {
 /** Weight tables of a part, bound in one call for one object (a layer, a tower, a model). */
 typedef struct vlm_binding {
     const char *prefix;  /**< in front of every name, its last dot included; alternatives by '|'
-                              (one may be empty): Hugging Face's old and new nesting, MLX's */
+                              (one may be empty): Hugging Face's old and new nesting, and last
+                              MLX's, under which a conversion writes */
     int layer;           /**< value of "%d" */
     const int64_t *dims; /**< what the rows' dims index */
     unsigned conditions; /**< bits that hold; the last bit always does */
@@ -140,6 +142,7 @@ typedef struct vlm_text_options {
     const char *prefix; /**< in front of "embed_tokens", "layers.0", "norm"; as in vlm_binding */
     const char *head_prefix; /**< in front of "lm_head" */
     bool tied; /**< the head is the embedding table; a copy of it in the file is ignored */
+    bool mlx_untied; /**< MLX's model has a head of its own even so: a conversion writes the copy */
 } vlm_text_options;
 
 /** Builds the decoder that the config's model_type names. */

@@ -50,6 +50,7 @@ static vlm_status create(void **model, vlm_build *build, vlm_error *err) {
         .prefix = "model.text_model.|language_model.model.|language_model.",
         .head_prefix = "|language_model.",
         .tied = m->tie_word_embeddings,
+        .mlx_untied = true,
     };
     if ((status = vlm_text_new(&m->text, build, &text, err)) < 0) return status;
     const int64_t dims[DIMS] = {

@@ -26,12 +26,12 @@ static vlm_status create_parts(paligemma *m, vlm_build *build, vlm_error *err) {
     const vlm_json *config = vlm_build_config(build);
     vlm_status status = vlm_vision_new(
         &m->vision, build, vlm_json_find(config, "vision_config"), "siglip_vision_model",
-        "model.vision_tower.|vision_tower.|vision_tower.vision_model.|model.vision_tower.vision_model.", err);
+        "model.vision_tower.|vision_tower.|model.vision_tower.vision_model.|vision_tower.vision_model.", err);
     if (status < 0) return status;
     const vlm_text_options text = {
         .config = vlm_json_find(config, "text_config"),
         .fallback_type = "gemma",
-        .prefix = "model.language_model.|language_model.model.|language_model.",
+        .prefix = "model.language_model.|language_model.|language_model.model.",
         .head_prefix = "|language_model.",
         .tied = m->tie_word_embeddings,
     };

@@ -50,7 +50,7 @@ static vlm_status create(void **model, vlm_build *build, vlm_error *err) {
     const vlm_text_options text = {
         .config = nested ? nested : config, /* published files have the decoder's keys at the top */
         .fallback_type = "qwen2_5_vl_text",
-        .prefix = "model.language_model.|language_model.model.|model.",
+        .prefix = "model.language_model.|model.|language_model.model.",
         .head_prefix = "|language_model.",
         .tied = m->tie_word_embeddings || m->text_tie_word_embeddings,
     };

@@ -54,6 +54,8 @@ static vlm_status bind(vlm_text *t, vlm_build *build, const vlm_text_options *op
     if (t->type->sandwich_norms) at.conditions |= SANDWICH;
     at.conditions |= options->tied ? TIED : UNTIED;
     VTRY(vlm_bind(build, t, model_rows, COUNT(model_rows), &at, err));
+    if (options->tied && options->mlx_untied)
+        VTRY(vmodel_build_keep_copy(build, &model_rows[0], &at, options->head_prefix, "lm_head", err));
     for (; at.layer < c->num_hidden_layers; at.layer++)
         VTRY(vlm_bind(build, &t->layers[at.layer], layer_rows, COUNT(layer_rows), &at, err));
     at.prefix = options->head_prefix;

@@ -296,6 +296,34 @@ static vlm_status bind_row(vmodel_row *c, void *member) {
                       c->row->name);
 }
 
+static const char *copy(const vmodel_row *c, const char *s) {
+    return s ? vcore_arena_strndup(c->b->args.arena, s, strlen(s)) : NULL;
+}
+
+/* Notes the row for vmodel_build_bound. */
+static vlm_status keep(const vmodel_row *c, const char *as) {
+    vlm_build *b = c->b;
+    if (b->n_bound == b->bound_capacity) {
+        size_t capacity = b->bound_capacity ? 2 * b->bound_capacity : 64;
+        vmodel_bound *list = vcore_realloc_array(b->bound, capacity, sizeof *list);
+        if (!list) return vcore_no_memory(c->err, "list of rows");
+        b->bound = list;
+        b->bound_capacity = capacity;
+    }
+    vmodel_bound bound = { .row = *c->row,
+                           .prefix = copy(c, c->at->prefix),
+                           .layer = c->at->layer,
+                           .conditions = c->at->conditions,
+                           .rank = c->rank,
+                           .as = copy(c, as) };
+    memcpy(bound.dims, c->dims, sizeof bound.dims);
+    bound.row.name = copy(c, c->row->name);
+    if (!bound.prefix || !bound.row.name || (as && !bound.as))
+        return vcore_no_memory(c->err, "list of rows");
+    b->bound[b->n_bound++] = bound;
+    return VLM_OK;
+}
+
 vlm_status vlm_bind(vlm_build *build, void *object, const vlm_weight_row *rows, size_t n_rows,
                     const vlm_binding *binding, vlm_error *err) {
     static const int ranks[] = {
@@ -311,6 +339,49 @@ vlm_status vlm_bind(vlm_build *build, void *object, const vlm_weight_row *rows, 
             return vcore_fail(err, VLM_ERR_ARGUMENT, "weight table: row '%s': %d dims are too few",
                               rows[i].name, c.rank);
         VTRY(bind_row(&c, (char *)object + rows[i].offset));
+        if (build->args.convert && rows[i].kind != VLM_WEIGHT_IGNORED) VTRY(keep(&c, NULL));
     }
     return VLM_OK;
+}
+
+/* ---- rows kept for a conversion -------------------------------------------------------------- */
+const vmodel_bound *vmodel_build_bound(const vlm_build *b, size_t *n) {
+    *n = b->n_bound;
+    return b->bound;
+}
+
+static vcore_str last_alternative(const char *list) {
+    vcore_str last = { "", 0 };
+    for (vcore_str at; vmodel_alternative(&list, &at);) last = at;
+    return last;
+}
+
+bool vmodel_bound_name(const vmodel_bound *bound, char *name, size_t bytes) {
+    char own[NAME_BYTES];
+    if (!bound->as
+        && !compose(own, last_alternative(bound->prefix), last_alternative(bound->row.name),
+                    bound->layer, ""))
+        return false;
+    return snprintf(name, bytes, "%s", bound->as ? bound->as : own) < (int)bytes;
+}
+
+vlm_status vmodel_bound_again(const vmodel_bound *bound, vlm_build *b, void *member,
+                              vlm_error *err) {
+    const vlm_binding at = { .prefix = bound->prefix,
+                             .layer = bound->layer,
+                             .conditions = bound->conditions };
+    vmodel_row c = { .b = b, .at = &at, .row = &bound->row, .rank = bound->rank, .err = err };
+    memcpy(c.dims, bound->dims, sizeof c.dims);
+    return bind_row(&c, member);
+}
+
+vlm_status vmodel_build_keep_copy(vlm_build *b, const vlm_weight_row *row, const vlm_binding *at,
+                                  const char *as_prefix, const char *as_name, vlm_error *err) {
+    char as[NAME_BYTES];
+    if (!b->args.convert) return VLM_OK;
+    vmodel_row c = { .b = b, .at = at, .row = row, .rank = 2, .err = err };
+    for (int i = 0; i < 2; i++) c.dims[i] = at->dims[row->dims[i]];
+    if (!compose(as, last_alternative(as_prefix), vcore_str_of(as_name), at->layer, ""))
+        return vcore_fail(err, VLM_ERR_ARGUMENT, "weight table: name '%s' is too long", as_name);
+    return keep(&c, as);
 }

@@ -22,6 +22,14 @@ const char *vlm_quantization_mode_name(vlm_quantization_mode mode) {
     return (unsigned)mode < N_MODES ? modes[mode].name : NULL;
 }
 
+vlm_quantization_params vmodel_quantization_params_of(vlm_quantization_mode mode) {
+    return (vlm_quantization_params) { mode, modes[mode].bits, modes[mode].group_size };
+}
+
+vlm_quantization_mode vmodel_mode_of(vlm_storage storage) {
+    return (vlm_quantization_mode)(storage - VLM_STORAGE_AFFINE); /* in the same order */
+}
+
 bool vmodel_quantization_has(const vlm_quantization_params *p) {
     if (p->mode != VLM_QUANTIZATION_AFFINE)
         return p->bits == modes[p->mode].bits && p->group_size == modes[p->mode].group_size;

@@ -35,8 +35,6 @@ struct vlm_quantization {
     vmodel_quantization_entry *entries;
     size_t n_entries, capacity;
 };
-/* Whether the mode has these bits and this group size. */
-bool vmodel_quantization_has(const vlm_quantization_params *p);
 /* Parameters of an object; whole: bits and group_size must be there. */
 vlm_status vmodel_quantization_read(const vlm_quantization *q, vlm_quantization_params *out,
                                     const vlm_json *object, bool whole, const char *where,
@@ -83,8 +81,6 @@ vlm_status vmodel_row_fail(const vmodel_row *r, vlm_status code, const vio_tenso
                            const char *what);
 /* Notes the module for vmodel_build_modules, its name filled in; the log hears of the first guess. */
 vlm_status vmodel_row_note(vmodel_row *r, vmodel_module module);
-/* Value i of an array of floats, aligned or not. */
-float vmodel_float_at(const void *data, vlm_dtype type, size_t i);
 /* Binds a matrix that is stored as no float; otherwise *bound is false. */
 vlm_status vmodel_bind_quantized(vmodel_row *r, vlm_matrix *m, bool *bound);
 /* The same in AWQ's and GPTQ's layouts (transposed.c). */
