@@ -128,13 +128,16 @@ static uint8_t to_fp4(float x) {
     return (uint8_t)(code && signbit(x) ? code | 8 : code);
 }
 
-/* The exponent of a group of mxfp4 or mxfp8, as a byte. Below 2^-127 MLX's byte wraps around; this
- * one stays at the smallest there is. */
+/* The exponent of a group of mxfp4 or mxfp8, as a byte: the least that brings the largest value into
+ * the range. Below 2^-126 MLX's byte wraps around; this one stays at the smallest there is. */
 static uint8_t shared_exponent(vlm_dtype type, float largest, float most, float *power) {
-    float scale = vengine_round_to(type, largest / most);
-    int exponent = scale == 0 ? 0 : (int)rintf(vengine_round_to(type, log2f(scale)));
-    *power = ldexpf(1, exponent < -127 ? -127 : exponent);
-    return exponent < -127 ? 0 : (uint8_t)(exponent + 127);
+    int exponent;
+    float scale = vengine_round_to(type, largest / most), fraction = frexpf(scale, &exponent);
+    if (fraction == 0.5f) exponent--;
+    if (scale == 0) exponent = 0;
+    if (exponent < -127) exponent = -127;
+    *power = ldexpf(1, exponent);
+    return (uint8_t)(exponent + 127);
 }
 
 static void float_group(const vlm_quantization_params *p, vlm_dtype type, const float *x,
