@@ -132,7 +132,7 @@ static void decoder_open(decoder *d, const kind *k) {
                                      .arena = d->arena,
                                      .backend = d->backend };
     assert_int_equal(vmodel_build_new(&d->build, &args, &err), VLM_OK);
-    const vlm_text_options options = { vcore_json_root(d->config), "llama", "", "", false };
+    const vlm_text_options options = { .config = vcore_json_root(d->config), .fallback_type = "llama", .prefix = "", .head_prefix = "" };
     if (vlm_text_new(&d->text, d->build, &options, &err) < 0)
         fail_msg("%s: %s", k->name, err.message);
     assert_int_equal(vmodel_build_check(d->build, false, &err), VLM_OK);

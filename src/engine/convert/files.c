@@ -109,7 +109,8 @@ static void put_quantization(vcore_buf *b, const char *key, const vengine_plan *
     vcore_json_close(b, '}');
 }
 
-static bool any_quantized(const vengine_plan *p) {
+static bool is_quantized(const vengine_plan *p) {
+    if (p->options->weights == VLM_CONVERT_QUANTIZE) return true;
     for (size_t i = 0; i < p->n_items; i++)
         if (p->items[i].quantized) return true;
     return false;
@@ -169,7 +170,7 @@ static vlm_status write_config(const vengine_plan *p, const char *dir, vlm_error
         if (!is_dropped(it.key) && !vcore_str_eq(it.key, vcore_str_of("torch_dtype"))
             && !(keys[n++] = vcore_arena_strndup(p->arena, it.key.p, it.key.n)))
             return vcore_no_memory(err, "config.json");
-    if (any_quantized(p) && whole_params(p, &whole)) {
+    if (is_quantized(p) && whole_params(p, &whole)) {
         keys[n++] = "quantization";
         keys[n++] = "quantization_config";
     }
