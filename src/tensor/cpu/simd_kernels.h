@@ -363,11 +363,12 @@ DEFINE_MIX(f16, 2)
 INLINE void tile_body(float *c, size_t c_row, const float *init, size_t init_row, const float *a,
                       size_t a_row, size_t a_k, const float *b, size_t b_k, size_t k) {
     vf s[TILE_MR][TILE_NV];
+    EACH (r, TILE_MR) /* wanted at the end; a and b are streams, which the CPU follows unasked */
+        EACH (j, TILE_NV * LANES / 16) __builtin_prefetch(c + r * c_row + 16 * j);
     EACH (r, TILE_MR)
         EACH (j, TILE_NV) s[r][j] = vf_zero();
     UNROLL_K for (size_t i = 0; i < k; i++, a += a_k, b += b_k) {
         vf bv[TILE_NV];
-        __builtin_prefetch(a + 64 * TILE_MR); /* the next tile of a packed x */
         EACH (j, TILE_NV) bv[j] = vf_load(b + j * LANES);
         EACH (r, TILE_MR) {
             vf av = vf_set1(a[r * a_row]);
