@@ -8,6 +8,10 @@
 
 enum { ARENA_ALIGN = 16, ARENA_FIRST = 4096, ARENA_LARGEST = 1 << 20 };
 
+/* From so many bytes on, memory is asked for in large pages. */
+#define LARGE ((size_t)4 << 20)
+#define LARGE_PAGE ((size_t)2 << 20)
+
 /* No object is larger than this; asking the C library would be undefined or abort a sanitizer's. */
 static bool is_possible(size_t bytes) {
     return bytes <= PTRDIFF_MAX;
@@ -17,7 +21,7 @@ static bool is_possible(size_t bytes) {
  * the most part, to wait for pages of 4 KiB. Only advice: what comes of it does not matter. */
 static void advise_large_pages(void *p, size_t bytes) {
 #ifdef MADV_HUGEPAGE
-    enum { PAGE = 4096, LARGE = 4 << 20 };
+    enum { PAGE = 4096 };
     if (!p || bytes < LARGE) return;
     uintptr_t begin = ((uintptr_t)p + PAGE - 1) & ~(uintptr_t)(PAGE - 1);
     uintptr_t end = ((uintptr_t)p + bytes) & ~(uintptr_t)(PAGE - 1);
@@ -45,10 +49,13 @@ void *vcore_realloc_array(void *p, size_t n, size_t size) {
     return realloc(p, bytes ? bytes : 1);
 }
 
+/* Large blocks are what matrix products walk, whose rows are pages apart: more pages than the CPU
+ * remembers the places of, if they are small. */
 void *vcore_alloc_aligned(size_t bytes) {
-    if (!bytes || !is_possible(bytes) || !is_possible(bytes + 63)) return NULL;
+    if (!bytes || !is_possible(bytes) || !is_possible(bytes + LARGE_PAGE)) return NULL;
     size_t padded = (bytes + 63) & ~(size_t)63;
-    void *p = aligned_alloc(64, padded);
+    void *p = aligned_alloc(padded < LARGE ? 64 : LARGE_PAGE, padded);
+    advise_large_pages(p, padded);
     if (p) memset(p, 0, padded);
     return p;
 }
