@@ -83,6 +83,11 @@ typedef struct vcpu_kernels {
     vcpu_gemm gemm_bf16; /* pairs, packed operands only; tile NULL without hardware for it */
     /* y[i][r] = x[r][i] for 32-bit elements; rows beyond `rows` up to width are zero */
     void (*pack)(void *y, size_t width, const void *x, size_t x_row_bytes, size_t rows, size_t n);
+    /* the same, x being widened to float32 */
+    void (*pack_bf16)(void *y, size_t width, const void *x, size_t x_row_bytes, size_t rows,
+                      size_t n);
+    void (*pack_f16)(void *y, size_t width, const void *x, size_t x_row_bytes, size_t rows,
+                     size_t n);
 
     void (*softmax_block)(const vcpu_softmax *block);
     /* One query: s = exp(s' - max) over [lo, hi), 0 elsewhere in [0, n), s' = capped scaled score.

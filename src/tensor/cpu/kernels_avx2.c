@@ -174,37 +174,42 @@ static inline void store_lanes(float *y, __m256 v, size_t n) {
 }
 
 /* Up to 8 rows and 8 columns; rows that are not there are zero. */
-INLINE void pack_square(float *y, size_t width, size_t lanes, const char *x, size_t x_row_bytes,
-                        size_t rows, size_t columns) {
-    __m256 r[8];
-    for (size_t i = 0; i < 8; i++) {
-        const void *row = x + i * x_row_bytes;
-        if (i >= rows)
-            r[i] = _mm256_setzero_ps();
-        else
-            r[i] =
-                columns == 8 ? _mm256_loadu_ps(row) : _mm256_maskload_ps(row, first_lanes(columns));
+#define DEFINE_PACK(name, size, load, load_n)                                                      \
+    INLINE void square_##name(float *y, size_t width, size_t lanes, const char *x,                 \
+                              size_t x_row_bytes, size_t rows, size_t columns) {                   \
+        __m256 r[8];                                                                               \
+        for (size_t i = 0; i < 8; i++) {                                                           \
+            const void *row = x + i * x_row_bytes;                                                 \
+            if (i >= rows)                                                                         \
+                r[i] = _mm256_setzero_ps();                                                        \
+            else                                                                                   \
+                r[i] = columns == 8 ? load(row) : load_n(row, columns);                            \
+        }                                                                                          \
+        transpose8(r);                                                                             \
+        for (size_t i = 0; i < columns; i++) store_lanes(y + i * width, r[i], lanes);              \
+    }                                                                                              \
+    static void name(void *y, size_t width, const void *x, size_t x_row_bytes, size_t rows,        \
+                     size_t n) {                                                                   \
+        for (size_t r = 0; r < width; r += 8) {                                                    \
+            size_t lanes = width - r < 8 ? width - r : 8, i = 0;                                   \
+            size_t here = rows <= r ? 0 : rows - r < 8 ? rows - r : 8;                             \
+            const char *from = (const char *)x + (here ? r * x_row_bytes : 0);                     \
+            float *to = (float *)y + r;                                                            \
+            for (; i + 8 <= n && here == 8; i += 8)                                                \
+                square_##name(to + i * width, width, 8, from + size * i, x_row_bytes, 8, 8);       \
+            for (; i < n; i += 8)                                                                  \
+                square_##name(to + i * width, width, lanes, from + size * i, x_row_bytes, here,    \
+                              n - i < 8 ? n - i : 8);                                              \
+        }                                                                                          \
     }
-    transpose8(r);
-    for (size_t i = 0; i < columns; i++) store_lanes(y + i * width, r[i], lanes);
-}
-
-static void pack(void *y, size_t width, const void *x, size_t x_row_bytes, size_t rows, size_t n) {
-    for (size_t r = 0; r < width; r += 8) {
-        size_t lanes = width - r < 8 ? width - r : 8, i = 0;
-        size_t here = rows <= r ? 0 : rows - r < 8 ? rows - r : 8;
-        const char *from = (const char *)x + (here ? r * x_row_bytes : 0);
-        float *to = (float *)y + r;
-        for (; i + 8 <= n && here == 8; i += 8)
-            pack_square(to + i * width, width, 8, from + 4 * i, x_row_bytes, 8, 8);
-        for (; i < n; i += 8)
-            pack_square(to + i * width, width, lanes, from + 4 * i, x_row_bytes, here,
-                        n - i < 8 ? n - i : 8);
-    }
-}
+DEFINE_PACK(pack, 4, vf_f32, load_n_f32)
+DEFINE_PACK(pack_bf16, 2, vf_bf16, load_n_bf16)
+DEFINE_PACK(pack_f16, 2, vf_f16, load_n_f16)
 
 void vcpu_kernels_avx2(vcpu_kernels *k) {
     fill_simd(k);
     k->name = "avx2";
     k->pack = pack;
+    k->pack_bf16 = pack_bf16;
+    k->pack_f16 = pack_f16;
 }

@@ -186,6 +186,19 @@ static void pack(void *y, size_t width, const void *x, size_t x_row_bytes, size_
     }
 }
 
+#define DEFINE_PACK(type)                                                                          \
+    static void pack_##type(void *y, size_t width, const void *x, size_t x_row_bytes, size_t rows, \
+                            size_t n) {                                                            \
+        float *to = y;                                                                             \
+        for (size_t i = 0; i < n; i++) {                                                           \
+            for (size_t r = 0; r < rows; r++)                                                      \
+                widen_##type(&to[i * width + r], (const char *)x + r * x_row_bytes + 2 * i, 1);    \
+            for (size_t r = rows; r < width; r++) to[i * width + r] = 0;                           \
+        }                                                                                          \
+    }
+DEFINE_PACK(bf16)
+DEFINE_PACK(f16)
+
 /* ---- softmax ---- */
 static float capped(float s, float factor, float cap) {
     s *= factor;
@@ -253,6 +266,8 @@ void vcpu_kernels_scalar(vcpu_kernels *k) {
         .mix_f16 = mix_f16,
         .gemm_f32 = { .mr = MR, .nr = NR, .kc = 256, .tile = tile_f32 },
         .pack = pack,
+        .pack_bf16 = pack_bf16,
+        .pack_f16 = pack_f16,
         .softmax_block = softmax_block,
         .softmax_row = softmax_row,
     };

@@ -5,8 +5,8 @@
 #include "tensor/cpu/matmul.h"
 
 enum {
-    ROW_BLOCK = 512, /* rows packed at a time: bounds the scratch, repays packing W anew */
-    MIN_ITEMS = 24   /* cut rows too when there are fewer panels of W */
+    ROW_BLOCK = 512,      /* rows packed at a time: bounds the scratch, repays packing W anew */
+    ITEMS_OF_A_THREAD = 8 /* cut rows too when there are fewer panels of W */
 };
 
 /* 32-bit elements along k: of the whole, and of a block that starts at k0. */
@@ -58,25 +58,17 @@ static size_t row_bytes_of(const vcpu_matmul *m, const vlm_matrix *w, size_t d) 
     return m->pairs ? 4 * d : vtensor_dtype_size(w->data.dtype) * d;
 }
 
-/* W's next block along k lies a row apart from this one: too far for the CPU to foresee. */
-static void prefetch_rows(const char *w, size_t stride, size_t rows, size_t bytes) {
-    for (size_t r = 0; r < rows; r++)
-        for (size_t at = 0; at < bytes; at += 64) __builtin_prefetch(w + r * stride + at);
-}
-
 /* Panel of W: rows [o, o + rows) as [d][nr]. `staging` takes nr rows of d elements. */
 static void pack_w(const vcpu_matmul *m, void *panel, char *staging, const vlm_matrix *w, size_t o,
                    size_t rows, size_t k0, size_t d) {
     size_t nr = (size_t)m->g->nr;
-    bool as_is = m->pairs ? 2 * (k0 + d) <= vcpu_in(m)
-                          : w->storage == VLM_STORAGE_DENSE && w->data.dtype == VLM_DTYPE_F32;
-    if (k0 + d < depth(m) && w->storage == VLM_STORAGE_DENSE) {
-        size_t bytes = row_bytes_of(m, w, d);
-        prefetch_rows(vcpu_row(w->data, o) + row_bytes_of(m, w, k0) + bytes, vcpu_row_bytes(w),
-                      rows, bytes);
-    }
-    if (as_is) {
-        m->k->pack(panel, nr, vcpu_row(w->data, o) + 4 * k0, vcpu_row_bytes(w), rows, d);
+    if (w->storage == VLM_STORAGE_DENSE && (!m->pairs || 2 * (k0 + d) <= vcpu_in(m))) {
+        vlm_dtype dtype = m->pairs ? VLM_DTYPE_F32 : w->data.dtype;
+        (dtype == VLM_DTYPE_BF16  ? m->k->pack_bf16
+         : dtype == VLM_DTYPE_F16 ? m->k->pack_f16
+                                  : m->k->pack)(panel, nr,
+                                                vcpu_row(w->data, o) + row_bytes_of(m, w, k0),
+                                                vcpu_row_bytes(w), rows, d);
         return;
     }
     for (size_t r = 0; r < rows; r++) {
@@ -111,6 +103,37 @@ static void multiply_tile(const vcpu_matmul *m, const vlm_tensor *y, const float
     for (size_t r = 0; r < rows; r++) memcpy(c + r * y_row, edge + r * nr, outs * sizeof *c);
 }
 
+/* The next block along k of rows of W lies a row apart from this one: too far for the CPU to
+ * foresee. Its lines are asked for a few at a time, beside the products. */
+typedef struct ahead {
+    const char *row;
+    size_t stride, bytes, at; /* of a row: how far it is asked for */
+    size_t rows, lines;       /* rows left; lines at a time */
+} ahead;
+
+static ahead ahead_of(const vcpu_matmul *m, const vlm_matrix *w, size_t o, size_t rows, size_t k0,
+                      size_t turns) {
+    ahead a = { .rows = 0 };
+    if (k0 >= depth(m) || w->storage != VLM_STORAGE_DENSE) return a;
+    a.row = vcpu_row(w->data, o) + row_bytes_of(m, w, k0);
+    a.stride = vcpu_row_bytes(w);
+    a.bytes = row_bytes_of(m, w, block_depth(m, k0));
+    a.rows = rows;
+    a.lines = rows * vcpu_ceil(a.bytes, 64) / turns + 1;
+    return a;
+}
+
+static void ask_ahead(ahead *a) {
+    for (size_t i = 0; i < a->lines && a->rows; i++) {
+        __builtin_prefetch(a->row + a->at);
+        a->at += 64;
+        if (a->at < a->bytes) continue;
+        a->at = 0;
+        a->row += a->stride;
+        a->rows--;
+    }
+}
+
 static size_t panel_items(const vcpu_matmul *m, const vlm_linear *l) {
     return vcpu_ceil((size_t)l->weight.out, (size_t)m->g->nr) * m->row_items;
 }
@@ -131,13 +154,16 @@ static void panel_item(void *arg, size_t item, int worker) {
     for (size_t k0 = 0; k0 < depth(m); k0 += m->g->kc) {
         size_t d = block_depth(m, k0);
         pack_w(m, panel, staging, &l->weight, o, outs, k0, d);
-        for (size_t tile = tile0; tile < tile1; tile++)
+        ahead next = ahead_of(m, &l->weight, o, outs, k0 + d, tile1 - tile0);
+        for (size_t tile = tile0; tile < tile1; tile++) {
+            ask_ahead(&next);
             multiply_tile(m, y, bias, tile, o, k0, d, panel);
+        }
     }
 }
 
 void vcpu_many_rows(vlm_frame *f, vcpu_matmul *m) {
-    size_t n = (size_t)m->x.shape[0], mr, kc, outs = 0;
+    size_t n = (size_t)m->x.shape[0], mr, kc, outs = 0, want = ITEMS_OF_A_THREAD * m->b->n_workers;
     m->g = m->pairs ? &m->k->gemm_bf16 : &m->k->gemm_f32;
     mr = (size_t)m->g->mr;
     kc = m->g->kc;
@@ -151,7 +177,7 @@ void vcpu_many_rows(vlm_frame *f, vcpu_matmul *m) {
         m->row_tiles = vcpu_ceil(m->rows, mr);
         m->row_items = 1;
         size_t panels = vcpu_count_items(m, panel_items);
-        if (panels < MIN_ITEMS) m->row_items = vcpu_min(m->row_tiles, vcpu_ceil(MIN_ITEMS, panels));
+        m->row_items = vcpu_min(m->row_tiles, vcpu_ceil(want, panels));
         m->tiles_per_item = vcpu_ceil(m->row_tiles, m->row_items);
         m->row_items = vcpu_ceil(m->row_tiles, m->tiles_per_item);
         vcpu_run(m->b, m->row_tiles, m->rows * vcpu_in(m), pack_x_item, m);
