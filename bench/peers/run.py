@@ -71,9 +71,8 @@ def peer_command(args: argparse.Namespace, peer: str, shape: str, form: str, set
     counts = ["--threads", args.threads, "--depth", args.depth]
     counts += ["--prefill", args.mlx_prefill if peer == "mlx-vlm" else args.prefill]
     counts += ["--decode", args.mlx_decode if peer == "mlx-vlm" else args.decode]
-    if peer in ("llama.cpp", "ik_llama.cpp"):
-        more = ["--ik", args.ik] if peer == "ik_llama.cpp" else []
-        more += ["--settings", ";".join(sorted(settings))] if settings else []
+    if peer == "llama.cpp":
+        more = ["--settings", ";".join(sorted(settings))] if settings else []
         return [args.python, HERE / "llama_cpp.py", shape, form, "--cache", args.cache, *counts, *more]
     if peer == "transformers":
         more = ["--settings", ",".join(sorted(settings))] if settings else []
@@ -82,9 +81,11 @@ def peer_command(args: argparse.Namespace, peer: str, shape: str, form: str, set
 
 
 def ours(args: argparse.Namespace, shape: str, form: str, prefill: int, decode: int) -> dict:
-    command = [args.vlm, "bench", "-m", checkpoint(args, shape, form), "--json", "--threads", args.threads]
-    command += ["--prefill", prefill, "--decode", decode, "--depth", args.depth]
-    return objects(command, args.under)[0]
+    """vlm bench's object and, under the peers' names, its two figures; each is a median of its own rounds, a peer's the best of two."""
+    command = [args.vlm, "bench", "-m", checkpoint(args, shape, form), "--json", "--threads", args.threads, "--rounds", 3]
+    command += ["--prompt-tokens", prefill, "--generate", decode, "--kv", max(args.depth, 1)]
+    found = objects(command, args.under)[0]
+    return {"prefill_tok_s": found["prefill"][0]["tokens_s"], "decode_tok_s": found["decode"][0]["tokens_s"], "bench": found}
 
 
 def best(rows: list[dict], key: str) -> dict:
@@ -146,8 +147,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--python", default=sys.executable)
     parser.add_argument("--shapes", default="smolvlm-256m,qwen2.5-vl-3b")
     parser.add_argument("--formats", default="bf16,8bit,4bit")
-    parser.add_argument("--peers", default="llama.cpp,transformers,mlx-vlm", help="and ik_llama.cpp, with --ik")
-    parser.add_argument("--ik", type=Path, metavar="LLAMA_BENCH")
+    parser.add_argument("--peers", default="llama.cpp,transformers,mlx-vlm")
     parser.add_argument("--under", type=shlex.split, default=[], metavar="CMD")
     counts = {"threads": 2, "prefill": 512, "decode": 32, "depth": 0, "rounds": 3, "mlx-prefill": 64, "mlx-decode": 4}
     for name, value in counts.items():
