@@ -6,7 +6,7 @@ SECONDS ?= 300
 MODEL ?=
 IMAGE ?=
 
-.PHONY: all deps build demo test install asan tsan clang bench eval fuzz fuzz-long format docs verify parity clean
+.PHONY: all deps build demo test install asan tsan clang bench bench-peers eval fuzz fuzz-long format docs verify parity clean
 
 all: build
 
@@ -43,6 +43,9 @@ clang:
 
 bench: build
 	@tools/bench.sh $(BUILD)
+
+bench-peers: build
+	@$${PYTHON:-python3} bench/peers/run.py --vlm $(BUILD)/vlm $(PEERS)
 
 eval: build
 	@tools/eval.sh $(BUILD)

@@ -20,10 +20,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import llama_cpp
 import shapes
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
+SETTINGS = {"llama.cpp": list(llama_cpp.SETTINGS), "transformers": ["bf16-sdpa", "bf16-eager", "f32-sdpa"], "mlx-vlm": ["default"]}
 FAILURES = (subprocess.CalledProcessError, OSError, ValueError, KeyError)
 
 
@@ -53,7 +55,7 @@ def objects(command: list, under: list[str]) -> list[dict]:
     done = subprocess.run(words, capture_output=True, text=True, cwd=ROOT)
     if done.returncode:
         last = (done.stderr.strip() or f"ended with {done.returncode}").splitlines()[-1]
-        raise ValueError(f"{Path(str(command[1])).name if len(command) > 1 else command[0]}: {last}")
+        raise ValueError(f"{Path(str(words[len(under)])).name} {Path(str(command[1])).name}: {last}")
     return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
 
 
@@ -67,22 +69,20 @@ def checkpoint(args: argparse.Namespace, shape: str, form: str) -> Path:
     return path
 
 
-def peer_command(args: argparse.Namespace, peer: str, shape: str, form: str, settings: set[str]) -> list:
-    counts = ["--threads", args.threads, "--depth", args.depth]
-    counts += ["--prefill", args.mlx_prefill if peer == "mlx-vlm" else args.prefill]
-    counts += ["--decode", args.mlx_decode if peer == "mlx-vlm" else args.decode]
+def peer_command(args: argparse.Namespace, peer: str, shape: str, form: str, setting: str) -> list:
+    counts = ["--threads", args.threads, "--depth", args.depth, "--prefill", args.prefill, "--decode", args.decode]
     if peer == "llama.cpp":
-        more = ["--settings", ";".join(sorted(settings))] if settings else []
-        return [args.python, HERE / "llama_cpp.py", shape, form, "--cache", args.cache, *counts, *more]
+        more = ["--cache", args.cache, "--repeats", args.repeats, "--settings", setting]
+        return [args.python, HERE / "llama_cpp.py", shape, form, *counts, *more]
     if peer == "transformers":
-        more = ["--settings", ",".join(sorted(settings))] if settings else []
-        return [args.python, HERE / "transformers_cpu.py", checkpoint(args, shape, "bf16"), *counts, *more]
+        return [args.python, HERE / "transformers_cpu.py", checkpoint(args, shape, "bf16"), *counts, "--settings", setting]
+    counts[5], counts[7] = args.mlx_prefill, args.mlx_decode
     return [args.python, HERE / "mlx_cpu.py", checkpoint(args, shape, form), *counts]
 
 
 def ours(args: argparse.Namespace, shape: str, form: str, prefill: int, decode: int) -> dict:
-    """vlm bench's object and, under the peers' names, its two figures; each is a median of its own rounds, a peer's the best of two."""
-    command = [args.vlm, "bench", "-m", checkpoint(args, shape, form), "--json", "--threads", args.threads, "--rounds", 3]
+    """vlm bench's object and, under the peers' names, its two figures; each is the median of --repeats, llama.cpp's the best of as many."""
+    command = [args.vlm, "bench", "-m", checkpoint(args, shape, form), "--json", "--threads", args.threads, "--rounds", args.repeats]
     command += ["--prompt-tokens", prefill, "--generate", decode, "--kv", max(args.depth, 1)]
     found = objects(command, args.under)[0]
     return {"prefill_tok_s": found["prefill"][0]["tokens_s"], "decode_tok_s": found["decode"][0]["tokens_s"], "bench": found}
@@ -92,19 +92,31 @@ def best(rows: list[dict], key: str) -> dict:
     return max(rows, key=lambda row: row[key])
 
 
+def ask_peer(args: argparse.Namespace, peer: str, shape: str, form: str, settings: set[str]) -> list[dict]:
+    """One object per setting; a setting that cannot be measured is told and left out, unless none can."""
+    found, last = [], None
+    for setting in sorted(settings):
+        try:
+            found += objects(peer_command(args, peer, shape, form, setting), args.under)
+        except FAILURES as error:
+            last = error
+            say(f"{peer}, {setting}: {error}")
+    if not found:
+        raise last or ValueError("no setting fits this machine")
+    return found
+
+
 def compare(args: argparse.Namespace, shape: str, form: str, peer: str) -> dict:
     """One row: libvlm and a peer in turns."""
     row = {"shape": shape, "format": form, "peer": peer, "ours": [], "theirs": []}
     rounds = 1 if peer == "mlx-vlm" else args.rounds
-    settings: set[str] = set()
+    counts = (args.mlx_prefill, args.mlx_decode) if peer == "mlx-vlm" else (args.prefill, args.decode)
+    settings = set(SETTINGS[peer])
     for turn in range(rounds):
         say(f"{shape} {form}, {peer}, round {turn + 1} of {rounds}")
-        command = peer_command(args, peer, shape, form, settings)
-        counts = [int(command[command.index(name) + 1]) for name in ("--prefill", "--decode")]
         row["ours"].append(ours(args, shape, form, *counts))
-        found = objects(command, args.under)
-        row["theirs"].append(found)
-        settings = {best(found, key)["setting"] for key in ("prefill_tok_s", "decode_tok_s")}
+        row["theirs"].append(ask_peer(args, peer, shape, form, settings))
+        settings = {best(row["theirs"][0], key)["setting"] for key in ("prefill_tok_s", "decode_tok_s")}
     for key in ("prefill_tok_s", "decode_tok_s"):
         chosen = best(row["theirs"][0], key)["setting"]
         values = [one[key] for found in row["theirs"] for one in found if one["setting"] == chosen]
@@ -149,7 +161,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--formats", default="bf16,8bit,4bit")
     parser.add_argument("--peers", default="llama.cpp,transformers,mlx-vlm")
     parser.add_argument("--under", type=shlex.split, default=[], metavar="CMD")
-    counts = {"threads": 2, "prefill": 512, "decode": 32, "depth": 0, "rounds": 3, "mlx-prefill": 64, "mlx-decode": 4}
+    counts = {"threads": 2, "prefill": 512, "decode": 32, "depth": 0, "rounds": 3, "repeats": 2, "mlx-prefill": 64, "mlx-decode": 4}
     for name, value in counts.items():
         parser.add_argument(f"--{name}", type=int, default=value)
     args = parser.parse_args()
