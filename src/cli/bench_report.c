@@ -84,7 +84,12 @@ static const struct {
                  { VCORE_CPU_AVX512, "avx512" },
                  { VCORE_CPU_AVX512_BF16, "avx512_bf16" },
                  { VCORE_CPU_AVX512_VNNI, "avx512_vnni" },
-                 { VCORE_CPU_NEON, "neon" } };
+                 { VCORE_CPU_AVX_VNNI, "avx_vnni" },
+                 { VCORE_CPU_AMX, "amx" },
+                 { VCORE_CPU_NEON, "neon" },
+                 { VCORE_CPU_NEON_DOT, "neon_dot" },
+                 { VCORE_CPU_NEON_BF16, "neon_bf16" },
+                 { VCORE_CPU_NEON_I8MM, "neon_i8mm" } };
 enum { FEATURES = sizeof features / sizeof features[0] };
 
 static const struct {

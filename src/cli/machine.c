@@ -12,6 +12,8 @@
 
 #if defined(__x86_64__)
 #include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
 #endif
 
 double seconds_of(clockid_t clock) {
@@ -31,7 +33,7 @@ double median(double *v, int n) {
 }
 
 #define HUGE ((size_t)2 << 20)
-enum { ROUNDS = 9, STEPS = 1 << 18, CHAINS = 14, ITEMS = 4 /* of work for each thread */ };
+enum { ROUNDS = 9, STEPS = 1 << 18, ITEMS = 32 /* of work for each thread */ };
 
 /* One item of each: reads its share of memory, or does STEPS rounds of independent vector products.
  *
@@ -39,23 +41,24 @@ enum { ROUNDS = 9, STEPS = 1 << 18, CHAINS = 14, ITEMS = 4 /* of work for each t
  * ahead; further ones gain nothing. */
 enum { STREAMS = 8, AHEAD = 512 };
 
-typedef struct share {
-    const char *p;
-    size_t stream; /* bytes of each stream */
-} share;
+/* Bytes of each stream. Streams whole powers of two apart would all want the same places in the caches. */
+static size_t stream_bytes(const machine *m) {
+    size_t items = (size_t)vcore_pool_size(m->pool) * ITEMS;
+    return (m->bytes / items / STREAMS - 1088) / 64 * 64;
+}
 
-static share share_of(const machine *m, size_t i) {
-    size_t items = (size_t)vcore_pool_size(m->pool) * ITEMS, stream = m->bytes / items / STREAMS / 64 * 64;
-    return (share) { m->reads + i * stream * STREAMS, stream };
+static const char *streams_of(const machine *m, size_t i) {
+    return m->reads + i * STREAMS * stream_bytes(m);
 }
 
 static void read_plain(void *arg, size_t i, int worker) {
     machine *m = arg;
-    share of = share_of(m, i);
+    const char *streams = streams_of(m, i);
+    size_t n = stream_bytes(m);
     uint64_t s = 0;
-    for (size_t at = 0; at < of.stream; at += 64)
+    for (size_t at = 0; at < n; at += 64)
         for (size_t k = 0; k < STREAMS; k++) {
-            const char *p = of.p + k * of.stream + at;
+            const char *p = streams + k * n + at;
             uint64_t v[8];
             __builtin_prefetch(p + AHEAD);
             memcpy(v, p, 64);
@@ -67,11 +70,12 @@ static void read_plain(void *arg, size_t i, int worker) {
 #if defined(__x86_64__)
 __attribute__((target("avx2,fma"))) static void read_avx2(void *arg, size_t i, int worker) {
     machine *m = arg;
-    share of = share_of(m, i);
+    const char *streams = streams_of(m, i);
+    size_t n = stream_bytes(m);
     __m256i s[4] = { _mm256_setzero_si256() };
-    for (size_t at = 0; at < of.stream; at += 64)
+    for (size_t at = 0; at < n; at += 64)
         for (size_t k = 0; k < STREAMS; k++) {
-            const char *p = of.p + k * of.stream + at;
+            const char *p = streams + k * n + at;
             _mm_prefetch(p + AHEAD, _MM_HINT_T0);
             for (int j = 0; j < 2; j++) {
                 const void *from = p + 32 * j;
@@ -82,8 +86,16 @@ __attribute__((target("avx2,fma"))) static void read_avx2(void *arg, size_t i, i
     m->sink[worker * 16] += (float)_mm256_movemask_epi8(all);
 }
 
-/* The compiler may not know a value, or it would compute equal sums, or equal products, once. */
+#endif
+
+#if defined(__x86_64__)
+enum { CHAINS = 14 }; /* sums that do not wait for each other, as many as there are registers for */
 #define HIDE(v) __asm__ volatile("" : "+v"(v))
+#elif defined(__aarch64__)
+enum { CHAINS = 28 };
+#define HIDE(v) __asm__ volatile("" : "+w"(v))
+#endif
+/* The compiler may not know a value, or it would compute equal sums, or equal products, once. */
 #define PRODUCTS(name, isa, vector, zero, product, store)                                          \
     __attribute__((target(isa))) static void name(void *arg, size_t i, int worker) {               \
         machine *m = arg;                                                                          \
@@ -94,7 +106,7 @@ __attribute__((target("avx2,fma"))) static void read_avx2(void *arg, size_t i, i
             HIDE(s[j]);                                                                            \
         }                                                                                          \
         for (int step = 0; step < STEPS; step++) {                                                 \
-            _Pragma("GCC unroll 14") for (int j = 0; j < CHAINS; j++) {                            \
+            _Pragma("GCC unroll 28") for (int j = 0; j < CHAINS; j++) {                            \
                 HIDE(a);                                                                           \
                 s[j] = product(s[j], a);                                                           \
             }                                                                                      \
@@ -102,6 +114,7 @@ __attribute__((target("avx2,fma"))) static void read_avx2(void *arg, size_t i, i
         for (int j = 1; j < CHAINS; j++) s[0] = s[0] + s[j];                                       \
         store((void *)&m->sink[worker * 16], s[0]);                                                \
     }
+#if defined(__x86_64__)
 #define FMA256(s, a) _mm256_fmadd_ps(a, a, s)
 #define FMA512(s, a) _mm512_fmadd_ps(a, a, s)
 #define DOT512(s, a) _mm512_dpbf16_ps(s, (__m512bh)a, (__m512bh)a)
@@ -109,13 +122,20 @@ __attribute__((target("avx2,fma"))) static void read_avx2(void *arg, size_t i, i
     _mm256_add_epi32(s, _mm256_madd_epi16(_mm256_maddubs_epi16(a, a), a))
 #define BYTES512(s, a)                                                                             \
     _mm512_add_epi32(s, _mm512_madd_epi16(_mm512_maddubs_epi16(a, a), a))
+#define VNNI256(s, a) _mm256_dpbusd_avx_epi32(s, a, a)
 #define VNNI512(s, a) _mm512_dpbusd_epi32(s, a, a)
 PRODUCTS(fma_avx2, "avx2,fma", __m256, _mm256_setzero_ps(), FMA256, _mm256_storeu_ps)
 PRODUCTS(fma_avx512, "avx512f", __m512, _mm512_setzero_ps(), FMA512, _mm512_storeu_ps)
 PRODUCTS(dot_avx512, "avx512f,avx512bf16", __m512, _mm512_setzero_ps(), DOT512, _mm512_storeu_ps)
 PRODUCTS(bytes_avx2, "avx2", __m256i, _mm256_setzero_si256(), BYTES256, _mm256_storeu_si256)
+PRODUCTS(bytes_avx_vnni, "avx2,avxvnni", __m256i, _mm256_setzero_si256(), VNNI256, _mm256_storeu_si256)
 PRODUCTS(bytes_avx512, "avx512f,avx512bw", __m512i, _mm512_setzero_si512(), BYTES512, _mm512_storeu_si512)
 PRODUCTS(bytes_vnni, "avx512f,avx512vnni", __m512i, _mm512_setzero_si512(), VNNI512, _mm512_storeu_si512)
+#elif defined(__aarch64__)
+#define FMA128(s, a) vfmaq_f32(s, a, a)
+#define DOT128(s, a) vdotq_s32(s, vreinterpretq_s8_s32(a), vreinterpretq_s8_s32(a))
+PRODUCTS(fma_neon, "arch=armv8-a", float32x4_t, vdupq_n_f32(0), FMA128, vst1q_f32)
+PRODUCTS(bytes_neon, "arch=armv8.2-a+dotprod", int32x4_t, vdupq_n_s32(0), DOT128, vst1q_s32)
 #endif
 
 static double rate(machine *m, double work, void (*fn)(void *, size_t, int)) {
@@ -125,31 +145,37 @@ static double rate(machine *m, double work, void (*fn)(void *, size_t, int)) {
 }
 
 static double reading(machine *m, const char *from, unsigned flags) {
+    double bytes = (double)(stream_bytes(m) * STREAMS * (size_t)vcore_pool_size(m->pool) * ITEMS);
     m->reads = from;
 #if defined(__x86_64__)
-    if (flags & VCORE_CPU_AVX2) return rate(m, (double)m->bytes, read_avx2);
+    if (flags & VCORE_CPU_AVX2) return rate(m, bytes, read_avx2);
 #else
     (void)flags;
 #endif
-    return rate(m, (double)m->bytes, read_plain);
+    return rate(m, bytes, read_plain);
 }
 
 limits measure(machine *m, unsigned flags) {
     limits l = { .anonymous = reading(m, m->memory, flags) };
     if (m->mapped) l.mapped = reading(m, m->mapped, flags);
     l.read = l.mapped > l.anonymous ? l.mapped : l.anonymous;
-#if defined(__x86_64__)
+#if defined(__x86_64__) || defined(__aarch64__)
     double products = (double)vcore_pool_size(m->pool) * ITEMS * STEPS * CHAINS * 2;
+#endif
+#if defined(__x86_64__)
     if (flags & VCORE_CPU_AVX512) {
         l.f32 = rate(m, products * 16, fma_avx512);
         l.int8 = rate(m, products * 64, flags & VCORE_CPU_AVX512_VNNI ? bytes_vnni : bytes_avx512);
     } else if (flags & VCORE_CPU_AVX2) {
         l.f32 = rate(m, products * 8, fma_avx2);
-        l.int8 = rate(m, products * 32, bytes_avx2);
+        l.int8 = rate(m, products * 32, flags & VCORE_CPU_AVX_VNNI ? bytes_avx_vnni : bytes_avx2);
     }
     if (flags & VCORE_CPU_AVX512_BF16) l.bf16 = rate(m, products * 32, dot_avx512);
-    if (l.bf16 < l.f32) l.bf16 = l.f32; /* there are CPUs where widening is faster */
+#elif defined(__aarch64__)
+    l.f32 = rate(m, products * 4, fma_neon);
+    if (flags & VCORE_CPU_NEON_DOT) l.int8 = rate(m, products * 16, bytes_neon);
 #endif
+    if (l.bf16 < l.f32) l.bf16 = l.f32; /* there are CPUs where widening is faster */
     return l;
 }
 
