@@ -2,11 +2,29 @@
 # SPDX-License-Identifier: MIT
 # Runs every benchmark; each prints the machine's limits, measured in the same run, beside its own figures. What is
 # measured beside Python's libraries needs a Python that has them (PYTHON, else python3; tools/requirements.txt).
+#
+#   QUICK=1                 a few minutes: SmolVLM-256M at 512 tokens, and no peers of whole models
+#   SHAPES=.. FORMATS=..    of the table of shapes (bench/run.py), with commas between them
+#   THREADS=N               of both; all CPUs, and the peers two, without it
+#   CHECKPOINTS=DIR         where the shapes lie, or are made (build/shapes; 33 GB for all of them)
 set -eu
 build=${1:-build}
 python=${PYTHON:-python3}
 cd "$(dirname "$0")/.."
 
+checkpoints=${CHECKPOINTS:-$build/shapes}
+shapes=${SHAPES:-${QUICK:+smolvlm-256m}}
+set -- --vlm "$build"/vlm --checkpoints "$checkpoints" --python "$python" ${shapes:+--shapes "$shapes"} ${FORMATS:+--formats "$FORMATS"} \
+    ${THREADS:+--threads "$THREADS"}
+echo "== vlm bench"
+python3 bench/run.py "$@" ${QUICK:+--quick} || echo "the table of shapes is missing"
+if [ -z "${QUICK:-}" ] && [ -e bench/peers/run.py ]; then
+    echo "== peers"
+    "$python" bench/peers/run.py "$@" || echo "the peers are missing: they take a Python of tools/requirements.txt"
+fi
+
+echo "== bench_threads"
+"$build"/bench/bench_threads
 echo "== bench_ops"
 "$build"/bench/bench_ops
 

@@ -53,7 +53,7 @@ int cmd_bench(int argc, char **argv) {
         { "--picture", NULL, CLI_TEXT, &t.picture, 0, 0, "WxH   the tower over a made-up picture; or give one with -i" },
         { "--rounds", NULL, CLI_COUNT, &o.rounds, 1, BENCH_ROUNDS, "N   rounds of each row (5)" },
         { "--seconds", NULL, CLI_COUNT, &o.seconds, 1, 0, "N   a row begins no round after so many (20)" },
-        { "--json", NULL, CLI_FLAG, &o.json, 0, 0, "one JSON object" },
+        { "--json", NULL, CLI_FLAG, &o.json, 0, 0, "one JSON object; docs/SPEED.md tells its keys" },
         { NULL, NULL, CLI_FLAG, NULL, 0, 0, NULL },
     };
     const cli_option *const tables[] = { own, cli_input_options(&in), NULL };

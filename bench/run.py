@@ -1,0 +1,210 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""`vlm bench` over published shapes with random weights, in bfloat16 and MLX's 8 and 4 bits: the table of docs/SPEED.md, for this machine.
+
+    bench/run.py [--shapes smolvlm-256m,..] [--formats bf16,8bit,4bit] [--quick] [--threads N] [--under CMD]
+
+Checkpoints lie in --checkpoints (build/shapes) as SHAPE-FORMAT and are made there by tools/random_checkpoint.py on first use, which takes --python, a
+Python of tools/requirements.txt; a shape that cannot be made is told of and left out. Writes bench/results/DATE-MACHINE.json and .md. Needs
+nothing but Python itself. --under CMD runs each measurement under a command (taskset, a script that keeps the machine quiet)."""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+# Shapes with the pictures whose towers are measured: tiles of 384 or 512 (four and the whole), 256 tokens of 224 x 224, and of Qwen2.5-VL 1,024 and
+# 5,040 patches.
+PICTURES = {
+    "smolvlm-256m": ["2048x128"],
+    "smolvlm-2.2b": ["1536x96"],
+    "paligemma-3b-224": ["224x224"],
+    "qwen2.5-vl-3b": ["448x448", "1008x980"],
+}
+SIZES = {"smolvlm-256m": 2.6, "smolvlm-2.2b": 22, "paligemma-3b-224": 29, "qwen2.5-vl-3b": 38}  # 100 MB of parameters
+
+
+def say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Checkpoints
+
+
+def checkpoint(args: argparse.Namespace, shape: str, form: str) -> Path:
+    path = args.checkpoints / f"{shape}-{form}"
+    if any(path.glob("*.safetensors")):
+        return path
+    need = SIZES[shape] * {"bf16": 2, "8bit": 1.4}.get(form, 1.0) * 1e8
+    args.checkpoints.mkdir(parents=True, exist_ok=True)
+    if shutil.disk_usage(args.checkpoints).free < 1.2 * need:
+        raise ValueError(f"{path} needs {need / 1e9:.1f} GB of disk")
+    say(f"making {path}")
+    kind = [] if form == "bf16" else ["--quantize", form.removesuffix("bit")]
+    made = path.with_name(path.name + ".part")
+    command = [args.python, ROOT / "tools/random_checkpoint.py", ROOT / "tools/configs" / shape / "config.json", made, *kind]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        last = (done.stderr.strip() or "failed").splitlines()[-1]
+        raise ValueError(f"{path} is not there, and {args.python} cannot make it (it takes tools/requirements.txt): {last}")
+    made.rename(path)
+    return path
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Measuring
+
+
+def bench(args: argparse.Namespace, path: Path, *options: str) -> dict:
+    command = [*args.under, str(args.vlm), "bench", "-m", str(path), "--json", "--threads", str(args.threads), *options]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise ValueError((done.stderr.strip() or f"ended with {done.returncode}").splitlines()[-1])
+    return json.loads(done.stdout)
+
+
+def measure(args: argparse.Namespace, shape: str, form: str) -> list[dict]:
+    """vlm bench's objects: text and, of bfloat16 (the towers are no other in the other formats), each picture."""
+    path = checkpoint(args, shape, form)
+    say(f"{shape} {form}")
+    counts = ["--rounds", "2", "--seconds", "5"] if args.quick else ["--rounds", str(args.rounds), "--seconds", str(args.seconds)]
+    prompts, held = ("512", "512") if args.quick else ("512,2048", "512,8192")
+    found = [bench(args, path, *counts, "--prompt-tokens", prompts, "--kv", held)]
+    if not args.quick:
+        found.append(bench(args, path, *counts, "--prompt-tokens", "8", "--kv", "512", "--batch", "4"))
+    for picture in PICTURES[shape] if form == "bf16" and not args.quick else []:
+        found.append({**bench(args, path, *counts, "--prompt-tokens", "8", "--generate", "0", "--picture", picture), "picture": picture})
+    return found
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The page
+
+
+def percent(share: float | None) -> str:
+    return "-" if share is None else f"{100 * share:.0f}"
+
+
+def kv_cost(decode: list[dict], limits: dict) -> str:
+    """What the last row takes longer than the first, over what its further bytes would at the limit."""
+    if len(decode) < 2:
+        return "-"
+    first, last = decode[0], decode[-1]
+    bytes_more = last["kv_bytes"] - first["kv_bytes"]
+    return f"{(last['ms'] - first['ms']) / 1e3 * limits['read_gb_s'] * 1e9 / bytes_more:.2f}"
+
+
+def text_rows(results: dict) -> list[str]:
+    lines = ["| shape, format | load ms | peak memory, of weights MB | prefill of | tokens/s | % of float32 / bfloat16 / int8 |", "|---|---|---|---|---|---|"]
+    for name, found in results.items():
+        memory = found[0]["memory"]
+        held = f"{memory['peak_rss_bytes'] / 1e6:.0f}, {memory['weights_bytes'] / 1e6:.0f}"
+        for row in found[0]["prefill"]:
+            shares = " / ".join(percent(row[f"share_of_{kind}"]) for kind in ("f32", "bf16", "int8"))
+            lines.append(f"| {name} | {found[0]['load_ms']:.0f} | {held} | {row['prompt_tokens']} | {row['tokens_s']:.1f} | {shares} |")
+    lines += ["", "| shape, format | decode behind | together | tokens/s | MB a step: weights, KV | % of read bandwidth | cost of KV |"]
+    lines.append("|---|---|---|---|---|---|---|")
+    for name, found in results.items():
+        for one in found[:2]:
+            for row in one["decode"]:
+                amount = f"{row['weight_bytes'] / 1e6:.0f}, {row['kv_bytes'] / 1e6:.0f}"
+                cost = kv_cost(one["decode"], one["limits"]) if row is one["decode"][-1] else "-"
+                lines.append(
+                    f"| {name} | {row['kv_tokens']} | {row['batch']} | {row['tokens_s']:.2f} | {amount} | {percent(row['share_of_read'])} | {cost} |"
+                )
+    return lines
+
+
+def vision_rows(results: dict) -> list[str]:
+    lines = ["", "| tower of | picture | tokens | ms | GFLOP/s | % of float32 / bfloat16 |", "|---|---|---|---|---|---|"]
+    for name, found in results.items():
+        for one in found:
+            for row in one["vision"]:
+                shares = f"{percent(row['share_of_f32'])} / {percent(row['share_of_bf16'])}"
+                lines.append(f"| {name} | {one['picture']} | {row['media_tokens']} | {row['ms']:.0f} | {row['gflop_s']:.1f} | {shares} |")
+    return lines if len(lines) > 3 else []
+
+
+def page(whole: dict) -> str:
+    machine, lines = whole["machine"], [f"# Speed, {whole['date']}", ""]
+    lines.append(f"{machine['cpu']} ({', '.join(machine['features'])}), {machine['threads']} threads; {whole['vlm']}. Random weights; medians.")
+    lines += ["", "| limits beside | read GB/s: memory, mapped file | float32 GFLOP/s | bfloat16 | 8-bit integers |", "|---|---|---|---|---|"]
+    for name, found in whole["results"].items():
+        limits = {key: "-" if value is None else f"{value:.1f}" for key, value in found[0]["limits"].items()}
+        reads = f"{limits['read_anonymous_gb_s']}, {limits['read_mapped_gb_s']}"
+        lines.append(f"| {name} | {reads} | {limits['f32_gflop_s']} | {limits['bf16_gflop_s']} | {limits['int8_gop_s']} |")
+    lines += ["", *text_rows(whole["results"]), *vision_rows(whole["results"])]
+    for name, why in whole["missing"].items():
+        lines += ["", f"{name} is missing: {why}"]
+    lines += ["", "Cost of KV: what decoding behind the most tokens takes longer than behind the fewest, over the time to read that much more state.",
+              "Memory is that of the text runs; weights that they do not touch are no part of it."]
+    return "\n".join(lines) + "\n"
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--vlm", type=Path, default=ROOT / "build/vlm")
+    parser.add_argument("--checkpoints", type=Path, default=ROOT / "build/shapes")
+    parser.add_argument("--out", type=Path, default=ROOT / "bench/results")
+    parser.add_argument("--python", default=sys.executable, help="makes checkpoints")
+    parser.add_argument("--shapes", default=",".join(PICTURES))
+    parser.add_argument("--formats", default="bf16,8bit,4bit")
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=int, default=20, help="a row begins no round after so many")
+    parser.add_argument("--quick", action="store_true", help="512 tokens only, two rounds, no towers: a minute or two")
+    parser.add_argument("--under", type=shlex.split, default=[], metavar="CMD")
+    args = parser.parse_args()
+    args.shapes, args.formats = args.shapes.split(","), args.formats.split(",")
+    for name, known in (("shapes", PICTURES), ("formats", ("bf16", "8bit", "4bit"))):
+        wrong = [word for word in getattr(args, name) if word not in known]
+        if wrong:
+            parser.error(f"--{name}: {wrong[0]} is none of {', '.join(known)}")
+    return args
+
+
+def slug(machine: dict) -> str:
+    words = "".join(c if c.isalnum() else " " for c in machine["cpu"].lower()).split()
+    return "-".join([*words, f"{machine['threads']}t"])
+
+
+def main() -> None:
+    args = options()
+    version = subprocess.run([args.vlm, "--version"], capture_output=True, text=True, check=True).stdout.strip()
+    commit = subprocess.run(["git", "-C", ROOT, "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
+    whole = {"date": datetime.date.today().isoformat(), "vlm": f"{version} {commit}".strip(), "quick": args.quick, "results": {}, "missing": {}}
+    for shape in args.shapes:
+        for form in args.formats:
+            try:
+                found = measure(args, shape, form)
+            except (ValueError, OSError) as error:
+                say(f"{shape}, {form}: {error}")
+                whole["missing"][f"{shape}, {form}"] = str(error)
+                continue
+            for one in found:
+                one["model"] = Path(one["model"]).name
+            whole["results"][f"{shape}, {form}"] = found
+    if not whole["results"]:
+        sys.exit("bench/run.py: nothing could be measured")
+    whole["machine"] = next(iter(whole["results"].values()))[0]["machine"]
+    args.out.mkdir(parents=True, exist_ok=True)
+    path = args.out / f"{whole['date']}-{slug(whole['machine'])}{'-quick' if args.quick else ''}"
+    Path(f"{path}.json").write_text(json.dumps(whole, indent=1) + "\n")
+    Path(f"{path}.md").write_text(page(whole))
+    print(page(whole))
+
+
+if __name__ == "__main__":
+    main()
