@@ -6,8 +6,12 @@
 
 void vcpu_kernels_fill(vcpu_kernels *k, unsigned flags) {
     vcpu_kernels_scalar(k);
+    vcpu_kernels_quantized(k);
 #if defined(__x86_64__)
-    if (flags & VCORE_CPU_AVX2) vcpu_kernels_avx2(k);
+    if (flags & VCORE_CPU_AVX2) {
+        vcpu_kernels_avx2(k);
+        vcpu_kernels_quantized_avx2(k);
+    }
     if (flags & VCORE_CPU_AVX512) vcpu_kernels_avx512(k);
     if (flags & VCORE_CPU_AVX512_BF16) vcpu_kernels_avx512bf16(k);
 #else

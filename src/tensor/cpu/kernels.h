@@ -53,6 +53,46 @@ typedef struct vcpu_softmax {
     bool masked; /* false: every query sees every key */
 } vcpu_softmax;
 
+/* ---- quantized weights times integers ---- */
+/* Numbers that scales are stored as. */
+typedef enum vcpu_number { VCPU_F32, VCPU_BF16, VCPU_F16, VCPU_E8M0, VCPU_E4M3 } vcpu_number;
+
+/* Rows of a quantized matrix as they lie in a file: value = scale * q + bias, with a scale and a
+ * bias for every `group` values and q as stored: `bits` wide and unsigned, or, for e2m1, twice the
+ * number that four bits stand for, an integer again. */
+typedef struct vcpu_quants {
+    const char *data, *scales, *biases; /* biases NULL: zero */
+    size_t row_bytes, scale_row_bytes, bias_row_bytes;
+    vcpu_number scale_type, bias_type;
+    float factor; /* of every scale that is e8m0 or e4m3 */
+    int bits;
+    bool e2m1;
+    size_t group;
+    const char *end; /* of data: nothing behind it is read */
+} vcpu_quants;
+
+/* Rows of x as 16-bit integers: x = q * scale, with a scale for every group of the weights, and the
+ * sum of each group's q * scale. Rows of q are `row` apart, a multiple of 64; rows of scales and
+ * sums `group_row`, a multiple of 16; what is too much is zero. */
+typedef struct vcpu_ints {
+    const int16_t *q;
+    const float *scales, *sums;
+    size_t row, group_row;
+} vcpu_ints;
+
+/* Values of x below this may count as zero: their scale would not be a normal number. */
+#define VCPU_LEAST_ACTIVATION 0x1p-100f
+
+/* One row of x as integers, in the order in which the dot kernel of so many bits takes them. Groups
+ * that hold what is not finite get NaN for their scale and sum.
+ * @param q [n rounded up to 64] @param scales,sums [n / group rounded up to 16] */
+typedef void vcpu_quantize(int16_t *q, float *scales, float *sums, const float *x, size_t n,
+                           size_t group, int bits);
+
+/* y[r][o] = Σ_k x[r][k] w[o][k] for rows <= VCPU_DOT_ROWS; as vcpu_dot. */
+typedef void vcpu_dot_quants(float *y, size_t y_row, const vcpu_ints *x, int rows,
+                             const vcpu_quants *w, size_t outs, size_t k);
+
 typedef struct vcpu_kernels {
     const char *name;
 
@@ -89,6 +129,9 @@ typedef struct vcpu_kernels {
     void (*pack_f16)(void *y, size_t width, const void *x, size_t x_row_bytes, size_t rows,
                      size_t n);
 
+    vcpu_quantize *quantize16;
+    vcpu_dot_quants *dot_quants;
+
     void (*softmax_block)(const vcpu_softmax *block);
     /* One query: s = exp(s' - max) over [lo, hi), 0 elsewhere in [0, n), s' = capped scaled score.
      */
@@ -102,8 +145,10 @@ void vcpu_kernels_fill(vcpu_kernels *k, unsigned flags);
 unsigned vcpu_worthwhile(unsigned flags);
 
 void vcpu_kernels_scalar(vcpu_kernels *k);
+void vcpu_kernels_quantized(vcpu_kernels *k);
 #if defined(__x86_64__)
 void vcpu_kernels_avx2(vcpu_kernels *k);
+void vcpu_kernels_quantized_avx2(vcpu_kernels *k);
 void vcpu_kernels_avx512(vcpu_kernels *k);
 void vcpu_kernels_avx512bf16(vcpu_kernels *k);
 #endif

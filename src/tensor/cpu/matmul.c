@@ -4,7 +4,8 @@
  * of threads.
  *
  * In exact mode everything is multiplied in float32. In fast mode weights that are bfloat16 meet x
- * rounded to bfloat16 where the CPU multiplies bfloat16 pairs; elsewhere fast is exact. */
+ * rounded to bfloat16 where the CPU multiplies bfloat16 pairs, and quantized weights meet x rounded
+ * to integers (quantized.c); elsewhere fast is exact. */
 #include "tensor/cpu/matmul.h"
 
 /* ---- items ---- */
@@ -103,34 +104,40 @@ void vcpu_add_bias(const vcpu_matmul *m, float *y, size_t y_row, vlm_tensor bias
 }
 
 /* ---- the operations ---- */
+/* How a linear is multiplied: those of one number go together. */
+enum { AS_FLOATS, AS_PAIRS, AS_INTEGERS };
+
+static int way_of(vlm_frame *f, const vlm_matrix *w) {
+    if (f->mode != VTENSOR_FAST) return AS_FLOATS;
+    if (vcpu_is_integers(w)) return AS_INTEGERS + 2 * w->group + (w->bits == 4);
+    bool pairs = vcpu_of(f)->k.gemm_bf16.tile && w->data.dtype == VLM_DTYPE_BF16;
+    return w->storage == VLM_STORAGE_DENSE && pairs ? AS_PAIRS : AS_FLOATS;
+}
+
 static void multiply(vlm_frame *f, const vlm_tensor *y, vlm_tensor x,
-                     const vlm_linear *const *linears, int n_linears, bool pairs) {
+                     const vlm_linear *const *linears, int n_linears, int way) {
     vcpu_backend *b = vcpu_of(f);
     vcpu_matmul m = {
         .b = b, .k = &b->k, .x = x, .y = y, .linears = linears, .n_linears = n_linears
     };
-    m.pairs = pairs;
+    m.pairs = way == AS_PAIRS;
     m.rows = (size_t)x.shape[0];
-    if (m.rows <= VCPU_FEW_ROWS)
+    if (way >= AS_INTEGERS)
+        vcpu_quantized(f, &m);
+    else if (m.rows <= VCPU_FEW_ROWS)
         vcpu_few_rows(f, &m);
     else
         vcpu_many_rows(f, &m);
 }
 
-static bool multiplies_pairs(vlm_frame *f, const vlm_linear *l) {
-    return f->mode == VTENSOR_FAST && vcpu_of(f)->k.gemm_bf16.tile
-           && l->weight.storage == VLM_STORAGE_DENSE && l->weight.data.dtype == VLM_DTYPE_BF16;
-}
-
-/* Linears that want x alike go together. */
 void vcpu_linears(vlm_frame *f, const vlm_tensor *y, vlm_tensor x, const vlm_linear *const *linears,
                   int n_linears) {
     if (x.shape[0] == 0) return;
     for (int first = 0, end; first < n_linears; first = end) {
-        bool pairs = multiplies_pairs(f, linears[first]);
+        int way = way_of(f, &linears[first]->weight);
         for (end = first + 1; end < n_linears; end++)
-            if (multiplies_pairs(f, linears[end]) != pairs) break;
-        multiply(f, y + first, x, linears + first, end - first, pairs);
+            if (way_of(f, &linears[end]->weight) != way) break;
+        multiply(f, y + first, x, linears + first, end - first, way);
     }
 }
 

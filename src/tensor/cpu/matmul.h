@@ -24,6 +24,7 @@ typedef struct vcpu_matmul {
     size_t xp_row;     /* few rows: elements between rows of xp */
     size_t row0, rows; /* the block of rows at work */
     const vcpu_gemm *g;
+    vcpu_ints ints;                              /* x as integers */
     size_t row_tiles, tiles_per_item, row_items; /* many rows: how they are cut into items */
 } vcpu_matmul;
 
@@ -60,5 +61,10 @@ void vcpu_add_bias(const vcpu_matmul *m, float *y, size_t y_row, vlm_tensor bias
 /* Products with weights as they are, or widened to float32. */
 void vcpu_few_rows(vlm_frame *f, vcpu_matmul *m);
 void vcpu_many_rows(vlm_frame *f, vcpu_matmul *m);
+
+/* Products of quantized weights with x as integers; all weights have one group size, and four bits
+ * or all others. */
+bool vcpu_is_integers(const vlm_matrix *w);
+void vcpu_quantized(vlm_frame *f, vcpu_matmul *m);
 
 #endif

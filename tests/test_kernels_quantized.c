@@ -1,0 +1,229 @@
+/* SPDX-License-Identifier: MIT */
+/* Kernels for quantized weights against plain C, over random shapes, bits, groups and types of
+ * scales, with data that ends where its memory ends.
+ *
+ *     test_kernels_quantized [cases]
+ *
+ * cases: of each kind; 1000 unless given. */
+#include "tensor_check.h"
+
+#include "tensor/cpu/kernels.h"
+
+static int cases = 1000;
+
+enum { MAX_ROWS = VCPU_DOT_ROWS };
+
+/* Every set of kernels that this CPU has beyond plain C; all of them are made of its flags. */
+static int kernel_sets(vcpu_kernels *sets) {
+    unsigned flags = vcore_cpu_flags(), before = 0;
+    int n = 0;
+    for (int i = 0; i < N_LEVELS; i++) {
+        unsigned have = flags & ~levels[i].mask;
+        if (have == before) continue;
+        vcpu_kernels_fill(&sets[n++], before = have);
+    }
+    return n;
+}
+
+/* ---- random weights ---- */
+typedef struct weights {
+    vcpu_quants w;
+    char *data, *scales, *biases;
+    size_t k, outs;
+} weights;
+
+static size_t number_size(vcpu_number type) {
+    return type == VCPU_F32 ? 4 : type >= VCPU_E8M0 ? 1 : 2;
+}
+
+/* Exactly as many bytes as there are, so that a sanitizer sees who reads on. */
+static char *numbers(size_t n, vcpu_number type, float scale) {
+    size_t size = number_size(type);
+    char *p = malloc(n * size);
+    for (size_t i = 0; i < n; i++) {
+        float f = rng_float() * scale;
+        if (type == VCPU_E8M0)
+            p[i] = (char)rng_int(120, 130);
+        else if (type == VCPU_E4M3)
+            p[i] = (char)rng_int(0, 126);
+        else
+            stored(type == VCPU_F32    ? VLM_DTYPE_F32
+                   : type == VCPU_BF16 ? VLM_DTYPE_BF16
+                                       : VLM_DTYPE_F16,
+                   f, p + i * size);
+    }
+    return p;
+}
+
+static weights random_weights(void) {
+    static const int bits[] = { 2, 3, 4, 5, 6, 8, 4, 8, 4 };
+    weights a = { 0 };
+    a.w.bits = bits[rng_int(0, 8)];
+    a.w.group = (size_t)(32 << rng_int(0, 2));
+    a.w.e2m1 = a.w.bits == 4 && rng_int(0, 2) == 0;
+    if (a.w.e2m1) {
+        a.w.group = (size_t)(16 << rng_int(0, 1));
+        a.w.scale_type = a.w.group == 16 ? VCPU_E4M3 : VCPU_E8M0;
+        a.w.factor = 0.5f;
+    } else {
+        a.w.scale_type = (vcpu_number)rng_int(VCPU_F32, VCPU_F16);
+        a.w.bias_type = (vcpu_number)rng_int(VCPU_F32, VCPU_F16);
+    }
+    size_t most = rng_int(0, 15) ? 9 : 300;
+    size_t groups = (size_t)rng_int(1, (int64_t)most);
+    a.k = groups * a.w.group;
+    if (a.k * (size_t)a.w.bits % 32) a.k += a.w.group, groups++;
+    a.outs = (size_t)rng_int(1, rng_int(0, 3) ? 5 : 20);
+    a.w.row_bytes = a.k * (size_t)a.w.bits / 8;
+    a.w.scale_row_bytes = groups * number_size(a.w.scale_type);
+    a.w.bias_row_bytes = groups * number_size(a.w.bias_type);
+    size_t n = a.outs * a.w.row_bytes;
+    a.w.data = a.data = malloc(n);
+    for (size_t i = 0; i < n; i++) a.data[i] = (char)rng();
+    a.w.end = a.data + n;
+    a.w.scales = a.scales = numbers(a.outs * groups, a.w.scale_type, 0.1f);
+    if (!a.w.e2m1) a.w.biases = a.biases = numbers(a.outs * groups, a.w.bias_type, 1);
+    return a;
+}
+
+static void free_weights(weights *a) {
+    free(a->data);
+    free(a->scales);
+    free(a->biases);
+}
+
+/* ---- x as integers ---- */
+typedef struct ints {
+    vcpu_ints x;
+    int16_t *q;
+    float *scales, *sums;
+} ints;
+
+static ints quantize(const vcpu_kernels *k, const float *x, int rows, const weights *a) {
+    ints i = { 0 };
+    i.x.row = (a->k + 63) / 64 * 64;
+    i.x.group_row = (a->k / a->w.group + 15) / 16 * 16;
+    i.x.q = i.q = malloc((size_t)rows * i.x.row * sizeof *i.q);
+    i.x.scales = i.scales = malloc((size_t)rows * i.x.group_row * sizeof(float));
+    i.x.sums = i.sums = malloc((size_t)rows * i.x.group_row * sizeof(float));
+    for (size_t r = 0; r < (size_t)rows; r++)
+        k->quantize16(i.q + r * i.x.row, i.scales + r * i.x.group_row, i.sums + r * i.x.group_row,
+                      x + r * a->k, a->k, a->w.group, a->w.bits);
+    return i;
+}
+
+static void free_ints(ints *i) {
+    free(i->q);
+    free(i->scales);
+    free(i->sums);
+}
+
+/* Rows whose values are now and then zero, huge, or far larger than their neighbours. */
+static float *random_rows(size_t n) {
+    float *x = malloc(n * sizeof *x), scale = rng_int(0, 7) ? 1 : rng_int(0, 1) ? 1e-20f : 1e20f;
+    for (size_t i = 0; i < n; i++) x[i] = rng_float() * scale;
+    for (int i = 0; i < 3 && rng_int(0, 3) == 0; i++) x[rng() % n] *= 1000;
+    size_t zeros = rng_int(0, 3) ? 0 : rng() % n;
+    memset(x + rng() % (n - zeros), 0, zeros * sizeof *x);
+    return x;
+}
+
+/* What each result may be off by: so much of the sum of its terms' sizes. */
+static void sizes(double *s, const ints *i, int rows, const weights *a) {
+    static const float most[] = { 1, 1, 1, 0x1p4f, 448 };
+    size_t groups = a->k / a->w.group;
+    for (int r = 0; r < rows; r++) {
+        s[r] = 1e-30;
+        for (size_t g = 0; g < groups; g++) {
+            double x = 0;
+            for (size_t j = 0; j < a->w.group; j++)
+                x += abs(i->q[(size_t)r * i->x.row + g * a->w.group + j]);
+            double w = a->w.e2m1 ? 6 : 0.1 * (1 << a->w.bits) + 1;
+            s[r] += x * i->scales[(size_t)r * i->x.group_row + g] * w * most[a->w.scale_type];
+        }
+    }
+}
+
+/* ---- tests ---- */
+static void check_ints(const vcpu_kernels *k, const ints *got, const ints *want, const weights *a) {
+    for (size_t at = 0; at < got->x.row; at++) {
+        size_t block = at / 64 * 64, i = at;
+        if (a->w.bits == 4 && got->q[at] != want->q[at]) i = block + at % 16 * 4 + at % 64 / 16;
+        if (got->q[at] != want->q[i]) fail_msg("%s: integer %zu of a row", k->name, at);
+    }
+    assert_memory_equal(got->scales, want->scales, got->x.group_row * sizeof(float));
+    assert_memory_equal(got->sums, want->sums, got->x.group_row * sizeof(float));
+}
+
+static void few_rows(void **state) {
+    (void)state;
+    vcpu_kernels scalar, sets[N_LEVELS];
+    vcpu_kernels_fill(&scalar, 0);
+    int n_sets = kernel_sets(sets);
+    for (int i = 0; i < cases; i++) {
+        weights a = random_weights();
+        int rows = (int)rng_int(1, MAX_ROWS);
+        float *x = random_rows((size_t)rows * a.k), y[MAX_ROWS * 20], one[20], want[MAX_ROWS * 20];
+        double size[MAX_ROWS];
+        ints plain = quantize(&scalar, x, rows, &a);
+        scalar.dot_quants(want, a.outs, &plain.x, rows, &a.w, a.outs, a.k);
+        sizes(size, &plain, rows, &a);
+        for (int s = 0; s < n_sets; s++) {
+            const vcpu_kernels *k = &sets[s];
+            ints q = quantize(k, x, rows, &a);
+            check_ints(k, &q, &plain, &a);
+            k->dot_quants(y, a.outs, &q.x, rows, &a.w, a.outs, a.k);
+            for (size_t r = 0; r < (size_t)rows; r++) {
+                for (size_t o = 0; o < a.outs; o++)
+                    if (!(fabs((double)y[r * a.outs + o] - want[r * a.outs + o]) <= 1e-6 * size[r]))
+                        fail_msg("%s: %d bits, group %zu, k %zu, row %zu of %d, out %zu: %g is %g "
+                                 "(case %d)",
+                                 k->name, a.w.bits, a.w.group, a.k, r, rows, o,
+                                 want[r * a.outs + o], y[r * a.outs + o], i);
+                vcpu_ints alone = q.x; /* the same bits when the row comes alone */
+                alone.q += r * alone.row;
+                alone.scales += r * alone.group_row;
+                alone.sums += r * alone.group_row;
+                k->dot_quants(one, a.outs, &alone, 1, &a.w, a.outs, a.k);
+                assert_memory_equal(one, y + r * a.outs, a.outs * sizeof *one);
+            }
+            free_ints(&q);
+        }
+        free_ints(&plain);
+        free(x);
+        free_weights(&a);
+    }
+}
+
+/* A group that holds what is not finite makes its row's results NaN, and nothing else. */
+static void not_finite(void **state) {
+    (void)state;
+    vcpu_kernels sets[N_LEVELS + 1];
+    int n_sets = kernel_sets(sets);
+    vcpu_kernels_fill(&sets[n_sets++], 0);
+    static const float bad[] = { NAN, -NAN, INFINITY, -INFINITY };
+    for (int i = 0; i < 100; i++)
+        for (int s = 0; s < n_sets; s++) {
+            weights a = random_weights();
+            float *x = random_rows(2 * a.k), y[2 * 20];
+            x[rng() % a.k] = bad[rng() % 4];
+            ints q = quantize(&sets[s], x, 2, &a);
+            sets[s].dot_quants(y, a.outs, &q.x, 2, &a.w, a.outs, a.k);
+            for (size_t o = 0; o < a.outs; o++) {
+                assert_true(isnan(y[o]));
+                assert_true(isfinite(y[a.outs + o]));
+            }
+            free_ints(&q);
+            free(x);
+            free_weights(&a);
+        }
+}
+
+int main(int argc, char **argv) {
+    if (argc > 1) cases = atoi(argv[1]);
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(few_rows),
+        cmocka_unit_test(not_finite),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
