@@ -93,6 +93,30 @@ typedef void vcpu_quantize(int16_t *q, float *scales, float *sums, const float *
 typedef void vcpu_dot_quants(float *y, size_t y_row, const vcpu_ints *x, int rows,
                              const vcpu_quants *w, size_t outs, size_t k);
 
+/* n numbers as floats, and eight zeros behind them. */
+typedef void vcpu_numbers(float *to, const char *p, size_t n, vcpu_number type, float factor);
+
+/* Integers [start, start + n) of a row of W, in order: 16 bits wide. start and n are multiples of
+ * 16; start of 32 when there are fewer than eight bits, but not four. */
+typedef void vcpu_unpack16(int16_t *to, const vcpu_quants *w, size_t row, size_t start, size_t n);
+
+/* A tile of mr × nr over some groups: c += Σ_g scales of both * (Σ_k a(k, r) b(k, o)) + bias * sum.
+ * Elements of a and b are 32 bits wide: pairs of 16-bit integers, or quads of bytes, along k. */
+typedef struct vcpu_int_tile {
+    float *c;
+    size_t c_row;
+    const void *a, *b;                /* [groups * depth][mr], [groups * depth][nr] */
+    const float *x_scales, *x_sums;   /* [groups][mr] */
+    const float *w_scales, *w_biases; /* [groups][nr] */
+    size_t groups, depth;             /* elements of a group */
+} vcpu_int_tile;
+
+typedef struct vcpu_int_gemm {
+    int mr, nr;
+    size_t kc; /* elements along k of a panel of b */
+    void (*tile)(const vcpu_int_tile *t);
+} vcpu_int_gemm;
+
 typedef struct vcpu_kernels {
     const char *name;
 
@@ -131,6 +155,9 @@ typedef struct vcpu_kernels {
 
     vcpu_quantize *quantize16;
     vcpu_dot_quants *dot_quants;
+    vcpu_numbers *numbers;
+    vcpu_unpack16 *unpack16;
+    vcpu_int_gemm gemm_int16; /* pairs */
 
     void (*softmax_block)(const vcpu_softmax *block);
     /* One query: s = exp(s' - max) over [lo, hi), 0 elsewhere in [0, n), s' = capped scaled score.

@@ -94,7 +94,38 @@ static void dot_quants(float *y, size_t y_row, const vcpu_ints *x, int rows, con
     }
 }
 
+/* ---- many rows ---- */
+static void numbers(float *to, const char *p, size_t n, vcpu_number type, float factor) {
+    for (size_t i = 0; i < n; i++) to[i] = number(p, i, type, factor);
+    memset(to + n, 0, 8 * sizeof *to);
+}
+
+static void unpack16(int16_t *to, const vcpu_quants *w, size_t row, size_t start, size_t n) {
+    const char *p = w->data + row * w->row_bytes;
+    for (size_t i = 0; i < n; i++) to[i] = (int16_t)quant(w, p, start + i);
+}
+
+enum { MR = 4, NR = 8 };
+
+static void tile_int16(const vcpu_int_tile *t) {
+    const int16_t *a = t->a, *b = t->b;
+    for (size_t g = 0; g < t->groups; g++, a += 2 * MR * t->depth, b += 2 * NR * t->depth)
+        for (size_t r = 0; r < MR; r++)
+            for (size_t o = 0; o < NR; o++) {
+                float *c = &t->c[r * t->c_row + o];
+                int32_t sum = 0;
+                for (size_t i = 0; i < t->depth; i++)
+                    for (size_t j = 0; j < 2; j++)
+                        sum += a[2 * (i * MR + r) + j] * b[2 * (i * NR + o) + j];
+                *c += t->w_scales[g * NR + o] * (float)sum * t->x_scales[g * MR + r];
+                *c += t->w_biases[g * NR + o] * t->x_sums[g * MR + r];
+            }
+}
+
 void vcpu_kernels_quantized(vcpu_kernels *k) {
+    k->numbers = numbers;
+    k->unpack16 = unpack16;
+    k->gemm_int16 = (vcpu_int_gemm) { MR, NR, 256, tile_int16 };
     k->quantize16 = quantize16;
     k->dot_quants = dot_quants;
 }

@@ -357,7 +357,74 @@ static void dot_quants(float *y, size_t y_row, const vcpu_ints *x, int rows, con
     }
 }
 
+/* ---- many rows ---- */
+/* Four bits in order: even and odd values of 32 lie side by side in bytes. */
+INLINE void nibbles32(__m256i w[2], const char *p, bool e2m1) {
+    __m128i v = _mm_loadu_si128((const void *)p), low = _mm_set1_epi8(15);
+    __m128i even = _mm_and_si128(v, low), odd = _mm_and_si128(_mm_srli_epi16(v, 4), low);
+    w[0] = _mm256_cvtepu8_epi16(_mm_unpacklo_epi8(even, odd));
+    w[1] = _mm256_cvtepu8_epi16(_mm_unpackhi_epi8(even, odd));
+    if (e2m1)
+        EACH (j, 2) w[j] = e2m1_of(w[j]);
+}
+
+static void unpack16(int16_t *to, const vcpu_quants *w, size_t row, size_t start, size_t n) {
+    const spread by = spread_of(w->bits);
+    const char *p = w->data + row * w->row_bytes + start * (size_t)w->bits / 8;
+    size_t i = 0;
+    for (; i + 32 <= n; i += 32, p += 4 * w->bits) {
+        __m256i v[2];
+        if (w->bits == 4)
+            nibbles32(v, p, w->e2m1);
+        else
+            values32(v, p, w->end, &by, w->bits);
+        _mm256_storeu_si256((void *)(to + i), v[0]);
+        _mm256_storeu_si256((void *)(to + i + 16), v[1]);
+    }
+    if (i < n) { /* 16 values of four bits */
+        char part[16] = { 0 };
+        __m256i v[2];
+        __builtin_memcpy(part, p, 8);
+        nibbles32(v, part, w->e2m1);
+        _mm256_storeu_si256((void *)(to + i), v[0]);
+    }
+}
+
+enum { MR = 6, NR = 16, KC = 256 };
+
+static void tile_int16(const vcpu_int_tile *t) {
+    const int32_t *a = t->a;
+    const __m256i *b = t->b;
+    for (size_t g = 0; g < t->groups; g++) {
+        __m256i s[MR][2];
+        EACH (r, MR) s[r][0] = s[r][1] = _mm256_setzero_si256();
+        _Pragma("GCC unroll 4") for (size_t i = 0; i < t->depth; i++, a += MR, b += 2) {
+            __m256i b0 = _mm256_loadu_si256(b), b1 = _mm256_loadu_si256(b + 1);
+            __builtin_prefetch(a + 64 * MR); /* the next tile of x */
+            EACH (r, MR) {
+                __m256i av = _mm256_set1_epi32(a[r]);
+                s[r][0] = _mm256_add_epi32(s[r][0], _mm256_madd_epi16(av, b0));
+                s[r][1] = _mm256_add_epi32(s[r][1], _mm256_madd_epi16(av, b1));
+            }
+        }
+        EACH (j, 2) {
+            __m256 scale = _mm256_loadu_ps(t->w_scales + g * NR + 8 * j);
+            __m256 bias = _mm256_loadu_ps(t->w_biases + g * NR + 8 * j);
+            EACH (r, MR) {
+                float *c = t->c + r * t->c_row + 8 * j;
+                __m256 xs = _mm256_broadcast_ss(t->x_scales + g * MR + r);
+                __m256 sum = _mm256_broadcast_ss(t->x_sums + g * MR + r);
+                __m256 v = _mm256_fmadd_ps(bias, sum, _mm256_loadu_ps(c));
+                _mm256_storeu_ps(c, _mm256_fmadd_ps(_mm256_cvtepi32_ps(s[r][j]) * scale, xs, v));
+            }
+        }
+    }
+}
+
 void vcpu_kernels_quantized_avx2(vcpu_kernels *k) {
+    k->numbers = numbers;
+    k->unpack16 = unpack16;
+    k->gemm_int16 = (vcpu_int_gemm) { MR, NR, KC, tile_int16 };
     k->quantize16 = quantize16;
     k->dot_quants = dot_quants;
 }

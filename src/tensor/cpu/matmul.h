@@ -66,5 +66,8 @@ void vcpu_many_rows(vlm_frame *f, vcpu_matmul *m);
  * or all others. */
 bool vcpu_is_integers(const vlm_matrix *w);
 void vcpu_quantized(vlm_frame *f, vcpu_matmul *m);
+void vcpu_quantized_many(vlm_frame *f, vcpu_matmul *m);
+/* Rows of W from o on, as kernels see them. */
+vcpu_quants vcpu_quants_of(const vlm_matrix *w, size_t o);
 
 #endif

@@ -5,7 +5,8 @@
  *
  *     y[r][o] = Σ_g scale[o][g] * x_scale[r][g] * (Σ q * xq) + bias[o][g] * (Σ xq * x_scale[r][g])
  *
- * which is exactly W times the rounded x. Few rows: 16-bit integers, W is read as it lies. */
+ * which is exactly W times the rounded x. Few rows: 16-bit integers, W is read as it lies. Many
+ * rows: see quantized_many.c. */
 #include "tensor/cpu/matmul.h"
 
 bool vcpu_is_integers(const vlm_matrix *w) {
@@ -22,8 +23,7 @@ static size_t bytes_between(vlm_tensor x) {
     return (size_t)x.stride[0] * vtensor_dtype_size(x.dtype);
 }
 
-/* Rows of W from o on. */
-static vcpu_quants quants_of(const vlm_matrix *w, size_t o) {
+vcpu_quants vcpu_quants_of(const vlm_matrix *w, size_t o) {
     vcpu_quants q = { .data = vcpu_row(w->data, o),
                       .scales = vcpu_row(w->scales, o),
                       .row_bytes = vcpu_row_bytes(w),
@@ -63,7 +63,7 @@ static void quantize_item(void *arg, size_t r, int worker) {
 
 static void dot_quants(const vcpu_matmul *m, const vlm_matrix *w, float *y, size_t y_row, size_t o,
                        size_t n) {
-    vcpu_quants quants = quants_of(w, o);
+    vcpu_quants quants = vcpu_quants_of(w, o);
     for (size_t r = 0; r < m->rows; r += VCPU_DOT_ROWS) {
         vcpu_ints x = m->ints;
         x.q += r * x.row;
@@ -105,5 +105,5 @@ void vcpu_quantized(vlm_frame *f, vcpu_matmul *m) {
     if (m->rows <= VCPU_FEW_ROWS)
         few_rows(f, m);
     else
-        vcpu_many_rows(f, m);
+        vcpu_quantized_many(f, m);
 }
