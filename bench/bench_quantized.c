@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "machine.h"
+#include "cli/machine.h"
 #include "tensor/tensor.h"
 
 enum { ROUNDS = 9 };

@@ -219,11 +219,125 @@ static void not_finite(void **state) {
         }
 }
 
+/* ---- many rows ---- */
+/* What W is unpacked to, and x rounded to, is what plain C says. */
+static void panels(void **state) {
+    (void)state;
+    vcpu_kernels scalar, sets[N_LEVELS];
+    vcpu_kernels_fill(&scalar, 0);
+    int n_sets = kernel_sets(sets);
+    for (int i = 0; i < cases; i++) {
+        weights a = random_weights();
+        size_t padded = (a.k + 63) / 64 * 64, groups = a.k / a.w.group;
+        size_t width = (groups + 15) / 16 * 16, row = rng() % a.outs;
+        float *x = random_rows(a.k), *f[2];
+        int16_t *w16[2];
+        int8_t *w8[2], *q[2];
+        for (int j = 0; j < 2; j++) {
+            w16[j] = malloc(a.k * sizeof *w16[j]);
+            w8[j] = malloc(a.k);
+            q[j] = malloc(padded);
+            f[j] = malloc((2 * width + groups + 8) * sizeof *f[j]);
+        }
+        size_t start = rng() % (groups + 1) * a.w.group / 32 * 32, n = a.k - start;
+        for (int s = 0; s <= n_sets; s++) {
+            const vcpu_kernels *k = s ? &sets[s - 1] : &scalar;
+            int j = s != 0;
+            k->unpack16(w16[j], &a.w, row, start, n);
+            k->unpack8((uint8_t *)w8[j], &a.w, row, start, n);
+            k->quantize8(q[j], f[j], f[j] + width, x, a.k, a.w.group);
+            k->numbers(f[j] + 2 * width, a.w.scales, groups, a.w.scale_type, a.w.factor);
+            assert_memory_equal(w16[j], w16[0], n * sizeof **w16);
+            assert_memory_equal(w8[j], w8[0], n);
+            assert_memory_equal(q[j], q[0], padded);
+            assert_memory_equal(f[j], f[0], (2 * width + groups + 8) * sizeof **f);
+        }
+        for (int j = 0; j < 2; j++) {
+            free(w16[j]);
+            free(w8[j]);
+            free(q[j]);
+            free(f[j]);
+        }
+        free(x);
+        free_weights(&a);
+    }
+}
+
+/* A tile of integers of any size that a group allows, beside a sum in double. */
+static void check_tile(const vcpu_kernels *k, const vcpu_int_gemm *gemm, int per) {
+    size_t mr = (size_t)gemm->mr, nr = (size_t)gemm->nr, groups = (size_t)rng_int(1, 4);
+    size_t group = (size_t)(16 << rng_int(0, 3)), depth = group / (size_t)per, n = groups * depth;
+    size_t c_row = nr + (size_t)rng_int(0, 3);
+    int32_t *a = malloc(n * mr * 4), *b = malloc(n * nr * 4);
+    float *xs = malloc(4 * groups * mr), *sums = malloc(4 * groups * mr);
+    float *ws = malloc(4 * groups * nr), *wb = malloc(4 * groups * nr), *c = malloc(4 * mr * c_row);
+    bool most = rng_int(0, 9) == 0; /* the largest sum there is */
+    for (size_t i = 0; i < n * mr * (size_t)per; i++)
+        if (per == 2)
+            ((int16_t *)a)[i] = (int16_t)(most ? 32767 : rng_int(-32767, 32767));
+        else
+            ((int8_t *)a)[i] = (int8_t)(most ? 127 : rng_int(-127, 127));
+    for (size_t i = 0; i < n * nr * (size_t)per; i++)
+        if (per == 2)
+            ((int16_t *)b)[i] = (int16_t)(most ? 255 : rng_int(-12, 255));
+        else
+            ((uint8_t *)b)[i] = (uint8_t)(most ? 255 : rng_int(0, 255));
+    for (size_t i = 0; i < groups * mr; i++) xs[i] = rng_float(), sums[i] = rng_float();
+    for (size_t i = 0; i < groups * nr; i++) ws[i] = rng_float(), wb[i] = rng_float();
+    double *want = malloc(mr * nr * sizeof *want);
+    for (size_t r = 0; r < mr; r++)
+        for (size_t o = 0; o < nr; o++) {
+            double total = c[r * c_row + o] = rng_float();
+            for (size_t g = 0; g < groups; g++) {
+                int64_t s = 0;
+                for (size_t i = g * depth; i < (g + 1) * depth; i++)
+                    for (size_t j = 0; j < (size_t)per; j++) {
+                        size_t ai = (i * mr + r) * (size_t)per + j;
+                        size_t bi = (i * nr + o) * (size_t)per + j;
+                        s += per == 2 ? ((int16_t *)a)[ai] * ((int16_t *)b)[bi]
+                                      : ((int8_t *)a)[ai] * ((uint8_t *)b)[bi];
+                    }
+                total += (double)s * xs[g * mr + r] * ws[g * nr + o];
+                total += (double)sums[g * mr + r] * wb[g * nr + o];
+            }
+            want[r * nr + o] = total;
+        }
+    gemm->tile(&(vcpu_int_tile) { c, c_row, a, b, xs, sums, ws, wb, groups, depth });
+    double size = (per == 2 ? 32767.0 : 127.0) * 255 * (double)group;
+    for (size_t r = 0; r < mr; r++)
+        for (size_t o = 0; o < nr; o++)
+            if (!(fabs(c[r * c_row + o] - want[r * nr + o]) <= 1e-6 * size))
+                fail_msg("%s: tile of %d, group %zu: [%zu][%zu] %g is %g", k->name, per, group, r,
+                         o, want[r * nr + o], (double)c[r * c_row + o]);
+    free(a);
+    free(b);
+    free(xs);
+    free(sums);
+    free(ws);
+    free(wb);
+    free(c);
+    free(want);
+}
+
+static void tiles(void **state) {
+    (void)state;
+    vcpu_kernels sets[N_LEVELS + 1];
+    int n_sets = kernel_sets(sets);
+    vcpu_kernels_fill(&sets[n_sets++], 0);
+    for (int i = 0; i < cases; i++)
+        for (int s = 0; s < n_sets; s++) {
+            check_tile(&sets[s], &sets[s].gemm_int16, 2);
+            check_tile(&sets[s], &sets[s].gemm_int8, 4);
+        }
+}
+
 int main(int argc, char **argv) {
     if (argc > 1) cases = atoi(argv[1]);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(few_rows),
         cmocka_unit_test(not_finite),
+        cmocka_unit_test(panels),
+        cmocka_unit_test(tiles),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -27,6 +27,8 @@ typedef struct vtensor_cpu_options {
     int threads;       /* <= 0: all */
     unsigned cpu_mask; /* features not to use, for tests (vcore_cpu_flag) */
     bool dry;          /* shapes only: no memory, no threads, no arithmetic */
+    bool
+        no_int8_activations; /* fast mode: x is rounded to 16 bits at least for quantized weights */
 } vtensor_cpu_options;
 vlm_status vtensor_backend_cpu(vtensor_backend **out, const vtensor_cpu_options *options,
                                vlm_error *err);

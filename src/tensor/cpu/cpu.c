@@ -217,6 +217,7 @@ vlm_status vtensor_backend_cpu(vtensor_backend **out, const vtensor_cpu_options 
     b->n_workers =
         (size_t)(b->base.pool ? vcore_pool_size(b->base.pool) : vcore_pool_asked(options->threads));
     pthread_mutex_init(&b->turn, NULL);
+    b->no_int8 = options->no_int8_activations;
     b->base.table = options->dry ? &dry_table : &cpu_table;
     vcpu_kernels_fill(&b->k, vcpu_worthwhile(vcore_cpu_flags() & ~options->cpu_mask));
     *out = &b->base;

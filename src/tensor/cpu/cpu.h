@@ -14,6 +14,7 @@
 typedef struct vcpu_backend {
     vtensor_backend base;
     vcpu_kernels k;
+    bool no_int8; /* activations are rounded to 16 bits at least */
     size_t n_workers;
     pthread_mutex_t turn;
     char *shared; /* read by all threads during an operation */

@@ -13,6 +13,7 @@ void vcpu_kernels_fill(vcpu_kernels *k, unsigned flags) {
         vcpu_kernels_quantized_avx2(k);
     }
     if (flags & VCORE_CPU_AVX512) vcpu_kernels_avx512(k);
+    if (flags & VCORE_CPU_AVX512_VNNI) vcpu_kernels_quantized_avx512vnni(k);
     if (flags & VCORE_CPU_AVX512_BF16) vcpu_kernels_avx512bf16(k);
 #else
     (void)flags;

@@ -89,6 +89,10 @@ typedef struct vcpu_ints {
 typedef void vcpu_quantize(int16_t *q, float *scales, float *sums, const float *x, size_t n,
                            size_t group, int bits);
 
+/* The same as bytes in [-127, 127], in order. @param q [n rounded up to 64] */
+typedef void vcpu_quantize8(int8_t *q, float *scales, float *sums, const float *x, size_t n,
+                            size_t group);
+
 /* y[r][o] = Σ_k x[r][k] w[o][k] for rows <= VCPU_DOT_ROWS; as vcpu_dot. */
 typedef void vcpu_dot_quants(float *y, size_t y_row, const vcpu_ints *x, int rows,
                              const vcpu_quants *w, size_t outs, size_t k);
@@ -99,6 +103,9 @@ typedef void vcpu_numbers(float *to, const char *p, size_t n, vcpu_number type, 
 /* Integers [start, start + n) of a row of W, in order: 16 bits wide. start and n are multiples of
  * 16; start of 32 when there are fewer than eight bits, but not four. */
 typedef void vcpu_unpack16(int16_t *to, const vcpu_quants *w, size_t row, size_t start, size_t n);
+
+/* The same as unsigned bytes; for e2m1, 12 more than the integers. */
+typedef void vcpu_unpack8(uint8_t *to, const vcpu_quants *w, size_t row, size_t start, size_t n);
 
 /* A tile of mr × nr over some groups: c += Σ_g scales of both * (Σ_k a(k, r) b(k, o)) + bias * sum.
  * Elements of a and b are 32 bits wide: pairs of 16-bit integers, or quads of bytes, along k. */
@@ -158,6 +165,10 @@ typedef struct vcpu_kernels {
     vcpu_numbers *numbers;
     vcpu_unpack16 *unpack16;
     vcpu_int_gemm gemm_int16; /* pairs */
+    vcpu_quantize8 *quantize8;
+    vcpu_unpack8 *unpack8;
+    vcpu_int_gemm gemm_int8; /* quads: x signed, w unsigned */
+    bool prefers_int8;       /* quads are faster here than pairs */
 
     void (*softmax_block)(const vcpu_softmax *block);
     /* One query: s = exp(s' - max) over [lo, hi), 0 elsewhere in [0, n), s' = capped scaled score.
@@ -176,6 +187,7 @@ void vcpu_kernels_quantized(vcpu_kernels *k);
 #if defined(__x86_64__)
 void vcpu_kernels_avx2(vcpu_kernels *k);
 void vcpu_kernels_quantized_avx2(vcpu_kernels *k);
+void vcpu_kernels_quantized_avx512vnni(vcpu_kernels *k);
 void vcpu_kernels_avx512(vcpu_kernels *k);
 void vcpu_kernels_avx512bf16(vcpu_kernels *k);
 #endif

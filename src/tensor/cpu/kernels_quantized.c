@@ -52,23 +52,38 @@ static float greatest(const float *x, size_t n) {
     return f;
 }
 
+/* The scale of a group of x, its largest integer being `limit`, and what x is multiplied with. */
+static float scale_of(const float *x, size_t group, float limit, float *by) {
+    float most = greatest(x, group);
+    *by = 0;
+    if (!isfinite(most)) return NAN;
+    if (most < VCPU_LEAST_ACTIVATION) return 0;
+    *by = limit / most;
+    return most / limit;
+}
+
+#define DEFINE_QUANTIZE(name, type, limit)                                                         \
+    static void name(type *q, float *scales, float *sums, const float *x, size_t n,                \
+                     size_t group) {                                                               \
+        size_t groups = n / group, width = (groups + 15) / 16 * 16;                                \
+        memset(q, 0, (n + 63) / 64 * 64 * sizeof *q);                                              \
+        memset(scales, 0, width * sizeof *scales);                                                 \
+        memset(sums, 0, width * sizeof *sums);                                                     \
+        for (size_t g = 0; g < groups; g++, q += group, x += group) {                              \
+            float by;                                                                              \
+            int32_t sum = 0;                                                                       \
+            scales[g] = scale_of(x, group, limit, &by);                                            \
+            for (size_t i = 0; by != 0 && i < group; i++) sum += q[i] = (type)rintf(x[i] * by);    \
+            sums[g] = scales[g] * (float)sum;                                                      \
+        }                                                                                          \
+    }
+DEFINE_QUANTIZE(quantize_ints, int16_t, 32767)
+DEFINE_QUANTIZE(quantize8, int8_t, 127)
+
 static void quantize16(int16_t *q, float *scales, float *sums, const float *x, size_t n,
                        size_t group, int bits) {
     (void)bits;
-    size_t groups = n / group, width = (groups + 15) / 16 * 16;
-    memset(q, 0, (n + 63) / 64 * 64 * sizeof *q);
-    memset(scales, 0, width * sizeof *scales);
-    memset(sums, 0, width * sizeof *sums);
-    for (size_t g = 0; g < groups; g++, q += group, x += group) {
-        float most = greatest(x, group);
-        int32_t sum = 0;
-        if (!isfinite(most)) scales[g] = sums[g] = NAN;
-        if (!isfinite(most) || most < VCPU_LEAST_ACTIVATION) continue;
-        float by = 32767 / most;
-        for (size_t i = 0; i < group; i++) sum += q[i] = (int16_t)rintf(x[i] * by);
-        scales[g] = most / 32767;
-        sums[g] = scales[g] * (float)sum;
-    }
+    quantize_ints(q, scales, sums, x, n, group);
 }
 
 /* ---- few rows ---- */
@@ -107,24 +122,36 @@ static void unpack16(int16_t *to, const vcpu_quants *w, size_t row, size_t start
 
 enum { MR = 4, NR = 8 };
 
-static void tile_int16(const vcpu_int_tile *t) {
-    const int16_t *a = t->a, *b = t->b;
-    for (size_t g = 0; g < t->groups; g++, a += 2 * MR * t->depth, b += 2 * NR * t->depth)
-        for (size_t r = 0; r < MR; r++)
-            for (size_t o = 0; o < NR; o++) {
-                float *c = &t->c[r * t->c_row + o];
-                int32_t sum = 0;
-                for (size_t i = 0; i < t->depth; i++)
-                    for (size_t j = 0; j < 2; j++)
-                        sum += a[2 * (i * MR + r) + j] * b[2 * (i * NR + o) + j];
-                *c += t->w_scales[g * NR + o] * (float)sum * t->x_scales[g * MR + r];
-                *c += t->w_biases[g * NR + o] * t->x_sums[g * MR + r];
-            }
+static void unpack8(uint8_t *to, const vcpu_quants *w, size_t row, size_t start, size_t n) {
+    const char *p = w->data + row * w->row_bytes;
+    for (size_t i = 0; i < n; i++) to[i] = (uint8_t)(quant(w, p, start + i) + (w->e2m1 ? 12 : 0));
 }
+
+#define DEFINE_TILE(name, a_type, b_type, per)                                                     \
+    static void name(const vcpu_int_tile *t) {                                                     \
+        const a_type *a = t->a;                                                                    \
+        const b_type *b = t->b;                                                                    \
+        for (size_t g = 0; g < t->groups; g++, a += per * MR * t->depth, b += per * NR * t->depth) \
+            for (size_t r = 0; r < MR; r++)                                                        \
+                for (size_t o = 0; o < NR; o++) {                                                  \
+                    float *c = &t->c[r * t->c_row + o];                                            \
+                    int32_t sum = 0;                                                               \
+                    for (size_t i = 0; i < t->depth; i++)                                          \
+                        for (size_t j = 0; j < per; j++)                                           \
+                            sum += a[per * (i * MR + r) + j] * b[per * (i * NR + o) + j];          \
+                    *c += t->w_scales[g * NR + o] * (float)sum * t->x_scales[g * MR + r];          \
+                    *c += t->w_biases[g * NR + o] * t->x_sums[g * MR + r];                         \
+                }                                                                                  \
+    }
+DEFINE_TILE(tile_int16, int16_t, int16_t, 2)
+DEFINE_TILE(tile_int8, int8_t, uint8_t, 4)
 
 void vcpu_kernels_quantized(vcpu_kernels *k) {
     k->numbers = numbers;
     k->unpack16 = unpack16;
+    k->quantize8 = quantize8;
+    k->unpack8 = unpack8;
+    k->gemm_int8 = (vcpu_int_gemm) { MR, NR, 256, tile_int8 };
     k->gemm_int16 = (vcpu_int_gemm) { MR, NR, 256, tile_int16 };
     k->quantize16 = quantize16;
     k->dot_quants = dot_quants;

@@ -19,6 +19,15 @@ typedef struct product {
     float *scales, *sums;         /* for each tile: [groups][mr] */
 } product;
 
+/* Bytes of x where they are faster and allowed, else 16-bit integers. */
+static bool takes_bytes(const vcpu_matmul *m) {
+    return m->k->prefers_int8 && !m->b->no_int8;
+}
+
+static const vcpu_int_gemm *gemm_of(const vcpu_matmul *m) {
+    return takes_bytes(m) ? &m->k->gemm_int8 : &m->k->gemm_int16;
+}
+
 static size_t group_of(const product *p) {
     return (size_t)p->m->linears[0]->weight.group;
 }
@@ -34,7 +43,7 @@ static char *packed_x(const product *p, size_t k0, size_t tile) {
 /* ---- x ---- */
 /* What a worker needs to pack a tile of x: its rows as integers, their scales and sums. */
 typedef struct x_rows {
-    int16_t *q;
+    char *q;
     float *scales, *sums;
     size_t row, group_row, bytes;
 } x_rows;
@@ -42,8 +51,8 @@ typedef struct x_rows {
 static x_rows x_rows_at(const product *p, char *scratch) {
     x_rows x = { .row = vcpu_round_up(p->depth * p->per, 64),
                  .group_row = vcpu_round_up(p->groups, 16) };
-    size_t q_bytes = p->mr * x.row * sizeof *x.q, scale_bytes = p->mr * vcpu_floats(x.group_row);
-    x.q = (void *)scratch;
+    size_t q_bytes = p->mr * x.row * 4 / p->per, scale_bytes = p->mr * vcpu_floats(x.group_row);
+    x.q = scratch;
     x.bytes = q_bytes + 2 * scale_bytes;
     if (!scratch) return x;
     x.scales = (void *)(scratch + q_bytes);
@@ -51,18 +60,26 @@ static x_rows x_rows_at(const product *p, char *scratch) {
     return x;
 }
 
+static void quantize_row(const product *p, const x_rows *x, size_t r, const float *from) {
+    const vcpu_kernels *k = p->m->k;
+    char *q = x->q + r * x->row * 4 / p->per;
+    float *scales = x->scales + r * x->group_row, *sums = x->sums + r * x->group_row;
+    if (p->per == 4)
+        k->quantize8((int8_t *)q, scales, sums, from, vcpu_in(p->m), group_of(p));
+    else
+        k->quantize16((int16_t *)(void *)q, scales, sums, from, vcpu_in(p->m), group_of(p), 0);
+}
+
 static void pack_x_item(void *arg, size_t tile, int worker) {
     const product *p = arg;
     const vcpu_matmul *m = p->m;
     x_rows x = x_rows_at(p, vcpu_scratch(m->b, worker));
     size_t rows = vcpu_min(p->mr, m->rows - tile * p->mr), at = tile * p->groups * p->mr;
+    size_t row_bytes = x.row * 4 / p->per;
     for (size_t r = 0; r < rows; r++)
-        m->k->quantize16(x.q + r * x.row, x.scales + r * x.group_row, x.sums + r * x.group_row,
-                         (const float *)(const void *)vcpu_row(m->x, m->row0 + tile * p->mr + r),
-                         vcpu_in(m), group_of(p), 0);
+        quantize_row(p, &x, r, (const void *)vcpu_row(m->x, m->row0 + tile * p->mr + r));
     for (size_t k0 = 0; k0 < p->depth; k0 += p->g->kc)
-        m->k->pack(packed_x(p, k0, tile), p->mr, (char *)x.q + 4 * k0, 2 * x.row, rows,
-                   block_depth(p, k0));
+        m->k->pack(packed_x(p, k0, tile), p->mr, x.q + 4 * k0, row_bytes, rows, block_depth(p, k0));
     m->k->pack(p->scales + at, p->mr, x.scales, 4 * x.group_row, rows, p->groups);
     m->k->pack(p->sums + at, p->mr, x.sums, 4 * x.group_row, rows, p->groups);
 }
@@ -97,15 +114,21 @@ static void pack_w(const product *p, const panel *to, const vcpu_quants *w, size
                    size_t d) {
     const vcpu_kernels *k = p->m->k;
     size_t groups = d * p->per / w->group, g = k0 * p->per / w->group;
-    for (size_t r = 0; r < rows; r++)
-        k->unpack16((int16_t *)(void *)(to->staging + 4 * d * r), w, r, k0 * p->per, d * p->per);
+    for (size_t r = 0; r < rows; r++) {
+        char *q = to->staging + 4 * d * r;
+        if (p->per == 4)
+            k->unpack8((uint8_t *)q, w, r, k0 * p->per, d * p->per);
+        else
+            k->unpack16((int16_t *)(void *)q, w, r, k0 * p->per, d * p->per);
+    }
     k->pack(to->q, p->nr, to->staging, 4 * d, rows, d);
     for (size_t r = 0; r < rows; r++)
         k->numbers(to->row + r * to->room,
                    w->scales + r * w->scale_row_bytes + g * size_of(w->scale_type), groups,
                    w->scale_type, w->factor);
     k->pack(to->scales, p->nr, to->row, 4 * to->room, rows, groups);
-    memset(to->biases, 0, groups * p->nr * sizeof(float));
+    for (size_t i = 0; i < groups * p->nr; i++) /* e2m1 as unsigned bytes is 12 too much */
+        to->biases[i] = p->per == 4 ? -12 * to->scales[i] : 0;
     if (!w->biases) return;
     for (size_t r = 0; r < rows; r++)
         k->numbers(to->row + r * to->room,
@@ -139,7 +162,7 @@ static void multiply_tile(const product *p, vcpu_int_tile *t, const vlm_tensor *
 }
 
 static size_t panel_items(const vcpu_matmul *m, const vlm_linear *l) {
-    return vcpu_ceil((size_t)l->weight.out, (size_t)m->k->gemm_int16.nr) * m->row_items;
+    return vcpu_ceil((size_t)l->weight.out, (size_t)gemm_of(m)->nr) * m->row_items;
 }
 
 static void panel_item(void *arg, size_t item, int worker) {
@@ -175,8 +198,9 @@ static void panel_item(void *arg, size_t item, int worker) {
 }
 
 void vcpu_quantized_many(vlm_frame *f, vcpu_matmul *m) {
-    const vcpu_int_gemm *g = &m->k->gemm_int16;
-    product p = { .m = m, .g = g, .mr = (size_t)g->mr, .nr = (size_t)g->nr, .per = 2 };
+    const vcpu_int_gemm *g = gemm_of(m);
+    product p = { .m = m, .g = g, .mr = (size_t)g->mr, .nr = (size_t)g->nr };
+    p.per = takes_bytes(m) ? 4 : 2;
     size_t n = m->rows, outs = 0;
     p.depth = vcpu_in(m) / p.per;
     p.groups = vcpu_in(m) / group_of(&p);
