@@ -1,19 +1,21 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""`vlm convert` held to mlx-vlm's converter, over the checkpoints of the goldens.
+"""`vlm convert` held to mlx-vlm's converter, over checkpoints of the goldens and whole ones.
 
-For each family, type of weights and way of converting: both converters run on the same source; every
-tensor must have the same name, type, shape and bits, and config.json the same `quantization`. Then
-mlx-vlm loads what `vlm convert` wrote, and its logits of a text prompt are held to libvlm's.
+    tools/compare_convert.py [--build build] [--quick] [--source DIR ...]
 
-    tools/compare_convert.py [--build build] [--quick]
+For each source and way of converting both converters run; every tensor must have the same name, type,
+shape and bits, and config.json the same `quantization`. Then mlx-vlm loads what `vlm convert` wrote, and
+its logits of a text prompt and its greedy tokens are held to libvlm's. Needs mlx and mlx-vlm
+(tools/requirements.txt). Prints a line for each source and exits 1 on a difference of the first kind.
 
-Needs mlx and mlx-vlm (tools/requirements.txt). Prints a line for each case and exits 1 on a
-difference."""
+Goldens that mlx-vlm cannot load are left out: Gemma with a head_dim of its own, configs whose decoder is
+nested as transformers 5 does it (Qwen2.5-VL), tied SmolVLMs without a copy of the head."""
 
 import argparse
 import importlib
 import json
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -27,26 +29,36 @@ converter = importlib.import_module("mlx_vlm.convert")  # the package has a func
 
 ROOT = Path(__file__).resolve().parent.parent
 # Golden, and the names of its source that mlx-vlm can read.
-FAMILIES = [
-    ("idefics3-split", "hf"),
-    ("smolvlm-video", "hf"),
-    ("paligemma-gemma", "mlx"),
-    ("paligemma2-gemma2", "mlx"),
-    ("qwen2_5_vl-tied", "hf_old"),
-    ("qwen2_5_vl-untied", "hf_old"),
-]
-AFFINE = [(bits, group) for bits in (2, 3, 4, 5, 6, 8) for group in (32, 64, 128)]
+FAMILIES = [("idefics3-split", "hf"), ("paligemma2-gemma2", "mlx"), ("qwen2_5_vl-tied", "mlx")]
+
+
+def affine(bits, group):
+    options = {"quantize": True, "q_bits": bits, "q_group_size": group}
+    return options, ["--quantize", str(bits), "--group-size", str(group)]
+
+
+def mode(name):
+    return {"quantize": True, "q_mode": name, "q_bits": None, "q_group_size": None}, ["--mode", name]
+
+
+def recipe(name):
+    return {"quantize": True, "quant_predicate": name}, ["--recipe", name]
+
+
+def dtype(name, short):
+    return {"dtype": name}, ["--dtype", short]
+
+
+MODES = [mode(m) for m in ("mxfp4", "mxfp8", "nvfp4")]
 CASES = (
-    [({}, [])]
-    + [({"dtype": d}, ["--dtype", s]) for d, s in
-       (("bfloat16", "bf16"), ("float16", "f16"), ("float32", "f32"))]
-    + [({"quantize": True, "q_bits": b, "q_group_size": g},
-        ["--quantize", str(b), "--group-size", str(g)]) for b, g in AFFINE]
-    + [({"quantize": True, "q_mode": m, "q_bits": None, "q_group_size": None}, ["--mode", m])
-       for m in ("mxfp4", "mxfp8", "nvfp4")]
-    + [({"quantize": True, "quant_predicate": r}, ["--recipe", r]) for r in converter.QUANT_RECIPES]
+    [({}, []), dtype("bfloat16", "bf16"), dtype("float16", "f16"), dtype("float32", "f32")]
+    + [affine(bits, group) for bits in (2, 3, 4, 5, 6, 8) for group in (32, 64)]
+    + MODES
+    + [recipe(r) for r in converter.QUANT_RECIPES]
 )
-QUICK = ({"quantize": True, "q_bits": 4, "q_group_size": 32}, ["--quantize", "4", "--group-size", "32"])
+WHOLE = [affine(4, 64), affine(8, 32), affine(3, 128), *MODES, recipe("mixed_3_6")]
+QUICK = [affine(4, 32), mode("nvfp4")]
+PROMPT = [1, 5, 9, 17, 33, 40, 3, 21]
 
 
 class NoProcessor:
@@ -84,27 +96,62 @@ def differences(ours, theirs):
     return lines
 
 
-def logits_of_mlx(folder, ids):
+def ask_mlx(folder, tokens):
+    """Logits behind the prompt, and greedy tokens, each from a pass over all that is before it."""
     model = load_model(Path(folder))
-    out = model.language_model(mx.array([ids]))
-    return np.array(getattr(out, "logits", out).astype(mx.float32))[0, -1]
+    ids, first = list(PROMPT), None
+    for _ in range(tokens):
+        out = model.language_model(mx.array([ids]))
+        row = np.array(getattr(out, "logits", out).astype(mx.float32))[0, -1]
+        first = row if first is None else first
+        ids.append(int(row.argmax()))
+    return first, ids[len(PROMPT) :]
 
 
-def logits_of_vlm(build, folder, ids, scratch):
-    prepared = scratch / "input.safetensors"
-    mx.save_safetensors(str(prepared), {"input_ids": mx.array([ids], dtype=mx.int64)})
-    dumped = scratch / "logits.safetensors"
-    subprocess.run([build / "vlm", "dump", "-m", folder, "--input", prepared, "--stage", "logits", "--out",
-                    dumped, "--dtype", "f32"], check=True)
-    loaded = mx.load(str(dumped))
-    logits = np.array(next(iter(loaded.values())))
-    return logits.reshape(-1, logits.shape[-1])[-1]
+def ask_vlm(build, folder, tokens, scratch):
+    prepared, dumped = scratch / "input.safetensors", scratch / "logits.safetensors"
+    mx.save_safetensors(str(prepared), {"input_ids": mx.array([PROMPT], dtype=mx.int64)})
+    both = ["-m", folder, "--input", prepared, "--dtype", "f32"]
+    subprocess.run([build / "vlm", "dump", *both, "--stage", "logits", "--out", dumped], check=True)
+    logits = np.array(next(iter(mx.load(str(dumped)).values())))
+    run = subprocess.run([build / "vlm", "generate", *both, "--max-tokens", str(tokens), "--ignore-eos", "--json"],
+                         check=True, capture_output=True)
+    return logits.reshape(-1, logits.shape[-1])[-1], json.loads(run.stdout)["tokens"]
+
+
+def compare(build, source, label, cases, tokens, asks):
+    """Prints the source's line; how many conversions differ."""
+    same = asked = agree = 0
+    worst = 0.0
+    with tempfile.TemporaryDirectory() as folder:
+        folder = Path(folder)
+        for options, words in cases:
+            ours, theirs = folder / "vlm", folder / "mlx"
+            converter.convert(str(source), str(theirs), **options)
+            subprocess.run([build / "vlm", "convert", "-m", source, "-o", ours, *words], check=True)
+            lines = differences(ours, theirs)
+            same += not lines
+            for line in lines[:8]:
+                print(f"{label} {' '.join(words) or 'as it is'}: {line}")
+            if asks(words):
+                (a, x), (b, y) = ask_mlx(ours, tokens), ask_vlm(build, ours, tokens, folder)
+                worst = max(worst, float(np.abs(a - b).max() / np.abs(a).max()))
+                agree += x == y
+                asked += 1
+            shutil.rmtree(ours)
+            shutil.rmtree(theirs)
+    line = f"{label:28s} {same} of {len(cases)} the same bits"
+    if asked:
+        line += f"; loaded by mlx-vlm: {tokens} greedy tokens the same in {agree} of {asked}, logits within {worst:.1e}"
+    print(line, flush=True)
+    return len(cases) - same
 
 
 def main():
-    parser = argparse.ArgumentParser()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--build", type=Path, default=ROOT / "build")
-    parser.add_argument("--quick", action="store_true", help="one type of weights, one way")
+    parser.add_argument("--quick", action="store_true", help="float32 weights, two ways")
+    parser.add_argument("--source", type=Path, action="append", default=[], help="a whole checkpoint, seven ways")
     args = parser.parse_args()
     mx.set_default_device(mx.cpu)
     converter.fetch_from_hub = fetch
@@ -112,39 +159,14 @@ def main():
     converter.print = importlib.import_module("mlx_vlm.quant_utils").print = lambda *a, **k: None
     failed = 0
     for golden, names in FAMILIES:
-        for dtype in ("f32",) if args.quick else ("f32", "bf16", "f16"):
-            same = cases = 0
-            worst = agree = asked = 0
-            with tempfile.TemporaryDirectory() as folder:
-                folder = Path(folder)
-                source = folder / "source"
-                source.mkdir()
-                subprocess.run([args.build / "tests" / "write_checkpoint", ROOT / "tests/golden" / golden,
-                                source, names, dtype], check=True)
-                for i, (options, words) in enumerate([QUICK] if args.quick else CASES):
-                    ours, theirs = folder / f"vlm{i}", folder / f"mlx{i}"
-                    try:
-                        converter.convert(str(source), str(theirs), **options)
-                    except ValueError as e:
-                        print(f"{golden} {dtype} {' '.join(words)}: mlx-vlm cannot: {e}")
-                        continue
-                    cases += 1
-                    subprocess.run([args.build / "vlm", "convert", "-m", source, "-o", ours, *words], check=True)
-                    lines = differences(ours, theirs)
-                    same += not lines
-                    for line in lines[:8]:
-                        print(f"{golden} {dtype} {' '.join(words) or 'as it is'}: {line}")
-                    if not words or words[0] == "--recipe":
-                        continue
-                    ids = [1, 5, 9, 17, 33, 40, 3, 21]
-                    a, b = logits_of_mlx(ours, ids), logits_of_vlm(args.build, ours, ids, folder)
-                    error = float(np.abs(a - b).max() / np.abs(a).max())
-                    worst = max(worst, error)
-                    asked += 1
-                    agree += int(a.argmax() == b.argmax())
-            failed += cases - same
-            print(f"{golden:20s} {dtype:4s}  {same} of {cases} the same bits;  loaded by mlx-vlm: first tokens "
-                  f"{agree} of {asked}, logits within {worst:.1e} of the largest", flush=True)
+        for type_ in ("f32",) if args.quick else ("f32", "bf16", "f16"):
+            with tempfile.TemporaryDirectory() as source:
+                subprocess.run([args.build / "tests" / "write_checkpoint", ROOT / "tests/golden" / golden, source,
+                                names, type_], check=True)
+                failed += compare(args.build, source, f"{golden} {type_}", QUICK if args.quick else CASES, 12,
+                                  lambda words, f32=type_ == "f32": f32 and "--dtype" not in words)
+    for source in args.source:
+        failed += compare(args.build, source, source.name, WHOLE, 1, lambda words: False)
     return 1 if failed else 0
 
 

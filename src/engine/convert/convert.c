@@ -18,7 +18,9 @@ static char *parent_of(const char *path) {
     const char *slash = strrchr(path, '/');
     char *parent = slash ? vcore_strndup(path, slash == path ? 1 : (size_t)(slash - path)) : vcore_strdup(".");
     char *real = parent ? realpath(parent, NULL) : NULL;
+    int number = parent ? errno : ENOMEM;
     vcore_free(parent);
+    errno = number;
     return real;
 }
 
@@ -32,11 +34,11 @@ static vlm_status check_target(const char *target, const char *source, vlm_error
     if (lstat(target, &st) == 0)
         return vcore_fail_at(err, VLM_ERR_ARGUMENT, (vcore_where) { .file = target },
                              "%s: exists already", target);
-    char *parent = parent_of(target), *from = realpath(source, NULL);
+    char *parent = parent_of(target);
+    if (!parent) return vio_fail_errno(err, target, "create", errno);
+    char *from = realpath(source, NULL);
     vlm_status status = VLM_OK;
-    if (!parent)
-        status = vio_fail_errno(err, target, "create", errno);
-    else if (from && lies_in(parent, from))
+    if (from && lies_in(parent, from))
         status = vcore_fail_at(err, VLM_ERR_ARGUMENT, (vcore_where) { .file = target },
                                "%s: lies in the checkpoint that is converted", target);
     free(parent);
