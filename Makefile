@@ -48,7 +48,7 @@ bench-peers: build
 	@$${PYTHON:-python3} bench/peers/run.py --vlm $(BUILD)/vlm $(PEERS)
 
 eval: build
-	@tools/eval.sh $(BUILD)
+	@tools/eval.sh $(BUILD) $(if $(MODEL),--model $(MODEL))
 
 fuzz:
 	@tools/install-deps.sh clang

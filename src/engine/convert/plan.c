@@ -65,19 +65,19 @@ static vlm_status choose_recipe(vengine_plan *p, vlm_error *err) {
 static vlm_status choose_params(vengine_plan *p, vlm_error *err) {
     const vlm_convert_options *o = p->options;
     if (o->weights < VLM_CONVERT_KEEP || o->weights > VLM_CONVERT_DEQUANTIZE)
-        return vcore_fail(err, VLM_ERR_ARGUMENT, "convert: weights: %d is none", (int)o->weights);
+        return vcore_fail(err, VLM_ERR_ARGUMENT, "weights: %d is none", (int)o->weights);
     if (o->weights != VLM_CONVERT_QUANTIZE) {
         if (!o->mode && !o->bits && !o->group_size && !o->recipe) return VLM_OK;
         return vcore_fail(err, VLM_ERR_ARGUMENT,
-                          "convert: mode, bits, group size and recipe go with quantizing only");
+                          "mode, bits, group size and recipe go with quantizing only");
     }
     const char *mode = vlm_quantization_mode_name(o->mode);
-    if (!mode) return vcore_fail(err, VLM_ERR_ARGUMENT, "convert: mode: %d is none", (int)o->mode);
+    if (!mode) return vcore_fail(err, VLM_ERR_ARGUMENT, "mode: %d is none", (int)o->mode);
     p->params = vmodel_quantization_params_of(o->mode);
     if (o->bits) p->params.bits = o->bits;
     if (o->group_size) p->params.group_size = o->group_size;
     if (!vmodel_quantization_has(&p->params))
-        return vcore_fail(err, VLM_ERR_ARGUMENT, "convert: %s of %d bits in groups of %d is no quantization",
+        return vcore_fail(err, VLM_ERR_ARGUMENT, "%s of %d bits in groups of %d is no quantization",
                           mode, p->params.bits, p->params.group_size);
     return choose_recipe(p, err);
 }
@@ -262,7 +262,7 @@ static vlm_status plan_shards(vengine_plan *p, vlm_error *err) {
         item->shard = p->n_shards - 1;
     }
     if (p->n_shards > 99999)
-        return vcore_fail(err, VLM_ERR_ARGUMENT, "convert: shard size: makes %zu files", p->n_shards);
+        return vcore_fail(err, VLM_ERR_ARGUMENT, "shard size: makes %zu files", p->n_shards);
     for (size_t i = 0; i < p->n_shards; i++)
         snprintf(p->shards[i].name, sizeof p->shards[i].name,
                  p->n_shards > 1 ? "model-%05zu-of-%05zu.safetensors" : "model.safetensors", i + 1,

@@ -99,7 +99,7 @@ static vlm_status tell(const writer *w, const char *tensor, uint64_t done) {
     const vlm_convert_options *o = w->plan->options;
     const vlm_convert_progress progress = { tensor, w->done + done, w->plan->bytes };
     if (!o->progress || o->progress(o->progress_user, &progress) == 0) return VLM_OK;
-    return vcore_fail(w->err, VLM_ERR_CANCELLED, "convert: cancelled");
+    return vcore_fail(w->err, VLM_ERR_CANCELLED, "%s: the conversion was cancelled", w->path);
 }
 
 /* ---- a tensor -------------------------------------------------------------------------------------- */
