@@ -8,6 +8,7 @@
 #include "io/io.h"
 #include "support/cm.h"
 #include "support/parity.h"
+#include "vlm/load/convert.h"
 
 /* ---- quantizing ------------------------------------------------------------------------------ */
 /* A checkpoint being rewritten: its tensors, quantized ones and their decoded twins. */
@@ -323,6 +324,30 @@ static float *logits(tgolden *golden, const tgolden_case *of, vlm_context *conte
     return values;
 }
 
+/* What a conversion makes of the quantized checkpoint, in MLX's layout or as floats; its path, owned. */
+static char *converted(const pair *p, vlm_convert_weights weights) {
+    vlm_convert_options options = VLM_CONVERT_OPTIONS_INIT;
+    vlm_error err = VLM_ERROR_INIT;
+    char *to = tcheckpoint_path(p->decoded, weights == VLM_CONVERT_KEEP ? "kept" : "floats");
+    options.weights = weights;
+    if (weights == VLM_CONVERT_DEQUANTIZE) options.dtype = "f32";
+    if (vlm_convert(p->quantized, to, &options, &err) < 0) fail_msg("%s", err.message);
+    return to;
+}
+
+/* It answers with the same bits as the decoded model. */
+static void converted_alike(const pair *p, tgolden *golden, vlm_convert_weights weights, const float *want) {
+    size_t n;
+    char *dir = converted(p, weights);
+    vlm_context *c = load(dir);
+    float *got = logits(golden, tgolden_case_at(golden, 0), c, dir, &n);
+    assert_memory_equal(got, want, n * sizeof *got);
+    free(got);
+    vlm_context_free(c);
+    tcheckpoint_remove(dir);
+    free(dir);
+}
+
 /* Same bits as the decoded model, and not those of the reference's weights. */
 static void answers_alike(const char *dir, tcheckpoint_names names, const char *words,
                           void (*recipe)(rewrite *, const vio_tensor *), bool computes) {
@@ -344,6 +369,10 @@ static void answers_alike(const char *dir, tcheckpoint_names names, const char *
         assert_int_equal(n, m);
         assert_memory_equal(a, b, n * sizeof *a);
         assert_true(tgolden_relative(a + n - k, reference, k) > 1e-3);
+        if (i == 0) {
+            converted_alike(&p, golden, VLM_CONVERT_KEEP, b);
+            converted_alike(&p, golden, VLM_CONVERT_DEQUANTIZE, b);
+        }
         free(a);
         free(b);
     }
