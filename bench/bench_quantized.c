@@ -94,7 +94,7 @@ static void bench_product(bench *b, const format *q, int64_t n, int64_t out, int
         limits before = measure(b->m, b->flags);
         reached[i] = work / seconds(b, layers, n_layers, n);
         limits after = measure(b->m, b->flags);
-        share[i] = 2 * reached[i] / (few ? before.read + after.read : before.f32 + after.f32);
+        share[i] = 2 * reached[i] / (few ? before.read + after.read : before.int8 + after.int8);
     }
     printf("%-34s %8.1f %s  %5.1f %%\n", name, median(reached, ROUNDS) / 1e9,
            few ? "GB/s  " : "GOP/s ", 100 * median(share, ROUNDS));

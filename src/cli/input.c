@@ -106,6 +106,7 @@ vlm_load_options cli_load_options(const cli_input *in) {
     o.threads = (int)in->threads;
     o.lenient = in->lenient;
     o.in_memory = in->no_mmap;
+    o.no_int8_activations = in->no_int8_activations;
     o.log = cli_keep_warning;
     const char *d = in->dtype ? in->dtype : "auto";
     o.precision = !strcmp(d, "f32")    ? VLM_PRECISION_F32

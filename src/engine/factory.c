@@ -176,6 +176,7 @@ static vlm_status make_backend(factory *f, vlm_error *err) {
     vlm_context *c = f->c;
     c->mode = f->options->precision == VLM_PRECISION_F32 ? VTENSOR_EXACT : VTENSOR_FAST;
     vtensor_cpu_options cpu = { .threads = f->options->threads, .dry = f->depth != VENGINE_LOAD };
+    cpu.no_int8_activations = f->options->no_int8_activations;
     return vtensor_backend_cpu(&c->backend, &cpu, err);
 }
 
