@@ -6,7 +6,7 @@ SECONDS ?= 300
 MODEL ?=
 IMAGE ?=
 
-.PHONY: all deps build demo test install asan tsan clang bench bench-peers eval fuzz fuzz-long format docs verify parity clean
+.PHONY: all deps build demo test test-long install asan tsan clang bench bench-peers eval fuzz fuzz-long format docs verify parity clean
 
 all: build
 
@@ -22,6 +22,9 @@ demo: build
 
 test: build
 	@cd $(BUILD) && ctest --output-on-failure
+
+test-long: build
+	@cd $(BUILD) && ctest -C nightly -L nightly --verbose
 
 install: build
 	@cmake --install $(BUILD) --prefix $(PREFIX)

@@ -65,8 +65,7 @@ const vcore_cpu_level vcore_cpu_levels[] = {
 #elif defined(__aarch64__)
     { "neon", VCORE_CPU_NEON },
     { "neondot", VCORE_CPU_NEON | VCORE_CPU_NEON_DOT },
-    { "neoni8mm",
-      VCORE_CPU_NEON | VCORE_CPU_NEON_DOT | VCORE_CPU_NEON_BF16 | VCORE_CPU_NEON_I8MM },
+    { "neoni8mm", VCORE_CPU_NEON | VCORE_CPU_NEON_DOT | VCORE_CPU_NEON_BF16 | VCORE_CPU_NEON_I8MM },
 #endif
     { NULL, 0 },
 };
