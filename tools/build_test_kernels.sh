@@ -11,15 +11,16 @@ shift
 cd "$(dirname "$0")/.."
 objects=$(mktemp -d)
 trap 'rm -rf "$objects"' EXIT
-case $($compiler -dumpmachine) in x86_64*) other=neon ;; aarch64*) other='avx*' ;; *) other='[an]*' ;; esac
+case $($compiler -dumpmachine) in x86_64*) other='neon*.c' ;; aarch64*) other='avx*.c' ;; *) other='[an]*.c' ;; esac
 avx2='-mavx2 -mfma -mf16c'
 avx512="$avx2 -mavx512f -mavx512bw -mavx512vl -mavx512dq"
 for source in src/tensor/cpu/kernels*.c src/core/cpu.c src/core/half.c tests/test_kernels.c tests/support/kernel_case*.c; do
   case $source in # the same flags as in CMakeLists.txt
-    src/*_$other.c) continue ;;
+    src/*_$other) continue ;;
     src/*_avx2.c) extra=$avx2 ;;
     src/*_avx512.c) extra=$avx512 ;;
     src/*_avx512*.c) extra="$avx512 -mavx512bf16 -mavx512vnni" ;;
+    src/*_neonbf16.c) extra=-march=armv8.2-a+bf16 ;;
     *) extra= ;;
   esac
   # shellcheck disable=SC2086

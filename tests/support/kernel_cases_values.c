@@ -93,7 +93,9 @@ static void silu(kernel_case *c) {
 
 static void relu(kernel_case *c) {
     size_t n = kc_length(c, MOST);
-    c->k->activation[4](changed(c, n), n);
+    float *x = changed(c, n);
+    kc_near(c, x, 0, 1e-300); /* zeros of either sign */
+    c->k->activation[4](x, n);
 }
 
 /* ---- norms and rotary positions ---- */

@@ -190,6 +190,9 @@ void vcpu_kernels_quantized_avx2(vcpu_kernels *k);
 void vcpu_kernels_quantized_avx512vnni(vcpu_kernels *k);
 void vcpu_kernels_avx512(vcpu_kernels *k);
 void vcpu_kernels_avx512bf16(vcpu_kernels *k);
+#elif defined(__aarch64__)
+void vcpu_kernels_neon(vcpu_kernels *k);
+void vcpu_kernels_neonbf16(vcpu_kernels *k);
 #endif
 
 #endif

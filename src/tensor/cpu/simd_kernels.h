@@ -3,7 +3,7 @@
  * and its primitives and then includes this page, which ends in fill_simd(). Not a header to
  * include elsewhere.
  *
- * Wanted from the including file: LANES (a multiple of 8); vf (floats; + - * / work on it), vm (a
+ * Wanted from the including file: LANES (a multiple of 4); vf (floats; + - * / work on it), vm (a
  * mask); vf_load/store (any alignment), vf_load_n/store_n (the first n < LANES elements; zeros
  * elsewhere), vf_set1, vf_zero, vf_fma (a * b + c), vf_fnma (c - a * b), vf_max, vf_min (NaN in the
  * second operand stays), vf_sum, vf_greatest (of all lanes), vf_round (to nearest), vf_exp2i (2^x
