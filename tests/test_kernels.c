@@ -6,8 +6,8 @@
  *
  *     test_kernels [--cases N] [--seed S] [--level NAME] [--entry NAME] [--case I]
  *
- * test_kernels_emulated is the same with tests/cross/avx512 in the place of the instructions: every
- * kernel for x86-64, on any CPU with AVX2.
+ * test_kernels_emulated is the same with AVX-512 in plain C (tests/cross/avx512), on any CPU with
+ * AVX2.
  *
  * N: cases of each entry at each level (1000); S: 0 for one from the clock (1). --case runs one
  * alone. An entry is added as a function and a line in a list of support/kernel_cases_*.c; a list,
@@ -71,15 +71,6 @@ static int run_level(const vcore_cpu_level *level, const choice *want) {
     return failed;
 }
 
-/* Under emulation every level of the CPU's kind. */
-static bool runs(const vcore_cpu_level *level) {
-#if defined(KERNELS_EMULATED)
-    return vcore_cpu_level_runs(level) || vcore_cpu_flags() & VCORE_CPU_AVX2;
-#else
-    return vcore_cpu_level_runs(level);
-#endif
-}
-
 static int usage(void) {
     fprintf(stderr, "usage: test_kernels [--cases N] [--seed S] [--level NAME] [--entry NAME] "
                     "[--case I]\n");
@@ -108,7 +99,7 @@ int main(int argc, char **argv) {
     kernel_case_start();
     printf("seed %llu\n", (unsigned long long)want.seed);
     for (const vcore_cpu_level *l = vcore_cpu_levels; l->name; l++) {
-        if (!same(want.level, l->name) || !runs(l)) continue;
+        if (!same(want.level, l->name) || !vcore_cpu_level_runs(l)) continue;
         failed += run_level(l, &want);
         levels++;
     }

@@ -80,6 +80,20 @@ EMULATED void e256_mask_storeu_epi16(void *p, __mmask16 k, __m256i v) {
     if (k >> i & 1) memcpy((char *)p + 2 * i, &r.h[i], 2);
 }
 
+EMULATED void e256_mask_storeu_epi8(void *p, __mmask32 k, __m256i v) {
+    e_lanes r = { .half = { v } };
+    LANES_OF(32)
+    if (k >> i & 1) memcpy((char *)p + i, &r.b[i], 1);
+}
+EMULATED __m256i e256_maskz_loadu_epi16(__mmask16 k, const void *p) {
+    e_lanes r = { .si = e_maskz_loadu_epi16(k, p) };
+    return r.half[0];
+}
+EMULATED __m128i e128_maskz_loadu_epi8(__mmask16 k, const void *p) {
+    e_lanes r = { .si = e_maskz_loadu_epi8(k, p) };
+    return r.quarter[0];
+}
+
 /* ---- one lane at a time ---- */
 #define DEFINE(name, type, member, lane, n, expression)                                            \
     EMULATED type e_##name(type left, type right) {                                                \
@@ -100,6 +114,8 @@ DEFINE(add_pd, __m512d, pd, d, 8, a.d[i] + b.d[i])
 DEFINE(sub_pd, __m512d, pd, d, 8, a.d[i] - b.d[i])
 DEFINE(add_epi32, __m512i, si, u, 16, a.u[i] + b.u[i])
 DEFINE(sub_epi32, __m512i, si, u, 16, a.u[i] - b.u[i])
+DEFINE(max_epi32, __m512i, si, i, 16, a.i[i] > b.i[i] ? a.i[i] : b.i[i])
+DEFINE(min_epi32, __m512i, si, i, 16, a.i[i] < b.i[i] ? a.i[i] : b.i[i])
 DEFINE(mullo_epi32, __m512i, si, u, 16, a.u[i] * b.u[i])
 DEFINE(add_epi16, __m512i, si, h, 32, (uint16_t)(a.h[i] + b.h[i]))
 DEFINE(sub_epi16, __m512i, si, h, 32, (uint16_t)(a.h[i] - b.h[i]))
@@ -120,11 +136,34 @@ DEFINE(permutexvar_epi32, __m512i, si, u, 16, b.u[a.u[i] & 15])
 DEFINE(permutexvar_epi16, __m512i, si, h, 32, b.h[a.h[i] & 31])
 DEFINE(shuffle_epi8, __m512i, si, b, 64,
        b.b[i] & 0x80 ? 0 : a.b[(i & 0x30) + (b.b[i] & 15)]) /* within 16 bytes */
+DEFINE(unpacklo_ps, __m512, ps, u, 16, (i & 1 ? b : a).u[(i & 12) + (i & 3) / 2])
+DEFINE(unpackhi_ps, __m512, ps, u, 16, (i & 1 ? b : a).u[(i & 12) + 2 + (i & 3) / 2])
 DEFINE(unpacklo_epi8, __m512i, si, b, 64, (i & 1 ? b : a).b[(i & 0x30) + (i & 15) / 2])
 DEFINE(unpackhi_epi8, __m512i, si, b, 64, (i & 1 ? b : a).b[(i & 0x30) + 8 + (i & 15) / 2])
 DEFINE(unpacklo_epi16, __m512i, si, h, 32, (i & 1 ? b : a).h[(i & 0x18) + (i & 7) / 2])
 DEFINE(unpackhi_epi16, __m512i, si, h, 32, (i & 1 ? b : a).h[(i & 0x18) + 4 + (i & 7) / 2])
 #undef DEFINE
+
+EMULATED __m512 e_permutex2var_ps(__m512 left, __m512i which, __m512 right) {
+    e_lanes a = { left }, b = { right }, k = { .si = which }, r;
+    LANES_OF(16)
+    r.u[i] = (k.u[i] & 16 ? b : a).u[k.u[i] & 15];
+    return r.ps;
+}
+/* Within 16 bytes: two of a, two of b. */
+EMULATED __m512 e_shuffle_ps(__m512 left, __m512 right, unsigned which) {
+    e_lanes a = { left }, b = { right }, r;
+    LANES_OF(16)
+    r.u[i] = (i & 2 ? b : a).u[(i & 12) + (int)(which >> 2 * (i & 3) & 3)];
+    return r.ps;
+}
+/* Sixteen bytes at a time: two of a, two of b. */
+EMULATED __m512 e_shuffle_f32x4(__m512 left, __m512 right, unsigned which) {
+    e_lanes a = { left }, b = { right }, r;
+    LANES_OF(4)
+    r.quarter[i] = (i & 2 ? b : a).quarter[which >> 2 * i & 3];
+    return r.ps;
+}
 
 /* c + the products of a and b, rounded once, as with AVX2. */
 EMULATED __m512 e_fmadd_ps(__m512 left, __m512 right, __m512 more) {
@@ -179,6 +218,18 @@ EMULATED __m512i e_cvtepi8_epi32(__m128i v) {
 EMULATED __m256i e_cvtepi32_epi16(__m512i v) {
     e_lanes a = { .si = v }, r;
     LANES_OF(16) r.h[i] = (uint16_t)a.u[i];
+    return r.half[0];
+}
+EMULATED __m128i e_cvtepi32_epi8(__m512i v) {
+    e_lanes a = { .si = v }, r;
+    LANES_OF(16)
+    r.b[i] = (uint8_t)a.u[i];
+    return r.quarter[0];
+}
+EMULATED __m256i e_cvtepi16_epi8(__m512i v) {
+    e_lanes a = { .si = v }, r;
+    LANES_OF(32)
+    r.b[i] = (uint8_t)a.h[i];
     return r.half[0];
 }
 #define e_cvtps_ph(v, rounding)                                                                    \
@@ -268,6 +319,9 @@ EMULATED __m512 e_mask_blend_ps(__mmask16 k, __m512 without, __m512 with) {
     LANES_OF(16) if (k >> i & 1) a.u[i] = b.u[i];
     return a.ps;
 }
+EMULATED __m512 e_mask_mov_ps(__m512 from, __mmask16 k, __m512 v) {
+    return e_mask_blend_ps(k, from, v);
+}
 EMULATED __m512i e_mask_or_epi32(__m512i from, __mmask16 k, __m512i left, __m512i right) {
     e_lanes r = { .si = from }, a = { .si = left }, b = { .si = right };
     LANES_OF(16) if (k >> i & 1) r.u[i] = a.u[i] | b.u[i];
@@ -289,6 +343,7 @@ DEFINE(reduce_add_ps, __m512, ps, float, f, 16, left + right)
 DEFINE(reduce_max_ps, __m512, ps, float, f, 16, left > right ? left : right)
 DEFINE(reduce_add_pd, __m512d, pd, double, d, 8, left + right)
 DEFINE(reduce_add_epi32, __m512i, si, int32_t, i, 16, (int32_t)((uint32_t)left + (uint32_t)right))
+DEFINE(reduce_max_epi32, __m512i, si, int32_t, i, 16, left > right ? left : right)
 #undef DEFINE
 
 /* ---- bfloat16: denormal numbers are zero going in and coming out ---- */
@@ -359,8 +414,10 @@ EMULATED __m512i e_maddubs_epi16(__m512i left, __m512i right) {
 #undef _mm512_inserti64x4
 #undef _mm512_mask_cmplt_epi32_mask
 #undef _mm512_roundscale_ps
-#undef _mm512_slli_epi16
 #undef _mm512_setr_epi32
+#undef _mm512_shuffle_f32x4
+#undef _mm512_shuffle_ps
+#undef _mm512_slli_epi16
 #undef _mm512_slli_epi32
 #undef _mm512_srli_epi16
 #undef _mm512_srli_epi32
@@ -385,7 +442,9 @@ EMULATED __m512i e_maddubs_epi16(__m512i left, __m512i right) {
 #define _mm512_castsi512_si256 e_castsi512_si256
 #define _mm512_cmp_ps_mask e_cmp_ps_mask
 #define _mm512_cmple_epi32_mask e_cmple_epi32_mask
+#define _mm512_cvtepi16_epi8 e_cvtepi16_epi8
 #define _mm512_cvtepi32_epi16 e_cvtepi32_epi16
+#define _mm512_cvtepi32_epi8 e_cvtepi32_epi8
 #define _mm512_cvtepi32_ps e_cvtepi32_ps
 #define _mm512_cvtepi8_epi16 e_cvtepi8_epi16
 #define _mm512_cvtepi8_epi32 e_cvtepi8_epi32
@@ -418,6 +477,7 @@ EMULATED __m512i e_maddubs_epi16(__m512i left, __m512i right) {
 #define _mm512_mask_loadu_epi32 e_mask_loadu_epi32
 #define _mm512_mask_loadu_epi8 e_mask_loadu_epi8
 #define _mm512_mask_loadu_ps e_mask_loadu_ps
+#define _mm512_mask_mov_ps e_mask_mov_ps
 #define _mm512_mask_or_epi32 e_mask_or_epi32
 #define _mm512_mask_storeu_epi16 e_mask_storeu_epi16
 #define _mm512_mask_storeu_epi32 e_mask_storeu_epi32
@@ -427,17 +487,21 @@ EMULATED __m512i e_maddubs_epi16(__m512i left, __m512i right) {
 #define _mm512_maskz_loadu_epi32 e_maskz_loadu_epi32
 #define _mm512_maskz_loadu_epi8 e_maskz_loadu_epi8
 #define _mm512_maskz_loadu_ps e_maskz_loadu_ps
+#define _mm512_max_epi32 e_max_epi32
 #define _mm512_max_ps e_max_ps
+#define _mm512_min_epi32 e_min_epi32
 #define _mm512_min_ps e_min_ps
 #define _mm512_mul_ps e_mul_ps
 #define _mm512_mullo_epi32 e_mullo_epi32
 #define _mm512_or_ps e_or_ps
 #define _mm512_or_si512 e_or_si512
+#define _mm512_permutex2var_ps e_permutex2var_ps
 #define _mm512_permutexvar_epi16 e_permutexvar_epi16
 #define _mm512_permutexvar_epi32 e_permutexvar_epi32
 #define _mm512_reduce_add_epi32 e_reduce_add_epi32
 #define _mm512_reduce_add_pd e_reduce_add_pd
 #define _mm512_reduce_add_ps e_reduce_add_ps
+#define _mm512_reduce_max_epi32 e_reduce_max_epi32
 #define _mm512_reduce_max_ps e_reduce_max_ps
 #define _mm512_roundscale_ps e_roundscale_ps
 #define _mm512_set1_epi16 e_set1_epi16
@@ -451,6 +515,8 @@ EMULATED __m512i e_maddubs_epi16(__m512i left, __m512i right) {
 #define _mm512_setzero_ps e_setzero_ps
 #define _mm512_setzero_si512 e_setzero_si512
 #define _mm512_shuffle_epi8 e_shuffle_epi8
+#define _mm512_shuffle_f32x4 e_shuffle_f32x4
+#define _mm512_shuffle_ps e_shuffle_ps
 #define _mm512_slli_epi16 e_slli_epi16
 #define _mm512_slli_epi32 e_slli_epi32
 #define _mm512_sllv_epi32 e_sllv_epi32
@@ -471,13 +537,18 @@ EMULATED __m512i e_maddubs_epi16(__m512i left, __m512i right) {
 #define _mm512_sub_ps e_sub_ps
 #define _mm512_unpackhi_epi16 e_unpackhi_epi16
 #define _mm512_unpackhi_epi8 e_unpackhi_epi8
+#define _mm512_unpackhi_ps e_unpackhi_ps
 #define _mm512_unpacklo_epi16 e_unpacklo_epi16
 #define _mm512_unpacklo_epi8 e_unpacklo_epi8
+#define _mm512_unpacklo_ps e_unpacklo_ps
 #define _mm512_xor_ps e_xor_ps
 #define _mm512_xor_si512 e_xor_si512
 #define _mm512_loadu_si512 e_loadu_epi32
 #define _mm512_storeu_si512 e_storeu_epi32
+#define _mm256_mask_storeu_epi8 e256_mask_storeu_epi8
 #define _mm256_mask_storeu_epi16 e256_mask_storeu_epi16
+#define _mm256_maskz_loadu_epi16 e256_maskz_loadu_epi16
+#define _mm_maskz_loadu_epi8 e128_maskz_loadu_epi8
 #undef _mm256_dpbusd_epi32
 #define _mm256_dpbusd_epi32 e256_dpbusd_epi32
 #define _mm256_dpbusd_avx_epi32 e256_dpbusd_epi32
