@@ -331,6 +331,25 @@ static void tiles(void **state) {
         }
 }
 
+/* A feature that is masked takes those with it that are built on it. */
+static void masks(void **state) {
+    (void)state;
+#if defined(__x86_64__)
+    const unsigned extensions = VCORE_CPU_AVX512_VNNI | VCORE_CPU_AVX512_BF16;
+    vcpu_kernels with, without;
+    for (int i = 0; i < 2; i++) {
+        unsigned base = i ? VCORE_CPU_AVX2 : 0;
+        vcpu_kernels_fill(&without, base);
+        vcpu_kernels_fill(&with, base | extensions | (i ? 0 : VCORE_CPU_AVX512));
+        assert_string_equal(with.name, without.name);
+        assert_ptr_equal(with.dot_quants, without.dot_quants);
+        assert_ptr_equal(with.gemm_int8.tile, without.gemm_int8.tile);
+        assert_ptr_equal(with.gemm_bf16.tile, without.gemm_bf16.tile);
+        assert_false(with.prefers_int8);
+    }
+#endif
+}
+
 int main(int argc, char **argv) {
     if (argc > 1) cases = atoi(argv[1]);
     const struct CMUnitTest tests[] = {
@@ -338,6 +357,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(not_finite),
         cmocka_unit_test(panels),
         cmocka_unit_test(tiles),
+        cmocka_unit_test(masks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -8,11 +8,11 @@ void vcpu_kernels_fill(vcpu_kernels *k, unsigned flags) {
     vcpu_kernels_scalar(k);
     vcpu_kernels_quantized(k);
 #if defined(__x86_64__)
-    if (flags & VCORE_CPU_AVX2) {
-        vcpu_kernels_avx2(k);
-        vcpu_kernels_quantized_avx2(k);
-    }
-    if (flags & VCORE_CPU_AVX512) vcpu_kernels_avx512(k);
+    if (!(flags & VCORE_CPU_AVX2)) return;
+    vcpu_kernels_avx2(k);
+    vcpu_kernels_quantized_avx2(k);
+    if (!(flags & VCORE_CPU_AVX512)) return; /* without it, masked, its extensions are, too */
+    vcpu_kernels_avx512(k);
     if (flags & VCORE_CPU_AVX512_VNNI) vcpu_kernels_quantized_avx512vnni(k);
     if (flags & VCORE_CPU_AVX512_BF16) vcpu_kernels_avx512bf16(k);
 #elif defined(__aarch64__)
