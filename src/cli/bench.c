@@ -185,8 +185,8 @@ static vlm_status warm_up(bench *b, vlm_error *err) {
     double seconds;
     bench_row row = { .kind = BENCH_PREFILL };
     VTRY(vlm_prepared_draw(&b->prepared, b->context, 8, err));
-    VTRY(make_sessions(b, 1, 8, err));
-    vlm_status status = prefill(b, &row, &seconds, err);
+    vlm_status status = make_sessions(b, 1, 8, err);
+    if (status >= 0) status = prefill(b, &row, &seconds, err);
     end_row(b, &row);
     return status;
 }

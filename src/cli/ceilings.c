@@ -54,6 +54,8 @@ vlm_status ceilings_start(ceilings *c, int threads, vlm_error *err) {
     c->ask = fdopen(to[1], "w");
     c->answer = fdopen(from[0], "r");
     if (c->pid < 0) return vcore_fail(err, VLM_ERR_IO, "limits: %s", strerror(why));
+    if (!c->ask) close(to[1]); /* or the process would wait for questions for ever */
+    if (!c->answer) close(from[0]);
     if (!c->ask || !c->answer) return vcore_no_memory(err, "limits");
     return VLM_OK;
 }

@@ -29,7 +29,7 @@ static int ascending(const void *a, const void *b) {
 
 double median(double *v, int n) {
     qsort(v, (size_t)n, sizeof *v, ascending);
-    return v[n / 2];
+    return n % 2 ? v[n / 2] : (v[n / 2 - 1] + v[n / 2]) / 2;
 }
 
 #define HUGE ((size_t)2 << 20)
