@@ -267,6 +267,7 @@ static void wrong_usage_ends_with_2(void **state) {
         { "-o", "x" },
         { "-m", BUNDLED, "-o", "x", "--mode", "int4" },
         { "-m", BUNDLED, "-o", "x", "--dtype", "f64" },
+        { "-m", BUNDLED, "-o", "x", "--dtype", "16 f" },
         { "-m", BUNDLED, "-o", "x", "--group-size", "32" },
         { "-m", BUNDLED, "-o", "x", "--quantize", "four" },
     };

@@ -84,10 +84,10 @@ static int usage(const char *what) {
 
 /* What only usage can be wrong about; -1: nothing. */
 static int check(const convert_options *o, vlm_convert_options *to) {
-    static const char dtypes[] = "bf16 f16 f32";
     if (!o->model || !o->target) return usage("-m and -o are needed");
     if (o->mode && !find_mode(&to->mode, o->mode)) return usage("--mode is affine, mxfp4, mxfp8 or nvfp4");
-    if (o->dtype && (strlen(o->dtype) < 3 || !strstr(dtypes, o->dtype))) return usage("--dtype is bf16, f16 or f32");
+    if (o->dtype && strcmp(o->dtype, "bf16") && strcmp(o->dtype, "f16") && strcmp(o->dtype, "f32"))
+        return usage("--dtype is bf16, f16 or f32");
     bool quantize = o->bits || o->group_size || o->mode || o->recipe;
     if (quantize && o->dequantize) return usage("--dequantize goes with no quantization");
     if (o->group_size && !o->bits && !o->mode) return usage("--group-size goes with --quantize or --mode");
