@@ -64,6 +64,8 @@ typedef struct vengine_plan {
 vlm_status vengine_plan_make(vengine_plan *out, const vlm_context *c, const vlm_convert_options *options,
                              vlm_error *err);
 void vengine_plan_free(vengine_plan *p);
+/* The type of a matrix's floats, and of the scales that come of them. */
+vlm_dtype vengine_floats_of(const vengine_plan *p, const vlm_matrix *m);
 /* What a row binds to. */
 typedef struct vengine_member {
     union {

@@ -167,7 +167,7 @@ static vlm_status add(vengine_plan *p, vengine_item *item, int part, vlm_dtype t
     return VLM_OK;
 }
 
-static vlm_dtype floats_of(const vengine_plan *p, const vlm_matrix *m) {
+vlm_dtype vengine_floats_of(const vengine_plan *p, const vlm_matrix *m) {
     if (p->has_dtype) return p->dtype;
     if (m->storage == VLM_STORAGE_DENSE) return m->data.dtype;
     return m->storage == VLM_STORAGE_AFFINE ? m->scales.dtype : VLM_DTYPE_BF16;
@@ -177,7 +177,7 @@ static vlm_status add_quantized(vengine_plan *p, vengine_item *item, const vlm_m
     const vlm_quantization_params *q = &item->params;
     const int64_t words[] = { m->out, m->in * q->bits / 32 }, groups[] = { m->out, m->in / q->group_size };
     bool affine = q->mode == VLM_QUANTIZATION_AFFINE, keep = item->treat == VENGINE_KEEP;
-    vlm_dtype scales = floats_of(p, m), biases = scales;
+    vlm_dtype scales = vengine_floats_of(p, m), biases = scales;
     if (keep && affine && !p->options->dtype) scales = m->scales.dtype, biases = m->biases.dtype;
     if (keep && m->factor.rank)
         return vcore_fail(err, VLM_ERR_UNSUPPORTED,
@@ -199,7 +199,7 @@ static vlm_status add_floats(vengine_plan *p, vengine_item *item, const vlm_matr
         for (int i = 2; i < b->rank; i++) item->kernel *= dims[i - 1] = b->dims[i];
         dims[b->rank - 1] = b->dims[1];
     }
-    return add(p, item, VENGINE_WEIGHT, floats_of(p, m), dims, b->rank, err);
+    return add(p, item, VENGINE_WEIGHT, vengine_floats_of(p, m), dims, b->rank, err);
 }
 
 vlm_matrix vengine_member_floats(const vengine_item *item, const vengine_member *m, int part) {
@@ -234,7 +234,7 @@ static vlm_status plan_item(vengine_plan *p, vengine_item *item, vlm_error *err)
     VTRY(item->quantized ? add_quantized(p, item, &m, err) : add_floats(p, item, &m, err));
     if (kind != VLM_WEIGHT_MATRIX && kind != VLM_WEIGHT_TENSOR) {
         vlm_matrix bias = vengine_member_floats(item, &member, VENGINE_BIAS);
-        if (bias.in) VTRY(add(p, item, VENGINE_BIAS, floats_of(p, &bias), &bias.in, 1, err));
+        if (bias.in) VTRY(add(p, item, VENGINE_BIAS, vengine_floats_of(p, &bias), &bias.in, 1, err));
     }
     item->n = p->n_tensors - item->first;
     return VLM_OK;

@@ -158,15 +158,8 @@ static vlm_status write_floats(writer *w, const vengine_item *item, const vlm_ma
 
 static vlm_status write_quantized(writer *w, const vengine_item *item, const vlm_matrix *m,
                                   vcore_arena *arena) {
-    const vengine_plan *p = w->plan;
-    bool affine = item->params.mode == VLM_QUANTIZATION_AFFINE;
     job j = { .w = w, .item = item, .m = m, .quantize = true };
-    vlm_dtype stored = m->storage == VLM_STORAGE_DENSE    ? m->data.dtype
-                       : m->storage == VLM_STORAGE_AFFINE ? m->scales.dtype
-                                                          : VLM_DTYPE_BF16;
-    j.type = affine         ? dtype_of(&p->tensors[item->part[VENGINE_SCALES]])
-             : p->has_dtype ? p->dtype
-                            : stored;
+    j.type = vengine_floats_of(w->plan, m);
     for (int part = VENGINE_WEIGHT; part <= VENGINE_BIASES; part++) place(&j, part, part, m->out);
     return run_job(&j, arena);
 }
