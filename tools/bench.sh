@@ -6,7 +6,7 @@
 #   QUICK=1                 a few minutes: SmolVLM-256M at 512 tokens, and no peers of whole models
 #   SHAPES=.. FORMATS=..    of the table of shapes (bench/run.py), with commas between them
 #   THREADS=N               of both; all CPUs, and the peers two, without it
-#   CHECKPOINTS=DIR         where the shapes lie, or are made (build/shapes; 33 GB for all of them)
+#   CHECKPOINTS=DIR         where the shapes lie, or are made (build/shapes; 37 GB for all of them)
 set -eu
 build=${1:-build}
 python=${PYTHON:-python3}

@@ -64,8 +64,9 @@ def checkpoint(args: argparse.Namespace, shape: str, form: str) -> Path:
     if not any(path.glob("*.safetensors")):
         say(f"making {path}")
         kind = {"bf16": ["--dtype", "bf16"]}.get(form, ["--quantize", form.removesuffix("bit")])
-        config = ROOT / "tools" / "configs" / shape / "config.json"
-        subprocess.run([args.python, ROOT / "tools" / "random_checkpoint.py", config, path, *kind], check=True, stdout=sys.stderr)
+        config, made = ROOT / "tools" / "configs" / shape / "config.json", path.with_name(path.name + ".part")
+        subprocess.run([args.python, ROOT / "tools" / "random_checkpoint.py", config, made, *kind], check=True, stdout=sys.stderr)
+        made.rename(path)
     return path
 
 
