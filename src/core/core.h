@@ -200,6 +200,8 @@ static inline float vcore_bf16_to_f32(uint16_t h) {
 uint16_t vcore_f32_to_bf16(float f); /* round to nearest even; NaN stays NaN */
 float vcore_f16_to_f32(uint16_t h);
 uint16_t vcore_f32_to_f16(float f);  /* round to nearest even */
+float vcore_e4m3_to_f32(uint8_t b);  /* OCP's: no infinities; 0x7F and 0xFF are NaN */
+float vcore_e8m0_to_f32(uint8_t b);  /* 2^(b - 127); 255 is NaN */
 
 /* ---- threads (threads.c) ------------------------------------------------------------------------
  * A pool runs fn(arg, i, worker) for every i in [0, n); items go to whichever worker is free, so

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* bfloat16 and IEEE half, one value at a time and rounded to nearest even. The kernels of tensor/
- * have vector forms of their own; these are what they are tested against. */
+/* bfloat16, IEEE half and OCP's bytes, one value at a time and rounded to nearest even. The kernels of
+ * tensor/ have vector forms of their own; these are what they are tested against. */
 #include "core/core.h"
 
 uint16_t vcore_f32_to_bf16(float f) {
@@ -43,4 +43,23 @@ uint16_t vcore_f32_to_f16(float f) {
     }
     magnitude += 0xC8000FFF + (magnitude >> 13 & 1); /* exponent bias 127 to 15, round to even */
     return (uint16_t)(sign | magnitude >> 13);
+}
+
+static float float_of(uint32_t u) {
+    float f;
+    memcpy(&f, &u, 4);
+    return f;
+}
+
+float vcore_e4m3_to_f32(uint8_t b) {
+    uint32_t sign = (uint32_t)(b & 128) << 24, magnitude = b & 127;
+    if (magnitude == 127) return float_of(sign | 0x7FC00000);
+    if (magnitude >= 8) return float_of(sign | ((magnitude << 20) + (120u << 23)));
+    float f = (float)magnitude * 0x1p-9f;
+    return sign ? -f : f;
+}
+
+float vcore_e8m0_to_f32(uint8_t b) {
+    if (b == 255) return float_of(0x7FC00000);
+    return float_of(b ? (uint32_t)b << 23 : 0x400000);
 }

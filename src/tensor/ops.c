@@ -118,6 +118,8 @@ static bool check_quantized(const vlm_matrix *m) {
             || parts[i]->shape[1] != m->in / m->group
             || (affine ? !vtensor_is_float(parts[i]->dtype) : parts[i]->dtype != VLM_DTYPE_U8))
             return false;
+    if (m->factor.rank && (m->factor.dtype != VLM_DTYPE_F32 || vtensor_count(m->factor) != 1))
+        return false;
     return m->data.rank == 2 && m->data.dtype == VLM_DTYPE_U32 && m->data.shape[0] == m->out
            && m->data.shape[1] == m->in * m->bits / 32;
 }
@@ -132,10 +134,6 @@ static bool check_matrix(vlm_frame *f, const char *op, const vlm_matrix *m) {
     if (!fits)
         vlm_frame_fail(f, VLM_ERR_ARGUMENT, "%s: a matrix [%lld, %lld] stored as %s", op,
                        (long long)m->out, (long long)m->in, vtensor_describe(m->data).s);
-    else if (m->storage > VLM_STORAGE_AFFINE && !f->backend->table->shapes_only) {
-        vlm_frame_fail(f, VLM_ERR_UNSUPPORTED, "%s: no backend computes with this storage", op);
-        return false;
-    }
     return fits;
 }
 

@@ -80,41 +80,6 @@ void vcpu_narrow(const vcpu_kernels *k, void *to, vlm_dtype dtype, const float *
         memcpy(to, from, n * sizeof *from);
 }
 
-/* Eight values of b bits fill b bytes, whatever b is. */
-static void unpack8(uint8_t q[8], const uint8_t *packed, int bits) {
-    uint64_t u = 0;
-    for (int i = 0; i < bits; i++) u |= (uint64_t)packed[i] << (8 * i);
-    for (int i = 0; i < 8; i++) q[i] = (uint8_t)(u >> (i * bits) & ((1u << bits) - 1));
-}
-
-static void affine_row(const vcpu_kernels *k, float *to, const vlm_matrix *m, size_t row,
-                       size_t start, size_t n) {
-    size_t group = (size_t)m->group, bits = (size_t)m->bits;
-    const uint8_t *packed = (const uint8_t *)vcpu_row(m->data, row) + start * bits / 8;
-    size_t scale_size = vtensor_dtype_size(m->scales.dtype);
-    size_t bias_size = vtensor_dtype_size(m->biases.dtype);
-    for (size_t at = 0; at < n; at += group) {
-        size_t g = (start + at) / group;
-        float scale, bias;
-        vcpu_widen(k, &scale, vcpu_row(m->scales, row) + g * scale_size, m->scales.dtype, 1);
-        vcpu_widen(k, &bias, vcpu_row(m->biases, row) + g * bias_size, m->biases.dtype, 1);
-        for (size_t i = at; i < at + group; i += 8, packed += bits) {
-            uint8_t q[8];
-            unpack8(q, packed, (int)bits);
-            for (int j = 0; j < 8; j++) to[i + (size_t)j] = (float)q[j] * scale + bias;
-        }
-    }
-}
-
-void vcpu_matrix_row(const vcpu_kernels *k, float *to, const vlm_matrix *m, size_t row,
-                     size_t start, size_t n) {
-    if (m->storage == VLM_STORAGE_AFFINE)
-        affine_row(k, to, m, row, start, n);
-    else
-        vcpu_widen(k, to, vcpu_row(m->data, row) + start * vtensor_dtype_size(m->data.dtype),
-                   m->data.dtype, n);
-}
-
 /* ---- the object ---- */
 static void cpu_free(vtensor_backend *base) {
     vcpu_backend *b = (vcpu_backend *)base;

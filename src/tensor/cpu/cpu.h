@@ -66,7 +66,8 @@ const float *vcpu_as_floats(const vcpu_kernels *k, float *buffer, const void *fr
                             size_t n);
 /* n floats stored as any float type. */
 void vcpu_narrow(const vcpu_kernels *k, void *to, vlm_dtype dtype, const float *from, size_t n);
-/* Values [start, start + n) of row `row` of a matrix; start is a multiple of 128. */
+/* Values [start, start + n) of row `row` of a matrix in any storage (unpack.c); start is a multiple
+ * of 128, n of the group or up to the row's end. */
 void vcpu_matrix_row(const vcpu_kernels *k, float *to, const vlm_matrix *m, size_t row,
                      size_t start, size_t n);
 

@@ -124,6 +124,18 @@ typedef struct vcpu_int_gemm {
     void (*tile)(const vcpu_int_tile *t);
 } vcpu_int_gemm;
 
+/* A piece of a row of a quantized matrix, from the beginning of a group: codes, the lowest bits
+ * first, and a scale for each group. value = code * scale + bias for integers, rounded after each of
+ * the two; element * scale for floats. */
+typedef enum vcpu_codes { VCPU_CODES_INTEGER, VCPU_CODES_E2M1, VCPU_CODES_E4M3 } vcpu_codes;
+typedef struct vcpu_packed {
+    vcpu_codes codes;
+    int bits; /* integers: 2, 3, 4, 5, 6, 8 */
+    size_t group;
+    const void *data;
+    const float *scales, *biases; /* [groups]; biases: integers only */
+} vcpu_packed;
+
 typedef struct vcpu_kernels {
     const char *name;
 
@@ -131,6 +143,9 @@ typedef struct vcpu_kernels {
     void (*widen_f16)(float *y, const void *x, size_t n);
     void (*narrow_bf16)(void *y, const float *x, size_t n); /* to nearest even */
     void (*narrow_f16)(void *y, const float *x, size_t n);
+
+    /* The first n values, n a multiple of 8; the same bits on every CPU, but for those of NaNs */
+    void (*unpack)(float *y, const vcpu_packed *from, size_t n);
 
     void (*add)(float *x, const float *y, size_t n);
     void (*mul)(float *x, const float *y, size_t n);
@@ -183,9 +198,11 @@ void vcpu_kernels_fill(vcpu_kernels *k, unsigned flags);
 unsigned vcpu_worthwhile(unsigned flags);
 
 void vcpu_kernels_scalar(vcpu_kernels *k);
+void vcpu_unpack_scalar(float *y, const vcpu_packed *from, size_t n); /* unpack.c */
 void vcpu_kernels_quantized(vcpu_kernels *k);
 #if defined(__x86_64__)
 void vcpu_kernels_avx2(vcpu_kernels *k);
+void vcpu_unpack_avx2(float *y, const vcpu_packed *from, size_t n); /* unpack_avx2.c */
 void vcpu_kernels_quantized_avx2(vcpu_kernels *k);
 void vcpu_kernels_quantized_avx512vnni(vcpu_kernels *k);
 void vcpu_kernels_avx512(vcpu_kernels *k);

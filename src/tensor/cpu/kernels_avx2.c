@@ -212,4 +212,5 @@ void vcpu_kernels_avx2(vcpu_kernels *k) {
     k->pack = pack;
     k->pack_bf16 = pack_bf16;
     k->pack_f16 = pack_f16;
+    k->unpack = vcpu_unpack_avx2;
 }

@@ -249,6 +249,7 @@ void vcpu_kernels_scalar(vcpu_kernels *k) {
         .widen_f16 = widen_f16,
         .narrow_bf16 = narrow_bf16,
         .narrow_f16 = narrow_f16,
+        .unpack = vcpu_unpack_scalar,
         .add = add,
         .mul = mul,
         .scale = scale,

@@ -24,7 +24,7 @@ static void dot_outs(const vcpu_matmul *m, const vlm_linear *l, const vlm_tensor
     const vlm_matrix *w = &l->weight;
     size_t y_row = (size_t)y->stride[0], row_bytes = vcpu_row_bytes(w);
     float *to = (float *)y->data + o;
-    if (w->storage == VLM_STORAGE_AFFINE) {
+    if (w->storage != VLM_STORAGE_DENSE) {
         float *row = vcpu_scratch(m->b, worker);
         for (size_t i = 0; i < n; i++) {
             vcpu_matrix_row(m->k, row, w, o + i, 0, vcpu_in(m));
