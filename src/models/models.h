@@ -111,9 +111,6 @@ vlm_status vmodel_quantization_new(vlm_quantization **out, const vlm_json *confi
 bool vmodel_quantization_has(const vlm_quantization_params *p);
 vlm_quantization_params vmodel_quantization_params_of(vlm_quantization_mode mode);
 vlm_quantization_mode vmodel_mode_of(vlm_storage storage); /* of one that is not dense */
-/* Before anything is bound: ERR_UNSUPPORTED names the first module whose mode cannot be computed. */
-vlm_status vmodel_quantization_check(const vlm_quantization *q, const vio_tensors *tensors,
-                                     vlm_error *err);
 /* Tensors of a layout that belong to a quantized module and are not read. */
 bool vmodel_quantization_ignores(const vlm_quantization *q, const char *name);
 

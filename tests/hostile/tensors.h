@@ -64,6 +64,9 @@ static const hostile bad_tensors[] = {
 #define PACKED LAYER "self_attn.q_proj"
 #define TRIPLE(w, s, b)                                                                            \
     TENSOR(WEIGHTS, PACKED ".weight", w), TENSOR(WEIGHTS, PACKED ".scales", s), TENSOR(WEIGHTS, PACKED ".biases", b)
+#define PAIR(w, s, byte)                                                                           \
+    TENSOR(WEIGHTS, PACKED ".weight", w), FILLED(WEIGHTS, PACKED ".scales", s, byte)
+#define MODE(group, bits, mode) SET(CONFIG, "quantization", "{\"group_size\": " #group ", \"bits\": " #bits ", \"mode\": \"" mode "\"}")
 #define GOOD_TRIPLE TRIPLE("U32 64 8", "F32 64 1", "F32 64 1")
 #define QUANTIZED SET(CONFIG, "quantization", "{\"group_size\": 64, \"bits\": 4}")
 #define PACKED_SAYS(what) { "/" WEIGHTS, "'" PACKED, what }
@@ -92,6 +95,17 @@ static const hostile bad_quantized[] = {
     { "quantized: no word in the config, odd groups", { TRIPLE("U32 64 8", "F32 64 3", "F32 64 3") }, PACKED_SAYS("groups") },
     { "quantized: no word in the config, 1 bit", { TRIPLE("U32 64 2", "F32 64 1", "F32 64 1") }, PACKED_SAYS("bits") },
     { "quantized: no word in the config, groups of 8", { TRIPLE("U32 64 8", "F32 64 8", "F32 64 8") }, PACKED_SAYS("group") },
+    { "quantized: NaN scales", { QUANTIZED, GOOD_TRIPLE, FILLED(WEIGHTS, PACKED ".scales", "F32 64 1", 0xFF) }, PACKED_SAYS("scales': holds what is no finite number") },
+    { "quantized: NaN biases", { QUANTIZED, GOOD_TRIPLE, FILLED(WEIGHTS, PACKED ".biases", "F16 64 1", 0x7F) }, PACKED_SAYS("biases': holds what is no finite number") },
+    { "quantized: mxfp4 with groups of 64", { MODE(32, 4, "mxfp4"), PAIR("U32 64 8", "U8 64 1", 127) }, PACKED_SAYS("[64, 1], mxfp4 of 4 bits in groups of 32") },
+    { "quantized: mxfp4 with scales of floats", { MODE(32, 4, "mxfp4"), PAIR("U32 64 8", "F16 64 2", 0) }, PACKED_SAYS("single bytes") },
+    { "quantized: mxfp4 with a NaN scale", { MODE(32, 4, "mxfp4"), PAIR("U32 64 8", "U8 64 2", 0xFF) }, PACKED_SAYS("scales': holds what is no finite number") },
+    { "quantized: mxfp8 of four bits", { MODE(32, 8, "mxfp8"), PAIR("U32 64 8", "U8 64 2", 127) }, PACKED_SAYS("[64, 8], mxfp8 of 8 bits in groups of 32") },
+    { "quantized: mxfp8 with a NaN scale", { MODE(32, 8, "mxfp8"), PAIR("U32 64 16", "U8 64 2", 0xFF) }, PACKED_SAYS("scales': holds what is no finite number") },
+    { "quantized: nvfp4 with groups of 32", { MODE(16, 4, "nvfp4"), PAIR("U32 64 8", "U8 64 2", 0x38) }, PACKED_SAYS("[64, 2], nvfp4 of 4 bits in groups of 16") },
+    { "quantized: nvfp4 with a NaN scale", { MODE(16, 4, "nvfp4"), PAIR("U32 64 8", "U8 64 4", 0x7F) }, PACKED_SAYS("scales': holds what is no finite number") },
+    { "quantization: mxfp4 in groups of 64", { MODE(64, 4, "mxfp4") }, { "config.json: quantization", "mxfp4 of 4 bits in groups of 64 is no quantization" } },
+    { "quantization: nvfp4 of 8 bits", { MODE(16, 8, "nvfp4") }, { "config.json: quantization", "nvfp4 of 8 bits in groups of 16 is no quantization" } },
     { "quantized: a norm", { QUANTIZED, TENSOR(WEIGHTS, "model.text_model.norm.weight", "U32 8"), TENSOR(WEIGHTS, "model.text_model.norm.scales", "F32 1") }, { "/" WEIGHTS, "'model.text_model.norm.weight'", "U32" } },
 
     /* What config.json says of it. */

@@ -266,8 +266,8 @@ typedef struct {
     size_t n;
 } layout;
 
-/* Takes the entry over; data NULL: zeros. */
-static void lay(layout *to, const char *name, json_object *entry, const char *data, size_t bytes) {
+/* Takes the entry over; data NULL: the byte `fill` again and again. */
+static void lay(layout *to, const char *name, json_object *entry, const char *data, size_t bytes, int fill) {
     json_object *offsets = json_object_new_array();
     json_object_array_add(offsets, json_object_new_int64((int64_t)to->n));
     to->data = realloc(to->data, to->n + bytes + 1);
@@ -275,7 +275,7 @@ static void lay(layout *to, const char *name, json_object *entry, const char *da
     if (data)
         memcpy(to->data + to->n, data, bytes);
     else
-        memset(to->data + to->n, 0, bytes);
+        memset(to->data + to->n, fill, bytes);
     to->n += bytes;
     json_object_array_add(offsets, json_object_new_int64((int64_t)to->n));
     json_object_object_add(entry, "data_offsets", offsets);
@@ -298,12 +298,12 @@ static void lay_all(layout *to, const parts *p, json_object *header, const tedit
             json_object_object_add(to->header, name, copy);
         else
             lay(to, this ? e->to : name, copy, p->data + offset(entry, 0),
-                (size_t)(offset(entry, 1) - offset(entry, 0)));
+                (size_t)(offset(entry, 1) - offset(entry, 0)), 0);
     }
     if (e->kind != TEDIT_TENSOR || !e->to) return;
     size_t bytes;
     json_object *added = new_entry(e->to, &bytes);
-    lay(to, e->at, added, NULL, bytes);
+    lay(to, e->at, added, NULL, bytes, (int)e->n);
 }
 
 static bool set_tensor(const char *dir, const tedit *e) {

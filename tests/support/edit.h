@@ -64,9 +64,10 @@ typedef struct tedit {
 #define HEADER(file, path, json) { TEDIT_HEADER, file, path, json, 0 }
 #define HEADER_TEXT(file, text) { TEDIT_HEADER_TEXT, file, text, NULL, sizeof(text) - 1 }
 #define HEADER_LENGTH(file, n) { TEDIT_HEADER_LENGTH, file, NULL, NULL, n }
-/* A tensor "U32 64 8" of zeros is added, in the place of one of that name; dropped; renamed. The data
- * is laid out anew. */
+/* A tensor "U32 64 8" of zeros, or of a byte again and again, is added, in the place of one of that
+ * name; dropped; renamed. The data is laid out anew. */
 #define TENSOR(file, name, type) { TEDIT_TENSOR, file, name, type, 0 }
+#define FILLED(file, name, type, byte) { TEDIT_TENSOR, file, name, type, byte }
 #define DROP(file, name) { TEDIT_TENSOR, file, name, NULL, 0 }
 #define RENAME(file, name, to) { TEDIT_RENAME, file, name, to, 0 }
 

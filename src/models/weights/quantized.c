@@ -137,6 +137,10 @@ static vlm_status bind_scales(vmodel_row *r, const stored *s, const int64_t *dim
         return vmodel_row_fail(r, VLM_ERR_WEIGHTS, s->scales,
                                "scales of this mode are single bytes");
     VTRY(vmodel_row_check_shape(r, s->scales, dims, 2, s->who));
+    VTRY(vmodel_row_check_finite(r, s->scales,
+                                 s->params.mode == VLM_QUANTIZATION_AFFINE  ? (vmodel_number)type
+                                 : s->params.mode == VLM_QUANTIZATION_NVFP4 ? VMODEL_E4M3
+                                                                            : VMODEL_E8M0));
     return vmodel_row_view(r, s->scales, type, dims, 2, &m->scales);
 }
 
@@ -147,25 +151,18 @@ static vlm_status bind_factor(vmodel_row *r, const stored *s, vlm_matrix *m) {
     if (!t) return VLM_OK;
     if (t->dtype != VIO_F32 || t->bytes != sizeof(float))
         return vmodel_row_fail(r, VLM_ERR_WEIGHTS, t, "must be a single F32");
+    VTRY(vmodel_row_check_finite(r, t, VMODEL_F32));
+    if (s->divided && !r->b->args.inspect && vmodel_float_at(t->data, VLM_DTYPE_F32, 0) == 0)
+        return vmodel_row_fail(r, VLM_ERR_WEIGHTS, t, "is 0, and all values are divided by it");
     m->divided = s->divided;
     vmodel_row_take(r, t, 0);
     return vmodel_row_view(r, t, VLM_DTYPE_F32, one, 1, &m->factor);
-}
-
-static vlm_status refuse_mode(vlm_error *err, const vio_tensor *t, const char *module,
-                              vlm_quantization_mode mode) {
-    return vcore_fail_at(err, VLM_ERR_UNSUPPORTED,
-                         (vcore_where) { .file = t->file, .field = module },
-                         "%s: module '%s' is quantized as %s, which this build cannot compute with",
-                         t->file, module, vlm_quantization_mode_name(mode));
 }
 
 /* Everything but the biases. */
 static vlm_status bind_stored(vmodel_row *r, const stored *s, vlm_matrix *m) {
     const char *mode = vlm_quantization_mode_name(s->params.mode);
     int64_t words = 0;
-    if (!r->b->args.inspect && s->params.mode != VLM_QUANTIZATION_AFFINE)
-        return refuse_mode(r->err, s->weight, r->stem, s->params.mode);
     if (!divides(r, s, &words)) {
         char what[500];
         snprintf(what, sizeof what, "%lld columns are no whole number of groups: %s",
@@ -202,6 +199,7 @@ static vlm_status bind_mlx(vmodel_row *r, stored *s, vlm_matrix *m) {
     vlm_dtype type;
     VTRY(vmodel_row_float_type(r, s->biases, &type));
     VTRY(vmodel_row_check_shape(r, s->biases, m->scales.shape, 2, s->who));
+    VTRY(vmodel_row_check_finite(r, s->biases, (vmodel_number)type));
     VTRY(vmodel_row_view(r, s->biases, type, m->scales.shape, 2, &m->biases));
     vmodel_row_take(r, s->biases, 0);
     return VLM_OK;
@@ -239,10 +237,6 @@ static bool store_float(uint8_t *data, vlm_dtype type, size_t i, float f) {
     return isfinite(from_half(type, h));
 }
 
-static vlm_status not_finite(const vmodel_row *r, const vio_tensor *t) {
-    return vmodel_row_fail(r, VLM_ERR_WEIGHTS, t, "holds what is no finite number, or becomes one");
-}
-
 /* Packed integers lie around the middle of their range: value = (q - middle) * scale. */
 static vlm_status middle_biases(vmodel_row *r, const stored *s, vlm_matrix *m) {
     vlm_dtype type = m->scales.dtype;
@@ -252,110 +246,9 @@ static vlm_status middle_biases(vmodel_row *r, const stored *s, vlm_matrix *m) {
     VTRY(vmodel_row_materialise(r, &data, s->scales, s->scales->bytes));
     for (size_t i = 0; data && i < n; i++)
         if (!store_float(data, type, i, -middle * vmodel_float_at(m->scales.data, type, i)))
-            return not_finite(r, s->scales);
+            return vmodel_row_fail(r, VLM_ERR_WEIGHTS, s->scales, VMODEL_NOT_FINITE);
     m->biases = vtensor_of(data, type, 2, m->scales.shape);
     return VLM_OK;
-}
-
-/* OCP's E4M3: no infinities, all ones are NaN. */
-static float e4m3(unsigned code) {
-    int exponent = code >> 3 & 15, mantissa = code & 7;
-    float value = (code & 127) == 127 ? NAN
-                  : exponent          ? ldexpf((float)(8 + mantissa), exponent - 10)
-                                      : ldexpf((float)mantissa, -9);
-    return code & 128 ? -value : value;
-}
-
-/* A block's 256 values with its scale: halves in the low bits, NOT_FINITE beside what is none. */
-enum { NOT_FINITE = 1 << 16 };
-typedef struct block_values {
-    vlm_dtype type;
-    float code[256]; /* with scale 1 */
-    uint32_t value[256];
-} block_values;
-
-static void fill_block(block_values *v, float scale) {
-    for (unsigned code = 0; code < 256; code++) {
-        uint16_t half = to_half(v->type, v->code[code] * scale);
-        v->value[code] = half | (isfinite(from_half(v->type, half)) ? 0 : NOT_FINITE);
-    }
-}
-
-/* False when a value is no finite number. */
-static bool decode_row(uint16_t *to, const uint8_t *codes, size_t n, const block_values *v) {
-    uint32_t all = 0;
-    for (size_t i = 0; i < n; i++) {
-        uint32_t value = v->value[codes[i]];
-        to[i] = (uint16_t)value;
-        all |= value;
-    }
-    return !(all & NOT_FINITE);
-}
-
-static size_t smaller(size_t a, size_t b) {
-    return a < b ? a : b;
-}
-
-/* Blocks of [rows, columns] codes that share a scale, scales [blocks down, blocks across]. */
-static bool decode(uint16_t *to, vlm_dtype type, const uint8_t *codes, size_t out, size_t in,
-                   const uint8_t *scales, vlm_dtype scale_type, size_t rows, size_t columns) {
-    block_values v = { .type = type };
-    bool finite = true;
-    size_t at = 0;
-    for (unsigned code = 0; code < 256; code++) v.code[code] = e4m3(code);
-    for (size_t o = 0; o < out; o += rows)
-        for (size_t i = 0; i < in; i += columns) {
-            fill_block(&v, vmodel_float_at(scales, scale_type, at++));
-            size_t width = smaller(columns, in - i), end = o + smaller(rows, out - o);
-            for (size_t row = o; row < end; row++)
-                finite &= decode_row(to + row * in + i, codes + row * in + i, width, &v);
-        }
-    return finite;
-}
-
-/* Rows and columns that share a scale: as the config says, else all, else every row. */
-static vlm_status scale_blocks(const vmodel_row *r, const vio_tensor *scales, int64_t *rows,
-                               int64_t *columns) {
-    const vlm_quantization *q = r->b->args.quantization;
-    int64_t out = r->dims[0], in = r->dims[1], flat[] = { out }, dims[] = { out, 1 };
-    bool one = scales->bytes == vio_dtype_size(scales->dtype);
-    *rows = one ? out : 1;
-    *columns = in;
-    if (q->block[0]) {
-        *rows = q->block[0];
-        *columns = q->block[1];
-        dims[0] = (out - 1) / q->block[0] + 1;
-        dims[1] = (in - 1) / q->block[1] + 1;
-    } else if (one) {
-        return VLM_OK;
-    } else if (scales->rank == 1) {
-        return vmodel_row_check_shape(r, scales, flat, 1, "the weight");
-    }
-    return vmodel_row_check_shape(r, scales, dims, 2, "the weight");
-}
-
-/* "<stem>.weight" in E4M3 with "<stem>.weight_scale" becomes floats of the scales' type, bfloat16
- * for float32. */
-static vlm_status bind_fp8(vmodel_row *r, const stored *s, vlm_matrix *m) {
-    const vio_tensor *w = s->weight, *scales = s->scales;
-    vlm_dtype scale_type, type;
-    int64_t rows, columns;
-    void *data = NULL;
-    size_t bytes;
-    VTRY(vmodel_row_check_shape(r, w, r->dims, 2, "the config"));
-    VTRY(vmodel_row_float_type(r, scales, &scale_type));
-    VTRY(scale_blocks(r, scales, &rows, &columns));
-    type = scale_type == VLM_DTYPE_F32 ? VLM_DTYPE_BF16 : scale_type;
-    if (!vcore_mul(w->bytes, 2, &bytes)) return vcore_no_memory(r->err, w->name);
-    VTRY(vmodel_row_materialise(r, &data, w, bytes));
-    if (data
-        && !decode(data, type, w->data, (size_t)m->out, (size_t)m->in, scales->data, scale_type,
-                   (size_t)rows, (size_t)columns))
-        return not_finite(r, scales);
-    m->data = vtensor_of(data, type, 2, r->dims);
-    vmodel_row_take(r, w, (uint64_t)m->out * (uint64_t)m->in);
-    vmodel_row_take(r, scales, 0);
-    return vmodel_row_note(r, (vmodel_module) { .mode = "fp8", .bits = 8, .dense = true });
 }
 
 /* ---- compressed-tensors, ModelOpt ------------------------------------------------------------ */
@@ -414,7 +307,7 @@ vlm_status vmodel_bind_quantized(vmodel_row *r, vlm_matrix *m, bool *bound) {
         set_params(r, &s, nvfp4);
         return bind_stored(r, &s, m);
     }
-    if (s.weight->dtype == VIO_F8_E4M3) return bind_fp8(r, &s, m);
+    if (s.weight->dtype == VIO_F8_E4M3) return vmodel_bind_float8(r, s.weight, s.scales, m);
     return vmodel_row_fail(r, VLM_ERR_WEIGHTS, s.weight, "has a scale, but is not of type F8_E4M3");
 }
 
@@ -437,49 +330,4 @@ bool vmodel_quantization_ignores(const vlm_quantization *q, const char *name) {
     for (; s && *s; s++)
         if (stem_of(name, *s)) return true;
     return false;
-}
-
-static const vio_tensor *beside(const vio_tensors *tensors, const char *stem, const char *suffix) {
-    char name[VMODEL_NAME_BYTES];
-    int n = snprintf(name, sizeof name, "%s%s", stem, suffix);
-    return n < (int)sizeof name ? vio_tensors_find(tensors, name) : NULL;
-}
-
-/* Mode of the module of these scales as the table has it. */
-static vlm_quantization_mode mode_of_scales(const vlm_quantization *q, const vio_tensors *tensors,
-                                            const char *stem) {
-    vlm_quantization_params p = { VLM_QUANTIZATION_AFFINE, 0, 0 };
-    const vio_tensor *w = beside(tensors, stem, ".weight");
-    if (w && w->dtype == VIO_U32 && !vlm_quantization_find(q, stem, &p))
-        vlm_quantization_default(q, &p);
-    return p.mode;
-}
-
-/* The mode of the module that a tensor tells of; affine also when it tells of none. */
-static vlm_quantization_mode mode_of(const vlm_quantization *q, const vio_tensors *tensors,
-                                     const vio_tensor *t, char *stem, size_t n) {
-    static const char *const suffixes[] = { ".scales", ".weight_packed", ".weight_scale_2" };
-    vmodel_layout layout = q ? q->layout : VMODEL_LAYOUT_MLX;
-    for (int i = 0; i < 3; i++) {
-        size_t length = stem_of(t->name, suffixes[i]);
-        if (!length || length >= n) continue;
-        snprintf(stem, n, "%.*s", (int)length, t->name);
-        if (i == 0) return mode_of_scales(q, tensors, stem);
-        if (i == 1 && layout == VMODEL_LAYOUT_COMPRESSED && t->dtype == VIO_U8)
-            return beside(tensors, stem, ".weight_global_scale") ? VLM_QUANTIZATION_NVFP4
-                                                                 : VLM_QUANTIZATION_MXFP4;
-        if (i == 2 && layout == VMODEL_LAYOUT_MODELOPT) return VLM_QUANTIZATION_NVFP4;
-    }
-    return VLM_QUANTIZATION_AFFINE;
-}
-
-vlm_status vmodel_quantization_check(const vlm_quantization *q, const vio_tensors *tensors,
-                                     vlm_error *err) {
-    for (size_t i = 0; tensors && i < vio_tensors_count(tensors); i++) {
-        char stem[VMODEL_NAME_BYTES];
-        const vio_tensor *t = vio_tensors_at(tensors, i);
-        vlm_quantization_mode mode = mode_of(q, tensors, t, stem, sizeof stem);
-        if (mode != VLM_QUANTIZATION_AFFINE) return refuse_mode(err, t, stem, mode);
-    }
-    return VLM_OK;
 }

@@ -136,8 +136,7 @@ static vlm_status turn(vmodel_row *r, const transposed *t, vlm_matrix *m, vlm_dt
     if (data && t->awq) turn_squares(data, t);
     if (data && !t->awq) turn_words(data, t);
     if (data && !turn_scales(scales, biases, t, type))
-        return vmodel_row_fail(r, VLM_ERR_WEIGHTS, t->scales,
-                               "holds what is no finite number, or becomes one");
+        return vmodel_row_fail(r, VLM_ERR_WEIGHTS, t->scales, VMODEL_NOT_FINITE);
     m->storage = VLM_STORAGE_AFFINE;
     m->bits = t->params.bits;
     m->group = t->params.group_size;

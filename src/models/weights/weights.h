@@ -79,8 +79,22 @@ vlm_status vmodel_row_materialise(vmodel_row *r, void **data, const vio_tensor *
 /* "<file>: tensor '<name>': <what>". */
 vlm_status vmodel_row_fail(const vmodel_row *r, vlm_status code, const vio_tensor *t,
                            const char *what);
+#define VMODEL_NOT_FINITE "holds what is no finite number, or becomes one"
 /* Notes the module for vmodel_build_modules, its name filled in; the log hears of the first guess. */
 vlm_status vmodel_row_note(vmodel_row *r, vmodel_module module);
+/* Runs fn for i in [0, n) on the backend's threads, or here where it has none. */
+void vmodel_row_run(const vmodel_row *r, size_t n, void (*fn)(void *arg, size_t i, int worker),
+                    void *arg);
+/* How a number is stored; the first three in the order of vlm_dtype. */
+typedef enum vmodel_number { VMODEL_F32, VMODEL_BF16, VMODEL_F16, VMODEL_E4M3, VMODEL_E8M0 } vmodel_number;
+/* False when one of the numbers is a NaN or infinite (finite.c). */
+bool vmodel_all_finite(vmodel_number kind, const void *data, size_t bytes);
+/* The same of a tensor that is viewed where it lies: ERR_WEIGHTS names it. An inspection looks at
+ * nothing. */
+vlm_status vmodel_row_check_finite(const vmodel_row *r, const vio_tensor *t, vmodel_number kind);
+/* "<stem>.weight" in E4M3, scales beside it, becomes floats (float8.c). */
+vlm_status vmodel_bind_float8(vmodel_row *r, const vio_tensor *weight, const vio_tensor *scales,
+                              vlm_matrix *m);
 /* Binds a matrix that is stored as no float; otherwise *bound is false. */
 vlm_status vmodel_bind_quantized(vmodel_row *r, vlm_matrix *m, bool *bound);
 /* The same in AWQ's and GPTQ's layouts (transposed.c). */
