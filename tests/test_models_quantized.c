@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* Quantized modules as they are bound: every layout against what mlx-vlm makes of it, bit for bit
  * (tests/data/quantization, made by tools/golden/quantization.py). */
+#include <math.h>
+
 #include "support/binding.h"
 
 static const vio_tensor *tensor(const tbinding *x, const char *format, const char *module) {
@@ -123,7 +125,7 @@ static void translated_bit_for_bit(void **state) {
     for (size_t i = 0; i < sizeof translations / sizeof translations[0]; i++) {
         const translation *t = &translations[i];
         tbinding x;
-        begin_case(&x, t->name, t->storage > VLM_STORAGE_AFFINE);
+        begin_case(&x, t->name, false);
         tbinding_bind(&x, "in/", t->module, t->out, t->in);
         check_translation(&x, t);
         tbinding_close(&x);
@@ -229,9 +231,9 @@ typedef struct {
     vlm_frame *frame;
 } decoder;
 
-static decoder new_decoder(void) {
+static decoder new_decoder(bool plain) {
     decoder d;
-    vtensor_cpu_options options = { .threads = 1 };
+    vtensor_cpu_options options = { .threads = 1, .cpu_mask = plain ? ~0u : 0 };
     assert_int_equal(vtensor_backend_cpu(&d.cpu, &options, NULL), VLM_OK);
     assert_int_equal(vtensor_frame_new(&d.frame, d.cpu, VTENSOR_EXACT, NULL), VLM_OK);
     return d;
@@ -244,9 +246,10 @@ static void free_decoder(decoder *d) {
 
 /* All values of the matrix at hand, until the next call. */
 static vlm_tensor decode(decoder *d, const tbinding *x) {
-    int32_t ids[64];
+    int32_t ids[256];
     const int64_t n[] = { x->m.out };
-    for (int i = 0; i < 64; i++) ids[i] = i;
+    assert_true(x->m.out <= 256);
+    for (int i = 0; i < 256; i++) ids[i] = i;
     vtensor_frame_begin(d->frame);
     vlm_tensor id = vlm_tensor_from(d->frame, VLM_DTYPE_I32, 1, n, ids);
     vlm_tensor rows = vlm_embed(d->frame, &x->m, id);
@@ -255,21 +258,70 @@ static vlm_tensor decode(decoder *d, const tbinding *x) {
     return rows;
 }
 
-/* The rows of a table are the values that MLX decodes, in float32. */
-static void affine_values_are_mlx_s(void **state) {
-    (void)state;
+/* Bit for bit, but that a NaN is a NaN. */
+static void assert_same_values(decoder *d, const tbinding *x, const vio_tensor *want) {
+    vlm_tensor rows = decode(d, x);
+    const float *got = rows.data;
+    assert_int_equal(vtensor_count(rows) * 4, want->bytes);
+    for (int64_t i = 0; i < vtensor_count(rows); i++) {
+        float w;
+        memcpy(&w, want->data + 4 * i, sizeof w);
+        if (memcmp(&got[i], &w, sizeof w) != 0 && !(isnan(got[i]) && isnan(w)))
+            fail_msg("%s: value %lld is %a, MLX's is %a", want->name, (long long)i, (double)got[i],
+                     (double)w);
+    }
+}
+
+/* The rows of a table are the values that MLX decodes, in float32: of what it quantized itself, and
+ * of random codes in every mode, bits, groups and types of scales. */
+static void values_are_mlx_s(decoder *d) {
     tbinding x;
-    decoder d = new_decoder();
+    size_t n_values = 0;
     begin_case(&x, "mlx", false);
     for (int i = 0; i < MLX_MODULES; i++) {
         char module[40];
         snprintf(module, sizeof module, "layers.%d.%s", i, mlx_modules[i].mode);
-        if (strcmp(mlx_modules[i].mode, "affine")) continue;
         tbinding_bind(&x, "in/|", module, 4, 128);
-        assert_same(&x, decode(&d, &x), "out/%s", module);
+        assert_same_values(d, &x, tensor(&x, "out/%s", module));
     }
     tbinding_close(&x);
-    free_decoder(&d);
+    begin_case(&x, "values", false);
+    for (size_t i = 0; i < vio_tensors_count(x.tensors); i++) {
+        const vio_tensor *t = vio_tensors_at(x.tensors, i);
+        if (strncmp(t->name, "out/", 4) != 0) continue;
+        tbinding_bind(&x, "in/|", t->name + 4, (int64_t)t->shape[0], (int64_t)t->shape[1]);
+        assert_same_values(d, &x, t);
+        n_values++;
+    }
+    assert_int_equal(n_values, 6 * 3 * 3 + 3 * 2);
+    tbinding_close(&x);
+}
+
+/* A factor of the whole matrix, multiplied with or divided by, is rounded once. */
+static void factors_are_applied(decoder *d) {
+    tbinding values, x;
+    begin_case(&values, "values", false);
+    for (size_t i = 0; i < sizeof translations / sizeof translations[0]; i++) {
+        const translation *t = &translations[i];
+        char name[80];
+        if (t->storage != VLM_STORAGE_NVFP4) continue;
+        snprintf(name, sizeof name, "factor/%s/%s", t->name, t->module);
+        begin_case(&x, t->name, false);
+        tbinding_bind(&x, "in/", t->module, t->out, t->in);
+        assert_same_values(d, &x, tensor(&values, "%s", name));
+        tbinding_close(&x);
+    }
+    tbinding_close(&values);
+}
+
+static void decoded_values(void **state) {
+    (void)state;
+    for (int plain = 0; plain < 2; plain++) {
+        decoder d = new_decoder(plain);
+        values_are_mlx_s(&d);
+        factors_are_applied(&d);
+        free_decoder(&d);
+    }
 }
 
 /* ---- AWQ and GPTQ ---------------------------------------------------------------------------- */
@@ -299,7 +351,7 @@ static void transposed_packings(void **state) {
                   { "gptq", 64, 4, 32 },
                   { "gptq8", 64, 8, 128 },
                   { "gptq-v2", 64, 2, 64 } };
-    decoder d = new_decoder();
+    decoder d = new_decoder(false);
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         tbinding x;
         begin_case(&x, cases[i].name, false);
@@ -330,7 +382,7 @@ int main(void) {
         cmocka_unit_test(nothing_is_left_over),
         cmocka_unit_test(inspections_compute_nothing),
         cmocka_unit_test(mlx_modules_have_their_parameters),
-        cmocka_unit_test(affine_values_are_mlx_s),
+        cmocka_unit_test(decoded_values),
         cmocka_unit_test(transposed_packings),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
