@@ -244,32 +244,40 @@ static void free_decoder(decoder *d) {
     vtensor_backend_free(d->cpu);
 }
 
-/* All values of the matrix at hand, until the next call. */
-static vlm_tensor decode(decoder *d, const tbinding *x) {
+/* All values of rows [start, start + n) of a matrix, until the next call. */
+static vlm_tensor decode_rows(decoder *d, const vlm_matrix *m, int64_t start, int64_t n) {
     int32_t ids[256];
-    const int64_t n[] = { x->m.out };
-    assert_true(x->m.out <= 256);
+    assert_true(n <= 256);
     for (int i = 0; i < 256; i++) ids[i] = i;
     vtensor_frame_begin(d->frame);
-    vlm_tensor id = vlm_tensor_from(d->frame, VLM_DTYPE_I32, 1, n, ids);
-    vlm_tensor rows = vlm_embed(d->frame, &x->m, id);
+    vlm_matrix rows = vlm_matrix_rows(d->frame, m, start, n);
+    vlm_tensor id = vlm_tensor_from(d->frame, VLM_DTYPE_I32, 1, &n, ids);
+    vlm_tensor values = vlm_embed(d->frame, &rows, id);
     assert_true(vlm_frame_ok(d->frame));
     assert_int_equal(vtensor_frame_end(d->frame, NULL), VLM_OK);
-    return rows;
+    return values;
+}
+
+static vlm_tensor decode(decoder *d, const tbinding *x) {
+    return decode_rows(d, &x->m, 0, x->m.out);
 }
 
 /* Bit for bit, but that a NaN is a NaN. */
-static void assert_same_values(decoder *d, const tbinding *x, const vio_tensor *want) {
-    vlm_tensor rows = decode(d, x);
+static void assert_values(vlm_tensor rows, const vio_tensor *want, const uint8_t *values) {
     const float *got = rows.data;
-    assert_int_equal(vtensor_count(rows) * 4, want->bytes);
     for (int64_t i = 0; i < vtensor_count(rows); i++) {
         float w;
-        memcpy(&w, want->data + 4 * i, sizeof w);
+        memcpy(&w, values + 4 * i, sizeof w);
         if (memcmp(&got[i], &w, sizeof w) != 0 && !(isnan(got[i]) && isnan(w)))
             fail_msg("%s: value %lld is %a, MLX's is %a", want->name, (long long)i, (double)got[i],
                      (double)w);
     }
+}
+
+static void assert_same_values(decoder *d, const tbinding *x, const vio_tensor *want) {
+    vlm_tensor rows = decode(d, x);
+    assert_int_equal(vtensor_count(rows) * 4, want->bytes);
+    assert_values(rows, want, want->data);
 }
 
 /* The rows of a table are the values that MLX decodes, in float32: of what it quantized itself, and
@@ -314,12 +322,36 @@ static void factors_are_applied(decoder *d) {
     tbinding_close(&values);
 }
 
+/* Stacks [3, 4, 128], expert by expert. */
+static void experts_are_decoded(decoder *d) {
+    static const char *const modes[] = { "dense", "affine", "mxfp4", "mxfp8", "nvfp4" };
+    static const vlm_weight_row row = VLM_BIND_EXPERTS(tbinding, m, "", 0, 1, 2);
+    const int64_t dims[] = { 3, 4, 128 };
+    tbinding x;
+    begin_case(&x, "values", false);
+    for (size_t i = 0; i < sizeof modes / sizeof modes[0]; i++) {
+        char name[40];
+        snprintf(name, sizeof name, "in/stack.%s", modes[i]);
+        vlm_weight_row named = row;
+        named.name = name;
+        const vlm_binding at = { .prefix = "", .dims = dims };
+        if (vlm_bind(x.build, &x, &named, 1, &at, &x.err) < 0) fail_msg("%s", x.err.message);
+        assert_int_equal(x.m.out, 12);
+        assert_int_equal(x.m.in, 128);
+        const vio_tensor *want = tensor(&x, "stack/stack.%s", modes[i]);
+        for (int64_t e = 2; e >= 0; e--)
+            assert_values(decode_rows(d, &x.m, 4 * e, 4), want, want->data + e * 4 * 128 * 4);
+    }
+    tbinding_close(&x);
+}
+
 static void decoded_values(void **state) {
     (void)state;
     for (int plain = 0; plain < 2; plain++) {
         decoder d = new_decoder(plain);
         values_are_mlx_s(&d);
         factors_are_applied(&d);
+        experts_are_decoded(&d);
         free_decoder(&d);
     }
 }

@@ -137,6 +137,15 @@ static bool check_matrix(vlm_frame *f, const char *op, const vlm_matrix *m) {
     return fits;
 }
 
+vlm_matrix vlm_matrix_rows(vlm_frame *f, const vlm_matrix *m, int64_t start, int64_t count) {
+    vlm_matrix rows = *m;
+    rows.out = count;
+    rows.data = vlm_rows(f, m->data, start, count);
+    if (m->scales.rank) rows.scales = vlm_rows(f, m->scales, start, count);
+    if (m->biases.rank) rows.biases = vlm_rows(f, m->biases, start, count);
+    return rows;
+}
+
 static bool check_vector(vlm_frame *f, const char *op, vlm_tensor v, int64_t n) {
     if (v.rank == 0) return true;
     if (v.rank == 1 && v.shape[0] == n && vtensor_is_float(v.dtype)) return true;

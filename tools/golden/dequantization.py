@@ -5,7 +5,7 @@
 
 Writes values.safetensors: `in/<module>.weight`, `.scales`, `.biases` as MLX stores them and `out/<module>` in float32;
 `factor/<case>/<module>` are the values of the nvfp4 modules of the other files, which have a factor of the whole matrix.
-MLX applies that to a product's result; of a table's row it is the same as of its values.
+`stack/<module>` are experts, one below the other. MLX applies a factor to a product's result; of a table's row it is the same as of its values.
 """
 
 from __future__ import annotations
@@ -69,6 +69,16 @@ def floats(tensors: dict, rng: np.random.Generator) -> None:
         tensors[f"out/{mode}.random"] = mx.dequantize(weight, of, group_size=group, bits=bits, mode=mode, dtype=mx.float32)
 
 
+def stacks(tensors: dict, rng: np.random.Generator) -> None:
+    """Experts [3, 4, 128] as mlx-vlm's switch layers hold them."""
+    experts = mx.array(rng.standard_normal((3, 4, 128)).astype(np.float32))
+    tensors["in/stack.dense.weight"] = tensors["stack/stack.dense"] = experts
+    for mode, bits, group in (("affine", 3, 64), ("mxfp4", 4, 32), ("mxfp8", 8, 32), ("nvfp4", 4, 16)):
+        parts = mx.quantize(experts, group_size=group, bits=bits, mode=mode)
+        tensors |= {f"in/stack.{mode}.{part}": value for part, value in zip(("weight", "scales", "biases"), parts)}
+        tensors[f"stack/stack.{mode}"] = mx.dequantize(*parts, group_size=group, bits=bits, mode=mode, dtype=mx.float32)
+
+
 def factors(tensors: dict, folder: Path) -> None:
     for case, module, packed, name in (("nvfp4", "quantized", "weight_packed", "weight_global_scale"),
                                        ("mixed", "four", "weight_packed", "weight_global_scale"),
@@ -87,6 +97,7 @@ def main() -> None:
     affine(tensors, rng)
     floats(tensors, rng)
     factors(tensors, folder)
+    stacks(tensors, rng)
     mx.save_safetensors(str(folder / "values.safetensors"), tensors, metadata={"format": "mlx"})
     (folder / "values.json").write_text('{"model_type": "idefics3"}\n')
     print(f"{len(tensors)} tensors")

@@ -42,6 +42,9 @@ VLM_API void *vlm_build_alloc(vlm_build *build, size_t count, size_t size);
 typedef enum vlm_weight_kind {
     VLM_WEIGHT_LINEAR, /**< vlm_linear: "<name>.weight" [dims[0], dims[1]], maybe quantized, bias */
     VLM_WEIGHT_MATRIX, /**< vlm_matrix: "<name>.weight" [dims[0], dims[1]], maybe quantized */
+    /** vlm_matrix: "<name>.weight" [dims[0], dims[1], dims[2]], maybe quantized: experts one below
+     * the other, [dims[0] * dims[1], dims[2]]; vlm_matrix_rows() gives one of them */
+    VLM_WEIGHT_EXPERTS,
     VLM_WEIGHT_NORM,   /**< vlm_norm: "<name>.weight" [dims[0]], bias */
     VLM_WEIGHT_TENSOR, /**< vlm_tensor: "<name>" of shape dims, any rank up to 5 */
     /** vlm_linear: "<name>.weight" [dims[0], dims[1], kernel...], flattened in that order; a file
@@ -65,6 +68,8 @@ typedef enum vlm_weight_kind {
 #define VLM_BIND_LINEAR_IF(when, ...) VLM_BIND_ROW_(LINEAR, when, __VA_ARGS__)
 #define VLM_BIND_MATRIX(s, m, n, ...)                                                              \
     VLM_BIND_ROW_(MATRIX, VLM_ALWAYS, s, m, n, VLM_NEVER, __VA_ARGS__)
+#define VLM_BIND_EXPERTS(s, m, n, ...)                                                             \
+    VLM_BIND_ROW_(EXPERTS, VLM_ALWAYS, s, m, n, VLM_NEVER, __VA_ARGS__)
 #define VLM_BIND_NORM(...) VLM_BIND_ROW_(NORM, VLM_ALWAYS, __VA_ARGS__)
 #define VLM_BIND_NORM_IF(when, ...) VLM_BIND_ROW_(NORM, when, __VA_ARGS__)
 #define VLM_BIND_CONV(...) VLM_BIND_ROW_(CONV, VLM_ALWAYS, __VA_ARGS__)

@@ -160,6 +160,9 @@ typedef struct vlm_norm {
     float offset;      /**< added to every weight: 1 for Gemma's (1 + w) */
 } vlm_norm;
 
+/** Rows [start, start + count) of a matrix in any storage, viewed: one expert of a stack. A factor of
+ *  the whole matrix stays with them. */
+VLM_API vlm_matrix vlm_matrix_rows(vlm_frame *f, const vlm_matrix *m, int64_t start, int64_t count);
 /** y = x Wᵀ + b. @param x [n, in] @return [n, out] */
 VLM_API vlm_tensor vlm_apply_linear(vlm_frame *f, vlm_tensor x, const vlm_linear *linear);
 /** Several linear layers over one input in one step (QKV, gate and up). @param y [n_linears], written */

@@ -188,14 +188,25 @@ static vlm_status bind_dense(vmodel_row *c, const vio_tensor *t, const char *suf
     return VLM_OK;
 }
 
+vlm_status vmodel_row_check_rows(const vmodel_row *c, const vio_tensor *t, int64_t columns,
+                                 const char *who) {
+    int64_t dims[MAX_DIMS];
+    memcpy(dims, c->dims, sizeof dims);
+    dims[c->rank - 1] = columns;
+    return vmodel_row_check_shape(c, t, dims, c->rank, who);
+}
+
 /* ---- kinds of rows --------------------------------------------------------------------------- */
 static vlm_status bind_matrix(vmodel_row *c, vlm_matrix *m) {
     bool bound = false;
-    *m = (vlm_matrix) { .storage = VLM_STORAGE_DENSE, .out = c->dims[0], .in = c->dims[1] };
-    m->data = empty_tensor(VLM_DTYPE_F32, c->dims, 2); /* until something is found */
+    const int64_t flat[] = { (int64_t)product(c->dims, c->rank - 1), c->dims[c->rank - 1] };
+    *m = (vlm_matrix) { .storage = VLM_STORAGE_DENSE, .out = flat[0], .in = flat[1] };
+    m->data = empty_tensor(VLM_DTYPE_F32, flat, 2); /* until something is found */
     VTRY(vmodel_bind_quantized(c, m, &bound));
     if (bound) return VLM_OK;
-    return bind_dense(c, vmodel_row_locate(c, ".weight"), ".weight", c->dims, 2, &m->data);
+    VTRY(bind_dense(c, vmodel_row_locate(c, ".weight"), ".weight", c->dims, c->rank, &m->data));
+    m->data = vtensor_of(m->data.data, m->data.dtype, 2, flat);
+    return VLM_OK;
 }
 
 /* "<stem>.bias" beside what was bound last, when the row's condition for it holds. */
@@ -284,7 +295,8 @@ static vlm_status bind_row(vmodel_row *c, void *member) {
     case VLM_WEIGHT_LINEAR:
         VTRY(bind_matrix(c, &linear->weight));
         return bind_bias(c, &linear->bias);
-    case VLM_WEIGHT_MATRIX: return bind_matrix(c, member);
+    case VLM_WEIGHT_MATRIX:
+    case VLM_WEIGHT_EXPERTS: return bind_matrix(c, member);
     case VLM_WEIGHT_NORM:
         VTRY(bind_dense(c, vmodel_row_locate(c, ".weight"), ".weight", c->dims, 1, &norm->weight));
         return bind_bias(c, &norm->bias);
@@ -329,6 +341,7 @@ vlm_status vlm_bind(vlm_build *build, void *object, const vlm_weight_row *rows, 
     static const int ranks[] = {
         [VLM_WEIGHT_LINEAR] = 2, [VLM_WEIGHT_MATRIX] = 2, [VLM_WEIGHT_NORM] = 1,
         [VLM_WEIGHT_TENSOR] = 1, [VLM_WEIGHT_CONV] = 3,   [VLM_WEIGHT_IGNORED] = 0,
+        [VLM_WEIGHT_EXPERTS] = 3,
     };
     for (size_t i = 0; i < n_rows; i++) {
         if (!holds(binding, rows[i].when)) continue;

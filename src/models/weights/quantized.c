@@ -61,10 +61,11 @@ static void say_who(const vmodel_row *r, stored *s, const char *module) {
  */
 static vlm_status guess(const vmodel_row *r, stored *s) {
     const vio_tensor *w = s->weight, *scales = s->scales;
-    uint64_t in = (uint64_t)r->dims[1], words, groups = scales->shape[1];
-    if (w->rank != 2 || scales->rank != 2 || !in)
+    int last = r->rank - 1;
+    uint64_t in = (uint64_t)r->dims[last], words, groups = scales->shape[last];
+    if (w->rank != r->rank || scales->rank != r->rank || !in)
         return vmodel_row_fail(r, VLM_ERR_WEIGHTS, w, "quantized, but not a matrix");
-    if (__builtin_mul_overflow(w->shape[1], 32u, &words) || words % in != 0 || groups == 0
+    if (__builtin_mul_overflow(w->shape[last], 32u, &words) || words % in != 0 || groups == 0
         || in % groups != 0)
         return vmodel_row_fail(r, VLM_ERR_WEIGHTS, w,
                                "quantized, but its shapes give no whole number of bits "
@@ -112,17 +113,15 @@ static vlm_storage storage_of(vlm_quantization_mode mode) {
     return storages[mode];
 }
 
-/* [rows, columns of this type] whose bytes are rows of `words` 32-bit words. */
+/* Rows of columns of this type whose bytes are `words` 32-bit words. */
 static vlm_status check_words(const vmodel_row *r, const stored *s, int64_t words) {
-    int64_t dims[] = { r->dims[0], words };
-    size_t size = vio_dtype_size(s->weight->dtype);
-    if (s->weight->dtype == VIO_U8) dims[1] *= 4 / (int64_t)size;
-    return vmodel_row_check_shape(r, s->weight, dims, 2, s->who);
+    return vmodel_row_check_rows(r, s->weight, s->weight->dtype == VIO_U8 ? 4 * words : words,
+                                 s->who);
 }
 
 /* Whether columns, bits and groups fit together; then *words is the length of a row. */
 static bool divides(const vmodel_row *r, const stored *s, int64_t *words) {
-    int64_t in = r->dims[1], bits;
+    int64_t in = r->dims[r->rank - 1], bits;
     if (in % s->params.group_size != 0) return false;
     if (__builtin_mul_overflow(in, (int64_t)s->params.bits, &bits)) return false;
     *words = bits / 32; /* groups are 16 at least, in 4 bits: whole words for all modes */
@@ -136,7 +135,7 @@ static vlm_status bind_scales(vmodel_row *r, const stored *s, const int64_t *dim
     else if (vio_dtype_size(s->scales->dtype) != 1)
         return vmodel_row_fail(r, VLM_ERR_WEIGHTS, s->scales,
                                "scales of this mode are single bytes");
-    VTRY(vmodel_row_check_shape(r, s->scales, dims, 2, s->who));
+    VTRY(vmodel_row_check_rows(r, s->scales, dims[1], s->who));
     VTRY(vmodel_row_check_finite(r, s->scales,
                                  s->params.mode == VLM_QUANTIZATION_AFFINE  ? (vmodel_number)type
                                  : s->params.mode == VLM_QUANTIZATION_NVFP4 ? VMODEL_E4M3
@@ -166,7 +165,7 @@ static vlm_status bind_stored(vmodel_row *r, const stored *s, vlm_matrix *m) {
     if (!divides(r, s, &words)) {
         char what[500];
         snprintf(what, sizeof what, "%lld columns are no whole number of groups: %s",
-                 (long long)r->dims[1], s->who);
+                 (long long)m->in, s->who);
         return vmodel_row_fail(r, VLM_ERR_WEIGHTS, s->weight, what);
     }
     VTRY(check_words(r, s, words));
@@ -198,7 +197,7 @@ static vlm_status bind_mlx(vmodel_row *r, stored *s, vlm_matrix *m) {
     if (!affine) return VLM_OK;
     vlm_dtype type;
     VTRY(vmodel_row_float_type(r, s->biases, &type));
-    VTRY(vmodel_row_check_shape(r, s->biases, m->scales.shape, 2, s->who));
+    VTRY(vmodel_row_check_rows(r, s->biases, m->scales.shape[1], s->who));
     VTRY(vmodel_row_check_finite(r, s->biases, (vmodel_number)type));
     VTRY(vmodel_row_view(r, s->biases, type, m->scales.shape, 2, &m->biases));
     vmodel_row_take(r, s->biases, 0);
@@ -290,7 +289,7 @@ vlm_status vmodel_bind_quantized(vmodel_row *r, vlm_matrix *m, bool *bound) {
     const vlm_quantization *q = r->b->args.quantization;
     vmodel_layout layout = q ? q->layout : VMODEL_LAYOUT_MLX;
     stored s = { 0 };
-    if (layout == VMODEL_LAYOUT_AWQ || layout == VMODEL_LAYOUT_GPTQ)
+    if (r->rank == 2 && (layout == VMODEL_LAYOUT_AWQ || layout == VMODEL_LAYOUT_GPTQ))
         return vmodel_bind_transposed(r, m, bound);
     *bound = true;
     if (layout == VMODEL_LAYOUT_COMPRESSED
@@ -307,8 +306,13 @@ vlm_status vmodel_bind_quantized(vmodel_row *r, vlm_matrix *m, bool *bound) {
         set_params(r, &s, nvfp4);
         return bind_stored(r, &s, m);
     }
-    if (s.weight->dtype == VIO_F8_E4M3) return vmodel_bind_float8(r, s.weight, s.scales, m);
-    return vmodel_row_fail(r, VLM_ERR_WEIGHTS, s.weight, "has a scale, but is not of type F8_E4M3");
+    if (s.weight->dtype != VIO_F8_E4M3)
+        return vmodel_row_fail(r, VLM_ERR_WEIGHTS, s.weight,
+                               "has a scale, but is not of type F8_E4M3");
+    if (r->rank != 2)
+        return vmodel_row_fail(r, VLM_ERR_UNSUPPORTED, s.weight,
+                               "experts in 8-bit floats are not translated");
+    return vmodel_bind_float8(r, s.weight, s.scales, m);
 }
 
 /* ---- by the names of the tensors alone ------------------------------------------------------- */

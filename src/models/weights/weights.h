@@ -69,6 +69,9 @@ void vmodel_row_take(const vmodel_row *r, const vio_tensor *t, uint64_t paramete
 /* ERR_WEIGHTS "...: shape [4, 9], <who> asks for [4, 8]". */
 vlm_status vmodel_row_check_shape(const vmodel_row *r, const vio_tensor *t, const int64_t *dims,
                                   int rank, const char *who);
+/* The same for the rows that the row of the table has, a matrix or a stack of them. */
+vlm_status vmodel_row_check_rows(const vmodel_row *r, const vio_tensor *t, int64_t columns,
+                                 const char *who);
 vlm_status vmodel_row_float_type(const vmodel_row *r, const vio_tensor *t, vlm_dtype *out);
 /* The tensor's bytes where they lie, as elements of dtype; copied only when misaligned for it. */
 vlm_status vmodel_row_view(vmodel_row *r, const vio_tensor *t, vlm_dtype dtype,
