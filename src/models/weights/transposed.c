@@ -4,6 +4,7 @@
  * affine mode, value = (q - zero) * scale = q * scale + bias, its biases in float32, in which they
  * are exact. Owns the two packings and nothing of what the config says. */
 #include <math.h>
+#include <stdatomic.h>
 
 #include "models/weights/weights.h"
 
@@ -68,11 +69,11 @@ static int64_t smaller(int64_t a, int64_t b) {
 }
 
 /* GPTQ packs along the inputs, as MLX does: its words change places only. */
-static void turn_words(uint32_t *to, const transposed *t) {
+static void turn_words(uint32_t *to, const transposed *t, int64_t first, int64_t end) {
     int64_t words = t->in / t->per_word;
-    for (int64_t o0 = 0; o0 < t->out; o0 += BLOCK)
+    for (int64_t o0 = first; o0 < end; o0 += BLOCK)
         for (int64_t w = 0; w < words; w++)
-            for (int64_t o = o0; o < smaller(o0 + BLOCK, t->out); o++)
+            for (int64_t o = o0; o < smaller(o0 + BLOCK, end); o++)
                 to[o * words + w] = word_at(t->weight->data, (size_t)(w * t->out + o));
 }
 
@@ -90,17 +91,16 @@ static void turn_nibbles(uint32_t words[8]) {
 
 /* AWQ packs along the outputs: eight words of eight inputs become a word of each of eight outputs.
  */
-static void turn_squares(uint32_t *to, const transposed *t) {
+static void turn_squares(uint32_t *to, const transposed *t, int64_t first, int64_t end) {
     int64_t words = t->in / 8, columns = t->out / 8;
-    for (int64_t c0 = 0; c0 < columns; c0 += BLOCK)
-        for (int64_t w = 0; w < words; w++)
-            for (int64_t c = c0; c < smaller(c0 + BLOCK, columns); c++) {
-                uint32_t square[8];
-                for (int64_t i = 0; i < 8; i++)
-                    square[i] = word_at(t->weight->data, (size_t)((8 * w + i) * columns + c));
-                turn_nibbles(square);
-                for (int i = 0; i < 8; i++) to[(8 * c + awq_column[i]) * words + w] = square[i];
-            }
+    for (int64_t w = 0; w < words; w++)
+        for (int64_t c = first / 8; c < end / 8; c++) {
+            uint32_t square[8];
+            for (int64_t i = 0; i < 8; i++)
+                square[i] = word_at(t->weight->data, (size_t)((8 * w + i) * columns + c));
+            turn_nibbles(square);
+            for (int i = 0; i < 8; i++) to[(8 * c + awq_column[i]) * words + w] = square[i];
+        }
 }
 
 static float zero_of(const transposed *t, int64_t group, int64_t o) {
@@ -110,39 +110,59 @@ static float zero_of(const transposed *t, int64_t group, int64_t o) {
     return (float)(((word >> t->params.bits * slot) + t->zero_offset) & mask);
 }
 
-/* Scales turned around, and biases; false when one is no finite number. */
-static bool turn_scales(uint8_t *scales, float *biases, const transposed *t, vlm_dtype type) {
-    size_t size = vtensor_dtype_size(type);
+/* What becomes of it, by threads that take some outputs each. */
+enum { OUTS = 8 * BLOCK };
+typedef struct turned {
+    const transposed *t;
+    vlm_dtype type; /* of the scales */
+    void *data, *scales, *biases;
+    atomic_bool failed; /* what is no finite number was met */
+} turned;
+
+/* Scales turned around, and biases. */
+static bool turn_scales(const turned *to, int64_t first, int64_t end) {
+    const transposed *t = to->t;
+    size_t size = vtensor_dtype_size(to->type);
     bool finite = true;
-    for (int64_t o = 0; o < t->out; o++)
+    for (int64_t o = first; o < end; o++)
         for (int64_t g = 0; g < t->groups; g++) {
             size_t from = (size_t)(g * t->out + o), at = (size_t)(o * t->groups + g);
-            memcpy(scales + at * size, t->scales->data + from * size, size);
-            biases[at] = -zero_of(t, g, o) * vmodel_float_at(t->scales->data, type, from);
-            finite &= isfinite(biases[at]) != 0;
+            float bias = -zero_of(t, g, o) * vmodel_float_at(t->scales->data, to->type, from);
+            memcpy((uint8_t *)to->scales + at * size, t->scales->data + from * size, size);
+            ((float *)to->biases)[at] = bias;
+            finite &= isfinite(bias) != 0;
         }
     return finite;
 }
 
+static void turn_item(void *arg, size_t item, int worker) {
+    turned *to = arg;
+    int64_t first = (int64_t)item * OUTS, end = smaller(first + OUTS, to->t->out);
+    (void)worker;
+    if (to->t->awq)
+        turn_squares(to->data, to->t, first, end);
+    else
+        turn_words(to->data, to->t, first, end);
+    if (!turn_scales(to, first, end)) atomic_store(&to->failed, true);
+}
+
 static vlm_status turn(vmodel_row *r, const transposed *t, vlm_matrix *m, vlm_dtype type) {
     const int64_t words[] = { t->out, t->in / t->per_word }, groups[] = { t->out, t->groups };
-    void *data = NULL, *scales = NULL, *biases = NULL;
+    turned to = { .t = t, .type = type };
     size_t bytes;
     if (!vcore_mul((size_t)(t->out * t->groups), sizeof(float), &bytes))
         return vcore_no_memory(r->err, t->weight->name);
-    VTRY(vmodel_row_materialise(r, &data, t->weight, t->weight->bytes));
-    VTRY(vmodel_row_materialise(r, &scales, t->scales, t->scales->bytes));
-    VTRY(vmodel_row_materialise(r, &biases, t->scales, bytes));
-    if (data && t->awq) turn_squares(data, t);
-    if (data && !t->awq) turn_words(data, t);
-    if (data && !turn_scales(scales, biases, t, type))
-        return vmodel_row_fail(r, VLM_ERR_WEIGHTS, t->scales, VMODEL_NOT_FINITE);
+    VTRY(vmodel_row_materialise(r, &to.data, t->weight, t->weight->bytes));
+    VTRY(vmodel_row_materialise(r, &to.scales, t->scales, t->scales->bytes));
+    VTRY(vmodel_row_materialise(r, &to.biases, t->scales, bytes));
+    if (to.data) vmodel_row_run(r, (size_t)((t->out + OUTS - 1) / OUTS), turn_item, &to);
+    if (to.failed) return vmodel_row_fail(r, VLM_ERR_WEIGHTS, t->scales, VMODEL_NOT_FINITE);
     m->storage = VLM_STORAGE_AFFINE;
     m->bits = t->params.bits;
     m->group = t->params.group_size;
-    m->data = vtensor_of(data, VLM_DTYPE_U32, 2, words);
-    m->scales = vtensor_of(scales, type, 2, groups);
-    m->biases = vtensor_of(biases, VLM_DTYPE_F32, 2, groups);
+    m->data = vtensor_of(to.data, VLM_DTYPE_U32, 2, words);
+    m->scales = vtensor_of(to.scales, type, 2, groups);
+    m->biases = vtensor_of(to.biases, VLM_DTYPE_F32, 2, groups);
     return VLM_OK;
 }
 
