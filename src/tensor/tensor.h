@@ -42,8 +42,10 @@ size_t vtensor_backend_scratch(const vtensor_backend *b);
 void *vtensor_memory_new(vtensor_backend *b, size_t bytes);
 void vtensor_memory_free(vtensor_backend *b, void *p);
 
-/* Host memory: 8-bit floats (OCP's E4M3) times a scale, rounded to BF16 or F16. */
-void vtensor_e4m3(void *to, vlm_dtype type, const uint8_t *codes, float scale, size_t n);
+/* Host memory: 8-bit floats (OCP's E4M3) times a scale, rounded to BF16 or F16.
+ * cpu_flags: vcore_cpu_flags(), which takes longer than a row. */
+void vtensor_e4m3(void *to, vlm_dtype type, const uint8_t *codes, float scale, size_t n,
+                  unsigned cpu_flags);
 
 /* A frame holds one arena that grows to what the largest pass needed and is then reused, so that a
  * repeated pass of the same shapes allocates nothing and sees the same addresses. One thread at a

@@ -13,6 +13,7 @@ typedef struct decoding {
     uint16_t *to;
     vlm_dtype type, scale_type;
     const void *scales;
+    unsigned cpu_flags;
     size_t out, in, rows, columns, across, rows_per_item;
     atomic_bool failed;
 } decoding;
@@ -26,7 +27,8 @@ static void decode_row(decoding *d, size_t o) {
     uint16_t *to = d->to + o * d->in;
     for (size_t i = 0, b = 0; i < d->in; i += d->columns, b++) {
         float scale = vmodel_float_at(d->scales, d->scale_type, o / d->rows * d->across + b);
-        vtensor_e4m3(to + i, d->type, codes + i, scale, smaller(d->columns, d->in - i));
+        vtensor_e4m3(to + i, d->type, codes + i, scale, smaller(d->columns, d->in - i),
+                     d->cpu_flags);
     }
     if (!vmodel_all_finite((vmodel_number)d->type, to, d->in * sizeof *to))
         atomic_store(&d->failed, true);
@@ -66,6 +68,7 @@ vlm_status vmodel_bind_float8(vmodel_row *r, const vio_tensor *w, const vio_tens
     decoding d = { .codes = w->data, .scales = scales->data };
     void *data = NULL;
     size_t bytes;
+    d.cpu_flags = vcore_cpu_flags();
     d.out = (size_t)m->out;
     d.in = (size_t)m->in;
     d.rows_per_item = ITEM_VALUES / (d.in + 1) + 1;

@@ -31,13 +31,14 @@ void vcpu_unpack_scalar(float *y, const vcpu_packed *from, size_t n) {
 }
 
 /* ---- 8-bit floats of other layouts ---- */
-void vtensor_e4m3(void *to, vlm_dtype type, const uint8_t *codes, float scale, size_t n) {
+void vtensor_e4m3(void *to, vlm_dtype type, const uint8_t *codes, float scale, size_t n,
+                  unsigned cpu_flags) {
     enum { PIECE = 1024 };
     vcpu_kernels k;
     float values[PIECE];
     uint8_t tail[8] = { 0 };
     const vcpu_packed all = { VCPU_CODES_E4M3, 8, PIECE, codes, &scale, NULL };
-    vcpu_kernels_fill(&k, vcore_cpu_flags());
+    vcpu_kernels_fill(&k, cpu_flags);
     for (size_t at = 0, m; at < n; at += m) {
         vcpu_packed from = all;
         m = vcpu_min(PIECE, n - at);
