@@ -10,7 +10,8 @@ its logits of a text prompt and its greedy tokens are held to libvlm's. Needs ml
 (tools/requirements.txt). Prints a line for each source and exits 1 on a difference of the first kind.
 
 Goldens that mlx-vlm cannot load are left out: Gemma with a head_dim of its own, configs whose decoder is
-nested as transformers 5 does it (Qwen2.5-VL), tied SmolVLMs without a copy of the head."""
+nested as transformers 5 does it (Qwen2.5-VL), tied SmolVLMs without a copy of the head. PaliGemma 2 is
+asked nothing: mlx-vlm's logits of the unconverted golden are 0.13 of the largest away from libvlm's already."""
 
 import argparse
 import importlib
@@ -58,7 +59,7 @@ CASES = (
 )
 WHOLE = [affine(4, 64), affine(8, 32), affine(3, 128), *MODES, recipe("mixed_3_6")]
 QUICK = [affine(4, 32), mode("nvfp4")]
-PROMPT = [1, 5, 9, 17, 33, 40, 3, 21]  # one token where tokens of a prompt see each other, which takes a mask in MLX
+PROMPT = [1, 5, 9, 17, 33, 40, 3, 21]
 
 
 class NoProcessor:
@@ -96,10 +97,10 @@ def differences(ours, theirs):
     return lines
 
 
-def ask_mlx(folder, prompt, tokens):
+def ask_mlx(folder, tokens):
     """Logits behind the prompt, and greedy tokens, each from a pass over all that is before it."""
     model = load_model(Path(folder))
-    ids, first = list(prompt), None
+    ids, first = list(PROMPT), None
     for _ in range(tokens):
         for state in ("_position_ids", "_rope_deltas"):  # Qwen's, of the pass before
             if hasattr(model.language_model, state):
@@ -108,12 +109,12 @@ def ask_mlx(folder, prompt, tokens):
         row = np.array(getattr(out, "logits", out).astype(mx.float32))[0, -1]
         first = row if first is None else first
         ids.append(int(row.argmax()))
-    return first, ids[len(prompt) :]
+    return first, ids[len(PROMPT) :]
 
 
-def ask_vlm(build, folder, prompt, tokens, scratch):
+def ask_vlm(build, folder, tokens, scratch):
     prepared, dumped = scratch / "input.safetensors", scratch / "logits.safetensors"
-    mx.save_safetensors(str(prepared), {"input_ids": mx.array([prompt], dtype=mx.int64)})
+    mx.save_safetensors(str(prepared), {"input_ids": mx.array([PROMPT], dtype=mx.int64)})
     both = ["-m", folder, "--input", prepared, "--dtype", "f32"]
     subprocess.run([build / "vlm", "dump", *both, "--stage", "logits", "--out", dumped], check=True)
     logits = np.array(next(iter(mx.load(str(dumped)).values())))
@@ -137,8 +138,7 @@ def compare(build, source, label, cases, tokens, asks):
             for line in lines[:8]:
                 print(f"{label} {' '.join(words) or 'as it is'}: {line}")
             if asks(words):
-                prompt = PROMPT[:1] if "paligemma" in label else PROMPT
-                (a, x), (b, y) = ask_mlx(ours, prompt, tokens), ask_vlm(build, ours, prompt, tokens, folder)
+                (a, x), (b, y) = ask_mlx(ours, tokens), ask_vlm(build, ours, tokens, folder)
                 worst = max(worst, float(np.abs(a - b).max() / np.abs(a).max()))
                 agree += x == y
                 asked += 1
@@ -168,7 +168,7 @@ def main():
                 subprocess.run([args.build / "tests" / "write_checkpoint", ROOT / "tests/golden" / golden, source,
                                 names, type_], check=True)
                 failed += compare(args.build, source, f"{golden} {type_}", QUICK if args.quick else CASES, 12,
-                                  lambda words, f32=type_ == "f32": f32 and "--dtype" not in words)
+                                  lambda words: words[:1] != ["--dtype"] and type_ == "f32" and "gemma2" not in golden)
     for source in args.source:
         failed += compare(args.build, source, source.name, WHOLE, 1, lambda words: False)
     return 1 if failed else 0
