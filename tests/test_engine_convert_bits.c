@@ -119,9 +119,22 @@ static void dequantizes_as_mlx(void **state) {
 
 static void every_code_of_8_bits_is_its_own_value(void **state) {
     (void)state;
-    assert_true(vengine_from_fp8(0x7F) == 480 && vengine_from_fp8(0x7E) == 448);
+    assert_true(isnan(vengine_from_fp8(0x7F)) && isnan(vengine_from_fp8(0xFF)));
     for (unsigned code = 0; code < 256; code++)
-        assert_int_equal(vengine_to_fp8(vengine_from_fp8((uint8_t)code)), (code & 127) == 127 ? code - 1 : code);
+        if ((code & 127) != 127) assert_int_equal(vengine_to_fp8(vengine_from_fp8((uint8_t)code)), code);
+}
+
+/* What would round to all ones, and what is beyond them: 448, as mx.quantize gives it. */
+static void no_scale_becomes_nan(void **state) {
+    (void)state;
+    const vlm_quantization_params p = vmodel_quantization_params_of(VLM_QUANTIZATION_NVFP4);
+    static const float scales[] = { 447, 448, 460, 464, 465, 470, 479, 480, 500 };
+    for (size_t i = 0; i < sizeof scales / sizeof scales[0]; i++) {
+        float x[16] = { 6 * scales[i] };
+        uint8_t packed[8], scale;
+        assert_true(vengine_quantize_row(&p, VLM_DTYPE_F32, x, 16, packed, &scale, NULL));
+        assert_int_equal(scale, 0x7E);
+    }
 }
 
 /* Where MLX's exponent byte would wrap around, it stays at the smallest. */
@@ -162,6 +175,7 @@ int main(void) {
         cmocka_unit_test(quantizes_as_mlx),
         cmocka_unit_test(dequantizes_as_mlx),
         cmocka_unit_test(every_code_of_8_bits_is_its_own_value),
+        cmocka_unit_test(no_scale_becomes_nan),
         cmocka_unit_test(tiny_groups_stay_tiny),
         cmocka_unit_test(scales_beyond_their_type_are_told),
         cmocka_unit_test(values_that_are_no_numbers_are_told),

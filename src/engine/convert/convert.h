@@ -19,7 +19,7 @@ bool vengine_decode_row(float *out, const vlm_matrix *m, int64_t row, vlm_dtype 
 /* x rounded to a type; values that are of a type as they are stored. */
 float vengine_round_to(vlm_dtype type, float x);
 void vengine_store_row(void *out, vlm_dtype type, const float *x, int64_t n);
-/* MLX's 8-bit floats: E4M3 in which all ones are 480 and nothing is NaN. */
+/* 8-bit floats as MLX has them: E4M3, all ones are NaN; whatever is beyond 448 becomes 448. */
 uint8_t vengine_to_fp8(float x);
 float vengine_from_fp8(uint8_t code);
 

@@ -101,7 +101,7 @@ uint8_t vengine_to_fp8(float x) {
     uint32_t u;
     float magnitude = fabsf(x);
     memcpy(&u, &magnitude, sizeof u);
-    unsigned code = magnitude >= 480 ? 0x7E
+    unsigned code = magnitude >= 448 ? 0x7E
                     : magnitude < 0x1p-6f
                         ? (unsigned)rintf(magnitude * 512)
                         : ((u + 0x7FFFF + (u >> 20 & 1)) >> 20) - (120u << 3);
@@ -110,7 +110,9 @@ uint8_t vengine_to_fp8(float x) {
 
 float vengine_from_fp8(uint8_t code) {
     int exponent = code >> 3 & 15, mantissa = code & 7;
-    float value = exponent ? ldexpf((float)(8 + mantissa), exponent - 10) : ldexpf((float)mantissa, -9);
+    float value = (code & 0x7F) == 0x7F ? NAN
+                  : exponent           ? ldexpf((float)(8 + mantissa), exponent - 10)
+                                       : ldexpf((float)mantissa, -9);
     return code & 0x80 ? -value : value;
 }
 
