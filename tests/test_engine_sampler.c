@@ -112,6 +112,51 @@ static void penalties_change_logits_of_recent_tokens(void **state) {
     assert_float_equal(z[2], 1, 0);
 }
 
+/* Greedy: the first of the largest, wherever they stand; NaN is never chosen beside a number. */
+static void greedy_of_many(void **state) {
+    (void)state;
+    vengine_sampler *s;
+    float x[41];
+    assert_int_equal(vengine_sampler_new(&s, &(vlm_sampling) { 0 }, 41, NULL), VLM_OK);
+    for (uint32_t at = 0; at < 41; at++) {
+        for (uint32_t i = 0; i < 41; i++) x[i] = i % 3 ? -INFINITY : -(float)i - 1;
+        x[at] = x[40] = 2;
+        assert_int_equal(vengine_sampler_next(s, x, NULL, 0), at);
+        x[at] = NAN;
+        assert_int_equal(vengine_sampler_next(s, x, NULL, 0), at == 40 ? 0 : 40);
+    }
+    vengine_sampler_free(s);
+}
+
+/* Of 1,000 tokens, 20 near the best one and all others far below, draws that are nearly even give far ones
+ * as often as their number says; filters count in order of the logits. */
+static void draws_of_many(void **state) {
+    (void)state;
+    enum { N = 1000 };
+    static float x[N];
+    for (uint32_t i = 0; i < N; i++) x[i] = i % 50 == 3 ? 30 + (float)i * 1e-3f : (float)(i % 7);
+    vengine_sampler *s;
+    const vlm_sampling even = { .temperature = 1e6f, .seed = 3 };
+    assert_int_equal(vengine_sampler_new(&s, &even, N, NULL), VLM_OK);
+    int near = 0, lower_half = 0;
+    for (int i = 0; i < 4000; i++) {
+        uint32_t id = vengine_sampler_next(s, x, NULL, 0);
+        assert_true(id < N);
+        near += id % 50 == 3;
+        lower_half += id < N / 2;
+    }
+    assert_in_range(near, 50, 115); /* 80 are expected, with a deviation of 9 */
+    assert_in_range(lower_half, 1870, 2130);
+    vengine_sampler_free(s);
+    const vlm_sampling few = { .temperature = 1e6f, .top_k = 25 };
+    assert_int_equal(vengine_sampler_new(&s, &few, N, NULL), VLM_OK);
+    for (int i = 0; i < 1000; i++) { /* 20 near ones, and of those with 6 the first five */
+        uint32_t id = vengine_sampler_next(s, x, NULL, 0);
+        assert_true(id % 50 == 3 || (id % 7 == 6 && id < 7 * 6));
+    }
+    vengine_sampler_free(s);
+}
+
 static void values_out_of_range_are_refused(void **state) {
     (void)state;
     const vlm_sampling bad[] = {
@@ -208,6 +253,8 @@ int main(void) {
         cmocka_unit_test(top_k_counts),
         cmocka_unit_test(a_seed_repeats_and_another_differs),
         cmocka_unit_test(penalties_change_logits_of_recent_tokens),
+        cmocka_unit_test(greedy_of_many),
+        cmocka_unit_test(draws_of_many),
         cmocka_unit_test(values_out_of_range_are_refused),
         cmocka_unit_test(stops_hold_back_what_may_be_one),
         cmocka_unit_test(stops_met_in_the_last_text),

@@ -16,7 +16,9 @@ struct vengine_sampler {
     vlm_sampling how;
     uint32_t vocab;
     uint64_t state;        /* random numbers */
-    candidate *heap;       /* [vocab] */
+    candidate *heap;       /* [vocab]: tokens that come next, and after them those below `bound` */
+    size_t left;           /* in the heap */
+    float bound;
     candidate *kept;       /* [vocab], best first */
     uint64_t *seen;        /* [vocab]: the last call whose window held the token; with penalties only */
     uint64_t calls;
@@ -96,11 +98,53 @@ static void penalise(vengine_sampler *s, float *logits, const uint32_t *history,
     }
 }
 
+/* The first of the largest; the best of a block is found before its place, which seldom is asked for. */
 static uint32_t argmax(const float *x, uint32_t n) {
+    enum { BLOCK = 64 };
     uint32_t best = 0;
-    for (uint32_t i = 1; i < n; i++)
-        if (x[i] > x[best]) best = i;
+    while (best + 1 < n && isnan(x[best])) best++;
+    for (uint32_t at = 0; at < n; at += BLOCK) {
+        uint32_t end = n - at < BLOCK ? n : at + BLOCK;
+        int better = 0;
+        for (uint32_t i = at; i < end; i++) better |= x[i] > x[best];
+        for (uint32_t i = at; better && i < end; i++)
+            if (x[i] > x[best]) best = i;
+    }
     return best;
+}
+
+/* e^x for x <= 0, relative error below 1e-6; e^-87 below that. */
+static inline float exp_down(float x) {
+    float t = x * 1.44269504f;
+    t = t < -125 ? -125 : t;
+    int32_t whole = (int32_t)(t - 0.5f);
+    float r = (t - (float)whole) * 0.693147181f, p = 0.00138888889f;
+    p = p * r + 0.00833333333f;
+    p = p * r + 0.0416666667f;
+    p = p * r + 0.166666667f;
+    p = p * r + 0.5f;
+    p = p * r + 1;
+    p = p * r + 1;
+    int32_t bits = (whole + 127) << 23;
+    float power;
+    memcpy(&power, &bits, sizeof power);
+    return p * power;
+}
+
+/* The sum of e^((x - top) / temperature). */
+static double total_mass(const float *x, uint32_t n, float top, float temperature) {
+    enum { BLOCK = 256 };
+    float mass[BLOCK];
+    double sum = 0;
+    for (uint32_t at = 0; at < n; at += BLOCK) {
+        uint32_t count = n - at < BLOCK ? n - at : BLOCK;
+        for (uint32_t i = 0; i < count; i++) mass[i] = exp_down((x[at + i] - top) / temperature);
+        for (uint32_t i = count; i < BLOCK; i++) mass[i] = 0;
+        for (uint32_t half = BLOCK / 2; half; half /= 2)
+            for (uint32_t i = 0; i < half; i++) mass[i] += mass[half + i];
+        sum += mass[0];
+    }
+    return sum;
 }
 
 /* Higher logit first, then lower id. */
@@ -121,37 +165,60 @@ static void sift(candidate *heap, size_t n, size_t i) {
     }
 }
 
-/* Moves the tokens that pass every filter to s->kept, best first; returns how many. Tokens come off a
- * heap, so that a narrow nucleus of a large vocabulary costs little. */
-static size_t filter(vengine_sampler *s, const float *logits) {
-    const vlm_sampling *how = &s->how;
-    float top = logits[argmax(logits, s->vocab)];
-    double sum = 0;
-    for (uint32_t i = 0; i < s->vocab; i++) {
-        s->heap[i] = (candidate) { logits[i], i };
-        sum += exp((double)logits[i] - top);
+/* ---- tokens, best first ---- */
+/* Those near the best one wait on the heap; seldom are more asked for. */
+enum { NEAR = 8 };
+
+static void fill_heap(vengine_sampler *s, const float *logits, bool near) {
+    s->left = 0;
+    for (uint32_t i = 0; i < s->vocab; i++)
+        if (near ? logits[i] >= s->bound : logits[i] < s->bound)
+            s->heap[s->left++] = (candidate) { logits[i], i };
+    for (size_t i = s->left / 2; i-- > 0;) sift(s->heap, s->left, i);
+}
+
+static void begin(vengine_sampler *s, const float *logits, float top) {
+    s->bound = top - NEAR;
+    fill_heap(s, logits, true);
+}
+
+/* False behind the last one. */
+static bool take(vengine_sampler *s, const float *logits, candidate *best) {
+    if (!s->left && s->bound > -INFINITY) {
+        fill_heap(s, logits, false);
+        s->bound = -INFINITY;
     }
-    for (size_t i = s->vocab / 2; i-- > 0;) sift(s->heap, s->vocab, i);
+    if (!s->left) return false;
+    *best = s->heap[0];
+    s->heap[0] = s->heap[--s->left];
+    sift(s->heap, s->left, 0);
+    return true;
+}
+
+static bool has_filters(const vlm_sampling *how) {
+    return (how->top_p > 0 && how->top_p < 1) || how->min_p > 0 || how->top_k > 0;
+}
+
+/* Moves the tokens that pass every filter to s->kept; returns how many. */
+static size_t filter(vengine_sampler *s, const float *logits, float top) {
+    const vlm_sampling *how = &s->how;
+    double sum = total_mass(logits, s->vocab, top, 1);
     double p = how->top_p > 0 && how->top_p < 1 ? how->top_p : 2; /* 2: never reached */
-    size_t most = how->top_k ? how->top_k : s->vocab, n = 0, left = s->vocab;
+    size_t most = how->top_k ? how->top_k : s->vocab, n = 0;
     double above = 0; /* mass of the tokens before this one */
-    while (left && n < most) {
-        candidate best = s->heap[0];
+    candidate best;
+    while (n < most && take(s, logits, &best)) {
         double mass = exp((double)best.logit - top) / sum;
         if (n && (above >= p || mass < how->min_p * (1 / sum))) break;
         s->kept[n++] = best;
         above += mass;
-        s->heap[0] = s->heap[--left];
-        sift(s->heap, left, 0);
     }
     return n;
 }
 
-uint32_t vengine_sampler_next(vengine_sampler *s, float *logits, const uint32_t *history, size_t n) {
-    penalise(s, logits, history, n);
-    if (s->how.temperature <= 0) return argmax(logits, s->vocab);
-    size_t kept = filter(s, logits);
-    double top = s->kept[0].logit, sum = 0;
+/* One draw from the kept tokens. */
+static uint32_t draw_kept(vengine_sampler *s, size_t kept, float top) {
+    double sum = 0;
     for (size_t i = 0; i < kept; i++) sum += exp((s->kept[i].logit - top) / s->how.temperature);
     double at = draw(s) * sum;
     for (size_t i = 0; i < kept; i++) {
@@ -159,4 +226,25 @@ uint32_t vengine_sampler_next(vengine_sampler *s, float *logits, const uint32_t 
         if (at < 0) return s->kept[i].id;
     }
     return s->kept[kept - 1].id;
+}
+
+/* One draw from all tokens. */
+static uint32_t draw_any(vengine_sampler *s, const float *logits, uint32_t top) {
+    double at = draw(s) * total_mass(logits, s->vocab, logits[top], s->how.temperature);
+    candidate best = { .id = top };
+    while (at >= 0) { /* behind the last one only by rounding */
+        if (!take(s, logits, &best)) return top;
+        at -= exp((best.logit - logits[top]) / s->how.temperature);
+    }
+    return best.id;
+}
+
+uint32_t vengine_sampler_next(vengine_sampler *s, float *logits, const uint32_t *history, size_t n) {
+    penalise(s, logits, history, n);
+    uint32_t top = argmax(logits, s->vocab);
+    if (s->how.temperature <= 0) return top;
+    begin(s, logits, logits[top]);
+    if (!has_filters(&s->how)) return draw_any(s, logits, top);
+    size_t kept = filter(s, logits, logits[top]);
+    return kept ? draw_kept(s, kept, logits[top]) : top;
 }
