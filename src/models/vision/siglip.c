@@ -158,7 +158,7 @@ static bool plan_layout(layout *l, vlm_frame *f, const siglip *s, const vlm_visi
     const int64_t *shape = input->pixels.shape, patch = s->config.patch_size;
     *l = (layout) { .rows = shape[1] / patch, .columns = shape[2] / patch };
     bool fits = input->pixels.rank == 3 && shape[0] == s->config.num_channels && l->rows >= 1
-                && l->columns >= 1 && shape[1] % patch == 0 && shape[2] % patch == 0
+                && l->columns >= 1
                 && (s->navit || (l->rows == s->side && l->columns == s->side));
     if (!fits) {
         vlm_frame_fail(
@@ -214,9 +214,10 @@ static void mlp_block(vlm_frame *f, const siglip *s, const siglip_layer *layer, 
 
 /* Patches to features, both [n, dim] in picture order. */
 static vlm_tensor encode(vlm_frame *f, const siglip *s, vlm_tensor pixels, const layout *l) {
-    const int64_t n = l->rows * l->columns;
-    vlm_tensor x =
-        vlm_apply_linear(f, vlm_patches(f, pixels, s->config.patch_size), &s->patch_embedding);
+    const int64_t n = l->rows * l->columns, patch = s->config.patch_size;
+    pixels.shape[1] = l->rows * patch; /* what is left at the edges is no patch: of 384, 6 by 14 */
+    pixels.shape[2] = l->columns * patch;
+    vlm_tensor x = vlm_apply_linear(f, vlm_patches(f, pixels, patch), &s->patch_embedding);
     vlm_tensor position = vlm_tensor_from(f, VLM_DTYPE_I32, 1, &n, l->position);
     vlm_add_to(f, x, vlm_embed(f, &s->position_embedding, position));
     bool padded = l->visible < n;
