@@ -19,9 +19,8 @@ bool vengine_decode_row(float *out, const vlm_matrix *m, int64_t row, vlm_dtype 
 /* x rounded to a type; values that are of a type as they are stored. */
 float vengine_round_to(vlm_dtype type, float x);
 void vengine_store_row(void *out, vlm_dtype type, const float *x, int64_t n);
-/* 8-bit floats as MLX has them: E4M3, all ones are NaN; whatever is beyond 448 becomes 448. */
+/* E4M3 as MLX rounds to it: whatever is beyond 448 becomes 448, nothing NaN. */
 uint8_t vengine_to_fp8(float x);
-float vengine_from_fp8(uint8_t code);
 
 /* ---- the plan (plan.c) ------------------------------------------------------------------------ */
 typedef enum vengine_treat { VENGINE_KEEP, VENGINE_FLOATS, VENGINE_QUANTIZE } vengine_treat;

@@ -60,11 +60,11 @@ static void decode_floats(float *out, const vlm_matrix *m, int64_t row, vlm_dtyp
     float factor = factor_of(m);
     for (int64_t g = 0; g < groups; g++) {
         uint8_t code = scales[row * groups + g];
-        float scale = m->storage == VLM_STORAGE_NVFP4 ? vengine_from_fp8(code) * factor
-                                                      : ldexpf(factor, (int)code - 127);
+        float scale = m->storage == VLM_STORAGE_NVFP4 ? vcore_e4m3_to_f32(code) * factor
+                                                      : vcore_e8m0_to_f32(code) * factor;
         for (int64_t i = g * m->group; i < (g + 1) * m->group; i++) {
             unsigned q = code_at(packed, i, m->bits);
-            float value = m->bits == 8 ? vengine_from_fp8((uint8_t)q) : from_fp4(q);
+            float value = m->bits == 8 ? vcore_e4m3_to_f32((uint8_t)q) : from_fp4(q);
             out[i] = vengine_round_to(type, value * scale);
         }
     }

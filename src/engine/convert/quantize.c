@@ -108,14 +108,6 @@ uint8_t vengine_to_fp8(float x) {
     return (uint8_t)(code | (signbit(x) ? 0x80 : 0));
 }
 
-float vengine_from_fp8(uint8_t code) {
-    int exponent = code >> 3 & 15, mantissa = code & 7;
-    float value = (code & 0x7F) == 0x7F ? NAN
-                  : exponent           ? ldexpf((float)(8 + mantissa), exponent - 10)
-                                       : ldexpf((float)mantissa, -9);
-    return code & 0x80 ? -value : value;
-}
-
 static const float fp4_values[] = { 0, 0.5f, 1, 1.5f, 2, 3, 4, 6 };
 
 /* The nearest, of two the one that comes first; so far out that none is nearer the first of all, in
@@ -149,7 +141,7 @@ static void float_group(const vlm_quantization_params *p, vlm_dtype type, const 
     for (int i = 0; i < p->group_size; i++) largest = largest < fabsf(x[i]) ? fabsf(x[i]) : largest;
     if (p->mode == VLM_QUANTIZATION_NVFP4) {
         *scale_out = vengine_to_fp8(vengine_round_to(type, largest / most));
-        divisor = vengine_from_fp8(*scale_out);
+        divisor = vcore_e4m3_to_f32(*scale_out);
     } else {
         *scale_out = shared_exponent(type, largest, most, &divisor);
     }
