@@ -175,7 +175,12 @@ vlm_dtype vengine_floats_of(const vengine_plan *p, const vlm_matrix *m) {
 
 static vlm_status add_quantized(vengine_plan *p, vengine_item *item, const vlm_matrix *m, vlm_error *err) {
     const vlm_quantization_params *q = &item->params;
-    const int64_t words[] = { m->out, m->in * q->bits / 32 }, groups[] = { m->out, m->in / q->group_size };
+    const vmodel_bound *b = item->bound;
+    int64_t words[5], groups[5]; /* of a matrix, or a stack of them */
+    memcpy(words, b->dims, sizeof words);
+    memcpy(groups, b->dims, sizeof groups);
+    words[b->rank - 1] = m->in * q->bits / 32;
+    groups[b->rank - 1] = m->in / q->group_size;
     bool affine = q->mode == VLM_QUANTIZATION_AFFINE, keep = item->treat == VENGINE_KEEP;
     vlm_dtype scales = vengine_floats_of(p, m), biases = scales;
     if (keep && affine && !p->options->dtype) scales = m->scales.dtype, biases = m->biases.dtype;
@@ -184,9 +189,9 @@ static vlm_status add_quantized(vengine_plan *p, vengine_item *item, const vlm_m
                           "module '%s': MLX's layout has no place for the scale of the whole matrix "
                           "(quantize or dequantize it)",
                           item->name);
-    VTRY(add(p, item, VENGINE_WEIGHT, VLM_DTYPE_U32, words, 2, err));
-    VTRY(add(p, item, VENGINE_SCALES, affine ? scales : VLM_DTYPE_U8, groups, 2, err));
-    return affine ? add(p, item, VENGINE_BIASES, biases, groups, 2, err) : VLM_OK;
+    VTRY(add(p, item, VENGINE_WEIGHT, VLM_DTYPE_U32, words, b->rank, err));
+    VTRY(add(p, item, VENGINE_SCALES, affine ? scales : VLM_DTYPE_U8, groups, b->rank, err));
+    return affine ? add(p, item, VENGINE_BIASES, biases, groups, b->rank, err) : VLM_OK;
 }
 
 /* MLX has the channels of a convolution last. */
@@ -226,13 +231,13 @@ static vlm_status plan_item(vengine_plan *p, vengine_item *item, vlm_error *err)
         return vcore_no_memory(err, "list of tensors");
     VTRY(vmodel_bound_again(item->bound, p->scratch, &member, err));
     vlm_weight_kind kind = item->bound->row.kind;
-    bool matrix = kind == VLM_WEIGHT_LINEAR || kind == VLM_WEIGHT_MATRIX;
+    bool lone = kind == VLM_WEIGHT_MATRIX || kind == VLM_WEIGHT_EXPERTS, matrix = lone || kind == VLM_WEIGHT_LINEAR;
     vlm_matrix m = matrix || kind == VLM_WEIGHT_CONV ? member.u.linear.weight
                                                      : vengine_member_floats(item, &member, VENGINE_WEIGHT);
     item->treat = VENGINE_FLOATS;
     if (matrix) choose_treat(p, item, &m);
     VTRY(item->quantized ? add_quantized(p, item, &m, err) : add_floats(p, item, &m, err));
-    if (kind != VLM_WEIGHT_MATRIX && kind != VLM_WEIGHT_TENSOR) {
+    if (!lone && kind != VLM_WEIGHT_TENSOR) {
         vlm_matrix bias = vengine_member_floats(item, &member, VENGINE_BIAS);
         if (bias.in) VTRY(add(p, item, VENGINE_BIAS, vengine_floats_of(p, &bias), &bias.in, 1, err));
     }

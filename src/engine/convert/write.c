@@ -193,7 +193,7 @@ static vlm_status write_bound(writer *w, const vengine_item *item, vcore_arena *
     vengine_member member = { 0 };
     vlm_weight_kind kind = item->bound->row.kind;
     VTRY(vmodel_bound_again(item->bound, w->plan->scratch, &member, w->err));
-    if (kind == VLM_WEIGHT_LINEAR || kind == VLM_WEIGHT_MATRIX || kind == VLM_WEIGHT_CONV) {
+    if (kind != VLM_WEIGHT_NORM && kind != VLM_WEIGHT_TENSOR) {
         VTRY(write_matrix(w, item, &member.u.linear.weight, arena));
     } else {
         vlm_matrix rows = vengine_member_floats(item, &member, VENGINE_WEIGHT);
