@@ -28,8 +28,7 @@ typedef struct task {
     const char *name;
     void (*run)(bench *b, const struct task *t);
     vlm_dtype dtype;
-    int64_t n, out, in; /* linear; attention: rows, heads, head_dim */
-    int64_t kv_heads, past;
+    int64_t n, out, in;
     vlm_linear *layers;
     int n_layers;
     double work;  /* operations, or bytes */
@@ -41,23 +40,6 @@ static void run_linear(bench *b, const task *t) {
     for (int64_t i = 0; x.rank && i < t->n * t->in; i++)
         ((float *)x.data)[i] = (float)(i % 7) * 0.1f;
     for (int i = 0; i < t->n_layers; i++) vlm_apply_linear(b->f, x, &t->layers[i]);
-}
-
-static void run_attention(bench *b, const task *t) {
-    int64_t q_shape[] = { t->n, t->out, t->in }, k_shape[] = { t->n, t->kv_heads, t->in };
-    vlm_tensor q = vlm_tensor_new(b->f, VLM_DTYPE_F32, 3, q_shape);
-    vlm_tensor k = vlm_tensor_new(b->f, VLM_DTYPE_F32, 3, k_shape);
-    for (int64_t i = 0; q.rank && i < vtensor_count(q); i++) ((float *)q.data)[i] = (float)(i % 7);
-    for (int64_t i = 0; k.rank && i < vtensor_count(k); i++) ((float *)k.data)[i] = (float)(i % 5);
-    int64_t state[] = { t->past + t->n, t->kv_heads, t->in };
-    vlm_kv kv = { 0 };
-    if (t->past) {
-        kv.k = vtensor_of(t->layers[0].weight.data.data, t->dtype, 3, state);
-        kv.v = vtensor_of((char *)kv.k.data + vtensor_count(kv.k) * 2, t->dtype, 3, state);
-    }
-    vlm_segment s = { .length = t->n, .kv = t->past ? &kv : NULL, .past = t->past };
-    vlm_attention_desc desc = { .scale = 0.1f, .causal = t->past != 0 };
-    if (t->n_layers) vlm_attention(b->f, q, k, k, &s, 1, &desc);
 }
 
 /* The filling of inputs is timed with an empty run and taken off. */
@@ -117,30 +99,6 @@ static void bench_linear(bench *b, vlm_dtype dtype, int64_t n, int64_t out, int6
     free(t.layers);
 }
 
-static void bench_attention(bench *b, int64_t n, int64_t past, int64_t heads, int64_t kv_heads,
-                            int64_t dim) {
-    int64_t keys = past + n;
-    vlm_linear state = { .weight.data.data = filled((size_t)(keys * kv_heads * dim) * 4) };
-    char name[64];
-    task t = { .name = name,
-               .run = run_attention,
-               .dtype = VLM_DTYPE_BF16,
-               .n = n,
-               .out = heads,
-               .in = dim,
-               .kv_heads = kv_heads,
-               .past = past,
-               .layers = &state,
-               .n_layers = 1 };
-    snprintf(name, sizeof name, "attention n=%d past=%d %d/%d x %d", (int)n, (int)past, (int)heads,
-             (int)kv_heads, (int)dim);
-    t.limited = past && n < 16 ? 'r' : 'f';
-    t.work = t.limited == 'r' ? (double)(keys * kv_heads * dim) * 4
-                              : 4.0 * (double)(n * keys * heads * dim);
-    report(b, &t);
-    free(state.weight.data.data);
-}
-
 int main(int argc, char **argv) {
     vtensor_cpu_options options = { .threads = argc > 1 ? atoi(argv[1]) : 0 };
     if (argc > 2 && strcmp(argv[2], "all") != 0) {
@@ -171,11 +129,6 @@ int main(int argc, char **argv) {
     bench_linear(&b, VLM_DTYPE_F32, 512, 2048, 2048);
     bench_linear(&b, VLM_DTYPE_BF16, 1024, 3072, 768);
     bench_linear(&b, VLM_DTYPE_F32, 1024, 768, 3072);
-    bench_attention(&b, 1024, 0, 12, 12, 64);
-    bench_attention(&b, 1024, 0, 16, 16, 80);
-    bench_attention(&b, 512, 0, 16, 2, 128);
-    bench_attention(&b, 1, 8191, 16, 2, 128);
-    bench_attention(&b, 1, 2047, 9, 3, 64);
     report_limits(b.m, b.flags);
     vtensor_frame_free(b.f);
     vtensor_backend_free(backend);

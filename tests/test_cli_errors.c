@@ -160,7 +160,6 @@ static const bad table[] = {
     { "prompt longer than the context", nothing, { "context" }, { "-p", "Hello", "--context", "5" }, 0, 0 },
     { "no frames", nothing, { "no/frames" }, { "-p", "x", "--video-frames", "no/frames" }, "", 0 },
     { "no video file", nothing, { "clip.mp4" }, { "-p", "x", "--video", "clip.mp4" }, "", 0 },
-    { "kv bits not in this build", nothing, { "kv-bits" }, { "-p", "x", "--kv-bits", "4" }, "", 0 },
     { "messages are no JSON", nothing, { "messages" }, { "--messages", "LICENSE" }, "", 0 },
     { "an input that is no tensor file", nothing, { "LICENSE" }, { "--input", "LICENSE" }, "", 0 },
     { "an unknown backend", nothing, { "cuda" }, { "-p", "x", "--backend", "cuda" }, "", 0 },

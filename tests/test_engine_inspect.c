@@ -475,6 +475,7 @@ static void memory_is_that_of_a_run(void **state) {
         vlm_session_options o = VLM_SESSION_OPTIONS_INIT;
         o.max_tokens = 7;
         o.prefill_step = 23;
+        o.kv_bits = i == 0 ? 8 : i == 1 ? 4 : 0;
         vcore_json_doc *doc = inspect_with(other, in, &o);
         vlm_context *c;
         vlm_prepared *prepared;

@@ -157,8 +157,9 @@ static float *make_kv(const decoder *d, vlm_kv *kv, int64_t capacity) {
     float *memory = calloc(2 * (size_t)d->info->layers * one, sizeof *memory);
     const int64_t shape[] = { capacity, s->kv_heads, s->head_dim };
     for (int64_t i = 0; i < d->info->layers; i++) {
-        kv[i].k = vtensor_of(memory + (size_t)(2 * i) * one, VLM_DTYPE_F32, 3, shape);
-        kv[i].v = vtensor_of(memory + (size_t)(2 * i + 1) * one, VLM_DTYPE_F32, 3, shape);
+        float *k = memory + (size_t)(2 * i) * one;
+        kv[i] = (vlm_kv) { .k = vtensor_of(k, VLM_DTYPE_F32, 3, shape),
+                           .v = vtensor_of(k + one, VLM_DTYPE_F32, 3, shape) };
     }
     return memory;
 }

@@ -1,54 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Attention against a plain double softmax: segments, grouped heads, causality, windows, spans,
- * soft-cap, state of every type, decode against full forward, and the bounds of the state. */
-#include "tensor_check.h"
-
-typedef struct setup {
-    int64_t n, heads, kv_heads, dim, past;
-    vlm_attention_desc desc;
-    vlm_span spans[2];
-    int n_spans;
-    int64_t visible;
-} setup;
-
-static bool sees(const setup *c, int64_t at, int64_t key) {
-    bool seen = true;
-    if (c->desc.causal) seen = key <= at;
-    if (c->desc.window > 0) seen = seen && key > at - c->desc.window;
-    for (int i = 0; i < c->n_spans; i++)
-        if (at >= c->spans[i].begin && at < c->spans[i].end && key >= c->spans[i].begin
-            && key < c->spans[i].end)
-            seen = true;
-    return seen && (c->visible == 0 || key < c->visible);
-}
-
-/* One sequence: queries of positions [past, total), keys and values of [0, total). */
-static void reference(const setup *c, double *y, const double *q, const double *k,
-                      const double *v) {
-    int64_t total = c->past + c->n, group = c->heads / c->kv_heads, d = c->dim;
-    double *s = malloc((size_t)total * sizeof *s);
-    for (int64_t i = 0; i < c->n; i++)
-        for (int64_t h = 0; h < c->heads; h++) {
-            const double *qh = q + (i * c->heads + h) * d;
-            double max = -INFINITY, sum = 0, *yh = y + (i * c->heads + h) * d;
-            for (int64_t j = 0; j < total; j++) {
-                const double *kh = k + (j * c->kv_heads + h / group) * d;
-                s[j] = 0;
-                for (int64_t e = 0; e < d; e++) s[j] += qh[e] * kh[e];
-                s[j] *= (double)c->desc.scale;
-                double cap = (double)c->desc.softcap;
-                if (cap > 0) s[j] = cap * tanh(s[j] / cap);
-                if (!sees(c, c->past + i, j)) s[j] = -INFINITY;
-                if (s[j] > max) max = s[j];
-            }
-            for (int64_t e = 0; e < d; e++) yh[e] = 0;
-            for (int64_t j = 0; j < total; j++) sum += s[j] = exp(s[j] - max);
-            for (int64_t j = 0; j < total; j++)
-                for (int64_t e = 0; e < d; e++)
-                    yh[e] += s[j] / sum * v[(j * c->kv_heads + h / group) * d + e];
-        }
-    free(s);
-}
+ * soft-cap, state of every float type, decode against full forward, and the bounds of the state. */
+#include "attention_check.h"
 
 /* Rows [start, start + n) of an array. */
 static vlm_tensor rows_of(const array *a, int64_t start, int64_t n) {
@@ -71,8 +24,8 @@ static void check_sequence(vlm_frame *f, vtensor_backend *b, const setup *whole,
     size_t count = (size_t)(c.n * c.kv_heads * c.dim), size = vtensor_dtype_size(dtype);
     char *memory = vtensor_memory_new(b, 2 * (count + 64) * size);
     int64_t state_shape[] = { c.n + 1, c.kv_heads, c.dim };
-    vlm_kv kv = { vtensor_of(memory, dtype, 3, state_shape),
-                  vtensor_of(memory + (count + 64) * size, dtype, 3, state_shape) };
+    vlm_kv kv = { .k = vtensor_of(memory, dtype, 3, state_shape),
+                  .v = vtensor_of(memory + (count + 64) * size, dtype, 3, state_shape) };
     for (size_t i = 0; i < count; i++) { /* the reference sees what the state can hold */
         char scratch[4];
         k.v[i] = stored(dtype, (float)k.v[i], scratch);
@@ -217,7 +170,7 @@ static void sequences_in_one_step(void **state) {
             int64_t shape[] = { CAPACITY, KV_HEADS, DIM };
             state_k[i] = make_array(VLM_DTYPE_BF16, 2, 0, 3, shape);
             state_v[i] = make_array(VLM_DTYPE_BF16, 2, 0, 3, shape);
-            kv[i] = (vlm_kv) { state_k[i].t, state_v[i].t };
+            kv[i] = (vlm_kv) { .k = state_k[i].t, .v = state_v[i].t };
             s[i] = (vlm_segment) { i, length[i], &kv[i], past[i], NULL, 0, 0 };
         }
         vlm_attention_desc desc = { .scale = 0.1f, .causal = true };
@@ -254,7 +207,7 @@ static void wrong_segments_are_errors(void **state) {
     vtensor_backend *b = open_backend(N_LEVELS - 1, 1);
     vlm_frame *f = open_frame(b, VTENSOR_EXACT);
     array x = make_array(VLM_DTYPE_F32, 1, 0, 3, (int64_t[]) { 4, 2, 8 });
-    vlm_kv kv = { x.t, x.t };
+    vlm_kv kv = { .k = x.t, .v = x.t };
     vlm_span across = { 1, 3 };
     static const vlm_attention_desc desc = { .scale = 1, .causal = true };
     const struct {

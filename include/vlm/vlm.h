@@ -264,8 +264,10 @@ typedef struct vlm_session_options {
     const char *thinking_start, *thinking_end; /**< the markers, of up to 8 tokens each; NULL: those that are known and
                                                     whose end the vocabulary has */
     bool special_text;           /**< special tokens give text, too, as vlm_reply needs it */
+    uint32_t kv_bits;            /**< bits of a stored key or value: 16, 8 or 4 (these two quantized, in groups of 64, or
+                                      of 32 where heads are no multiple of it); 0: 16, or float32 in the exact mode */
 } vlm_session_options;
-#define VLM_SESSION_OPTIONS_INIT { sizeof(vlm_session_options), 0, 0, 0, { 0, 0, 0, 0, 0, 0, 0, 0, 0 }, false, NULL, 0, NULL, NULL, 0, NULL, NULL, false }
+#define VLM_SESSION_OPTIONS_INIT { sizeof(vlm_session_options), 0, 0, 0, { 0, 0, 0, 0, 0, 0, 0, 0, 0 }, false, NULL, 0, NULL, NULL, 0, NULL, NULL, false, 0 }
 
 /**
  * Describes a checkpoint directory without reading its weights: types, processor, dtypes, missing and unused

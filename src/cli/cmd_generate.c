@@ -269,6 +269,7 @@ int cmd_generate(int argc, char **argv) {
     o.session.special_text = wants_parts(&in, &o);
     o.session.context = in.context;
     o.session.prefill_step = in.prefill_step;
+    o.session.kv_bits = in.kv_bits;
     o.session.stops = o.stops.at;
     o.session.n_stops = o.stops.n;
     vlm_error err = VLM_ERROR_INIT;

@@ -205,6 +205,7 @@ static vlm_status run(const cli_input *in, uint32_t max_tokens, bool json, vlm_e
     session.max_tokens = max_tokens;
     session.context = in->context;
     session.prefill_step = in->prefill_step;
+    session.kv_bits = in->kv_bits;
     vlm_input *input = NULL;
     VTRY(cli_check_build(in, err));
     if (in->images.n || in->videos.n || in->containers.n || in->prompt || in->messages || in->raw)

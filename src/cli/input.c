@@ -38,7 +38,7 @@ const cli_option *cli_input_options(cli_input *in) {
         { "--no-int8-activations", NULL, CLI_FLAG, &in->no_int8_activations, 0, 0, "never round activations to 8 bits" },
         { "--context", NULL, CLI_COUNT, &in->context, 1, 0, "N   tokens the session can hold" },
         { "--prefill-step", NULL, CLI_COUNT, &in->prefill_step, 1, 0, "N   prompt tokens worked on at once" },
-        { "--kv-bits", NULL, CLI_COUNT, &in->kv_bits, 1, 0, "16|8|4   16 in this build" },
+        { "--kv-bits", NULL, CLI_COUNT, &in->kv_bits, 1, 0, "16|8|4   bits of stored keys and values" },
         { NULL, NULL, CLI_FLAG, NULL, 0, 0, NULL },
     };
     memcpy(table, rows, sizeof rows);
@@ -117,8 +117,6 @@ vlm_load_options cli_load_options(const cli_input *in) {
 }
 
 vlm_status cli_check_build(const cli_input *in, vlm_error *err) {
-    if (in->kv_bits && in->kv_bits != 16)
-        return vcore_fail(err, VLM_ERR_UNSUPPORTED, "--kv-bits %u: only 16 is in this build", in->kv_bits);
     if (in->containers.n && !vlm_video_supported())
         return vcore_fail(err, VLM_ERR_UNSUPPORTED, "%s: video files are not in this build; give its frames with --video-frames",
                           in->containers.at[0]);

@@ -215,11 +215,10 @@ vlm_status vengine_positions(int32_t **out, int64_t *next, const vlm_context *c,
                              const vlm_prepared *prepared, size_t past, vlm_error *err);
 
 /* ---- state (state.c) -------------------------------------------------------------------------------------------------- */
-/* Bytes of the state of all layers for so many tokens. */
-vlm_status vengine_state_bytes(size_t *out, const vlm_context *c, size_t capacity, vlm_error *err);
-/* Lays kv [layers] out in such memory: of each layer keys, then values, [capacity, kv_heads, head_dim]. NULL: shapes
- * only. */
-void vengine_state_place(vlm_kv *kv, const vlm_context *c, size_t capacity, void *memory);
+/* Bytes of the state of all layers for so many tokens. kv_bits: as in vlm_session_options. */
+vlm_status vengine_state_bytes(size_t *out, const vlm_context *c, uint32_t kv_bits, size_t capacity, vlm_error *err);
+/* Lays kv [layers] out in such memory, layer by layer. NULL: shapes only. */
+void vengine_state_place(vlm_kv *kv, const vlm_context *c, uint32_t kv_bits, size_t capacity, void *memory);
 
 /* ---- predicted memory (predict.c) -------------------------------------------------------------------------------------- */
 /* Bytes that a run holds at its peak, by what they are for. */

@@ -66,21 +66,23 @@ static void counter_close(counter *k) {
     vcore_free(k->kv);
 }
 
-static vlm_status counter_open(counter *k, const vlm_context *c, size_t capacity, vlm_error *err) {
+static vlm_status counter_open(counter *k, const vlm_context *c, uint32_t kv_bits, size_t capacity,
+                               vlm_error *err) {
     const vtensor_cpu_options dry = { .dry = true };
     const vlm_text_info *text = vlm_text_get_info(c->model_type->text(c->model));
     size_t state;
     *k = (counter) { .context = c };
     k->kv = vcore_alloc_array((size_t)text->layers, sizeof *k->kv);
     vlm_status status = k->kv ? VLM_OK : vcore_no_memory(err, "dry run");
-    if (status >= 0) status = vengine_state_bytes(&state, c, capacity, err); /* it refuses too many */
+    if (status >= 0) /* it refuses too many */
+        status = vengine_state_bytes(&state, c, kv_bits, capacity, err);
     if (status >= 0) status = vtensor_backend_cpu(&k->backend, &dry, err);
     if (status >= 0) status = vtensor_frame_new(&k->frame, k->backend, c->mode, err);
     if (status < 0) {
         counter_close(k);
         return status;
     }
-    vengine_state_place(k->kv, c, capacity, NULL);
+    vengine_state_place(k->kv, c, kv_bits, capacity, NULL);
     vtensor_frame_reads(k->frame, note_read, k);
     vtensor_frame_count(k->frame, &k->work);
     vtensor_frame_begin(k->frame);
@@ -125,7 +127,7 @@ vlm_status vlm_prepared_work(vlm_work *vision, vlm_work *prefill, const vlm_cont
     options.progress = NULL;
     counter k;
     size_t n = vlm_prepared_tokens(prepared, NULL);
-    VTRY(counter_open(&k, context, n, err));
+    VTRY(counter_open(&k, context, options.kv_bits, n, err));
     vlm_status status = count_prompt(&k, vision, prefill, prepared, &options, err);
     counter_close(&k);
     return status;
@@ -152,7 +154,7 @@ vlm_status vlm_context_work(vlm_work *step, const vlm_context *context, size_t p
     if (batch < 1 || batch > VENGINE_BATCH)
         return vcore_fail(err, VLM_ERR_ARGUMENT, "vlm_context_work: %zu sessions in a step", batch);
     counter k;
-    VTRY(counter_open(&k, context, past + 1, err));
+    VTRY(counter_open(&k, context, 0, past + 1, err));
     vlm_status status = count_step(&k, past, batch, err);
     *step = counter_take(&k);
     counter_close(&k);

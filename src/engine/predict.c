@@ -158,13 +158,13 @@ static vlm_status dry_run(vengine_memory *out, const vlm_context *c, const vlm_p
     int64_t next = 0;
     size_t capacity = vengine_session_capacity(options, r.n), state = 0;
     vlm_status status = ids && kv ? VLM_OK : vcore_no_memory(err, "dry run");
-    if (status >= 0) status = vengine_state_bytes(&state, c, capacity, err);
+    if (status >= 0) status = vengine_state_bytes(&state, c, options->kv_bits, capacity, err);
     if (status >= 0) status = vengine_positions(&positions, &next, c, prepared, 0, err);
     if (status >= 0) status = vtensor_frame_new(&r.frame, c->backend, c->mode, err);
     if (status >= 0) {
         seen.ids = ids;
         r.positions = positions;
-        vengine_state_place(kv, c, capacity, NULL);
+        vengine_state_place(kv, c, options->kv_bits, capacity, NULL);
         vtensor_frame_reads(r.frame, note_read, &seen);
         add_copied(&seen, c);
         status = run(out, &r, prepared, options, kv, err);

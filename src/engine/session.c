@@ -63,6 +63,8 @@ vlm_status vengine_session_options(vlm_session_options *out, const vlm_session_o
     if (given) VTRY(vengine_take_options(out, sizeof *out, given, "session options", err));
     if (out->max_tokens == 0) out->max_tokens = 256;
     if (out->prefill_step == 0) out->prefill_step = 2048;
+    if (out->kv_bits != 0 && out->kv_bits != 16 && out->kv_bits != 8 && out->kv_bits != 4)
+        return vcore_fail(err, VLM_ERR_ARGUMENT, "session options: kv_bits is %u, not 16, 8 or 4", out->kv_bits);
     return VLM_OK;
 }
 
@@ -133,14 +135,14 @@ const float *vengine_session_logits(const vlm_session *s) {
 /* State memory of every layer in one piece. */
 static vlm_status make_state(vlm_session *s, size_t capacity, vlm_error *err) {
     size_t total;
-    VTRY(vengine_state_bytes(&total, s->context, capacity, err));
+    VTRY(vengine_state_bytes(&total, s->context, s->options.kv_bits, capacity, err));
     s->kv_memory = vtensor_memory_new(s->context->backend, total);
     s->tokens = vcore_alloc_array(capacity + 1, sizeof *s->tokens);
     s->positions = vcore_alloc_array(capacity, sizeof *s->positions);
     if (!s->kv_memory || !s->tokens || !s->positions)
         return vcore_fail(err, VLM_ERR_MEMORY, "context: %zu bytes for the state of %zu tokens", total,
                           capacity);
-    vengine_state_place(s->kv, s->context, capacity, s->kv_memory);
+    vengine_state_place(s->kv, s->context, s->options.kv_bits, capacity, s->kv_memory);
     s->capacity = capacity;
     s->stats.kv_bytes = total;
     return VLM_OK;

@@ -274,13 +274,24 @@ void vlm_rope_to(vlm_frame *f, vlm_tensor x, const vlm_rope_table *table, vlm_ro
 }
 
 /* ---- attention ---- */
+/* Keys or values of a state, and the scales of quantized ones, for k of this call. */
+static bool state_fits(const vlm_kv *kv, vlm_tensor x, vlm_tensor scales, vlm_tensor k) {
+    if (x.rank != 3 || x.shape[1] != k.shape[1]) return false;
+    if (kv->bits == 0)
+        return vtensor_is_float(x.dtype) && x.dtype == kv->k.dtype && x.shape[2] == k.shape[2];
+    if ((kv->bits != 8 && kv->bits != 4) || (kv->group != 32 && kv->group != 64)) return false;
+    int64_t padded = (k.shape[2] + 15) / 16 * 16, groups = (k.shape[2] + kv->group - 1) / kv->group;
+    return x.dtype == VLM_DTYPE_U8 && x.shape[2] == padded * kv->bits / 8 && scales.rank == 4
+           && scales.dtype == VLM_DTYPE_BF16 && scales.shape[0] == x.shape[0]
+           && scales.shape[1] == k.shape[1] && scales.shape[2] == groups && scales.shape[3] == 2
+           && scales.stride[2] == 2;
+}
+
 static bool check_state(vlm_frame *f, const vlm_segment *s, vlm_tensor k) {
-    const vlm_tensor *parts[] = { &s->kv->k, &s->kv->v };
-    for (int i = 0; i < 2; i++)
-        if (parts[i]->rank != 3 || !vtensor_is_float(parts[i]->dtype)
-            || parts[i]->dtype != parts[0]->dtype || parts[i]->shape[1] != k.shape[1]
-            || parts[i]->shape[2] != k.shape[2])
-            return refuse(f, "attention: state", *parts[i], k);
+    if (!state_fits(s->kv, s->kv->k, s->kv->k_scales, k))
+        return refuse(f, "attention: state", s->kv->k, k);
+    if (!state_fits(s->kv, s->kv->v, s->kv->v_scales, k))
+        return refuse(f, "attention: state", s->kv->v, k);
     int64_t capacity =
         s->kv->k.shape[0] < s->kv->v.shape[0] ? s->kv->k.shape[0] : s->kv->v.shape[0];
     if (s->past <= capacity && s->length <= capacity - s->past) return true;
@@ -339,11 +350,12 @@ static void count_attention(vlm_frame *f, vlm_tensor q, const vlm_segment *s,
     }
     f->work->attention += 4 * pairs * (uint64_t)(q.shape[1] * q.shape[2]);
     if (!s->kv) return;
-    const vlm_tensor *parts[] = { &s->kv->k, &s->kv->v };
+    const vlm_tensor *parts[] = { &s->kv->k, &s->kv->v, &s->kv->k_scales, &s->kv->v_scales };
     uint64_t keys = (uint64_t)(s->past + s->length - first);
-    for (int i = 0; i < 2; i++)
-        f->work->state_bytes += keys * (uint64_t)(parts[i]->shape[1] * parts[i]->shape[2])
-                                * vtensor_dtype_size(parts[i]->dtype);
+    for (int i = 0; i < 4; i++)
+        if (parts[i]->rank)
+            f->work->state_bytes += keys * (uint64_t)(vtensor_count(*parts[i]) / parts[i]->shape[0])
+                                    * vtensor_dtype_size(parts[i]->dtype);
 }
 
 vlm_tensor vlm_attention(vlm_frame *f, vlm_tensor q, vlm_tensor k, vlm_tensor v,

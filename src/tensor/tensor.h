@@ -47,6 +47,17 @@ void vtensor_memory_free(vtensor_backend *b, void *p);
 void vtensor_e4m3(void *to, vlm_dtype type, const uint8_t *codes, float scale, size_t n,
                   unsigned cpu_flags);
 
+/* ---- the state of one layer (kv.c) ---- */
+typedef struct vtensor_kv_form {
+    vlm_dtype dtype; /* when bits is 0 */
+    int bits;        /* 8 or 4: quantized */
+    int64_t capacity, heads, head_dim;
+} vtensor_kv_form;
+/* Bytes that it takes, a multiple of 64; false: more than there can be. */
+bool vtensor_kv_bytes(size_t *out, const vtensor_kv_form *form);
+/* Lays it out in such memory, aligned to 64 bytes; NULL: shapes only. */
+void vtensor_kv_place(vlm_kv *kv, const vtensor_kv_form *form, void *memory);
+
 /* A frame holds one arena that grows to what the largest pass needed and is then reused, so that a
  * repeated pass of the same shapes allocates nothing and sees the same addresses. One thread at a
  * time; several frames of one backend may run on different threads (their parallel regions take

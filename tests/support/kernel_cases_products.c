@@ -84,7 +84,7 @@ static void dot_bf16_pairs(kernel_case *c) {
 
 /* ---- mix ---- */
 static void mix(kernel_case *c, vcpu_mix *run, kc_type v_type) {
-    size_t rows = kc_int(c, 1, VCPU_DOT_ROWS), keys = kc_length(c, 80), dim = kc_length(c, 200);
+    size_t rows = kc_int(c, 1, 9), keys = kc_length(c, 80), dim = kc_length(c, 200);
     size_t p_row = keys + kc_int(c, 0, 9), y_row = dim + kc_int(c, 0, 9);
     size_t v_row_bytes = type_bytes[v_type] * dim + (kc_int(c, 0, 1) ? kc_int(c, 0, 70) : 0);
     const float *p = kc_array(c, KC_READ, KC_F32, KC_SUMS, rows, keys, 4 * p_row);
@@ -98,17 +98,17 @@ static void mix(kernel_case *c, vcpu_mix *run, kc_type v_type) {
                 sum += fabs((double)p[r * p_row + j] * kc_value(v_type, v + j * v_row_bytes, d));
             allowed[r * dim + d] = (double)(keys + 4) * (0x1p-24 * sum + 1e-44);
         }
-    run(y, y_row, p, p_row, (int)rows, v, v_row_bytes, keys, dim);
+    run(y, y_row, p, p_row, rows, &(vcpu_kv_rows) { .data = v, .row_bytes = v_row_bytes }, keys, dim);
 }
 
 static void mix_f32(kernel_case *c) {
-    mix(c, c->k->mix_f32, KC_F32);
+    mix(c, c->k->attention.mix[VCPU_KV_F32], KC_F32);
 }
 static void mix_bf16(kernel_case *c) {
-    mix(c, c->k->mix_bf16, KC_BF16);
+    mix(c, c->k->attention.mix[VCPU_KV_BF16], KC_BF16);
 }
 static void mix_f16(kernel_case *c) {
-    mix(c, c->k->mix_f16, KC_F16);
+    mix(c, c->k->attention.mix[VCPU_KV_F16], KC_F16);
 }
 
 /* ---- tiles ---- */

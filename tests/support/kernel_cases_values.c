@@ -135,7 +135,7 @@ static void rotate(kernel_case *c) {
 }
 
 /* ---- softmax ---- */
-/* The logarithm of what a weight may be off by: that of a capped score, and e^x itself. */
+/* The logarithm of what a weight may be off by: that of a capped score, and 2^x itself. */
 static double softmax_error(float cap) {
     return 2e-6 + 1e-6 * (double)cap;
 }
@@ -171,7 +171,7 @@ static void softmax_block(kernel_case *c) {
     kc_near(c, b.m, b.softcap > 0 ? 1e-6 : 0, 1e-300); /* zeros of either sign */
     kc_near(c, b.l, error, 1e-36);
     kc_near(c, b.correction, error, 1.3e-38);
-    c->k->softmax_block(&b);
+    c->k->attention.softmax_block(&b);
 }
 
 static void softmax_row(kernel_case *c) {
@@ -184,7 +184,7 @@ static void softmax_row(kernel_case *c) {
     kc_near(c, s, softmax_error(cap), 1.3e-38);
     kc_near(c, max, cap > 0 ? 1e-6 : 0, 1e-300);
     kc_near(c, total, softmax_error(cap) + 1e-6, 0);
-    c->k->softmax_row(s, n, lo, hi, factor, cap, max, total);
+    c->k->attention.softmax_row(s, n, lo, hi, factor, cap, max, total);
 }
 
 const kernel_entry kernel_cases_values[] = {

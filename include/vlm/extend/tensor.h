@@ -198,9 +198,15 @@ VLM_API void vlm_rope_to(vlm_frame *f, vlm_tensor x, const vlm_rope_table *table
                          vlm_rope_pairs pairs);
 
 /* ---- attention ------------------------------------------------------------------------------------- */
-/** Keys and values of one layer of one sequence. */
+/** Keys and values of one layer of one sequence; dimensions may lie in any order in memory, but for the
+ *  innermost. Quantized, a value is code * scale + bias. */
 typedef struct vlm_kv {
-    vlm_tensor k, v; /**< [capacity, kv_heads, head_dim] */
+    vlm_tensor k, v; /**< [capacity, kv_heads, head_dim]; quantized: U8 [capacity, kv_heads, bytes], bytes those of
+                          head_dim rounded up to a multiple of 16; the first code is in the lowest bits */
+    vlm_tensor k_scales, v_scales; /**< quantized: BF16 [capacity, kv_heads, groups, 2], scale and bias */
+    int bits;  /**< 0: not quantized; else 8 or 4 */
+    int group; /**< quantized: values along head_dim that share a scale, a multiple of 32; the last group may
+                    be shorter */
 } vlm_kv;
 
 /** Positions [begin, end) of a sequence that see each other whatever their order. */

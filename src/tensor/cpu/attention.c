@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Attention: storing keys and values in the state, who sees whom, and blocks of many queries.
+/* Attention: who sees whom, and blocks of many queries.
  *
  * A block of up to QUERIES rows (positions, and the query heads that share keys and values) goes
  * over the keys block by block with an online softmax. Scores are held transposed, keys down and
@@ -9,57 +9,11 @@
 
 enum { QUERIES = 96, KEYS = 64 };
 
-/* ---- who sees whom ---- */
-vcpu_keys vcpu_keys_of(const vcpu_attention_job *j, const vlm_segment *s) {
-    vlm_tensor k = s->kv ? s->kv->k : j->k, v = s->kv ? s->kv->v : j->v;
-    size_t size = vtensor_dtype_size(k.dtype), first = s->kv ? 0 : (size_t)s->start;
-    return (vcpu_keys) {
-        .k = vcpu_row(k, first),
-        .v = vcpu_row(v, first),
-        .dtype = k.dtype,
-        .k_row = (size_t)k.stride[0] * size,
-        .k_head = (size_t)k.stride[1] * size,
-        .v_row = (size_t)v.stride[0] * size,
-        .v_head = (size_t)v.stride[1] * size,
-        .n = (size_t)(s->past + s->length),
-    };
-}
-
 void vcpu_visible(const vcpu_attention_job *j, const vlm_segment *s, size_t i, size_t *lo,
                   size_t *hi) {
     vtensor_range seen = vtensor_visible(s, j->desc, (int64_t)i);
     *lo = (size_t)seen.begin;
     *hi = (size_t)seen.end;
-}
-
-/* ---- storing ---- */
-typedef struct store_job {
-    const vcpu_attention_job *a;
-    const vlm_segment *s;
-} store_job;
-
-static void store_item(void *arg, size_t row, int worker) {
-    const store_job *job = arg;
-    const vcpu_attention_job *j = job->a;
-    (void)worker;
-    const vlm_tensor from[] = { j->k, j->v }, to[] = { job->s->kv->k, job->s->kv->v };
-    for (int i = 0; i < 2; i++) {
-        char *at = vcpu_row(to[i], (size_t)job->s->past + row);
-        size_t head_bytes = (size_t)to[i].stride[1] * vtensor_dtype_size(to[i].dtype);
-        for (size_t h = 0; h < j->kv_heads; h++)
-            vcpu_narrow(&j->b->k, at + h * head_bytes, to[i].dtype,
-                        vcpu_head(from[i], (size_t)job->s->start + row, h), j->head_dim);
-    }
-}
-
-static void store(const vcpu_attention_job *j) {
-    for (int i = 0; i < j->n_segments; i++) {
-        const vlm_segment *s = &j->segments[i];
-        if (!s->kv) continue;
-        size_t rows = (size_t)s->length;
-        vcpu_run(j->b, rows, rows * j->kv_heads * j->head_dim * 2, store_item,
-                 &(store_job) { j, s });
-    }
 }
 
 /* ---- blocks of queries ---- */
@@ -113,18 +67,17 @@ static void prefetch_row(const char *row, size_t bytes) {
 
 static void load_keys(block *b, size_t key0, size_t n) {
     const vcpu_attention_job *j = b->all->j;
-    const vcpu_kernels *kernels = &j->b->k;
+    vcpu_kv_widen *widen = j->b->k.attention.widen[b->keys.type];
+    vcpu_kv_rows k = vcpu_kv_from(&b->keys.k, b->kv_head, key0);
+    vcpu_kv_rows v = vcpu_kv_from(&b->keys.v, b->kv_head, key0);
     size_t d = j->head_dim, padded = b->all->dim_padded, next = b->all->keys_per_block;
-    size_t bytes = d * vtensor_dtype_size(b->keys.dtype);
     for (size_t i = 0; i < n; i++) {
-        const char *k = b->keys.k + (key0 + i) * b->keys.k_row + b->kv_head * b->keys.k_head;
-        const char *v = b->keys.v + (key0 + i) * b->keys.v_row + b->kv_head * b->keys.v_head;
-        vcpu_widen(kernels, b->k + i * d, k, b->keys.dtype, d);
-        vcpu_widen(kernels, b->v + i * padded, v, b->keys.dtype, d);
+        widen(b->k + i * d, &k, i, d);
+        widen(b->v + i * padded, &v, i, d);
         memset(b->v + i * padded + d, 0, (padded - d) * sizeof(float));
         if (key0 + i + next >= b->keys.n) continue;
-        prefetch_row(k + next * b->keys.k_row, bytes);
-        prefetch_row(v + next * b->keys.v_row, bytes);
+        prefetch_row(k.data + (i + next) * k.row_bytes, b->keys.used_bytes);
+        prefetch_row(v.data + (i + next) * v.row_bytes, b->keys.used_bytes);
     }
 }
 
@@ -164,7 +117,7 @@ static void key_block(block *b, size_t key0, size_t n) {
                              b->lo,
                              b->hi,
                              mask(b, key0, n) };
-    j->b->k.softmax_block(&softmax);
+    j->b->k.attention.softmax_block(&softmax);
     for (size_t r = 0; r < b->rows; r++)
         if (b->correction[r] != 1) j->b->k.scale(b->o + r * padded, b->correction[r], padded);
     for (size_t r = 0; r < b->rows; r += mr)
@@ -252,7 +205,7 @@ void vcpu_attention(vlm_frame *f, vlm_tensor y, vlm_tensor q, vlm_tensor k, vlm_
     j.kv_heads = (size_t)k.shape[1];
     j.group = j.heads / j.kv_heads;
     j.head_dim = (size_t)q.shape[2];
-    if (j.b->base.pool) store(&j);
+    if (j.b->base.pool) vcpu_attention_store(&j);
     vcpu_attention_few(f, &j);
     vcpu_attention_blocks(f, &j);
 }

@@ -6,11 +6,12 @@
 
 #include <math.h>
 
-enum { CHUNK = 512, MAX_POSITIONS = 4, MAX_ROWS = 32 };
+enum { CHUNK = 512, MAX_POSITIONS = 4, MAX_ROWS = VCPU_PAIRS_ROWS };
 
 /* What one chunk found for one row: maximum, sum, weighted values. */
 typedef struct few {
     vcpu_attention_job *j;
+    bool pairs; /* products of bfloat16, of states that are */
     size_t part_floats; /* 2 + head_dim */
     float *parts;
 } few;
@@ -36,51 +37,51 @@ static size_t parts_of(const vcpu_attention_job *j, const vlm_segment *s) {
     return items_of(j, s) * rows_of(j, s);
 }
 
-static vcpu_dot *dot_for(const vcpu_kernels *k, vlm_dtype dtype) {
-    if (dtype == VLM_DTYPE_BF16) return k->dot_bf16;
-    return dtype == VLM_DTYPE_F16 ? k->dot_f16 : k->dot_f32;
-}
-
-static vcpu_mix *mix_for(const vcpu_kernels *k, vlm_dtype dtype) {
-    if (dtype == VLM_DTYPE_BF16) return k->mix_bf16;
-    return dtype == VLM_DTYPE_F16 ? k->mix_f16 : k->mix_f32;
+/* What row r of a segment sees of the keys [key0, key0 + n). */
+static void visible(const few *a, const vlm_segment *s, size_t r, size_t key0, size_t n, size_t *lo,
+                    size_t *hi) {
+    vcpu_visible(a->j, s, r / a->j->group, lo, hi);
+    *lo = *lo > key0 ? vcpu_min(*lo - key0, n) : 0;
+    *hi = *hi > key0 ? vcpu_min(*hi - key0, n) : 0;
 }
 
 /* Scores, softmax and weighted values of one chunk for all rows. Row r is head r % group of
- * position r / group; rows are taken so that their queries lie together. */
+ * position r / group; rows are taken so that their queries lie together. Keys that no row sees
+ * (a window has passed them) are not read. */
 static void chunk(const few *a, const vlm_segment *s, size_t kv_head, size_t key0, float *parts,
                   float *scratch) {
     const vcpu_attention_job *j = a->j;
-    const vcpu_kernels *kernels = &j->b->k;
+    const vcpu_attention_kernels *kernels = &j->b->k.attention;
     vcpu_keys keys = vcpu_keys_of(j, s);
     size_t rows = rows_of(j, s), n = vcpu_min(CHUNK, keys.n - key0), d = j->head_dim;
+    size_t begin = n, end = 0, lo, hi;
     float *q = scratch, *scores = scratch + MAX_ROWS * d;
-    const char *k = keys.k + key0 * keys.k_row + kv_head * keys.k_head;
-    const char *v = keys.v + key0 * keys.v_row + kv_head * keys.v_head;
+    for (size_t r = 0; r < rows; r++) {
+        float *part = parts + r * a->part_floats;
+        memset(part, 0, a->part_floats * sizeof *part);
+        visible(a, s, r, key0, n, &lo, &hi);
+        if (lo == hi) continue;
+        begin = vcpu_min(begin, lo);
+        end = hi > end ? hi : end;
+    }
+    if (begin >= end) return;
     for (size_t r = 0; r < rows; r++)
         memcpy(q + r * d,
                vcpu_head(j->q, (size_t)s->start + r / j->group, kv_head * j->group + r % j->group),
                d * sizeof *q);
-    for (size_t r = 0; r < rows; r += VCPU_DOT_ROWS) {
-        int count = (int)vcpu_min(VCPU_DOT_ROWS, rows - r);
-        dot_for(kernels, keys.dtype)(scores + r * CHUNK, CHUNK, q + r * d, d, count, k, keys.k_row,
-                                     n, d);
-    }
+    vcpu_kv_rows k = vcpu_kv_from(&keys.k, kv_head, key0 + begin);
+    vcpu_kv_rows v = vcpu_kv_from(&keys.v, kv_head, key0 + begin);
+    bool pairs = a->pairs && keys.type == VCPU_KV_BF16;
+    vcpu_scores *score = pairs ? kernels->scores_pairs : kernels->scores[keys.type];
+    vcpu_mix *mix = pairs ? kernels->mix_pairs : kernels->mix[keys.type];
+    score(scores, CHUNK, q, d, rows, &k, end - begin, d);
     for (size_t r = 0; r < rows; r++) {
-        size_t lo, hi;
-        vcpu_visible(j, s, r / j->group, &lo, &hi);
-        lo = lo > key0 ? lo - key0 : 0;
-        hi = hi > key0 ? vcpu_min(hi - key0, n) : 0;
+        visible(a, s, r, key0 + begin, end - begin, &lo, &hi);
         float *part = parts + r * a->part_floats;
-        kernels->softmax_row(scores + r * CHUNK, n, lo, hi, j->desc->scale, j->desc->softcap,
-                             &part[0], &part[1]);
-        memset(part + 2, 0, d * sizeof *part);
+        kernels->softmax_row(scores + r * CHUNK, end - begin, lo, hi, j->desc->scale,
+                             j->desc->softcap, &part[0], &part[1]);
     }
-    for (size_t r = 0; r < rows; r += VCPU_DOT_ROWS) {
-        int count = (int)vcpu_min(VCPU_DOT_ROWS, rows - r);
-        mix_for(kernels, keys.dtype)(parts + r * a->part_floats + 2, a->part_floats,
-                                     scores + r * CHUNK, CHUNK, count, v, keys.v_row, n, d);
-    }
+    mix(parts + 2, a->part_floats, scores, CHUNK, rows, &v, end - begin, d);
 }
 
 static void chunk_item(void *arg, size_t item, int worker) {
@@ -101,12 +102,13 @@ static void chunk_item(void *arg, size_t item, int worker) {
 static void combine(const few *a, float *y, const float *parts, size_t n, size_t stride) {
     size_t d = a->j->head_dim;
     float max = -INFINITY, total = 0;
-    for (size_t c = 0; c < n; c++) max = fmaxf(max, parts[c * stride]);
+    for (size_t c = 0; c < n; c++)
+        if (parts[c * stride + 1] != 0) max = fmaxf(max, parts[c * stride]);
     memset(y, 0, d * sizeof *y);
     for (size_t c = 0; c < n; c++) {
         const float *part = parts + c * stride;
         if (part[1] == 0) continue; /* it saw nothing */
-        float factor = expf(part[0] - max);
+        float factor = exp2f(part[0] - max);
         total += part[1] * factor;
         for (size_t i = 0; i < d; i++) y[i] += part[2 + i] * factor;
     }
@@ -132,6 +134,8 @@ static void combine_all(const few *a) {
 
 void vcpu_attention_few(vlm_frame *f, vcpu_attention_job *j) {
     few a = { .j = j, .part_floats = j->head_dim + 2 };
+    a.pairs = f->mode == VTENSOR_FAST && j->b->k.attention.mix_pairs
+              && j->head_dim <= VCPU_PAIRS_DIM;
     size_t items = 0, parts = 0, work = 0;
     for (int i = 0; i < j->n_segments; i++) {
         const vlm_segment *s = &j->segments[i];

@@ -12,8 +12,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "tensor/cpu/kernels_attention.h"
+
 enum {
-    VCPU_DOT_ROWS = 4, /* rows that a dot or mix kernel takes at once */
+    VCPU_DOT_ROWS = 4, /* rows that a dot kernel takes at once */
     VCPU_MAX_MR = 16,  /* largest tile of any instruction set */
     VCPU_MAX_NR = 64,
     VCPU_N_ACTIVATIONS = 5 /* of vlm_activation, in its order */
@@ -23,10 +25,6 @@ enum {
  * of w only, not on how many there are. @param x float32, or bfloat16 where the entry says so */
 typedef void vcpu_dot(float *y, size_t y_row, const void *x, size_t x_row, int rows, const void *w,
                       size_t w_row_bytes, size_t outs, size_t k);
-
-/* y[r][d] += Σ_j p[r][j] v[j][d] for rows <= VCPU_DOT_ROWS. */
-typedef void vcpu_mix(float *y, size_t y_row, const float *p, size_t p_row, int rows, const void *v,
-                      size_t v_row_bytes, size_t keys, size_t dim);
 
 /* c[r][o] = init[r][o] + Σ_k a(r, k) b[k][o] for a tile of mr × nr. The products are summed before
  * init is added. Elements of a and b are 32 bits wide: float32, or pairs of bfloat16 along k. */
@@ -39,19 +37,6 @@ typedef struct vcpu_gemm {
     size_t kc; /* elements of k (a pair counts 1) whose panel of b stays in the first-level cache */
     vcpu_tile *tile;
 } vcpu_gemm;
-
-/* One block of scores, keys down and queries across: turns them into weights, online.
- * s [keys][s_row], m (running maximum), l (running sum), correction (by which what was summed
- * before must be multiplied): [queries]. lo, hi: the keys of this block that a query sees, [lo,
- * hi). */
-typedef struct vcpu_softmax {
-    float *s;
-    size_t s_row, keys, queries; /* queries: a multiple of 16 */
-    float scale, softcap;
-    float *m, *l, *correction;
-    const int32_t *lo, *hi;
-    bool masked; /* false: every query sees every key */
-} vcpu_softmax;
 
 /* ---- quantized weights times integers ---- */
 /* Numbers that scales are stored as. */
@@ -163,7 +148,6 @@ typedef struct vcpu_kernels {
 
     vcpu_dot *dot_f32, *dot_bf16, *dot_f16; /* w of that type, x float32 */
     vcpu_dot *dot_bf16_pairs;               /* w and x bfloat16; NULL without hardware for it */
-    vcpu_mix *mix_f32, *mix_bf16, *mix_f16;
 
     vcpu_gemm gemm_f32;
     vcpu_gemm gemm_bf16; /* pairs, packed operands only; tile NULL without hardware for it */
@@ -185,11 +169,7 @@ typedef struct vcpu_kernels {
     vcpu_int_gemm gemm_int8; /* quads: x signed, w unsigned */
     bool prefers_int8;       /* quads are faster here than pairs */
 
-    void (*softmax_block)(const vcpu_softmax *block);
-    /* One query: s = exp(s' - max) over [lo, hi), 0 elsewhere in [0, n), s' = capped scaled score.
-     */
-    void (*softmax_row)(float *s, size_t n, size_t lo, size_t hi, float scale, float softcap,
-                        float *max, float *sum);
+    vcpu_attention_kernels attention;
 } vcpu_kernels;
 
 /* The table for a CPU of these flags (vcore_cpu_flag); without those whose kernels are slower than

@@ -4,8 +4,13 @@
 
 #include <immintrin.h>
 
-enum { LANES = 8, TILE_MR = 6, TILE_NV = 2, TILE_KC = 256, DOT_OUTS = 2, PREFETCH_BYTES = 1024 };
+enum { LANES = 8, TILE_MR = 6, TILE_NV = 2, TILE_KC = 256, DOT_OUTS = 2, PREFETCH_BYTES = 1024,
+       SCORE_KEYS = 3, MIX_VECTORS = 3 };
+#ifdef __clang__
+#define UNROLL _Pragma("clang loop unroll(full)")
+#else
 #define UNROLL _Pragma("GCC unroll 16")
+#endif
 #define UNROLL_K _Pragma("GCC unroll 4")
 
 typedef __m256 vf;
@@ -101,6 +106,27 @@ static inline void vf_to_bf16(void *p, vf v) {
     __m256i r = _mm256_srli_epi32(_mm256_blendv_epi8(up, nan, is_nan), 16);
     r = _mm256_permute4x64_epi64(_mm256_packus_epi32(r, r), 0xD8);
     _mm_storeu_si128(p, _mm256_castsi256_si128(r));
+}
+
+/* ---- for attention ---- */
+static inline void vf_sums4(float *y, vf a, vf b, vf c, vf d) {
+    vf ab = _mm256_add_ps(_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b));
+    vf cd = _mm256_add_ps(_mm256_unpacklo_ps(c, d), _mm256_unpackhi_ps(c, d));
+    vf s = _mm256_add_ps(_mm256_shuffle_ps(ab, cd, 0x44), _mm256_shuffle_ps(ab, cd, 0xEE));
+    _mm_storeu_ps(y, _mm_add_ps(_mm256_castps256_ps128(s), _mm256_extractf128_ps(s, 1)));
+}
+static inline vf vf_u8(const void *p) {
+    return _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64(p)));
+}
+static inline vf vf_u4(const void *p) {
+    __m256i eight = _mm256_broadcastd_epi32(_mm_loadu_si32(p));
+    eight = _mm256_srlv_epi32(eight, _mm256_setr_epi32(0, 4, 8, 12, 16, 20, 24, 28));
+    return _mm256_cvtepi32_ps(_mm256_and_si256(eight, _mm256_set1_epi32(15)));
+}
+static inline void vf_scale_bias(const void *p, vf *scale, vf *bias) {
+    __m256i both = _mm256_broadcastd_epi32(_mm_loadu_si32(p));
+    *scale = _mm256_castsi256_ps(_mm256_slli_epi32(both, 16));
+    *bias = _mm256_castsi256_ps(_mm256_and_si256(both, _mm256_set1_epi32(-65536)));
 }
 
 /* Sums in double: one vector for each half of a vector of floats. */

@@ -5,8 +5,13 @@
 
 #include <immintrin.h>
 
-enum { LANES = 16, TILE_MR = 14, TILE_NV = 2, TILE_KC = 256, DOT_OUTS = 4, PREFETCH_BYTES = 1024 };
+enum { LANES = 16, TILE_MR = 14, TILE_NV = 2, TILE_KC = 256, DOT_OUTS = 4, PREFETCH_BYTES = 1024,
+       SCORE_KEYS = 4, MIX_VECTORS = 4 };
+#ifdef __clang__
+#define UNROLL _Pragma("clang loop unroll(full)")
+#else
 #define UNROLL _Pragma("GCC unroll 16")
+#endif
 #define UNROLL_K _Pragma("GCC unroll 2")
 
 typedef __m512 vf;
@@ -95,6 +100,33 @@ static inline void vf_to_bf16(void *p, vf v) {
     vm is_nan = _mm512_cmp_ps_mask(v, v, _CMP_UNORD_Q);
     r = _mm512_mask_or_epi32(r, is_nan, u, _mm512_set1_epi32(0x400000));
     _mm256_storeu_si256(p, _mm512_cvtepi32_epi16(_mm512_srli_epi32(r, 16)));
+}
+
+/* ---- for attention ---- */
+static inline __m256 halves(vf v) {
+    return _mm256_add_ps(_mm512_castps512_ps256(v), _mm512_extractf32x8_ps(v, 1));
+}
+static inline void vf_sums4(float *y, vf a, vf b, vf c, vf d) {
+    __m256 x[] = { halves(a), halves(b), halves(c), halves(d) };
+    __m256 ab = _mm256_add_ps(_mm256_unpacklo_ps(x[0], x[1]), _mm256_unpackhi_ps(x[0], x[1]));
+    __m256 cd = _mm256_add_ps(_mm256_unpacklo_ps(x[2], x[3]), _mm256_unpackhi_ps(x[2], x[3]));
+    __m256 s = _mm256_add_ps(_mm256_shuffle_ps(ab, cd, 0x44), _mm256_shuffle_ps(ab, cd, 0xEE));
+    _mm_storeu_ps(y, _mm_add_ps(_mm256_castps256_ps128(s), _mm256_extractf128_ps(s, 1)));
+}
+static inline vf vf_u8(const void *p) {
+    return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128(p)));
+}
+static inline vf vf_u4(const void *p) {
+    __m512i lanes = _mm512_castsi128_si512(_mm_loadl_epi64(p));
+    __m512i word = _mm512_setr_epi32(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1);
+    __m512i shift = _mm512_setr_epi32(0, 4, 8, 12, 16, 20, 24, 28, 0, 4, 8, 12, 16, 20, 24, 28);
+    lanes = _mm512_srlv_epi32(_mm512_permutexvar_epi32(word, lanes), shift);
+    return _mm512_cvtepi32_ps(_mm512_and_si512(lanes, _mm512_set1_epi32(15)));
+}
+static inline void vf_scale_bias(const void *p, vf *scale, vf *bias) {
+    __m512i both = _mm512_broadcastd_epi32(_mm_loadu_si32(p));
+    *scale = _mm512_castsi512_ps(_mm512_slli_epi32(both, 16));
+    *bias = _mm512_castsi512_ps(_mm512_and_si512(both, _mm512_set1_epi32(-65536)));
 }
 
 /* Sums in double: one vector for each half of a vector of floats. */

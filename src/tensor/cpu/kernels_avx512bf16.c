@@ -89,4 +89,5 @@ void vcpu_kernels_avx512bf16(vcpu_kernels *k) {
     k->name = "avx512bf16";
     k->dot_bf16_pairs = dot_bf16_pairs;
     k->gemm_bf16 = (vcpu_gemm) { MR, NR, KC, tile_bf16 };
+    vcpu_attention_kernels_avx512bf16(&k->attention);
 }

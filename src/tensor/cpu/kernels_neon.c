@@ -5,7 +5,8 @@
 
 #include <arm_neon.h>
 
-enum { LANES = 4, TILE_MR = 6, TILE_NV = 4, TILE_KC = 256, DOT_OUTS = 4, PREFETCH_BYTES = 1024 };
+enum { LANES = 4, TILE_MR = 6, TILE_NV = 4, TILE_KC = 256, DOT_OUTS = 4, PREFETCH_BYTES = 1024,
+       SCORE_KEYS = 4, MIX_VECTORS = 4 };
 #define UNROLL _Pragma("GCC unroll 16")
 #define UNROLL_K _Pragma("GCC unroll 4")
 
@@ -94,6 +95,30 @@ static inline void vf_to_bf16(void *p, vf v) {
     uint32x4_t nan = vorrq_u32(u, vdupq_n_u32(0x400000));
     uint32x4_t r = vbslq_u32(vceqq_f32(v, v), up, nan);
     vst1_u8(p, vreinterpret_u8_u16(vshrn_n_u32(r, 16)));
+}
+
+/* ---- for attention ---- */
+static inline void vf_sums4(float *y, vf a, vf b, vf c, vf d) {
+    vst1q_f32(y, vpaddq_f32(vpaddq_f32(a, b), vpaddq_f32(c, d)));
+}
+static inline vf vf_u8(const void *p) {
+    uint32_t four;
+    __builtin_memcpy(&four, p, sizeof four);
+    uint16x8_t wide = vmovl_u8(vcreate_u8(four));
+    return vcvtq_f32_u32(vmovl_u16(vget_low_u16(wide)));
+}
+static inline vf vf_u4(const void *p) {
+    static const int32_t down[] = { 0, -4, -8, -12 };
+    uint16_t four;
+    __builtin_memcpy(&four, p, sizeof four);
+    uint32x4_t codes = vshlq_u32(vdupq_n_u32(four), vld1q_s32(down));
+    return vcvtq_f32_u32(vandq_u32(codes, vdupq_n_u32(15)));
+}
+static inline void vf_scale_bias(const void *p, vf *scale, vf *bias) {
+    uint32_t both;
+    __builtin_memcpy(&both, p, sizeof both);
+    *scale = vreinterpretq_f32_u32(vdupq_n_u32(both << 16));
+    *bias = vreinterpretq_f32_u32(vdupq_n_u32(both & 0xFFFF0000u));
 }
 
 /* Sums in double: one vector for each half of a vector of floats. */

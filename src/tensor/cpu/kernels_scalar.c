@@ -148,21 +148,6 @@ DEFINE_DOT(f32, load_f32)
 DEFINE_DOT(bf16, load_bf16)
 DEFINE_DOT(f16, load_f16)
 
-#define DEFINE_MIX(type, load)                                                                     \
-    static void mix_##type(float *y, size_t y_row, const float *p, size_t p_row, int rows,         \
-                           const void *v, size_t v_row_bytes, size_t keys, size_t dim) {           \
-        for (size_t j = 0; j < keys; j++) {                                                        \
-            const char *vj = (const char *)v + j * v_row_bytes;                                    \
-            for (int r = 0; r < rows; r++) {                                                       \
-                float *yr = y + (size_t)r * y_row, weight = p[(size_t)r * p_row + j];              \
-                for (size_t d = 0; d < dim; d++) yr[d] += weight * load(vj, d);                    \
-            }                                                                                      \
-        }                                                                                          \
-    }
-DEFINE_MIX(f32, load_f32)
-DEFINE_MIX(bf16, load_bf16)
-DEFINE_MIX(f16, load_f16)
-
 /* ---- products with many rows ---- */
 enum { MR = 4, NR = 8 };
 
@@ -199,49 +184,6 @@ static void pack(void *y, size_t width, const void *x, size_t x_row_bytes, size_
 DEFINE_PACK(bf16)
 DEFINE_PACK(f16)
 
-/* ---- softmax ---- */
-static float capped(float s, float factor, float cap) {
-    s *= factor;
-    return cap > 0 ? cap * tanhf(s / cap) : s;
-}
-
-static void softmax_block(const vcpu_softmax *b) {
-    for (size_t q = 0; q < b->queries; q++) {
-        float *s = b->s + q, max = b->m[q], added = 0;
-        for (size_t j = 0; j < b->keys; j++) {
-            bool seen = !b->masked || ((int32_t)j >= b->lo[q] && (int32_t)j < b->hi[q]);
-            float v = seen ? capped(s[j * b->s_row], b->scale, b->softcap) : -INFINITY;
-            s[j * b->s_row] = v;
-            if (v > max) max = v;
-        }
-        float base = max == -INFINITY ? 0 : max; /* nothing seen so far */
-        for (size_t j = 0; j < b->keys; j++) {
-            float p = expf(s[j * b->s_row] - base);
-            s[j * b->s_row] = p;
-            added += p;
-        }
-        b->correction[q] = expf(b->m[q] - base);
-        b->l[q] = b->l[q] * b->correction[q] + added;
-        b->m[q] = max;
-    }
-}
-
-static void softmax_row(float *s, size_t n, size_t lo, size_t hi, float factor, float cap,
-                        float *max, float *total) {
-    float m = -INFINITY, added = 0;
-    for (size_t j = 0; j < n; j++) {
-        s[j] = j >= lo && j < hi ? capped(s[j], factor, cap) : -INFINITY;
-        if (s[j] > m) m = s[j];
-    }
-    float base = m == -INFINITY ? 0 : m;
-    for (size_t j = 0; j < n; j++) {
-        s[j] = expf(s[j] - base);
-        added += s[j];
-    }
-    *max = m;
-    *total = added;
-}
-
 void vcpu_kernels_scalar(vcpu_kernels *k) {
     *k = (vcpu_kernels) {
         .name = "scalar",
@@ -262,14 +204,10 @@ void vcpu_kernels_scalar(vcpu_kernels *k) {
         .dot_f32 = dot_f32,
         .dot_bf16 = dot_bf16,
         .dot_f16 = dot_f16,
-        .mix_f32 = mix_f32,
-        .mix_bf16 = mix_bf16,
-        .mix_f16 = mix_f16,
         .gemm_f32 = { .mr = MR, .nr = NR, .kc = 256, .tile = tile_f32 },
         .pack = pack,
         .pack_bf16 = pack_bf16,
         .pack_f16 = pack_f16,
-        .softmax_block = softmax_block,
-        .softmax_row = softmax_row,
     };
+    vcpu_attention_kernels_scalar(&k->attention);
 }

@@ -305,60 +305,6 @@ DEFINE_DOT(f32, 4)
 DEFINE_DOT(bf16, 2)
 DEFINE_DOT(f16, 2)
 
-/* `vectors` vectors of the result of `rows` rows stay in registers while MIX_KEYS keys pass; the
- * values of that many keys stay in the first-level cache. */
-enum { MIX_KEYS = 32 };
-#define DEFINE_MIX(type, size)                                                                     \
-    INLINE void mix_strip_##type(float *y, size_t y_row, const float *p, size_t p_row, int rows,   \
-                                 const char *v, size_t v_row_bytes, size_t keys, int vectors) {    \
-        vf s[4][4];                                                                                \
-        EACH (r, rows)                                                                             \
-            EACH (j, vectors) s[r][j] = vf_load(y + r * y_row + j * LANES);                        \
-        for (size_t key = 0; key < keys; key++, v += v_row_bytes) {                                \
-            __builtin_prefetch(v + MIX_KEYS * v_row_bytes);                                        \
-            EACH (j, vectors) {                                                                    \
-                vf value = vf_##type(v + size * j * LANES);                                        \
-                EACH (r, rows) s[r][j] = vf_fma(value, vf_set1(p[r * p_row + key]), s[r][j]);      \
-            }                                                                                      \
-        }                                                                                          \
-        EACH (r, rows)                                                                             \
-            EACH (j, vectors) vf_store(y + r * y_row + j * LANES, s[r][j]);                        \
-    }                                                                                              \
-    INLINE void mix_rows_##type(float *y, size_t y_row, const float *p, size_t p_row, int rows,    \
-                                const char *v, size_t v_row_bytes, size_t keys, size_t dim,        \
-                                int vectors) {                                                     \
-        size_t d = 0, step = (size_t)vectors * LANES;                                              \
-        for (; d + step <= dim; d += step)                                                         \
-            mix_strip_##type(y + d, y_row, p, p_row, rows, v + size * d, v_row_bytes, keys,        \
-                             vectors);                                                             \
-        for (; d + LANES <= dim; d += LANES)                                                       \
-            mix_strip_##type(y + d, y_row, p, p_row, rows, v + size * d, v_row_bytes, keys, 1);    \
-        for (int r = 0; d < dim && r < rows; r++) {                                                \
-            float *yr = y + r * y_row + d;                                                         \
-            vf s = vf_load_n(yr, dim - d);                                                         \
-            for (size_t key = 0; key < keys; key++)                                                \
-                s = vf_fma(load_n_##type(v + key * v_row_bytes + size * d, dim - d),               \
-                           vf_set1(p[r * p_row + key]), s);                                        \
-            vf_store_n(yr, s, dim - d);                                                            \
-        }                                                                                          \
-    }                                                                                              \
-    static void mix_##type(float *y, size_t y_row, const float *p, size_t p_row, int rows,         \
-                           const void *v, size_t v_row_bytes, size_t keys, size_t dim) {           \
-        const char *from = v;                                                                      \
-        for (size_t n; keys; keys -= n, p += n, from += n * v_row_bytes) {                         \
-            n = keys < MIX_KEYS ? keys : MIX_KEYS;                                                 \
-            switch (rows) {                                                                        \
-            case 1: mix_rows_##type(y, y_row, p, p_row, 1, from, v_row_bytes, n, dim, 4); break;   \
-            case 2: mix_rows_##type(y, y_row, p, p_row, 2, from, v_row_bytes, n, dim, 4); break;   \
-            case 3: mix_rows_##type(y, y_row, p, p_row, 3, from, v_row_bytes, n, dim, 2); break;   \
-            default: mix_rows_##type(y, y_row, p, p_row, 4, from, v_row_bytes, n, dim, 2);         \
-            }                                                                                      \
-        }                                                                                          \
-    }
-DEFINE_MIX(f32, 4)
-DEFINE_MIX(bf16, 2)
-DEFINE_MIX(f16, 2)
-
 /* ---- products with many rows ---- */
 INLINE void tile_body(float *c, size_t c_row, const float *init, size_t init_row, const float *a,
                       size_t a_row, size_t a_k, const float *b, size_t b_k, size_t k) {
@@ -391,87 +337,7 @@ static void tile_f32(float *c, size_t c_row, const float *init, size_t init_row,
         tile_body(c, c_row, init, init_row, a, a_row, 1, b, b_k, k);
 }
 
-/* ---- softmax ---- */
-INLINE vf scored(vf s, vf scale, vf cap, bool capped) {
-    s = s * scale;
-    if (capped) s = cap * vf_tanh(s / cap);
-    return s;
-}
-
-/* One vector of queries down all keys. */
-INLINE void softmax_column(const vcpu_softmax *b, size_t q, bool masked, bool capped) {
-    vf scale_by = vf_set1(b->scale), cap = vf_set1(b->softcap), hidden = vf_set1(-INF);
-    vf before = vf_load(b->m + q), max = before, added = vf_zero();
-    float *s = b->s + q;
-    for (size_t j = 0; j < b->keys; j++) {
-        vf v = scored(vf_load(s + j * b->s_row), scale_by, cap, capped);
-        if (masked) v = vf_select(vf_in((int32_t)j, b->lo + q, b->hi + q), v, hidden);
-        if (masked || capped) vf_store(s + j * b->s_row, v);
-        max = vf_max(max, v);
-    }
-    vf base = vf_select(vf_gt(max, hidden), max, vf_zero()); /* nothing seen so far */
-    for (size_t j = 0; j < b->keys; j++) {
-        vf v = vf_load(s + j * b->s_row);
-        if (!masked && !capped) v = v * scale_by;
-        v = vf_exp(v - base);
-        vf_store(s + j * b->s_row, v);
-        added = added + v;
-    }
-    vf correction = vf_exp(before - base);
-    vf_store(b->correction + q, correction);
-    vf_store(b->l + q, vf_fma(vf_load(b->l + q), correction, added));
-    vf_store(b->m + q, max);
-}
-
-static void softmax_block(const vcpu_softmax *b) {
-    for (size_t q = 0; q < b->queries; q += LANES) {
-        if (b->softcap > 0)
-            softmax_column(b, q, b->masked, true);
-        else if (b->masked)
-            softmax_column(b, q, true, false);
-        else
-            softmax_column(b, q, false, false);
-    }
-}
-
-static void softmax_row(float *s, size_t n, size_t lo, size_t hi, float factor, float softcap_at,
-                        float *max, float *total) {
-    vf scale_by = vf_set1(factor), cap = vf_set1(softcap_at), m = vf_set1(-INF), added = vf_zero();
-    float greatest = -INF;
-    if (lo > hi) lo = hi;
-    for (size_t j = 0; j < lo; j++) s[j] = 0;
-    for (size_t j = hi; j < n; j++) s[j] = 0;
-    for (size_t j = lo; j < hi; j += LANES) {
-        size_t left = hi - j;
-        vf v = left < LANES ? vf_load_n(s + j, left) : vf_load(s + j);
-        v = scored(v, scale_by, cap, softcap_at > 0);
-        if (left < LANES) {
-            vf_store_n(s + j, v, left);
-            for (size_t i = 0; i < left; i++) greatest = s[j + i] > greatest ? s[j + i] : greatest;
-        } else {
-            vf_store(s + j, v);
-            m = vf_max(m, v);
-        }
-    }
-    float vectors = vf_greatest(m);
-    greatest = vectors > greatest ? vectors : greatest;
-    vf base = vf_set1(lo < hi ? greatest : 0);
-    for (size_t j = lo; j < hi; j += LANES) {
-        size_t left = hi - j;
-        if (left < LANES) {
-            float tail[LANES] = { 0 };
-            vf_store_n(s + j, vf_exp(vf_load_n(s + j, left) - base), left);
-            __builtin_memcpy(tail, s + j, left * sizeof *tail);
-            added = added + vf_load(tail);
-        } else {
-            vf v = vf_exp(vf_load(s + j) - base);
-            vf_store(s + j, v);
-            added = added + v;
-        }
-    }
-    *max = greatest;
-    *total = vf_sum(added);
-}
+#include "tensor/cpu/simd_attention.h"
 
 static void fill_simd(vcpu_kernels *k) {
     k->widen_bf16 = widen_bf16;
@@ -494,10 +360,6 @@ static void fill_simd(vcpu_kernels *k) {
     k->dot_f32 = dot_f32;
     k->dot_bf16 = dot_bf16;
     k->dot_f16 = dot_f16;
-    k->mix_f32 = mix_f32;
-    k->mix_bf16 = mix_bf16;
-    k->mix_f16 = mix_f16;
     k->gemm_f32 = (vcpu_gemm) { TILE_MR, TILE_NV * LANES, TILE_KC, tile_f32 };
-    k->softmax_block = softmax_block;
-    k->softmax_row = softmax_row;
+    fill_attention(&k->attention);
 }
