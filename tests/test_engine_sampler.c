@@ -157,6 +157,23 @@ static void draws_of_many(void **state) {
     vengine_sampler_free(s);
 }
 
+/* They are never drawn, nor converted to integers. */
+static void logits_that_are_no_numbers(void **state) {
+    (void)state;
+    static const vlm_sampling ways[] = { { .temperature = 1 }, { .temperature = 1, .top_p = 0.9f } };
+    for (int i = 0; i < 2; i++) {
+        vengine_sampler *s;
+        assert_int_equal(vengine_sampler_new(&s, &ways[i], 4, NULL), VLM_OK);
+        for (int n = 0; n < 100; n++) {
+            float some[] = { NAN, 0, 1, NAN }, none[] = { NAN, NAN, NAN, NAN };
+            uint32_t id = vengine_sampler_next(s, some, NULL, 0);
+            assert_true(id == 1 || id == 2);
+            assert_true(vengine_sampler_next(s, none, NULL, 0) < 4);
+        }
+        vengine_sampler_free(s);
+    }
+}
+
 static void values_out_of_range_are_refused(void **state) {
     (void)state;
     const vlm_sampling bad[] = {
@@ -255,6 +272,7 @@ int main(void) {
         cmocka_unit_test(penalties_change_logits_of_recent_tokens),
         cmocka_unit_test(greedy_of_many),
         cmocka_unit_test(draws_of_many),
+        cmocka_unit_test(logits_that_are_no_numbers),
         cmocka_unit_test(values_out_of_range_are_refused),
         cmocka_unit_test(stops_hold_back_what_may_be_one),
         cmocka_unit_test(stops_met_in_the_last_text),

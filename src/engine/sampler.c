@@ -116,7 +116,7 @@ static uint32_t argmax(const float *x, uint32_t n) {
 /* e^x for x <= 0, relative error below 1e-6; e^-87 below that. */
 static inline float exp_down(float x) {
     float t = x * 1.44269504f;
-    t = t < -125 ? -125 : t;
+    t = t > -125 ? t : -125; /* NaN, too */
     int32_t whole = (int32_t)(t - 0.5f);
     float r = (t - (float)whole) * 0.693147181f, p = 0.00138888889f;
     p = p * r + 0.00833333333f;
