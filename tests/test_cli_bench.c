@@ -166,6 +166,17 @@ static void one_thread(void **state) {
     json_object_put(o);
 }
 
+/* 8 bits: a byte a value, and for each head of 16 a scale and a bias of two bytes. */
+static void state_of_8_bits(void **state) {
+    (void)state;
+    const char *argv[] = { "vlm", "bench", "-m", dir, "--prompt-tokens", "8", "--kv", "16", "--generate", "1",
+                           "--kv-bits", "8", "--rounds", "1", "--threads", "2", "--json", NULL };
+    json_object *o = run(argv);
+    assert_int_equal(whole(row(o, "prefill", 0), "kv_bytes"), 8 * LAYERS * KV_HEADS * 2 * (HEAD_DIM + 4));
+    assert_int_equal(whole(row(o, "decode", 0), "kv_bytes"), 17 * LAYERS * KV_HEADS * 2 * (HEAD_DIM + 4));
+    json_object_put(o);
+}
+
 static void table_has_its_rows(void **state) {
     (void)state;
     const char *argv[] = { "vlm",  "bench", "-m",  dir,       "-i",  "tests/data/pictures/square.png",
@@ -213,6 +224,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(json_has_the_documented_form),
         cmocka_unit_test(one_thread),
+        cmocka_unit_test(state_of_8_bits),
         cmocka_unit_test(table_has_its_rows),
         cmocka_unit_test(bad_usage_and_bad_input),
     };

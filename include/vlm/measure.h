@@ -34,9 +34,10 @@ typedef struct vlm_work {
 VLM_API vlm_status vlm_prepared_work(vlm_work *vision, vlm_work *prefill, const vlm_context *context,
                                      const vlm_prepared *prepared, const vlm_session_options *session,
                                      vlm_error *err);
-/** Of one step of `batch` sessions together that hold `past` tokens each. @param batch 1 to 32 */
+/** Of one step of `batch` sessions together that hold `past` tokens each. @param batch 1 to 32
+ * @param session NULL: defaults */
 VLM_API vlm_status vlm_context_work(vlm_work *step, const vlm_context *context, size_t past, size_t batch,
-                                    vlm_error *err);
+                                    const vlm_session_options *session, vlm_error *err);
 
 /** Runs the tower over a prepared input's media and forgets what it gave. */
 VLM_API vlm_status vlm_session_see(vlm_session *session, const vlm_prepared *prepared, vlm_error *err);

@@ -82,12 +82,19 @@ static vlm_status measure_row(bench *b, bench_row *row, vlm_error *err) {
     return VLM_OK;
 }
 
-static vlm_status make_sessions(bench *b, size_t n, size_t tokens, vlm_error *err) {
+/* Of sessions that read so many tokens. */
+static vlm_session_options session_options(const bench *b, size_t tokens) {
     vlm_session_options options = VLM_SESSION_OPTIONS_INIT;
     options.max_tokens = b->options->generate + 1;
     options.context = (uint32_t)tokens + options.max_tokens;
     options.prefill_step = b->in->prefill_step;
+    options.kv_bits = b->in->kv_bits;
     options.ignore_eos = true;
+    return options;
+}
+
+static vlm_status make_sessions(bench *b, size_t n, size_t tokens, vlm_error *err) {
+    const vlm_session_options options = session_options(b, tokens);
     for (size_t i = 0; i < n; i++) VTRY(vlm_session_new(&b->sessions[i], b->context, &options, err));
     return VLM_OK;
 }
@@ -153,8 +160,7 @@ static vlm_status vision_row(bench *b, bench_row *row, vlm_error *err) {
 
 static vlm_status prefill_row(bench *b, bench_row *row, vlm_error *err) {
     vlm_work vision;
-    vlm_session_options options = VLM_SESSION_OPTIONS_INIT;
-    options.prefill_step = b->in->prefill_step;
+    const vlm_session_options options = session_options(b, row->tokens);
     VTRY(vlm_prepared_draw(&b->prepared, b->context, row->tokens, err));
     VTRY(make_sessions(b, 1, row->tokens, err));
     VTRY(vlm_prepared_work(&vision, &row->work, b->context, b->prepared, &options, err));
@@ -162,10 +168,11 @@ static vlm_status prefill_row(bench *b, bench_row *row, vlm_error *err) {
 }
 
 static vlm_status decode_row(bench *b, bench_row *row, vlm_error *err) {
+    const vlm_session_options options = session_options(b, row->tokens);
     vlm_work end;
     VTRY(make_sessions(b, row->batch, row->tokens, err));
-    VTRY(vlm_context_work(&row->work, b->context, row->tokens, row->batch, err));
-    VTRY(vlm_context_work(&end, b->context, row->tokens + b->options->generate - 1, row->batch, err));
+    VTRY(vlm_context_work(&row->work, b->context, row->tokens, row->batch, &options, err));
+    VTRY(vlm_context_work(&end, b->context, row->tokens + b->options->generate - 1, row->batch, &options, err));
     row->work.attention = (row->work.attention + end.attention) / 2;
     row->work.kv_bytes = (row->work.kv_bytes + end.kv_bytes) / 2;
     return measure_row(b, row, err);

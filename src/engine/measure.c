@@ -147,14 +147,16 @@ static vlm_status count_step(counter *k, size_t past, size_t batch, vlm_error *e
 }
 
 vlm_status vlm_context_work(vlm_work *step, const vlm_context *context, size_t past, size_t batch,
-                            vlm_error *err) {
+                            const vlm_session_options *session, vlm_error *err) {
     if (!step || !context)
         return vcore_fail(err, VLM_ERR_ARGUMENT, "vlm_context_work: a null argument");
     *step = (vlm_work) { 0 };
     if (batch < 1 || batch > VENGINE_BATCH)
         return vcore_fail(err, VLM_ERR_ARGUMENT, "vlm_context_work: %zu sessions in a step", batch);
+    vlm_session_options options;
+    VTRY(vengine_session_options(&options, session, err));
     counter k;
-    VTRY(counter_open(&k, context, 0, past + 1, err));
+    VTRY(counter_open(&k, context, options.kv_bits, past + 1, err));
     vlm_status status = count_step(&k, past, batch, err);
     *step = counter_take(&k);
     counter_close(&k);
