@@ -61,7 +61,9 @@ typedef struct vlm_convert_options {
  * The source is checked as vlm_context_load() checks it, with the same errors. Everything is
  * written into a folder beside the target that takes the target's name at the very end; on an
  * error nothing is left behind. Quantized bits, scales and biases are those of MLX's own quantizer
- * on the CPU. Memory does not grow with the model: rows of one tensor are worked on at a time.
+ * on the CPU. Memory does not grow with the number of tensors: rows of one are worked on at a time;
+ * one that a load has to translate (AWQ, GPTQ, 8-bit floats), or that is not aligned in its file, is
+ * held whole.
  * Thread-safe.
  * @param dir_or_id a directory, or a hub id where options->load has a hub
  * @param target must not exist; its parent must; it may not lie in the source
