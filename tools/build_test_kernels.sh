@@ -14,7 +14,7 @@ trap 'rm -rf "$objects"' EXIT
 case $($compiler -dumpmachine) in x86_64*) other='neon*.c' ;; aarch64*) other='avx*.c' ;; *) other='[an]*.c' ;; esac
 avx2='-mavx2 -mfma -mf16c'
 avx512="$avx2 -mavx512f -mavx512bw -mavx512vl -mavx512dq"
-for source in src/tensor/cpu/kernels*.c src/core/cpu.c src/core/half.c tests/test_kernels.c tests/support/kernel_case*.c; do
+for source in $(find src/tensor -name "*.c") src/core/*.c tests/test_kernels.c tests/support/kernel_case*.c; do
   case $source in # the same flags as in CMakeLists.txt
     src/*_$other) continue ;;
     src/*_avx2.c) extra=$avx2 ;;
@@ -25,6 +25,6 @@ for source in src/tensor/cpu/kernels*.c src/core/cpu.c src/core/half.c tests/tes
   esac
   # shellcheck disable=SC2086
   $compiler -std=gnu11 -O2 -Wall -Wextra -Werror -ffp-contract=off -fno-math-errno -D_GNU_SOURCE -Iinclude -Isrc -Itests "$@" $extra \
-    -c -o "$objects/$(basename "$source" .c).o" "$source"
+    -c -o "$objects/$(echo "$source" | tr / _).o" "$source"
 done
 $compiler -static "$@" -o "$out" "$objects"/*.o -lm -pthread
