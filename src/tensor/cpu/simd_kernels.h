@@ -222,9 +222,9 @@ INLINE vf load_n_f16(const void *p, size_t n) {
 
 /* rows × outs sums at once: each load of w serves all rows, each load of x all outs; `ahead`: bytes
  * from a load to what will be wanted soon, in this row of w or behind the rows at work. One row
- * over long rows of w, which comes from memory, is read as one stream instead (dot_long): that is
- * what the prefetchers of the CPU follow best. */
-enum { LONG_BYTES = 1024, SHORT_ROWS = 16 };
+ * of x over long rows of w, which come from memory, reads the rows it has to as some streams side
+ * by side, each from one row into the next: that is what memory gives most for. */
+enum { LONG_BYTES = 1024, SHORT_ROWS = 16, STREAMS = 4, STREAM_AHEAD = 512 };
 #define DEFINE_DOT(type, size)                                                                     \
     INLINE void dot_step_##type(vf(*s)[4], const float *x, size_t x_row, int rows, const char *w,  \
                                 size_t w_row_bytes, int outs) {                                    \
@@ -271,27 +271,45 @@ enum { LONG_BYTES = 1024, SHORT_ROWS = 16 };
             dot_block_##type(y + o, y_row, x, x_row, rows, w + o * w_row_bytes, w_row_bytes, 1, k, \
                              ahead);                                                               \
     }                                                                                              \
-    INLINE float dot_long_##type(const float *x, const char *w, size_t k) {                        \
-        vf s[4] = { vf_zero(), vf_zero(), vf_zero(), vf_zero() };                                  \
+    INLINE void dot_streams_##type(float *y, const float *x, const char *w, size_t stream_bytes,       \
+                                   size_t y_stream, size_t k, int streams) {                       \
+        vf s[STREAMS][2];                                                                          \
         size_t i = 0;                                                                              \
-        for (; i + 4 * LANES <= k; i += 4 * LANES) {                                               \
-            UNROLL for (size_t at = 0; at < 4 * LANES * size; at += 64)                            \
-                __builtin_prefetch(w + size * i + PREFETCH_BYTES + at);                            \
-            EACH (j, 4)                                                                            \
-                s[j] = vf_fma(vf_##type(w + size * (i + j * LANES)), vf_load(x + i + j * LANES),   \
-                              s[j]);                                                               \
+        EACH (o, streams) s[o][0] = s[o][1] = vf_zero();                                           \
+        for (; i + 64 / size <= k; i += 64 / size) {                                               \
+            EACH (o, streams)                                                                      \
+                __builtin_prefetch(w + o * stream_bytes + size * i + STREAM_AHEAD);                \
+            EACH (j, 64 / size / LANES) {                                                          \
+                vf xv = vf_load(x + i + j * LANES);                                                \
+                EACH (o, streams) {                                                                \
+                    const char *at = w + o * stream_bytes + size * (i + j * LANES);                \
+                    s[o][j % 2] = vf_fma(vf_##type(at), xv, s[o][j % 2]);                          \
+                }                                                                                  \
+            }                                                                                      \
         }                                                                                          \
-        for (; i + LANES <= k; i += LANES)                                                         \
-            s[0] = vf_fma(vf_##type(w + size * i), vf_load(x + i), s[0]);                          \
-        if (i < k)                                                                                 \
-            s[1] = vf_fma(load_n_##type(w + size * i, k - i), vf_load_n(x + i, k - i), s[1]);      \
-        return vf_sum((s[0] + s[1]) + (s[2] + s[3]));                                              \
+        for (; i + LANES <= k; i += LANES) {                                                       \
+            vf xv = vf_load(x + i);                                                                \
+            EACH (o, streams)                                                                      \
+                s[o][0] = vf_fma(vf_##type(w + o * stream_bytes + size * i), xv, s[o][0]);         \
+        }                                                                                          \
+        if (i < k) {                                                                               \
+            vf xv = vf_load_n(x + i, k - i);                                                       \
+            EACH (o, streams) {                                                                    \
+                vf wv = load_n_##type(w + o * stream_bytes + size * i, k - i);                     \
+                s[o][1] = vf_fma(wv, xv, s[o][1]);                                                 \
+            }                                                                                      \
+        }                                                                                          \
+        EACH (o, streams) y[o * y_stream] = vf_sum(s[o][0] + s[o][1]);                             \
     }                                                                                              \
     static void dot_##type(float *y, size_t y_row, const void *x, size_t x_row, int rows,          \
                            const void *w, size_t w_row_bytes, size_t outs, size_t k) {             \
         if (rows == 1 && size * k >= LONG_BYTES) {                                                 \
-            for (size_t o = 0; o < outs; o++)                                                      \
-                y[o] = dot_long_##type(x, (const char *)w + o * w_row_bytes, k);                   \
+            size_t each = outs / STREAMS, o = 0;                                                   \
+            for (; o < each; o++)                                                                  \
+                dot_streams_##type(y + o, x, (const char *)w + o * w_row_bytes,                    \
+                                   each * w_row_bytes, each, k, STREAMS);                          \
+            for (o = STREAMS * each; o < outs; o++)                                                \
+                dot_streams_##type(y + o, x, (const char *)w + o * w_row_bytes, 0, 0, k, 1);       \
             return;                                                                                \
         }                                                                                          \
         switch (rows) {                                                                            \
