@@ -10,7 +10,7 @@
 #define EACH(i, n) _Pragma("GCC unroll 16") for (size_t i = 0; i < (size_t)(n); i++)
 
 enum {
-    PREFETCH_BYTES = 1024,
+    PREFETCH_BYTES = 2048,
     BATCH = 8,   /* rows whose scales are converted at a time, */
     CHUNK = 256, /* and how many scales of them */
     WIDTH = 264  /* of an array of scales: what is written and read goes beyond the last */
