@@ -397,10 +397,12 @@ static void tile_int16(const vcpu_int_tile *t) {
     const __m256i *b = t->b;
     for (size_t g = 0; g < t->groups; g++) {
         __m256i s[MR][2];
-        EACH (r, MR) s[r][0] = s[r][1] = _mm256_setzero_si256();
+        EACH (r, MR) { /* wanted at the end; a and b are streams, which the CPU follows unasked */
+            __builtin_prefetch(t->c + r * t->c_row);
+            s[r][0] = s[r][1] = _mm256_setzero_si256();
+        }
         _Pragma("GCC unroll 4") for (size_t i = 0; i < t->depth; i++, a += MR, b += 2) {
             __m256i b0 = _mm256_loadu_si256(b), b1 = _mm256_loadu_si256(b + 1);
-            __builtin_prefetch(a + 64 * MR); /* the next tile of x */
             EACH (r, MR) {
                 __m256i av = _mm256_set1_epi32(a[r]);
                 s[r][0] = _mm256_add_epi32(s[r][0], _mm256_madd_epi16(av, b0));
