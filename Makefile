@@ -21,7 +21,7 @@ demo: build
 	@tools/demo.sh $(BUILD)
 
 test: build
-	@cd $(BUILD) && ctest --output-on-failure
+	@cd $(BUILD) && ctest -j "$$(nproc)" --output-on-failure
 
 test-long: build
 	@cd $(BUILD) && ctest -C nightly -L nightly --verbose
@@ -32,7 +32,7 @@ install: build
 asan: deps
 	@cmake --preset asan >/dev/null
 	@cmake --build build-asan
-	@cd build-asan && ctest --output-on-failure
+	@cd build-asan && ctest -j "$$(nproc)" --output-on-failure
 
 tsan: deps
 	@cmake --preset tsan >/dev/null
