@@ -4,7 +4,7 @@
 
     tools/parity_quantized.py [BUILD_DIR] [--write] [--only NAME] [--modes TEXT]
 
-Needs the packages of tools/requirements.txt and a build. --write puts the table into docs/QUANTIZED.md between its marks.
+Needs the packages of tools/requirements.txt and a build. --write puts the table into docs/PARITY_QUANTIZED.md between its marks.
 Every matrix of the text decoder, embeddings and heads included, and of the vision tower that a mode's groups divide is
 quantized; what is left stays float32.
 """
@@ -30,7 +30,7 @@ except ImportError as error:
     sys.exit(f"parity_quantized: {error}; pip install -r tools/requirements.txt")
 
 BEGIN, END = "<!-- quantized -->", "<!-- /quantized -->"
-PAGE = ROOT / "docs" / "QUANTIZED.md"
+PAGE = ROOT / "docs" / "PARITY_QUANTIZED.md"
 GOLDENS = ("idefics3-split", "paligemma-gemma", "paligemma2-gemma2", "qwen2_5_vl-tied", "qwen2_5_vl-untied", "smolvlm-video")
 MODES = [("affine", bits, 32) for bits in (2, 3, 4, 5, 6, 8)] + [("affine", 4, 64), ("mxfp4", 4, 32), ("mxfp8", 8, 32), ("nvfp4", 4, 16)]
 PROMPT, TOKENS, PICTURE = "What is it?", 24, "tests/data/pictures/tiny.png"
@@ -89,7 +89,7 @@ def measure(program: Path, base: Path, work: Path, mode: str, bits: int, group: 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("build", nargs="?", type=Path, default=ROOT / "build")
-    parser.add_argument("--write", action="store_true", help="put the table into docs/QUANTIZED.md")
+    parser.add_argument("--write", action="store_true", help="put the table into docs/PARITY_QUANTIZED.md")
     parser.add_argument("--only", default="", help="goldens whose name contains this")
     parser.add_argument("--modes", default="", help="modes whose name contains this, e.g. affine-4")
     args = parser.parse_args()
