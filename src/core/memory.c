@@ -53,8 +53,9 @@ void *vcore_realloc_array(void *p, size_t n, size_t size) {
  * remembers the places of, if they are small. */
 void *vcore_alloc_aligned(size_t bytes) {
     if (!bytes || !is_possible(bytes) || !is_possible(bytes + LARGE_PAGE)) return NULL;
-    size_t padded = (bytes + 63) & ~(size_t)63;
-    void *p = aligned_alloc(padded < LARGE ? 64 : LARGE_PAGE, padded);
+    size_t padded = (bytes + 63) & ~(size_t)63, alignment = padded < LARGE ? 64 : LARGE_PAGE;
+    /* C11 wants whole multiples; what is too much is never touched. */
+    void *p = aligned_alloc(alignment, (padded + alignment - 1) / alignment * alignment);
     advise_large_pages(p, padded);
     if (p) memset(p, 0, padded);
     return p;
