@@ -41,6 +41,9 @@ typedef struct vcpu_gemm {
 /* ---- quantized weights times integers ---- */
 /* Numbers that scales are stored as. */
 typedef enum vcpu_number { VCPU_F32, VCPU_BF16, VCPU_F16, VCPU_E8M0, VCPU_E4M3 } vcpu_number;
+static inline __attribute__((always_inline)) size_t vcpu_number_size(vcpu_number type) {
+    return type == VCPU_F32 ? 4 : type >= VCPU_E8M0 ? 1 : 2;
+}
 
 /* Rows of a quantized matrix as they lie in a file: value = scale * q + bias, with a scale and a
  * bias for every `group` values and q as stored: `bits` wide and unsigned, or, for e2m1, twice the

@@ -71,6 +71,32 @@ typedef struct vcpu_attention_kernels {
                         float *max, float *sum);
 } vcpu_attention_kernels;
 
+/* The entries of one type, from the functions of an instruction set that take the type first:
+ * scores, mix, kv_widen. VCPU_DEFINE_KVS defines them for every type,
+ * VCPU_KV_ENTRIES puts them into a table. */
+#define VCPU_DEFINE_KV(name, type)                                                                 \
+    static void scores_##name(float *s, size_t s_row, const float *q, size_t q_row, size_t rows,   \
+                              const vcpu_kv_rows *k, size_t keys, size_t dim) {                    \
+        scores(type, s, s_row, q, q_row, rows, k, keys, dim);                                      \
+    }                                                                                              \
+    static void mix_##name(float *y, size_t y_row, const float *p, size_t p_row, size_t rows,      \
+                           const vcpu_kv_rows *v, size_t keys, size_t dim) {                       \
+        mix(type, y, y_row, p, p_row, rows, v, keys, dim);                                         \
+    }                                                                                              \
+    static void kv_widen_##name(float *y, const vcpu_kv_rows *x, size_t row, size_t dim) {         \
+        kv_widen(type, y, x, row, dim);                                                            \
+    }
+#define VCPU_DEFINE_KVS                                                                            \
+    VCPU_DEFINE_KV(f32, VCPU_KV_F32)                                                               \
+    VCPU_DEFINE_KV(bf16, VCPU_KV_BF16)                                                             \
+    VCPU_DEFINE_KV(f16, VCPU_KV_F16)                                                               \
+    VCPU_DEFINE_KV(u8, VCPU_KV_U8)                                                                 \
+    VCPU_DEFINE_KV(u4, VCPU_KV_U4)
+#define VCPU_KV_ENTRIES                                                                            \
+    .scores = { scores_f32, scores_bf16, scores_f16, scores_u8, scores_u4 },                       \
+    .mix = { mix_f32, mix_bf16, mix_f16, mix_u8, mix_u4 },                                         \
+    .widen = { kv_widen_f32, kv_widen_bf16, kv_widen_f16, kv_widen_u8, kv_widen_u4 }
+
 void vcpu_attention_kernels_scalar(vcpu_attention_kernels *k);
 void vcpu_attention_kernels_avx512bf16(vcpu_attention_kernels *k);
 

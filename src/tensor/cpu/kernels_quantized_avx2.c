@@ -98,7 +98,7 @@ INLINE __m256 numbers8(const char *p, vcpu_number type, float factor) {
 
 /* n numbers as floats, and zeros up to eight behind them. The last eight overlap those before. */
 INLINE void numbers_as(float *to, const char *p, size_t n, vcpu_number type, float factor) {
-    size_t size = type == VCPU_F32 ? 4 : type == VCPU_BF16 || type == VCPU_F16 ? 2 : 1, i = 0;
+    size_t size = vcpu_number_size(type), i = 0;
     _mm256_storeu_ps(to + n, _mm256_setzero_ps());
     for (; i + 8 <= n; i += 8) _mm256_storeu_ps(to + i, numbers8(p + size * i, type, factor));
     if (i == n) return;
@@ -204,10 +204,6 @@ typedef struct row_scales {
     size_t width; /* from one row of weights to the next */
 } row_scales;
 
-INLINE size_t size_of(vcpu_number type) {
-    return type == VCPU_F32 ? 4 : type >= VCPU_E8M0 ? 1 : 2;
-}
-
 /* The scales of groups [g, g + count) of row o, the i-th of those at a time; and the part of the
  * biases. */
 INLINE void convert_scales(row_scales *s, sums *part, const vcpu_ints *x, int rows,
@@ -216,7 +212,7 @@ INLINE void convert_scales(row_scales *s, sums *part, const vcpu_ints *x, int ro
     if (w->biases) {
         const char *from = w->biases + o * w->bias_row_bytes;
         __builtin_prefetch(from + 16 * w->bias_row_bytes);
-        numbers(v, from + g * size_of(w->bias_type), count, w->bias_type, 1);
+        numbers(v, from + g * vcpu_number_size(w->bias_type), count, w->bias_type, 1);
         for (size_t at = 0; at < count; at += 8) /* zeros behind them, here and in x */
             EACH (r, rows) {
                 __m256 of_x = _mm256_loadu_ps(x->sums + r * x->group_row + g + at);
@@ -225,7 +221,7 @@ INLINE void convert_scales(row_scales *s, sums *part, const vcpu_ints *x, int ro
     }
     const char *from = w->scales + o * w->scale_row_bytes;
     __builtin_prefetch(from + 16 * w->scale_row_bytes);
-    numbers(v, from + g * size_of(w->scale_type), count, w->scale_type, w->factor);
+    numbers(v, from + g * vcpu_number_size(w->scale_type), count, w->scale_type, w->factor);
     for (size_t at = 0; at < count; at += 8)
         EACH (r, rows) {
             __m256 of_x = _mm256_loadu_ps(x->scales + r * x->group_row + g + at);

@@ -69,10 +69,6 @@ static void quantize8(int8_t *q, float *scales, float *sums, const float *x, siz
 }
 
 /* ---- scales ---- */
-INLINE size_t size_of(vcpu_number type) {
-    return type == VCPU_F32 ? 4 : type >= VCPU_E8M0 ? 1 : 2;
-}
-
 /* The first n <= 16 numbers, zeros behind them. */
 INLINE __m512 numbers16(const char *p, size_t n, vcpu_number type, float factor) {
     __mmask16 first = first16(n);
@@ -109,19 +105,19 @@ typedef struct row_scales {
  * biases. */
 INLINE void convert_scales(row_scales *s, sums *part, const vcpu_ints *x, int rows,
                            const vcpu_quants *w, size_t o, size_t i, size_t g, size_t count) {
-    const char *scales = w->scales + o * w->scale_row_bytes + g * size_of(w->scale_type);
-    const char *biases = w->biases + o * w->bias_row_bytes + g * size_of(w->bias_type);
+    const char *scales = w->scales + o * w->scale_row_bytes + g * vcpu_number_size(w->scale_type);
+    const char *biases = w->biases + o * w->bias_row_bytes + g * vcpu_number_size(w->bias_type);
     __builtin_prefetch(scales + 16 * w->scale_row_bytes);
     if (w->biases) __builtin_prefetch(biases + 16 * w->bias_row_bytes);
     for (size_t at = 0; at < count; at += 16) {
         size_t n = count - at, from = g + at;
-        __m512 v = numbers16(scales + at * size_of(w->scale_type), n, w->scale_type, w->factor);
+        __m512 v = numbers16(scales + at * vcpu_number_size(w->scale_type), n, w->scale_type, w->factor);
         EACH (r, rows) {
             __m512 of_x = _mm512_loadu_ps(x->scales + r * x->group_row + from);
             _mm512_storeu_ps(s->of[r] + i * s->width + at, v * of_x);
         }
         if (!w->biases) continue;
-        v = numbers16(biases + at * size_of(w->bias_type), n, w->bias_type, 1);
+        v = numbers16(biases + at * vcpu_number_size(w->bias_type), n, w->bias_type, 1);
         EACH (r, rows) {
             __m512 of_x = _mm512_loadu_ps(x->sums + r * x->group_row + from);
             part->biases[r] = _mm512_fmadd_ps(v, of_x, part->biases[r]);

@@ -106,10 +106,6 @@ static panel panel_at(const product *p, char *scratch) {
     return w;
 }
 
-static size_t size_of(vcpu_number type) {
-    return type == VCPU_F32 ? 4 : type >= VCPU_E8M0 ? 1 : 2;
-}
-
 static void pack_w(const product *p, const panel *to, const vcpu_quants *w, size_t rows, size_t k0,
                    size_t d) {
     const vcpu_kernels *k = p->m->k;
@@ -124,7 +120,7 @@ static void pack_w(const product *p, const panel *to, const vcpu_quants *w, size
     k->pack(to->q, p->nr, to->staging, 4 * d, rows, d);
     for (size_t r = 0; r < rows; r++)
         k->numbers(to->row + r * to->room,
-                   w->scales + r * w->scale_row_bytes + g * size_of(w->scale_type), groups,
+                   w->scales + r * w->scale_row_bytes + g * vcpu_number_size(w->scale_type), groups,
                    w->scale_type, w->factor);
     k->pack(to->scales, p->nr, to->row, 4 * to->room, rows, groups);
     for (size_t i = 0; i < groups * p->nr; i++) /* e2m1 as unsigned bytes is 12 too much */
@@ -132,7 +128,7 @@ static void pack_w(const product *p, const panel *to, const vcpu_quants *w, size
     if (!w->biases) return;
     for (size_t r = 0; r < rows; r++)
         k->numbers(to->row + r * to->room,
-                   w->biases + r * w->bias_row_bytes + g * size_of(w->bias_type), groups,
+                   w->biases + r * w->bias_row_bytes + g * vcpu_number_size(w->bias_type), groups,
                    w->bias_type, 1);
     k->pack(to->biases, p->nr, to->row, 4 * to->room, rows, groups);
 }

@@ -241,23 +241,7 @@ INLINE void kv_widen(vcpu_kv_type type, float *y, const vcpu_kv_rows *x, size_t 
     }
 }
 
-#define DEFINE_KV(name, type)                                                                      \
-    static void scores_##name(float *s, size_t s_row, const float *q, size_t q_row, size_t rows,   \
-                              const vcpu_kv_rows *k, size_t keys, size_t dim) {                    \
-        scores(type, s, s_row, q, q_row, rows, k, keys, dim);                                      \
-    }                                                                                              \
-    static void mix_##name(float *y, size_t y_row, const float *p, size_t p_row, size_t rows,      \
-                           const vcpu_kv_rows *v, size_t keys, size_t dim) {                       \
-        mix(type, y, y_row, p, p_row, rows, v, keys, dim);                                         \
-    }                                                                                              \
-    static void kv_widen_##name(float *y, const vcpu_kv_rows *x, size_t row, size_t dim) {         \
-        kv_widen(type, y, x, row, dim);                                                            \
-    }
-DEFINE_KV(f32, VCPU_KV_F32)
-DEFINE_KV(bf16, VCPU_KV_BF16)
-DEFINE_KV(f16, VCPU_KV_F16)
-DEFINE_KV(u8, VCPU_KV_U8)
-DEFINE_KV(u4, VCPU_KV_U4)
+VCPU_DEFINE_KVS
 
 /* ---- softmax, in powers of two ---- */
 #define LOG2E 1.44269504f
@@ -348,9 +332,7 @@ static void softmax_row(float *s, size_t n, size_t lo, size_t hi, float factor, 
 
 static void fill_attention(vcpu_attention_kernels *k) {
     *k = (vcpu_attention_kernels) {
-        .scores = { scores_f32, scores_bf16, scores_f16, scores_u8, scores_u4 },
-        .mix = { mix_f32, mix_bf16, mix_f16, mix_u8, mix_u4 },
-        .widen = { kv_widen_f32, kv_widen_bf16, kv_widen_f16, kv_widen_u8, kv_widen_u4 },
+        VCPU_KV_ENTRIES,
         .softmax_block = softmax_block,
         .softmax_row = softmax_row,
     };
