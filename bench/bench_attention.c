@@ -13,18 +13,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cli/machine.h"
-#include "tensor/tensor.h"
+#include "bench.h"
 
 enum { ROUNDS = 7, STATE_BYTES = 192 << 20, MAX_SEGMENTS = 128 };
 
-typedef struct bench {
-    machine *m;
-    vlm_frame *f;
-    unsigned flags;
-    const char *only;
-    char *memory; /* for states: more than the caches hold */
-} bench;
+static char *states; /* more than the caches hold */
 
 typedef struct task {
     int64_t n, past, heads, kv_heads, dim;
@@ -63,7 +56,7 @@ static double seconds(bench *b, const task *t) {
     double start = seconds_of(b->m->clock);
     for (int i = 0; i < t->repeat; i++) {
         vlm_kv kv;
-        vtensor_kv_place(&kv, &form, b->memory + (size_t)i * bytes);
+        vtensor_kv_place(&kv, &form, states + (size_t)i * bytes);
         if (t->past) segments[0].kv = &kv;
         segments[0].past = t->past;
         vlm_attention(b->f, q, k, k, segments, count, &desc);
@@ -147,32 +140,14 @@ static void block_rows(bench *b) {
 }
 
 int main(int argc, char **argv) {
-    vtensor_cpu_options options = { .threads = argc > 1 ? atoi(argv[1]) : 0 };
-    if (argc > 2 && strcmp(argv[2], "all") != 0) {
-        const vcore_cpu_level *level = vcore_cpu_level_find(argv[2]);
-        if (!level || !vcore_cpu_level_runs(level)) {
-            fprintf(stderr, "bench_attention: no instruction set '%s' here\n", argv[2]);
-            return 1;
-        }
-        options.cpu_mask = ~level->flags;
-    }
-    static machine m;
-    machine_init(&m, options.threads);
-    vtensor_backend *backend;
-    bench b = { .m = &m, .flags = vcore_cpu_flags() & ~options.cpu_mask };
-    if (!b.flags) b.flags = vcore_cpu_flags(); /* scalar code beside what the machine can do */
-    if (argc > 3) b.only = argv[3];
-    b.memory = filled(STATE_BYTES);
-    if (vtensor_backend_cpu(&backend, &options, NULL) != VLM_OK
-        || vtensor_frame_new(&b.f, backend, VTENSOR_FAST, NULL) != VLM_OK)
-        return 1;
+    bench b;
+    if (!bench_open(&b, argc, argv)) return 1;
+    states = filled(STATE_BYTES);
     report_limits(b.m, b.flags);
     decode_rows(&b);
     block_rows(&b);
     report_limits(b.m, b.flags);
-    vtensor_frame_free(b.f);
-    vtensor_backend_free(backend);
-    machine_free(&m);
-    free(b.memory);
+    bench_close(&b);
+    free(states);
     return 0;
 }

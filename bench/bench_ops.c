@@ -11,19 +11,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cli/machine.h"
-#include "tensor/tensor.h"
+#include "bench.h"
 
 enum { ROUNDS = 9 };
 
 /* ---- the operations ---- */
-typedef struct bench {
-    machine *m;
-    vlm_frame *f;
-    unsigned flags;
-    const char *only;
-} bench;
-
 typedef struct task {
     const char *name;
     void (*run)(bench *b, const struct task *t);
@@ -100,24 +92,8 @@ static void bench_linear(bench *b, vlm_dtype dtype, int64_t n, int64_t out, int6
 }
 
 int main(int argc, char **argv) {
-    vtensor_cpu_options options = { .threads = argc > 1 ? atoi(argv[1]) : 0 };
-    if (argc > 2 && strcmp(argv[2], "all") != 0) {
-        const vcore_cpu_level *level = vcore_cpu_level_find(argv[2]);
-        if (!level || !vcore_cpu_level_runs(level)) {
-            fprintf(stderr, "bench_ops: no instruction set '%s' here\n", argv[2]);
-            return 1;
-        }
-        options.cpu_mask = ~level->flags;
-    }
-    static machine m;
-    machine_init(&m, options.threads);
-    vtensor_backend *backend;
-    bench b = { .m = &m, .flags = vcore_cpu_flags() & ~options.cpu_mask };
-    if (!b.flags) b.flags = vcore_cpu_flags(); /* scalar code beside what the machine can do */
-    if (argc > 3) b.only = argv[3];
-    if (vtensor_backend_cpu(&backend, &options, NULL) != VLM_OK
-        || vtensor_frame_new(&b.f, backend, VTENSOR_FAST, NULL) != VLM_OK)
-        return 1;
+    bench b;
+    if (!bench_open(&b, argc, argv)) return 1;
     report_limits(b.m, b.flags);
     bench_linear(&b, VLM_DTYPE_BF16, 1, 2048, 2048);
     bench_linear(&b, VLM_DTYPE_F16, 1, 2048, 2048);
@@ -130,8 +106,6 @@ int main(int argc, char **argv) {
     bench_linear(&b, VLM_DTYPE_BF16, 1024, 3072, 768);
     bench_linear(&b, VLM_DTYPE_F32, 1024, 768, 3072);
     report_limits(b.m, b.flags);
-    vtensor_frame_free(b.f);
-    vtensor_backend_free(backend);
-    machine_free(&m);
+    bench_close(&b);
     return 0;
 }

@@ -3,24 +3,16 @@
  * bandwidth (weights, scales and biases), many rows beside the integer dot product. The limits are
  * measured between the products, with as many threads; every figure is a median.
  *
- *     bench_quantized [threads [name]]
+ *     bench_quantized [threads [isa [name]]]
  *
- * name: only the products that contain it. */
+ * isa: a name of vcore_cpu_levels, or all (the default); name: only the products that contain it. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "cli/machine.h"
-#include "tensor/tensor.h"
+#include "bench.h"
 
 enum { ROUNDS = 9 };
-
-typedef struct bench {
-    machine *m;
-    vlm_frame *f;
-    unsigned flags;
-    const char *only;
-} bench;
 
 typedef struct format {
     const char *name;
@@ -105,15 +97,8 @@ static void bench_product(bench *b, const format *q, int64_t n, int64_t out, int
 
 int main(int argc, char **argv) {
     static const int64_t rows[] = { 1, 4, 16, 512 };
-    vtensor_cpu_options options = { .threads = argc > 1 ? atoi(argv[1]) : 0 };
-    static machine m;
-    machine_init(&m, options.threads);
-    vtensor_backend *backend;
-    bench b = { .m = &m, .flags = vcore_cpu_flags() };
-    if (argc > 2) b.only = argv[2];
-    if (vtensor_backend_cpu(&backend, &options, NULL) != VLM_OK
-        || vtensor_frame_new(&b.f, backend, VTENSOR_FAST, NULL) != VLM_OK)
-        return 1;
+    bench b;
+    if (!bench_open(&b, argc, argv)) return 1;
     report_limits(b.m, b.flags);
     for (size_t i = 0; i < sizeof formats / sizeof formats[0]; i++)
         for (size_t r = 0; r < sizeof rows / sizeof rows[0]; r++)
@@ -122,8 +107,6 @@ int main(int argc, char **argv) {
     bench_product(&b, &formats[0], 1, 1536, 576);
     bench_product(&b, &formats[1], 1, 1536, 576);
     report_limits(b.m, b.flags);
-    vtensor_frame_free(b.f);
-    vtensor_backend_free(backend);
-    machine_free(&m);
+    bench_close(&b);
     return 0;
 }
