@@ -5,14 +5,9 @@
 #include <stdlib.h>
 
 #include "engine/engine.h"
+#include "support/families.h"
 #include "support/cm.h"
 #include "support/parity.h"
-
-static const char *const families[] = {
-    "tests/golden/idefics3-split",
-    "tests/golden/paligemma2-gemma2",
-    "tests/golden/qwen2_5_vl-tied",
-};
 
 static vlm_session *session_with(const tparity *p, uint32_t kv_bits, uint32_t prefill_step) {
     vlm_session *s;
@@ -140,23 +135,11 @@ static void other_widths_are_refused(void **state) {
 }
 
 int main(void) {
-    static const struct {
-        const char *name;
-        CMUnitTestFunction run;
-    } checks[] = {
+    static const tcheck checks[] = {
         { "fewer bits are near", fewer_bits_are_near },
         { "steps and syncs agree", steps_and_syncs_agree },
         { "together as alone", together_as_alone },
         { "other widths are refused", other_widths_are_refused },
     };
-    enum { N_CHECKS = sizeof checks / sizeof checks[0], N_FAMILIES = sizeof families / sizeof families[0] };
-    static char names[N_FAMILIES * N_CHECKS][120];
-    struct CMUnitTest tests[N_FAMILIES * N_CHECKS];
-    for (size_t f = 0; f < N_FAMILIES; f++)
-        for (size_t c = 0; c < N_CHECKS; c++) {
-            size_t i = f * N_CHECKS + c;
-            snprintf(names[i], sizeof names[i], "%s: %s", families[f], checks[c].name);
-            tests[i] = (struct CMUnitTest) { names[i], checks[c].run, NULL, NULL, (void *)families[f] };
-        }
-    return cmocka_run_group_tests_name("kv bits", tests, NULL, NULL);
+    return tfamilies_run("kv bits", checks, sizeof checks / sizeof checks[0]);
 }

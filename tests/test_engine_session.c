@@ -6,15 +6,10 @@
 #include <stdlib.h>
 
 #include "engine/engine.h"
+#include "support/families.h"
 #include "support/allocations.h"
 #include "support/cm.h"
 #include "support/parity.h"
-
-static const char *const families[] = {
-    "tests/golden/idefics3-split",
-    "tests/golden/paligemma2-gemma2",
-    "tests/golden/qwen2_5_vl-tied",
-};
 
 static vlm_session *session_of(const tparity *p, vlm_session_options options) {
     vlm_session *s;
@@ -378,10 +373,7 @@ static void threads_share_a_context(void **state) {
 }
 
 int main(void) {
-    static const struct {
-        const char *name;
-        CMUnitTestFunction run;
-    } checks[] = {
+    static const tcheck checks[] = {
         { "cached equals full", cached_equals_full },
         { "chunks equal whole", chunks_equal_whole },
         { "turns equal one prompt", turns_equal_one_prompt },
@@ -394,14 +386,5 @@ int main(void) {
         { "a prefill can be cancelled", a_prefill_can_be_cancelled },
         { "threads share a context", threads_share_a_context },
     };
-    enum { N_CHECKS = sizeof checks / sizeof checks[0], N_FAMILIES = sizeof families / sizeof families[0] };
-    static char names[N_FAMILIES * N_CHECKS][120];
-    struct CMUnitTest tests[N_FAMILIES * N_CHECKS];
-    for (size_t f = 0; f < N_FAMILIES; f++)
-        for (size_t c = 0; c < N_CHECKS; c++) {
-            size_t i = f * N_CHECKS + c;
-            snprintf(names[i], sizeof names[i], "%s: %s", families[f], checks[c].name);
-            tests[i] = (struct CMUnitTest) { names[i], checks[c].run, NULL, NULL, (void *)families[f] };
-        }
-    return cmocka_run_group_tests_name("sessions", tests, NULL, NULL);
+    return tfamilies_run("sessions", checks, sizeof checks / sizeof checks[0]);
 }

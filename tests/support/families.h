@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: MIT */
+/* Tests that are run once for each of several golden directories. */
+#ifndef TESTS_SUPPORT_FAMILIES_H
+#define TESTS_SUPPORT_FAMILIES_H
+
+#include "support/cm.h"
+
+typedef struct tcheck {
+    const char *name;
+    CMUnitTestFunction run; /* *state: the directory */
+} tcheck;
+
+/* Idefics3, PaliGemma 2 and Qwen2.5-VL. */
+enum { T_N_FAMILIES = 3 };
+extern const char *const tfamilies[T_N_FAMILIES];
+
+/* Every check for every one of tfamilies; returns how many failed. */
+int tfamilies_run(const char *group, const tcheck *checks, size_t n_checks);
+
+#endif
