@@ -23,6 +23,7 @@
 static const kernel_entry *const lists[] = {
     kernel_cases_values,
     kernel_cases_products,
+    kernel_cases_attention,
 };
 
 typedef struct choice {

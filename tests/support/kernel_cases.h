@@ -5,7 +5,8 @@
 
 #include "support/kernel_case.h"
 
-extern const kernel_entry kernel_cases_values[];   /* conversions, elementwise, norms, softmax */
-extern const kernel_entry kernel_cases_products[]; /* dot, mix, tile, pack */
+extern const kernel_entry kernel_cases_values[];   /* conversions, elementwise, norms */
+extern const kernel_entry kernel_cases_products[]; /* dot, tile, pack */
+extern const kernel_entry kernel_cases_attention[];
 
 #endif

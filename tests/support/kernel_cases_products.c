@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Cases of the products: dot, mix, tile and what packs for it. */
+/* Cases of the products: dot, tile and what packs for it. */
 #include "support/kernel_cases.h"
 
 #include <math.h>
@@ -80,35 +80,6 @@ static void dot_bf16_pairs(kernel_case *c) {
     float x[VCPU_DOT_ROWS * 800];
     c->k->widen_bf16(x, p.x, (size_t)(p.rows - 1) * p.x_row + p.k);
     c->k->dot_bf16(p.y, p.y_row, x, p.x_row, p.rows, p.w, p.w_row_bytes, p.outs, p.k);
-}
-
-/* ---- mix ---- */
-static void mix(kernel_case *c, vcpu_mix *run, kc_type v_type) {
-    size_t rows = kc_int(c, 1, 9), keys = kc_length(c, 80), dim = kc_length(c, 200);
-    size_t p_row = keys + kc_int(c, 0, 9), y_row = dim + kc_int(c, 0, 9);
-    size_t v_row_bytes = type_bytes[v_type] * dim + (kc_int(c, 0, 1) ? kc_int(c, 0, 70) : 0);
-    const float *p = kc_array(c, KC_READ, KC_F32, KC_SUMS, rows, keys, 4 * p_row);
-    const char *v = kc_array(c, KC_READ | KC_ANYWHERE, v_type, KC_SUMS, keys, dim, v_row_bytes);
-    float *y = kc_array(c, KC_READ | KC_WRITTEN, KC_F32, KC_SUMS, rows, dim, 4 * y_row);
-    double *allowed = kc_allow(c, y);
-    for (size_t r = 0; r < rows && allowed; r++)
-        for (size_t d = 0; d < dim; d++) {
-            double sum = fabs((double)y[r * y_row + d]);
-            for (size_t j = 0; j < keys; j++)
-                sum += fabs((double)p[r * p_row + j] * kc_value(v_type, v + j * v_row_bytes, d));
-            allowed[r * dim + d] = (double)(keys + 4) * (0x1p-24 * sum + 1e-44);
-        }
-    run(y, y_row, p, p_row, rows, &(vcpu_kv_rows) { .data = v, .row_bytes = v_row_bytes }, keys, dim);
-}
-
-static void mix_f32(kernel_case *c) {
-    mix(c, c->k->attention.mix[VCPU_KV_F32], KC_F32);
-}
-static void mix_bf16(kernel_case *c) {
-    mix(c, c->k->attention.mix[VCPU_KV_BF16], KC_BF16);
-}
-static void mix_f16(kernel_case *c) {
-    mix(c, c->k->attention.mix[VCPU_KV_F16], KC_F16);
 }
 
 /* ---- tiles ---- */
@@ -218,9 +189,6 @@ const kernel_entry kernel_cases_products[] = {
     { "dot_bf16", dot_bf16 },
     { "dot_f16", dot_f16 },
     { "dot_bf16_pairs", dot_bf16_pairs },
-    { "mix_f32", mix_f32 },
-    { "mix_bf16", mix_bf16 },
-    { "mix_f16", mix_f16 },
     { "gemm_f32", gemm_f32 },
     { "gemm_bf16", gemm_bf16 },
     { "pack", pack },

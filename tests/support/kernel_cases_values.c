@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Cases of conversions, elementwise operations, norms and softmax. */
+/* Cases of conversions, elementwise operations and norms. */
 #include "support/kernel_cases.h"
 
 #include <math.h>
@@ -134,59 +134,6 @@ static void rotate(kernel_case *c) {
     c->k->rotate(a, b, cosines, kc_array(c, KC_READ, KC_F32, KC_ZEROS, 1, n, 0), n);
 }
 
-/* ---- softmax ---- */
-/* The logarithm of what a weight may be off by: that of a capped score, and 2^x itself. */
-static double softmax_error(float cap) {
-    return 2e-6 + 1e-6 * (double)cap;
-}
-
-static float draw_cap(kernel_case *c) {
-    return kc_int(c, 0, 2) ? 0 : kc_float(c, 5, 60);
-}
-
-static void softmax_block(kernel_case *c) {
-    size_t queries = 16 * kc_int(c, 1, 4), keys = kc_int(c, 1, 70);
-    size_t s_row = queries + kc_int(c, 0, 20);
-    vcpu_softmax b = { .s_row = s_row, .keys = keys, .queries = queries };
-    b.scale = kc_float(c, 0.01f, 0.5f);
-    b.softcap = draw_cap(c);
-    b.masked = kc_int(c, 0, 1);
-    b.s = kc_array(c, KC_READ | KC_WRITTEN, KC_F32, KC_ZEROS, keys, queries, 4 * s_row);
-    b.m = kc_array(c, KC_READ | KC_WRITTEN, KC_F32, KC_ZEROS, 1, queries, 0);
-    b.l = kc_array(c, KC_READ | KC_WRITTEN, KC_F32, KC_TAME, 1, queries, 0);
-    b.correction = kc_array(c, KC_WRITTEN, KC_F32, KC_ANY, 1, queries, 0);
-    int32_t *lo = kc_array(c, KC_READ, KC_I32, KC_ANY, 1, queries, 0);
-    int32_t *hi = kc_array(c, KC_READ, KC_I32, KC_ANY, 1, queries, 0);
-    b.lo = lo;
-    b.hi = hi;
-    bool first = kc_int(c, 0, 1);
-    for (size_t q = 0; q < queries; q++) {
-        lo[q] = (int32_t)kc_int(c, 0, keys + 2) - 2; /* a block may lie beyond what is seen */
-        hi[q] = (int32_t)kc_int(c, 0, keys + 4) - 2;
-        b.l[q] = first ? 0 : fabsf(b.l[q]);
-        if (first) b.m[q] = -INFINITY;
-    }
-    double error = softmax_error(b.softcap);
-    kc_near(c, b.s, error, 1.3e-38);
-    kc_near(c, b.m, b.softcap > 0 ? 1e-6 : 0, 1e-300); /* zeros of either sign */
-    kc_near(c, b.l, error, 1e-36);
-    kc_near(c, b.correction, error, 1.3e-38);
-    c->k->attention.softmax_block(&b);
-}
-
-static void softmax_row(kernel_case *c) {
-    size_t n = kc_length(c, MOST), lo = kc_int(c, 0, n), hi = kc_int(c, 0, n);
-    float factor = kc_float(c, 0.01f, 0.5f), cap = draw_cap(c);
-    if (kc_int(c, 0, 1)) lo = 0, hi = n;
-    float *s = kc_array(c, KC_READ | KC_WRITTEN, KC_F32, KC_ZEROS, 1, n, 0);
-    float *max = kc_array(c, KC_WRITTEN, KC_F32, KC_ANY, 1, 1, 0);
-    float *total = kc_array(c, KC_WRITTEN, KC_F32, KC_ANY, 1, 1, 0);
-    kc_near(c, s, softmax_error(cap), 1.3e-38);
-    kc_near(c, max, cap > 0 ? 1e-6 : 0, 1e-300);
-    kc_near(c, total, softmax_error(cap) + 1e-6, 0);
-    c->k->attention.softmax_row(s, n, lo, hi, factor, cap, max, total);
-}
-
 const kernel_entry kernel_cases_values[] = {
     { "widen_bf16", widen_bf16 },
     { "widen_f16", widen_f16 },
@@ -205,7 +152,5 @@ const kernel_entry kernel_cases_values[] = {
     { "sum_squares", sum_squares },
     { "normalise", normalise },
     { "rotate", rotate },
-    { "softmax_block", softmax_block },
-    { "softmax_row", softmax_row },
     { NULL, NULL },
 };
