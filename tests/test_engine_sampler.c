@@ -174,6 +174,29 @@ static void logits_that_are_no_numbers(void **state) {
     }
 }
 
+/* An infinite logit has all the mass, whatever filters; the first of several is taken. */
+static void infinite_logits(void **state) {
+    (void)state;
+    static const vlm_sampling ways[] = { { .temperature = 1 },
+                                         { .temperature = 1, .top_p = 0.9f },
+                                         { .temperature = 1, .min_p = 0.1f },
+                                         { .temperature = 2, .top_k = 3 },
+                                         { .temperature = 1, .top_p = 0.5f, .repetition_penalty = 2 } };
+    const uint32_t history[] = { 2 };
+    for (size_t i = 0; i < sizeof ways / sizeof ways[0]; i++) {
+        vengine_sampler *s;
+        assert_int_equal(vengine_sampler_new(&s, &ways[i], 4, NULL), VLM_OK);
+        for (int n = 0; n < 20; n++) {
+            float one[] = { 3, 0, INFINITY, 2 }, two[] = { -INFINITY, INFINITY, NAN, INFINITY };
+            float none[] = { -INFINITY, -INFINITY, -INFINITY, -INFINITY };
+            assert_int_equal(vengine_sampler_next(s, one, history, 1), 2);
+            assert_int_equal(vengine_sampler_next(s, two, history, 1), 1);
+            assert_int_equal(vengine_sampler_next(s, none, history, 1), 0);
+        }
+        vengine_sampler_free(s);
+    }
+}
+
 static void values_out_of_range_are_refused(void **state) {
     (void)state;
     const vlm_sampling bad[] = {
@@ -273,6 +296,7 @@ int main(void) {
         cmocka_unit_test(greedy_of_many),
         cmocka_unit_test(draws_of_many),
         cmocka_unit_test(logits_that_are_no_numbers),
+        cmocka_unit_test(infinite_logits),
         cmocka_unit_test(values_out_of_range_are_refused),
         cmocka_unit_test(stops_hold_back_what_may_be_one),
         cmocka_unit_test(stops_met_in_the_last_text),

@@ -6,6 +6,7 @@
 #include "engine/engine.h"
 #include "support/cm.h"
 #include "support/parity.h"
+#include "vlm/measure.h"
 
 #define PICTURES "tests/data/pictures/"
 
@@ -119,6 +120,22 @@ static void nulls_do_nothing_where_there_is_no_status(void **state) {
     assert_int_equal(vlm_image_size(NULL).width, 0);
     assert_int_equal(vlm_prepared_tokens(NULL, &media), 0);
     assert_int_equal(media, 0);
+}
+
+static void states_beyond_any_memory(void **state) {
+    (void)state;
+    static const size_t past[] = { SIZE_MAX, SIZE_MAX - 1, SIZE_MAX / 2, (size_t)1 << 40 };
+    vlm_work work;
+    vlm_session *s;
+    assert_int_equal(vlm_context_work(&work, idefics.context, 7, 1, NULL, &err), VLM_OK);
+    assert_true(work.kv_bytes > 0);
+    for (size_t i = 0; i < 4; i++) {
+        assert_int_equal(vlm_context_work(&work, idefics.context, past[i], 1, NULL, &err), VLM_ERR_LIMIT);
+        assert_int_equal(work.kv_bytes, 0);
+        assert_int_equal(vlm_session_new(&s, idefics.context, NULL, &err), VLM_OK);
+        assert_true(vlm_session_assume(s, past[i], &err) < 0);
+        vlm_session_free(s);
+    }
 }
 
 /* ---- option structs ------------------------------------------------------------------------------------------ */
@@ -401,6 +418,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(nulls_are_refused),
         cmocka_unit_test(nulls_do_nothing_where_there_is_no_status),
+        cmocka_unit_test(states_beyond_any_memory),
         cmocka_unit_test(option_structs_of_other_headers),
         cmocka_unit_test(wrong_sets_of_sessions_are_refused),
         cmocka_unit_test(many_sessions_of_different_lengths),

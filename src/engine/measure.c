@@ -156,7 +156,7 @@ vlm_status vlm_context_work(vlm_work *step, const vlm_context *context, size_t p
     vlm_session_options options;
     VTRY(vengine_session_options(&options, session, err));
     counter k;
-    VTRY(counter_open(&k, context, options.kv_bits, past + 1, err));
+    VTRY(counter_open(&k, context, options.kv_bits, past + (past < SIZE_MAX), err));
     vlm_status status = count_step(&k, past, batch, err);
     *step = counter_take(&k);
     counter_close(&k);

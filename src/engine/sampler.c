@@ -242,7 +242,7 @@ static uint32_t draw_any(vengine_sampler *s, const float *logits, uint32_t top) 
 uint32_t vengine_sampler_next(vengine_sampler *s, float *logits, const uint32_t *history, size_t n) {
     penalise(s, logits, history, n);
     uint32_t top = argmax(logits, s->vocab);
-    if (s->how.temperature <= 0) return top;
+    if (s->how.temperature <= 0 || !isfinite(logits[top])) return top; /* no mass can be computed */
     begin(s, logits, logits[top]);
     if (!has_filters(&s->how)) return draw_any(s, logits, top);
     size_t kept = filter(s, logits, logits[top]);
