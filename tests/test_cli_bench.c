@@ -177,6 +177,17 @@ static void state_of_8_bits(void **state) {
     json_object_put(o);
 }
 
+/* More threads than there are CPUs. */
+static void many_threads(void **state) {
+    (void)state;
+    const char *argv[] = { "vlm", "bench", "-m", dir, "--prompt-tokens", "8", "--generate", "0",
+                           "--rounds", "1", "--threads", "300", "--json", NULL };
+    json_object *o = run(argv);
+    assert_int_equal(whole(at(o, "machine"), "threads"), 300);
+    assert_true(json_object_get_double(at(at(o, "limits"), "read_gb_s")) > 0);
+    json_object_put(o);
+}
+
 static void table_has_its_rows(void **state) {
     (void)state;
     const char *argv[] = { "vlm",  "bench", "-m",  dir,       "-i",  "tests/data/pictures/square.png",
@@ -225,6 +236,7 @@ int main(void) {
         cmocka_unit_test(json_has_the_documented_form),
         cmocka_unit_test(one_thread),
         cmocka_unit_test(state_of_8_bits),
+        cmocka_unit_test(many_threads),
         cmocka_unit_test(table_has_its_rows),
         cmocka_unit_test(bad_usage_and_bad_input),
     };

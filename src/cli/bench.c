@@ -254,7 +254,8 @@ vlm_status bench_run(bench_result *r, vlm_context **context, const cli_input *in
     *r = (bench_result) { .threads = vcore_pool_asked((int)in->threads) };
     bench b = { .options = o, .in = in, .result = r };
     b.clock = r->threads == 1 ? CLOCK_PROCESS_CPUTIME_ID : CLOCK_MONOTONIC;
-    vlm_status status = ceilings_start(&b.ceilings, r->threads, err);
+    int cpus = vcore_pool_asked(0); /* more threads than CPUs reach no more, and each takes memory to read */
+    vlm_status status = ceilings_start(&b.ceilings, r->threads < cpus ? r->threads : cpus, err);
     if (status >= 0) status = load(&b, context, err);
     if (status >= 0) {
         r->info = vlm_context_get_info(*context);

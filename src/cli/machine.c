@@ -188,12 +188,13 @@ void *filled(size_t bytes) {
 
 void machine_init(machine *m, int threads) {
     *m = (machine) { .pool = vcore_pool_new(threads) };
-    if (!m->pool || vcore_pool_size(m->pool) > MAX_THREADS) exit(1);
+    if (!m->pool) exit(1);
     size_t n = (size_t)vcore_pool_size(m->pool), least = (size_t)256 << 20, each = (size_t)32 << 20;
     m->clock = n == 1 ? CLOCK_PROCESS_CPUTIME_ID : CLOCK_MONOTONIC;
     m->bytes = n * each < least ? least : n * each;
     m->memory = aligned_alloc(HUGE, m->bytes + HUGE);
-    if (!m->memory) exit(1);
+    m->sink = calloc(n * 16, sizeof *m->sink);
+    if (!m->memory || !m->sink) exit(1);
     madvise(m->memory, m->bytes, MADV_HUGEPAGE);
     memset(m->memory, 1, m->bytes + HUGE); /* untouched pages may all be one page of zeros */
 }
@@ -213,6 +214,7 @@ bool machine_map(machine *m, const char *path) {
 void machine_free(machine *m) {
     vcore_pool_free(m->pool);
     free(m->memory);
+    free(m->sink);
     if (m->mapped) munmap((void *)m->mapped, m->bytes);
 }
 

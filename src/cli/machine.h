@@ -8,8 +8,6 @@
 
 #include "core/core.h"
 
-enum { MAX_THREADS = 256 };
-
 /* Seconds of a clock. */
 double seconds_of(clockid_t clock);
 double median(double *v, int n); /* sorts v */
@@ -24,7 +22,7 @@ typedef struct machine {
     const char *mapped; /* a piece of a file, its pages in place; or NULL */
     size_t bytes;       /* of each of them: more than the caches hold */
     const char *reads;  /* which of them the next measurement reads */
-    float sink[MAX_THREADS * 16];
+    float *sink;        /* [threads][16] */
 } machine;
 /* Rates per second: bytes read, operations of floats and of 8-bit integers (a multiply-add is two). 0: the machine
  * cannot, or it was not asked for. */
