@@ -65,7 +65,7 @@ typedef struct vmodel_bound {
     int layer;
     unsigned conditions;
     int rank;
-    int64_t dims[5];
+    int64_t dims[VLM_MAX_RANK];
     const char *as; /* the module is written under this name, a copy of one that has its own; or NULL */
 } vmodel_bound;
 /* In the order of binding; borrowed. */

@@ -84,7 +84,7 @@ typedef struct vlm_weight_row {
     const char *name; /**< below the prefix; "%d" stands for the layer; alternatives by '|', MLX's
                            last */
     size_t offset;    /**< of the member in the object that is bound */
-    int8_t dims[6];   /**< shape as indices into the dims given at binding, ended by -1 */
+    int8_t dims[VLM_MAX_RANK + 1]; /**< shape as indices into the dims given at binding, ended by -1 */
     unsigned when;    /**< the row applies if any of these conditions holds; VLM_ALWAYS */
     unsigned bias;    /**< "<name>.bias" is there if any of these conditions holds; VLM_NEVER */
 } vlm_weight_row;

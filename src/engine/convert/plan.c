@@ -197,7 +197,7 @@ static vlm_status add_quantized(vengine_plan *p, vengine_item *item, const vlm_m
 /* MLX has the channels of a convolution last. */
 static vlm_status add_floats(vengine_plan *p, vengine_item *item, const vlm_matrix *m, vlm_error *err) {
     const vmodel_bound *b = item->bound;
-    int64_t dims[5];
+    int64_t dims[VLM_MAX_RANK];
     memcpy(dims, b->dims, sizeof dims);
     if (b->row.kind == VLM_WEIGHT_CONV) {
         item->kernel = 1;

@@ -7,7 +7,7 @@
 
 #include "models/weights/weights.h"
 
-enum { NAME_BYTES = VMODEL_NAME_BYTES, MAX_DIMS = VMODEL_MAX_DIMS };
+enum { NAME_BYTES = VMODEL_NAME_BYTES };
 static const char CONFIG[] = "the config"; /* who asks for a shape */
 
 /* Whether one of the row's conditions holds; the last bit is the one that always does. */
@@ -190,7 +190,7 @@ static vlm_status bind_dense(vmodel_row *c, const vio_tensor *t, const char *suf
 
 vlm_status vmodel_row_check_rows(const vmodel_row *c, const vio_tensor *t, int64_t columns,
                                  const char *who) {
-    int64_t dims[MAX_DIMS];
+    int64_t dims[VLM_MAX_RANK];
     memcpy(dims, c->dims, sizeof dims);
     dims[c->rank - 1] = columns;
     return vmodel_row_check_shape(c, t, dims, c->rank, who);
@@ -227,7 +227,7 @@ static void channels_first(uint8_t *to, const uint8_t *from, int64_t out, int64_
 
 static vlm_status bind_mlx_conv(vmodel_row *c, const vio_tensor *t, int64_t kernel,
                                 vlm_tensor *out) {
-    int64_t dims[MAX_DIMS], flat[] = { c->dims[0], c->dims[1] * kernel };
+    int64_t dims[VLM_MAX_RANK], flat[] = { c->dims[0], c->dims[1] * kernel };
     dims[0] = c->dims[0];
     for (int i = 2; i < c->rank; i++) dims[i - 1] = c->dims[i];
     dims[c->rank - 1] = c->dims[1];
@@ -346,7 +346,7 @@ vlm_status vlm_bind(vlm_build *build, void *object, const vlm_weight_row *rows, 
     for (size_t i = 0; i < n_rows; i++) {
         if (!holds(binding, rows[i].when)) continue;
         vmodel_row c = { .b = build, .at = binding, .row = &rows[i], .err = err };
-        for (; c.rank < MAX_DIMS && rows[i].dims[c.rank] >= 0; c.rank++)
+        for (; c.rank < VLM_MAX_RANK && rows[i].dims[c.rank] >= 0; c.rank++)
             c.dims[c.rank] = binding->dims[rows[i].dims[c.rank]];
         if (c.rank < ranks[rows[i].kind])
             return vcore_fail(err, VLM_ERR_ARGUMENT, "weight table: row '%s': %d dims are too few",

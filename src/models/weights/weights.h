@@ -48,13 +48,13 @@ vlm_status vmodel_quantization_read_modelopt(vlm_quantization *q, const vlm_json
                                              const char *where, vlm_error *err);
 
 /* ---- a row of a weight table while it is bound (bind.c; quantized.c) ----------------------- */
-enum { VMODEL_NAME_BYTES = 256, VMODEL_MAX_DIMS = 5 };
+enum { VMODEL_NAME_BYTES = 256 };
 typedef struct vmodel_row {
     vlm_build *b;
     const vlm_binding *at;
     const vlm_weight_row *row;
     int rank;
-    int64_t dims[VMODEL_MAX_DIMS];
+    int64_t dims[VLM_MAX_RANK];
     char stem[VMODEL_NAME_BYTES]; /* path of what was found: its name less the suffix */
     vlm_error *err;
 } vmodel_row;
