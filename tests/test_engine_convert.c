@@ -224,6 +224,7 @@ static void a_weight_that_is_no_number_is_told(void **state) {
     char *bytes = read_all(from, "model.safetensors", &n);
     memcpy(bytes + n - 4, "\0\0\xC0\x7F", 4);
     assert_true(tedit_write(from, "model.safetensors", bytes, n));
+    refuse(from, "a", OPTIONS(.bits = 0), VLM_ERR_WEIGHTS, "source/model.safetensors: module '");
     refuse(from, "a", OPTIONS(.bits = 0), VLM_ERR_WEIGHTS, "no finite number");
     assert_true(tedit_write(from, "model.safetensors", bytes, n - 8));
     refuse(from, "a", OPTIONS(.bits = 0), VLM_ERR_FORMAT, "model.safetensors");

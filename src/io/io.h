@@ -143,6 +143,9 @@ vlm_status vio_out_tensor_bytes(uint64_t *out, const vio_out_tensor *t, const ch
 /* All of it at the offset; "write" fails with ERR_IO. Any thread. */
 vlm_status vio_write_at(int fd, const void *data, size_t n, uint64_t offset, const char *path,
                         vlm_error *err);
+/* Asks that the names in a directory outlive a power failure, as fsync asks for a file's bytes. There are file systems
+ * that cannot, which is no error. */
+void vio_sync_dir(const char *path);
 /* A whole file, written to a temporary name and renamed. */
 vlm_status vio_safetensors_write(const char *path, const vio_out_tensor *tensors, size_t n,
                                  const char *format_or_null, vlm_error *err);

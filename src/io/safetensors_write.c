@@ -92,6 +92,13 @@ vlm_status vio_write_at(int fd, const void *data, size_t n, uint64_t offset, con
     return VLM_OK;
 }
 
+void vio_sync_dir(const char *path) {
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0) return;
+    fsync(fd);
+    close(fd);
+}
+
 static vlm_status write_all(int fd, const void *data, uint64_t n, const char *path,
                             vlm_error *err) {
     const char *p = data;

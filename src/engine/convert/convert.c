@@ -87,8 +87,12 @@ static vlm_status fill_and_rename(const vengine_plan *p, const char *target, vlm
     bool made = mkdir(folder.p, 0777) == 0;
     if (!made) status = vio_fail_errno(err, folder.p, "create", errno);
     if (made) status = fill(p, folder.p, err);
+    if (status >= 0) vio_sync_dir(folder.p); /* a name is taken by what is whole only */
     if (status >= 0 && rename(folder.p, target) != 0)
         status = vio_fail_errno(err, target, "rename to it", errno);
+    char *parent = status >= 0 ? parent_of(target) : NULL;
+    if (parent) vio_sync_dir(parent);
+    free(parent);
     if (status < 0 && made) remove_folder(folder.p, 1);
     vcore_buf_free(&folder);
     return status;

@@ -290,6 +290,7 @@ static vlm_status copy_templates(const vengine_plan *p, const char *to, vlm_erro
     if (status >= 0 && vio_is_dir(from)) {
         if (mkdir(below, 0777) != 0) status = vio_fail_errno(err, below, "create", errno);
         if (status >= 0) status = copy_files(p, from, goes_along, below, err);
+        if (status >= 0) vio_sync_dir(below);
     }
     vcore_free(from);
     vcore_free(below);

@@ -74,6 +74,21 @@ static bool make_row(const job *j, uint8_t *const out[3], int64_t row, int64_t i
     return finite;
 }
 
+/* The file of the source that data lies in; its folder, when a load made the data of several tensors. */
+static const char *origin_of(const vlm_context *c, const uint8_t *data) {
+    for (size_t i = 0; i < vio_tensors_count(c->tensors); i++) {
+        const vio_tensor *t = vio_tensors_at(c->tensors, i);
+        if (data >= t->data && data < t->data + t->bytes) return t->file;
+    }
+    return c->dir;
+}
+
+static vlm_status not_finite(const job *j, vlm_error *err) {
+    const char *file = origin_of(j->w->plan->c, j->m->data.data), *name = j->item->name;
+    return vcore_fail_at(err, VLM_ERR_WEIGHTS, (vcore_where) { .file = file, .field = name },
+                         "%s: module '%s': holds what is no finite number, or becomes one", file, name);
+}
+
 static void write_block(void *arg, size_t index, int worker) {
     const job *j = arg;
     writer *w = j->w;
@@ -84,10 +99,7 @@ static void write_block(void *arg, size_t index, int worker) {
     for (int k = 1; k < 3; k++) out[k] = out[k - 1] + (size_t)j->rows * j->row_bytes[k - 1];
     bool finite = true;
     for (int64_t i = 0; i < n && finite; i++) finite = make_row(j, out, begin + i, i, worker);
-    vlm_status status = VLM_OK;
-    if (!finite)
-        status = vcore_fail_at(&err, VLM_ERR_WEIGHTS, (vcore_where) { .field = j->item->name },
-                               "module '%s': holds what is no finite number, or becomes one", j->item->name);
+    vlm_status status = finite ? VLM_OK : not_finite(j, &err);
     for (int k = 0; k < 3 && status >= 0; k++)
         if (j->row_bytes[k])
             status = vio_write_at(w->fd, out[k], (size_t)n * j->row_bytes[k],
