@@ -163,8 +163,8 @@ static vlm_status choose_processor(factory *f, vlm_error *err) {
 /* ---- weights ------------------------------------------------------------------------------------------------ */
 static vlm_status check_backend(const vlm_load_options *options, vlm_error *err) {
     const char *name = options->backend ? options->backend : "auto";
-    if (strcmp(name, "auto") && strcmp(name, "cpu"))
-        return vcore_fail(err, VLM_ERR_UNSUPPORTED, "backend: '%s' is not in this build (cpu)", name);
+    if (strcmp(name, "auto") && strcmp(name, "cpu") && strcmp(name, "cuda"))
+        return vcore_fail(err, VLM_ERR_UNSUPPORTED, "backend: '%s' is none (auto, cpu, cuda)", name);
     if (options->precision < VLM_PRECISION_AUTO || options->precision > VLM_PRECISION_F16)
         return vcore_fail(err, VLM_ERR_ARGUMENT, "precision: %d is none", (int)options->precision);
     if (options->precision == VLM_PRECISION_F16)
@@ -175,7 +175,11 @@ static vlm_status check_backend(const vlm_load_options *options, vlm_error *err)
 static vlm_status make_backend(factory *f, vlm_error *err) {
     vlm_context *c = f->c;
     c->mode = f->options->precision == VLM_PRECISION_F32 ? VTENSOR_EXACT : VTENSOR_FAST;
-    vtensor_cpu_options cpu = { .threads = f->options->threads, .dry = f->depth != VENGINE_LOAD };
+    const char *name = f->options->backend;
+    bool load = f->depth == VENGINE_LOAD;
+    if (name && strcmp(name, "cuda") == 0 && load)
+        return vtensor_backend_cuda(&c->backend, f->options->device, f->options->threads, err);
+    vtensor_cpu_options cpu = { .threads = f->options->threads, .dry = !load };
     cpu.no_int8_activations = f->options->no_int8_activations;
     return vtensor_backend_cpu(&c->backend, &cpu, err);
 }
@@ -275,7 +279,8 @@ static vlm_status build_model(factory *f, vlm_error *err) {
     if (!c->model_type->text(c->model))
         return vcore_fail(err, VLM_ERR_ARGUMENT, "model type '%s': its text() gives no decoder",
                           c->model_type->model_type);
-    return vmodel_build_check(c->build, f->options->lenient, err);
+    VTRY(vmodel_build_check(c->build, f->options->lenient, err));
+    return vtensor_placed(c->backend, err);
 }
 
 /* What errors call a body of the processor config: its file and, where transformers 5 nests it, the key. */

@@ -24,6 +24,13 @@ typedef struct vtensor_table {
     void (*wait)(vlm_frame *f);
     size_t (*scratch)(const vtensor_backend *b); /* bytes that operations took, or would have */
     bool host_memory; /* tensors live in host memory: a view of it needs no copy */
+    /* What a backend keeps for a frame, in `own`; begin is called with the arena empty. May be NULL. */
+    vlm_status (*frame_open)(vlm_frame *f, vlm_error *err);
+    void (*frame_close)(vlm_frame *f);
+    void (*frame_begin)(vlm_frame *f);
+    /* The backend's copy of a weight, there when placed() returns. NULL: weights are used where they lie. */
+    vlm_status (*place)(vtensor_backend *b, void **out, const void *host, size_t bytes, vlm_error *err);
+    vlm_status (*placed)(vtensor_backend *b, vlm_error *err);
 
     /* ---- required ------------------------------------------------------------------------------
      */
@@ -78,6 +85,7 @@ struct vlm_frame {
     vtensor_backend *backend;
     const vtensor_table *table;
     vtensor_mode mode;
+    void *own;       /* the backend's */
     vlm_error error; /* code VLM_OK: no error yet */
 
     vtensor_chunk chunks[VTENSOR_MAX_CHUNKS];

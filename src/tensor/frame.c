@@ -24,6 +24,16 @@ size_t vtensor_backend_scratch(const vtensor_backend *b) {
     return b->table->scratch ? b->table->scratch(b) : 0;
 }
 
+vlm_status vtensor_place(vtensor_backend *b, vlm_tensor *weight, vlm_error *err) {
+    if (!b->table->place || !weight->data) return VLM_OK;
+    size_t bytes = (size_t)vtensor_count(*weight) * vtensor_dtype_size(weight->dtype);
+    return b->table->place(b, &weight->data, weight->data, bytes, err);
+}
+
+vlm_status vtensor_placed(vtensor_backend *b, vlm_error *err) {
+    return b->table->placed ? b->table->placed(b, err) : VLM_OK;
+}
+
 void *vtensor_memory_new(vtensor_backend *b, size_t bytes) {
     return b->table->memory_new(b, bytes);
 }
@@ -41,7 +51,12 @@ vlm_status vtensor_frame_new(vlm_frame **out, vtensor_backend *b, vtensor_mode m
     f->table = b->table;
     f->mode = mode;
     f->limit = (size_t)1 << (sizeof(size_t) == 8 ? 46 : 31);
-    return VLM_OK;
+    vlm_status status = b->table->frame_open ? b->table->frame_open(f, err) : VLM_OK;
+    if (status < 0) {
+        vcore_free(f);
+        *out = NULL;
+    }
+    return status;
 }
 
 static void free_chunks(vlm_frame *f, int keep) {
@@ -55,6 +70,7 @@ static void free_chunks(vlm_frame *f, int keep) {
 
 void vtensor_frame_free(vlm_frame *f) {
     if (!f) return;
+    if (f->table->frame_close) f->table->frame_close(f);
     free_chunks(f, 0);
     vcore_free(f);
 }
@@ -79,6 +95,7 @@ void vtensor_frame_begin(vlm_frame *f) {
     }
     f->used = f->pass_peak = 0;
     f->chunk = 0;
+    if (f->table->frame_begin) f->table->frame_begin(f);
 }
 
 vlm_status vtensor_frame_end(vlm_frame *f, vlm_error *err) {

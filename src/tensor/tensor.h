@@ -32,12 +32,19 @@ typedef struct vtensor_cpu_options {
 } vtensor_cpu_options;
 vlm_status vtensor_backend_cpu(vtensor_backend **out, const vtensor_cpu_options *options,
                                vlm_error *err);
+/* On an NVIDIA GPU, through libvlm-cuda.so. threads: of the host, for work beside its operations.
+ * ERR_UNSUPPORTED: there is no such library. */
+vlm_status vtensor_backend_cuda(vtensor_backend **out, int device, int threads, vlm_error *err);
 void vtensor_backend_free(vtensor_backend *b);
 const char *vtensor_backend_name(const vtensor_backend *b);
 /* Its threads, for work beside its operations; NULL in a dry run. */
 vcore_pool *vtensor_backend_pool(const vtensor_backend *b);
 /* Memory of its own that its operations took so far, or in a dry run would have taken. */
 size_t vtensor_backend_scratch(const vtensor_backend *b);
+/* Puts a weight where the backend computes: its data may then be read by operations only. Contiguous, and in
+ * host memory until vtensor_placed() says that all are there. */
+vlm_status vtensor_place(vtensor_backend *b, vlm_tensor *weight, vlm_error *err);
+vlm_status vtensor_placed(vtensor_backend *b, vlm_error *err);
 /* Long-lived memory of the backend (KV state): zeroed; freed with vtensor_memory_free. */
 void *vtensor_memory_new(vtensor_backend *b, size_t bytes);
 void vtensor_memory_free(vtensor_backend *b, void *p);

@@ -288,6 +288,31 @@ static void ignore(vmodel_row *c) {
     }
 }
 
+static vlm_status place(const vmodel_row *c, vlm_tensor *t) {
+    return t->rank ? vtensor_place(c->b->args.backend, t, c->err) : VLM_OK;
+}
+
+static vlm_status place_linear(const vmodel_row *c, vlm_matrix *m, vlm_tensor *bias) {
+    vlm_tensor *parts[] = { &m->data, &m->scales, &m->biases, &m->factor, bias };
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
+        if (parts[i]) VTRY(place(c, parts[i]));
+    return VLM_OK;
+}
+
+/* What was bound goes where the backend computes. */
+static vlm_status place_row(const vmodel_row *c, void *member) {
+    vlm_linear *linear = member;
+    vlm_norm *norm = member;
+    switch (c->row->kind) {
+    case VLM_WEIGHT_LINEAR:
+    case VLM_WEIGHT_CONV: return place_linear(c, &linear->weight, &linear->bias);
+    case VLM_WEIGHT_MATRIX: return place_linear(c, member, NULL);
+    case VLM_WEIGHT_NORM: VTRY(place(c, &norm->weight)); return place(c, &norm->bias);
+    case VLM_WEIGHT_TENSOR: return place(c, member);
+    default: return VLM_OK;
+    }
+}
+
 static vlm_status bind_row(vmodel_row *c, void *member) {
     vlm_linear *linear = member;
     vlm_norm *norm = member;
@@ -353,6 +378,7 @@ vlm_status vlm_bind(vlm_build *build, void *object, const vlm_weight_row *rows, 
                               rows[i].name, c.rank);
         VTRY(bind_row(&c, (char *)object + rows[i].offset));
         if (build->args.convert && rows[i].kind != VLM_WEIGHT_IGNORED) VTRY(keep(&c, NULL));
+        if (build->args.backend) VTRY(place_row(&c, (char *)object + rows[i].offset));
     }
     return VLM_OK;
 }

@@ -1,0 +1,198 @@
+/* SPDX-License-Identifier: MIT */
+/* What the files of the CUDA backend share: the backend, a frame's stream with its record of launches, and how an
+ * operation is submitted. Only the .cu files include it.
+ *
+ * An operation packs what it needs into a plain struct and submits it with the function that launches its
+ * kernels. The stream keeps these records. A pass whose records are those of the pass before it is a step that
+ * repeats: it is captured as a CUDA graph, and from then on the records are only compared, and the graph is
+ * launched in their place. What differs from step to step (ids, positions, lengths) goes through upload(), whose
+ * bytes lie in pinned memory that the graph reads; it is no part of a record. */
+#ifndef VLM_CUDA_H
+#define VLM_CUDA_H
+
+extern "C" {
+#include "tensor/cuda/entry.h"
+}
+
+#include <cublasLt.h>
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+#include <cuda_runtime.h>
+#include <stdint.h>
+#include <string.h>
+
+/* Device memory of weights: slabs that tensors are laid into, filled through two pinned buffers. */
+struct vcuda_slab {
+    char *data;
+    size_t size, used;
+    vcuda_slab *next;
+};
+struct vcuda_staging {
+    char *pinned[2];
+    cudaEvent_t done[2];
+    int turn;
+    size_t filled;  /* bytes of pinned[turn] that wait for their copy */
+    char *to;       /* where they go on the device */
+    cudaStream_t stream;
+};
+
+struct vcuda_plan; /* of a matrix product: see linear.cu */
+
+struct vcuda_backend {
+    vtensor_backend base;
+    const vtensor_cuda_host *host;
+    int device, multiprocessors;
+    cublasLtHandle_t blas;
+    vcuda_slab *slabs;
+    vcuda_staging staging;
+};
+
+struct vcuda_stream;
+typedef void vcuda_run(vcuda_stream *s, const void *args);
+struct vcuda_record {
+    vcuda_run *run;
+    size_t at, bytes; /* of its arguments in `args` */
+};
+struct vcuda_stream {
+    vcuda_backend *b;
+    cudaStream_t stream;
+    cudaError_t error; /* the first of the pass */
+    char *pinned;      /* what uploads of this pass copy from */
+    size_t pinned_size, pinned_used;
+    int *bad_index, *bad_index_device; /* 1 + what was wrong, set by kernels; host memory */
+    void *workspace;                   /* of cuBLASLt */
+    vcuda_plan *plans;
+
+    vcuda_record *records;
+    char *args;
+    size_t n_records, record_capacity, args_used, args_capacity;
+    size_t cursor;    /* records of this pass that equal those kept */
+    bool comparing;   /* so far this pass is the one before it */
+    bool replaying;   /* and its launches wait for the graph */
+    size_t read_at;   /* the cursor when something was downloaded last */
+    cudaGraphExec_t graph;
+    size_t replays, captures; /* counted for tests */
+};
+
+static inline vcuda_backend *vcuda_of(const vlm_frame *f) {
+    return (vcuda_backend *)f->backend;
+}
+static inline vcuda_stream *vcuda_stream_of(const vlm_frame *f) {
+    return (vcuda_stream *)f->own;
+}
+
+/* Submits an operation; Args must be zeroed before it is filled, padding included. */
+void vcuda_submit_bytes(vlm_frame *f, vcuda_run *run, const void *args, size_t bytes);
+template <class Args> void vcuda_submit(vlm_frame *f, void (*run)(vcuda_stream *, const Args *), const Args &args) {
+    vcuda_submit_bytes(f, (vcuda_run *)run, &args, sizeof args);
+}
+template <class Args> Args vcuda_args() {
+    Args args;
+    memset(&args, 0, sizeof args);
+    return args;
+}
+/* Launches what waits for the graph; called before anything else touches the stream. */
+void vcuda_flush(vlm_frame *f);
+/* Keeps the first error of the stream. */
+void vcuda_check(vcuda_stream *s, cudaError_t e);
+static inline void vcuda_launched(vcuda_stream *s) {
+    vcuda_check(s, cudaGetLastError());
+}
+/* Temporary memory of an operation, given back when its scope ends; NULL when the frame failed. */
+void *vcuda_temporary(vlm_frame *f, size_t bytes);
+
+/* ---- views that records hold ---- */
+struct vcuda_rows {
+    void *data;
+    int32_t type; /* vlm_dtype */
+    int32_t pad;
+    int64_t rows, dim, stride; /* stride in elements */
+};
+static inline vcuda_rows vcuda_rows_of(vlm_tensor x) {
+    vcuda_rows r;
+    memset(&r, 0, sizeof r);
+    r.data = x.data;
+    r.type = x.dtype;
+    r.rows = x.shape[0];
+    r.dim = x.rank > 1 ? x.shape[1] : 1;
+    r.stride = x.rank > 1 ? x.stride[0] : 1;
+    if (x.rank == 1) {
+        r.rows = 1;
+        r.dim = x.shape[0];
+        r.stride = x.shape[0];
+    }
+    return r;
+}
+
+/* ---- on the device ---- */
+__device__ static inline float vcuda_load(const void *p, int type, int64_t i) {
+    if (type == VLM_DTYPE_BF16) return __bfloat162float(((const __nv_bfloat16 *)p)[i]);
+    if (type == VLM_DTYPE_F16) return __half2float(((const __half *)p)[i]);
+    return ((const float *)p)[i];
+}
+__device__ static inline void vcuda_store(void *p, int type, int64_t i, float v) {
+    if (type == VLM_DTYPE_BF16)
+        ((__nv_bfloat16 *)p)[i] = __float2bfloat16_rn(v);
+    else if (type == VLM_DTYPE_F16)
+        ((__half *)p)[i] = __float2half_rn(v);
+    else
+        ((float *)p)[i] = v;
+}
+static inline unsigned vcuda_blocks(int64_t n, int64_t per_block) {
+    return (unsigned)((n + per_block - 1) / per_block);
+}
+
+/* Value i of a row of a quantized matrix, as MLX dequantizes it. */
+struct vcuda_matrix {
+    const void *data, *scales, *biases, *factor;
+    int32_t storage, bits, group, type; /* type: dense: of data */
+    int32_t scale_type, bias_type, divided, pad;
+    int64_t out, in, row;               /* row: elements (dense) or 32-bit words between rows */
+    int64_t scale_row, bias_row;
+};
+vcuda_matrix vcuda_matrix_of(const vlm_matrix *m);
+
+/* ---- operations, by file ---- */
+extern "C" {
+/* stream.cu */
+vlm_status vcuda_frame_open(vlm_frame *f, vlm_error *err);
+void vcuda_frame_close(vlm_frame *f);
+void vcuda_frame_begin(vlm_frame *f);
+void vcuda_upload(vlm_frame *f, void *to, const void *host, size_t bytes);
+void vcuda_download(vlm_frame *f, void *host, const void *from, size_t bytes);
+void vcuda_wait(vlm_frame *f);
+/* weights.cu */
+vlm_status vcuda_place(vtensor_backend *b, void **out, const void *host, size_t bytes, vlm_error *err);
+vlm_status vcuda_placed(vtensor_backend *b, vlm_error *err);
+void vcuda_weights_free(vcuda_backend *b);
+/* move.cu */
+void vcuda_copy(vlm_frame *f, vlm_tensor y, vlm_tensor x);
+void vcuda_gather(vlm_frame *f, vlm_tensor y, vlm_tensor x, vlm_tensor index);
+void vcuda_scatter(vlm_frame *f, vlm_tensor x, vlm_tensor index, vlm_tensor rows);
+void vcuda_embed(vlm_frame *f, vlm_tensor y, const vlm_matrix *table, vlm_tensor ids);
+/* elementwise.cu */
+void vcuda_add(vlm_frame *f, vlm_tensor x, vlm_tensor y);
+void vcuda_mul(vlm_frame *f, vlm_tensor x, vlm_tensor y);
+void vcuda_scale(vlm_frame *f, vlm_tensor x, float factor);
+void vcuda_softcap(vlm_frame *f, vlm_tensor x, float cap);
+void vcuda_activation(vlm_frame *f, vlm_tensor x, vlm_activation act);
+void vcuda_gate(vlm_frame *f, vlm_tensor gate, vlm_tensor up, vlm_activation act);
+/* norm.cu */
+void vcuda_norm(vlm_frame *f, vlm_tensor y, vlm_tensor x, const vlm_norm *norm, bool subtract_mean);
+void vcuda_rope_angles(vlm_frame *f, const vlm_rope_table *y, vlm_tensor positions, const float *inv_freq,
+                       const uint8_t *axis_of);
+void vcuda_rope(vlm_frame *f, vlm_tensor x, const vlm_rope_table *table, vlm_rope_pairs pairs);
+/* linear.cu, gemv.cu */
+void vcuda_linear(vlm_frame *f, vlm_tensor y, vlm_tensor x, const vlm_linear *linear);
+void vcuda_plans_free(vcuda_stream *s);
+/* attention.cu */
+void vcuda_attention(vlm_frame *f, vlm_tensor y, vlm_tensor q, vlm_tensor k, vlm_tensor v, const vlm_segment *segments,
+                     int n_segments, const vlm_attention_desc *desc);
+}
+/* gemv.cu: y = x Wᵀ for a few rows; false when the shapes are not for it. */
+bool vcuda_gemv(vlm_frame *f, vcuda_rows y, vcuda_rows x, const vcuda_matrix &w, const void *bias, int bias_type);
+enum { VCUDA_GEMV_ROWS = 8 };
+/* move.cu: rows [0, out) of a matrix written as bfloat16 or float32, contiguous. */
+void vcuda_unpack(vlm_frame *f, void *to, int type, const vcuda_matrix &m);
+
+#endif

@@ -1,0 +1,220 @@
+/* SPDX-License-Identifier: MIT */
+/* A frame's stream: records of launches and the graph made of them, transfers, errors. Knows no operation. */
+#include "tensor/cuda/cuda.h"
+
+enum { PINNED_BYTES = 8 << 20, WORKSPACE_BYTES = 32 << 20, LEAST_RECORDS = 8 };
+
+void vcuda_check(vcuda_stream *s, cudaError_t e) {
+    if (e != cudaSuccess && s->error == cudaSuccess) s->error = e;
+}
+
+static void report(vlm_frame *f) {
+    vcuda_stream *s = vcuda_stream_of(f);
+    if (s->error != cudaSuccess)
+        s->b->host->frame_fail(f, s->error == cudaErrorMemoryAllocation ? VLM_ERR_MEMORY : VLM_ERR_BACKEND, "cuda: %s",
+                               cudaGetErrorString(s->error));
+}
+
+/* ---- records ---- */
+static bool grow(const vtensor_cuda_host *host, void **p, size_t *capacity, size_t used, size_t need, size_t size) {
+    if (need <= *capacity) return true;
+    size_t more = *capacity ? 2 * *capacity : 4096 / size;
+    if (more < need) more = need;
+    void *q = host->alloc(more * size);
+    if (!q) return false;
+    if (*p) memcpy(q, *p, used * size);
+    host->free(*p);
+    *p = q;
+    *capacity = more;
+    return true;
+}
+
+static void drop_graph(vcuda_stream *s) {
+    if (s->graph) cudaGraphExecDestroy(s->graph);
+    s->graph = NULL;
+}
+
+static void run_records(vcuda_stream *s, size_t n) {
+    for (size_t i = 0; i < n; i++) s->records[i].run(s, s->args + s->records[i].at);
+}
+
+/* What follows differs from the pass before: the records from here on are another pass's. */
+static void diverge(vcuda_stream *s) {
+    if (s->replaying) run_records(s, s->cursor);
+    s->comparing = s->replaying = false;
+    s->n_records = s->cursor;
+    s->args_used = s->cursor ? s->records[s->cursor - 1].at + s->records[s->cursor - 1].bytes : 0;
+    drop_graph(s);
+}
+
+static bool is_next(const vcuda_stream *s, vcuda_run *run, const void *args, size_t bytes) {
+    if (s->cursor == s->n_records) return false;
+    const vcuda_record *r = &s->records[s->cursor];
+    return r->run == run && r->bytes == bytes && memcmp(s->args + r->at, args, bytes) == 0;
+}
+
+void vcuda_submit_bytes(vlm_frame *f, vcuda_run *run, const void *args, size_t bytes) {
+    vcuda_stream *s = vcuda_stream_of(f);
+    if (f->error.code != VLM_OK) return;
+    if (s->comparing && !is_next(s, run, args, bytes)) diverge(s);
+    if (!s->comparing) {
+        const vtensor_cuda_host *host = s->b->host;
+        size_t at = (s->args_used + 15) & ~(size_t)15;
+        if (!grow(host, (void **)&s->records, &s->record_capacity, s->n_records, s->n_records + 1, sizeof *s->records)
+            || !grow(host, (void **)&s->args, &s->args_capacity, s->args_used, at + bytes, 1)) {
+            host->frame_fail(f, VLM_ERR_MEMORY, "cuda: no memory for the record of a step");
+            return;
+        }
+        memcpy(s->args + at, args, bytes);
+        s->records[s->n_records++] = { run, at, bytes };
+        s->args_used = at + bytes;
+    }
+    s->cursor++;
+    if (!s->replaying) run(s, args);
+    if (s->error != cudaSuccess) report(f);
+}
+
+/* The pass ended as it began: what it launched becomes a graph. Failing to is no error. */
+static void capture(vcuda_stream *s) {
+    cudaGraph_t graph = NULL;
+    if (cudaStreamBeginCapture(s->stream, cudaStreamCaptureModeThreadLocal) != cudaSuccess) return;
+    run_records(s, s->n_records);
+    cudaError_t e = cudaStreamEndCapture(s->stream, &graph);
+    if (e == cudaSuccess && s->error == cudaSuccess && cudaGraphInstantiate(&s->graph, graph, 0) != cudaSuccess)
+        s->graph = NULL;
+    if (graph) cudaGraphDestroy(graph);
+    cudaGetLastError();
+    s->captures += s->graph != NULL;
+}
+
+void vcuda_flush(vlm_frame *f) {
+    vcuda_stream *s = vcuda_stream_of(f);
+    if (!s->replaying) return;
+    if (s->cursor == s->n_records) {
+        vcuda_check(s, cudaGraphLaunch(s->graph, s->stream));
+        s->replays++;
+        s->replaying = false; /* what comes behind it runs at once */
+    } else {
+        diverge(s);
+    }
+}
+
+/* ---- life ---- */
+vlm_status vcuda_frame_open(vlm_frame *f, vlm_error *err) {
+    vcuda_backend *b = vcuda_of(f);
+    vcuda_stream *s = (vcuda_stream *)b->host->alloc(sizeof *s);
+    if (!s) return b->host->fail(err, VLM_ERR_MEMORY, "cuda: no memory for a stream");
+    s->b = b;
+    f->own = s;
+    cudaError_t e = cudaSetDevice(b->device);
+    if (e == cudaSuccess) e = cudaStreamCreateWithFlags(&s->stream, cudaStreamNonBlocking);
+    if (e == cudaSuccess) e = cudaMallocHost((void **)&s->pinned, PINNED_BYTES);
+    if (e == cudaSuccess) e = cudaHostAlloc((void **)&s->bad_index, sizeof(int), cudaHostAllocMapped);
+    if (e == cudaSuccess) e = cudaHostGetDevicePointer((void **)&s->bad_index_device, s->bad_index, 0);
+    if (e == cudaSuccess) e = cudaMalloc(&s->workspace, WORKSPACE_BYTES);
+    if (e != cudaSuccess) {
+        vcuda_frame_close(f);
+        return b->host->fail(err, e == cudaErrorMemoryAllocation ? VLM_ERR_MEMORY : VLM_ERR_BACKEND, "cuda: a stream: %s",
+                             cudaGetErrorString(e));
+    }
+    *s->bad_index = 0;
+    s->pinned_size = PINNED_BYTES;
+    return VLM_OK;
+}
+
+void vcuda_frame_close(vlm_frame *f) {
+    vcuda_stream *s = vcuda_stream_of(f);
+    if (!s) return;
+    const vtensor_cuda_host *host = s->b->host;
+    cudaSetDevice(s->b->device);
+    if (s->stream) cudaStreamSynchronize(s->stream);
+    drop_graph(s);
+    vcuda_plans_free(s);
+    cudaFree(s->workspace);
+    if (s->bad_index) cudaFreeHost(s->bad_index);
+    if (s->pinned) cudaFreeHost(s->pinned);
+    if (s->stream) cudaStreamDestroy(s->stream);
+    host->free(s->records);
+    host->free(s->args);
+    host->free(s);
+    f->own = NULL;
+}
+
+/* Called with the arena empty: what the pass before left in the stream has ended (wait). */
+void vcuda_frame_begin(vlm_frame *f) {
+    vcuda_stream *s = vcuda_stream_of(f);
+    cudaSetDevice(s->b->device);
+    s->error = cudaSuccess;
+    s->pinned_used = 0;
+    s->cursor = s->read_at = 0;
+    s->comparing = s->n_records > 0;
+    s->replaying = s->comparing && s->graph;
+}
+
+/* ---- transfers ---- */
+struct upload_args {
+    void *to;
+    const void *from;
+    size_t bytes;
+};
+
+static void run_upload(vcuda_stream *s, const upload_args *a) {
+    vcuda_check(s, cudaMemcpyAsync(a->to, a->from, a->bytes, cudaMemcpyHostToDevice, s->stream));
+}
+
+/* Small ones go through pinned memory at a place that repeats from pass to pass; large ones are copied at once, and
+ * a pass with them is never a graph. */
+void vcuda_upload(vlm_frame *f, void *to, const void *host, size_t bytes) {
+    vcuda_stream *s = vcuda_stream_of(f);
+    size_t room = (bytes + 63) & ~(size_t)63;
+    if (f->error.code != VLM_OK) return;
+    if (room <= s->pinned_size / 4 && s->pinned_used + room <= s->pinned_size) {
+        upload_args a = vcuda_args<upload_args>();
+        a.to = to;
+        a.from = s->pinned + s->pinned_used;
+        a.bytes = bytes;
+        memcpy(s->pinned + s->pinned_used, host, bytes);
+        s->pinned_used += room;
+        vcuda_submit(f, run_upload, a);
+        return;
+    }
+    if (s->comparing) diverge(s);
+    s->n_records = s->args_used = 0; /* nothing of this pass is kept */
+    vcuda_check(s, cudaMemcpyAsync(to, host, bytes, cudaMemcpyHostToDevice, s->stream));
+    vcuda_check(s, cudaStreamSynchronize(s->stream));
+    report(f);
+}
+
+void vcuda_download(vlm_frame *f, void *host, const void *from, size_t bytes) {
+    vcuda_stream *s = vcuda_stream_of(f);
+    if (f->error.code != VLM_OK) return;
+    vcuda_flush(f);
+    s->read_at = s->cursor;
+    vcuda_check(s, cudaMemcpyAsync(host, from, bytes, cudaMemcpyDeviceToHost, s->stream));
+    vcuda_check(s, cudaStreamSynchronize(s->stream));
+    report(f);
+}
+
+void vcuda_wait(vlm_frame *f) {
+    vcuda_stream *s = vcuda_stream_of(f);
+    if (f->error.code == VLM_OK) vcuda_flush(f);
+    vcuda_check(s, cudaStreamSynchronize(s->stream));
+    bool whole = f->error.code == VLM_OK && s->error == cudaSuccess;
+    bool same = whole && s->comparing && s->cursor == s->n_records;
+    if (whole && s->comparing && !same) diverge(s); /* it ended early */
+    if (!whole) s->n_records = s->args_used = 0;
+    if (!whole || !same) drop_graph(s);
+    bool read_within = s->read_at != 0 && s->read_at != s->n_records; /* a graph cannot stop halfway */
+    if (same && !s->graph && !read_within && s->n_records >= LEAST_RECORDS) capture(s);
+    if (*s->bad_index) {
+        s->b->host->frame_fail(f, VLM_ERR_ARGUMENT, "an index is outside its table");
+        *s->bad_index = 0;
+    }
+    report(f);
+    s->comparing = s->replaying = false;
+}
+
+void *vcuda_temporary(vlm_frame *f, size_t bytes) {
+    const int64_t shape[] = { (int64_t)bytes };
+    return vcuda_of(f)->host->temporary(f, VLM_DTYPE_U8, 1, shape).data;
+}

@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: MIT */
+/* Weights on their way from mapped files to the device: laid one behind the other into slabs, gathered in pinned
+ * memory by the host's threads and copied in large pieces while the next piece is gathered. */
+#include "tensor/cuda/cuda.h"
+
+enum { ALIGN = 256 };
+static const size_t SLAB_BYTES = (size_t)256 << 20, STAGING_BYTES = (size_t)32 << 20, PIECE = (size_t)1 << 20;
+
+static vlm_status fail(vcuda_backend *b, vlm_error *err, cudaError_t e, size_t wanted) {
+    cudaGetLastError();
+    size_t available = 0, total = 0;
+    if (e != cudaErrorMemoryAllocation) return b->host->fail(err, VLM_ERR_BACKEND, "cuda: weights: %s", cudaGetErrorString(e));
+    cudaMemGetInfo(&available, &total);
+    return b->host->fail(err, VLM_ERR_MEMORY, "cuda: no memory on device %d for weights: %zu bytes wanted, %zu free of %zu",
+                         b->device, wanted, available, total);
+}
+
+/* ---- slabs ---- */
+static cudaError_t take(vcuda_backend *b, size_t bytes, char **out) {
+    vcuda_slab *s = b->slabs;
+    if (!s || s->size - s->used < bytes) {
+        s = (vcuda_slab *)b->host->alloc(sizeof *s);
+        if (!s) return cudaErrorMemoryAllocation;
+        s->size = bytes > SLAB_BYTES ? bytes : SLAB_BYTES;
+        cudaError_t e = cudaMalloc((void **)&s->data, s->size);
+        if (e != cudaSuccess) {
+            b->host->free(s);
+            return e;
+        }
+        s->next = b->slabs;
+        b->slabs = s;
+    }
+    *out = s->data + s->used;
+    s->used += bytes;
+    return cudaSuccess;
+}
+
+/* ---- staging ---- */
+static cudaError_t open_staging(vcuda_staging *g) {
+    cudaError_t e = cudaStreamCreateWithFlags(&g->stream, cudaStreamNonBlocking);
+    for (int i = 0; i < 2 && e == cudaSuccess; i++) {
+        e = cudaMallocHost((void **)&g->pinned[i], STAGING_BYTES);
+        if (e == cudaSuccess) e = cudaEventCreateWithFlags(&g->done[i], cudaEventDisableTiming);
+    }
+    return e;
+}
+
+static void close_staging(vcuda_staging *g) {
+    for (int i = 0; i < 2; i++) {
+        if (g->done[i]) cudaEventDestroy(g->done[i]);
+        if (g->pinned[i]) cudaFreeHost(g->pinned[i]);
+    }
+    if (g->stream) cudaStreamDestroy(g->stream);
+    memset(g, 0, sizeof *g);
+}
+
+static cudaError_t flush(vcuda_staging *g) {
+    if (g->filled == 0) return cudaSuccess;
+    cudaError_t e = cudaMemcpyAsync(g->to, g->pinned[g->turn], g->filled, cudaMemcpyHostToDevice, g->stream);
+    if (e == cudaSuccess) e = cudaEventRecord(g->done[g->turn], g->stream);
+    g->turn ^= 1;
+    g->filled = 0;
+    if (e == cudaSuccess) e = cudaEventSynchronize(g->done[g->turn]); /* the buffer that is filled next */
+    return e;
+}
+
+struct gather_job {
+    char *to;
+    const char *from;
+    size_t bytes;
+};
+
+static void gather_item(void *arg, size_t i, int worker) {
+    const gather_job *j = (const gather_job *)arg;
+    size_t at = i * PIECE, n = j->bytes - at < PIECE ? j->bytes - at : PIECE;
+    (void)worker;
+    memcpy(j->to + at, j->from + at, n);
+}
+
+static cudaError_t stage(vcuda_backend *b, char *to, const char *from, size_t bytes) {
+    vcuda_staging *g = &b->staging;
+    cudaError_t e = cudaSuccess;
+    for (size_t n; bytes > 0 && e == cudaSuccess; to += n, from += n, bytes -= n) {
+        if (g->filled && (g->to + g->filled != to || g->filled == STAGING_BYTES)) e = flush(g);
+        if (e != cudaSuccess) break;
+        if (g->filled == 0) g->to = to;
+        n = bytes < STAGING_BYTES - g->filled ? bytes : STAGING_BYTES - g->filled;
+        gather_job job = { g->pinned[g->turn] + g->filled, from, n };
+        b->host->run(b->base.pool, (n + PIECE - 1) / PIECE, gather_item, &job);
+        g->filled += n;
+    }
+    return e;
+}
+
+/* ---- the operations ---- */
+vlm_status vcuda_place(vtensor_backend *base, void **out, const void *host, size_t bytes, vlm_error *err) {
+    vcuda_backend *b = (vcuda_backend *)base;
+    static const char zeros[ALIGN] = { 0 };
+    char *to = NULL;
+    size_t padded = (bytes + ALIGN - 1) / ALIGN * ALIGN;
+    cudaSetDevice(b->device);
+    cudaError_t e = b->staging.stream ? cudaSuccess : open_staging(&b->staging);
+    if (e == cudaSuccess) e = take(b, padded, &to);
+    if (e == cudaSuccess) e = stage(b, to, (const char *)host, bytes);
+    if (e == cudaSuccess) e = stage(b, to + bytes, zeros, padded - bytes); /* so that the next one follows on */
+    if (e != cudaSuccess) return fail(b, err, e, padded);
+    *out = to;
+    return VLM_OK;
+}
+
+vlm_status vcuda_placed(vtensor_backend *base, vlm_error *err) {
+    vcuda_backend *b = (vcuda_backend *)base;
+    cudaSetDevice(b->device);
+    if (!b->staging.stream) return VLM_OK;
+    cudaError_t e = flush(&b->staging);
+    if (e == cudaSuccess) e = cudaStreamSynchronize(b->staging.stream);
+    close_staging(&b->staging);
+    return e == cudaSuccess ? VLM_OK : fail(b, err, e, 0);
+}
+
+void vcuda_weights_free(vcuda_backend *b) {
+    if (b->staging.stream) cudaStreamSynchronize(b->staging.stream);
+    close_staging(&b->staging);
+    for (vcuda_slab *s = b->slabs, *next; s; s = next) {
+        next = s->next;
+        cudaFree(s->data);
+        b->host->free(s);
+    }
+    b->slabs = NULL;
+}

@@ -1,0 +1,376 @@
+/* SPDX-License-Identifier: MIT */
+/* The CUDA backend against the CPU's scalar kernels over random shapes and tails: every operation, both modes. For a
+ * machine with a GPU; not one of the ctests.
+ *
+ *     cuda_ops [rounds [seed]] */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tensor/tensor.h"
+
+static uint64_t rng_state = 1;
+static int failures, checks;
+
+static uint64_t rng(void) {
+    uint64_t z = rng_state += 0x9E3779B97F4A7C15u;
+    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
+    z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
+    return z ^ (z >> 31);
+}
+static int64_t between(int64_t lo, int64_t hi) {
+    return lo + (int64_t)(rng() % (uint64_t)(hi - lo + 1));
+}
+static float uniform(void) {
+    return (float)((double)(rng() >> 11) * 0x1p-52 - 1);
+}
+
+/* ---- one computation on both backends ---- */
+typedef struct side {
+    vtensor_backend *backend;
+    vlm_frame *frame;
+} side;
+static side cpu, gpu;
+static vtensor_mode mode;
+
+typedef vlm_tensor compute(vlm_frame *f, vtensor_backend *b, void *arg);
+
+static void die(const char *what, const vlm_error *err) {
+    fprintf(stderr, "%s: %s\n", what, err->message);
+    exit(1);
+}
+
+static float *run(side *s, compute *fn, void *arg, size_t *n) {
+    vlm_error err = VLM_ERROR_INIT;
+    vtensor_frame_begin(s->frame);
+    vlm_tensor y = fn(s->frame, s->backend, arg);
+    *n = (size_t)vtensor_count(y);
+    float *host = malloc((*n + 1) * sizeof *host);
+    for (size_t i = 0; i < *n; i++) host[i] = NAN;
+    if (*n && vtensor_read(s->frame, y, host, &err) < 0) die("read", &err);
+    if (vtensor_frame_end(s->frame, &err) < 0) die("pass", &err);
+    return host;
+}
+
+/* ‖gpu - cpu‖ / ‖cpu‖ */
+static void compare(const char *name, compute *fn, void *arg, double tolerance) {
+    size_t n, m;
+    float *want = run(&cpu, fn, arg, &n), *got = run(&gpu, fn, arg, &m);
+    double d = 0, s = 1e-30;
+    for (size_t i = 0; i < n && n == m; i++) {
+        d += ((double)got[i] - (double)want[i]) * ((double)got[i] - (double)want[i]);
+        s += (double)want[i] * (double)want[i];
+    }
+    double error = n == m ? sqrt(d / s) : INFINITY;
+    checks++;
+    if (!(error <= tolerance) && failures++ < 40) fprintf(stderr, "FAILED %s: %g > %g (seed state %llx)\n", name, error, tolerance, (unsigned long long)rng_state);
+    free(want);
+    free(got);
+}
+
+/* ---- inputs ---- */
+typedef struct input {
+    int rank;
+    int64_t shape[5];
+    float *v;
+} input;
+
+static input random_input(int rank, const int64_t *shape, float scale) {
+    input x = { .rank = rank };
+    size_t n = 1;
+    for (int i = 0; i < rank; i++) n *= (size_t)(x.shape[i] = shape[i]);
+    x.v = malloc((n + 1) * sizeof *x.v);
+    for (size_t i = 0; i < n; i++) x.v[i] = uniform() * scale;
+    return x;
+}
+static vlm_tensor tensor_of(vlm_frame *f, const input *x) {
+    return vlm_tensor_from(f, VLM_DTYPE_F32, x->rank, x->shape, x->v);
+}
+
+/* A matrix in host memory, and on each device. */
+typedef struct weight {
+    vlm_linear cpu, gpu;
+    void *memory[5];
+} weight;
+
+static void *random_floats(vlm_dtype dtype, size_t n, float scale, float shift) {
+    char *p = malloc(n * vtensor_dtype_size(dtype) + 16);
+    for (size_t i = 0; i < n; i++) {
+        float v = uniform() * scale + shift;
+        uint16_t h = dtype == VLM_DTYPE_BF16 ? vcore_f32_to_bf16(v) : vcore_f32_to_f16(v);
+        if (dtype == VLM_DTYPE_F32)
+            memcpy(p + 4 * i, &v, 4);
+        else
+            memcpy(p + 2 * i, &h, 2);
+    }
+    return p;
+}
+
+static void to_gpu(weight *w) {
+    vlm_error err = VLM_ERROR_INIT;
+    w->gpu = w->cpu;
+    vlm_tensor *parts[] = { &w->gpu.weight.data, &w->gpu.weight.scales, &w->gpu.weight.biases, &w->gpu.bias };
+    for (int i = 0; i < 4; i++)
+        if (parts[i]->rank && vtensor_place(gpu.backend, parts[i], &err) < 0) die("place", &err);
+    if (vtensor_placed(gpu.backend, &err) < 0) die("placed", &err);
+}
+
+static weight random_weight(int64_t out, int64_t in, vlm_dtype dtype, int bits, int group, bool bias) {
+    weight w = { .cpu.weight = { .out = out, .in = in, .bits = bits, .group = group } };
+    vlm_matrix *m = &w.cpu.weight;
+    if (!bits) {
+        m->data = vtensor_of(w.memory[0] = random_floats(dtype, (size_t)(out * in), 0.5f, 0), dtype, 2, (int64_t[]) { out, in });
+    } else {
+        int64_t words = in * bits / 32, groups = in / group;
+        uint32_t *q = w.memory[0] = malloc((size_t)(out * words) * 4);
+        for (int64_t i = 0; i < out * words; i++) q[i] = (uint32_t)rng();
+        float step = 1.0f / (float)(1 << bits);
+        m->storage = VLM_STORAGE_AFFINE;
+        m->data = vtensor_of(q, VLM_DTYPE_U32, 2, (int64_t[]) { out, words });
+        m->scales = vtensor_of(w.memory[1] = random_floats(dtype, (size_t)(out * groups), step / 2, step), dtype, 2, (int64_t[]) { out, groups });
+        m->biases = vtensor_of(w.memory[2] = random_floats(dtype, (size_t)(out * groups), 0.1f, -0.5f), dtype, 2, (int64_t[]) { out, groups });
+    }
+    if (bias) w.cpu.bias = vtensor_of(w.memory[3] = random_floats(dtype, (size_t)out, 1, 0), dtype, 1, &out);
+    to_gpu(&w);
+    return w;
+}
+
+static void free_weight(weight *w) {
+    for (int i = 0; i < 5; i++) free(w->memory[i]);
+}
+
+/* ---- linears, embeddings ---- */
+typedef struct linear_case {
+    input x;
+    weight w;
+    int32_t ids[64];
+} linear_case;
+
+static vlm_tensor apply_linear(vlm_frame *f, vtensor_backend *b, void *arg) {
+    linear_case *c = arg;
+    return vlm_apply_linear(f, tensor_of(f, &c->x), b == gpu.backend ? &c->w.gpu : &c->w.cpu);
+}
+static vlm_tensor apply_embed(vlm_frame *f, vtensor_backend *b, void *arg) {
+    linear_case *c = arg;
+    int64_t n = 17;
+    return vlm_embed(f, b == gpu.backend ? &c->w.gpu.weight : &c->w.cpu.weight, vlm_tensor_from(f, VLM_DTYPE_I32, 1, &n, c->ids));
+}
+
+static void linears(void) {
+    static const vlm_dtype types[] = { VLM_DTYPE_F32, VLM_DTYPE_BF16, VLM_DTYPE_F16 };
+    static const int bits[] = { 0, 2, 3, 4, 5, 6, 8 }, groups[] = { 32, 64, 128 };
+    for (int t = 0; t < 3; t++)
+        for (int i = 0; i < 7; i++) {
+            int group = groups[between(0, 2)];
+            int64_t rows = between(0, 1) ? between(1, 9) : between(10, 200);
+            int64_t in = bits[i] ? group * between(1, 9) : between(0, 1) ? 8 * between(1, 70) : between(1, 300);
+            linear_case c = { .x = random_input(2, (int64_t[]) { rows, in }, 1) };
+            c.w = random_weight(between(1, 300), in, types[t], bits[i], group, between(0, 1));
+            for (int k = 0; k < 17; k++) c.ids[k] = (int32_t)between(0, c.w.cpu.weight.out - 1);
+            bool rounded = mode == VTENSOR_FAST && rows > 8 && (bits[i] || t == 1);
+            char name[120];
+            snprintf(name, sizeof name, "linear type %d bits %d group %d rows %d in %d out %d", t, bits[i], group, (int)rows, (int)in,
+                     (int)c.w.cpu.weight.out);
+            compare(name, apply_linear, &c, rounded ? 6e-3 : mode == VTENSOR_FAST && t == 2 ? 1e-3 : 2e-6);
+            compare("embed", apply_embed, &c, 0);
+            free(c.x.v);
+            free_weight(&c.w);
+        }
+}
+
+/* ---- rows ---- */
+typedef struct rows_case {
+    input x, y;
+    weight norm;
+    int act, pairs;
+    float value;
+    int32_t index[300], positions[3 * 300];
+    float inv_freq[64];
+    uint8_t axis_of[64];
+    int64_t half, axes, n;
+} rows_case;
+
+static vlm_tensor map_rows(vlm_frame *f, vtensor_backend *b, void *arg) {
+    rows_case *c = arg;
+    (void)b;
+    vlm_tensor x = tensor_of(f, &c->x), y = tensor_of(f, &c->y);
+    vlm_add_to(f, x, y);
+    vlm_mul_to(f, x, vlm_rows(f, y, 0, 1));
+    vlm_scale_to(f, x, c->value);
+    vlm_gate_to(f, x, y, (vlm_activation)c->act);
+    vlm_activation_to(f, x, (vlm_activation)c->act);
+    vlm_softcap_to(f, x, 3);
+    return x;
+}
+static vlm_tensor norm_rows(vlm_frame *f, vtensor_backend *b, void *arg) {
+    rows_case *c = arg;
+    vlm_norm n = { .eps = 1e-6f, .offset = (float)c->act };
+    n.weight = b == gpu.backend ? c->norm.gpu.weight.data : c->norm.cpu.weight.data;
+    if (c->pairs) n.bias = b == gpu.backend ? c->norm.gpu.bias : c->norm.cpu.bias;
+    vlm_tensor x = tensor_of(f, &c->x);
+    n.weight = vlm_reshape1(f, n.weight, -1);
+    return c->pairs ? vlm_layer_norm(f, x, &n) : vlm_rms_norm(f, x, &n);
+}
+static vlm_tensor move_rows(vlm_frame *f, vtensor_backend *b, void *arg) {
+    rows_case *c = arg;
+    (void)b;
+    vlm_tensor x = tensor_of(f, &c->x), i = vlm_tensor_from(f, VLM_DTYPE_I32, 1, &c->n, c->index);
+    vlm_tensor y = vlm_gather(f, x, i);
+    vlm_scale_to(f, y, 2);
+    vlm_scatter_to(f, x, i, y);
+    vlm_tensor three = vlm_reshape3(f, x, c->x.shape[0], 2, c->x.shape[1] / 2);
+    vlm_tensor turned = vlm_permute(f, three, (int[]) { 2, 0, 1 });
+    vlm_tensor columns = vlm_copy(f, vlm_columns(f, x, 1, c->x.shape[1] - 1));
+    return vlm_concat(f, (vlm_tensor[]) { vlm_reshape1(f, turned, -1), vlm_reshape1(f, columns, -1) }, 2);
+}
+static vlm_tensor rope_rows(vlm_frame *f, vtensor_backend *b, void *arg) {
+    rows_case *c = arg;
+    (void)b;
+    vlm_tensor x = vlm_reshape3(f, tensor_of(f, &c->x), c->x.shape[0], 2, c->x.shape[1] / 2);
+    vlm_tensor p = vlm_tensor_from(f, VLM_DTYPE_I32, 2, (int64_t[]) { c->axes, c->x.shape[0] }, c->positions);
+    vlm_rope_table t = vlm_rope_angles(f, p, c->inv_freq, c->axes > 1 ? c->axis_of : NULL, (int)c->half);
+    vlm_rope_to(f, x, &t, (vlm_rope_pairs)c->pairs);
+    return x;
+}
+
+static void rows(void) {
+    int64_t n = between(1, 200), dim = 2 * between(2, 300);
+    rows_case c = { .act = (int)between(0, 4), .value = uniform(), .n = between(1, 300), .half = between(1, dim / 4 < 64 ? dim / 4 : 64) };
+    c.x = random_input(2, (int64_t[]) { n, dim }, 3);
+    c.y = random_input(2, (int64_t[]) { n, dim }, 2);
+    c.norm = random_weight(dim, 1, between(0, 1) ? VLM_DTYPE_BF16 : VLM_DTYPE_F32, 0, 0, true);
+    c.axes = between(1, 3);
+    for (int i = 0; i < 300; i++) c.index[i] = (int32_t)between(0, n - 1);
+    for (int i = 0; i < 900; i++) c.positions[i] = (int32_t)between(0, 5000);
+    for (int i = 0; i < 64; i++) c.inv_freq[i] = powf(10000, -(float)i / 64), c.axis_of[i] = (uint8_t)between(0, c.axes - 1);
+    compare("elementwise", map_rows, &c, 2e-6);
+    c.pairs = (int)between(0, 1);
+    c.act = (int)between(0, 1);
+    compare("norm", norm_rows, &c, 1e-6);
+    compare("move", move_rows, &c, 0);
+    compare("rope", rope_rows, &c, 1e-6);
+    free(c.x.v);
+    free(c.y.v);
+    free_weight(&c.norm);
+}
+
+/* ---- attention: calls in a row over one state ---- */
+typedef struct attention_case {
+    input q, k, v;
+    int64_t heads, kv_heads, dim, capacity, past;
+    vlm_segment segments[8];
+    vlm_span spans[2];
+    int n_segments;
+    vlm_attention_desc desc;
+    bool stored;
+    vlm_dtype state_type;
+    void *state[2]; /* cpu's and gpu's */
+} attention_case;
+
+static vlm_tensor attend(vlm_frame *f, vtensor_backend *b, void *arg) {
+    attention_case *c = arg;
+    char *state = c->state[b == gpu.backend];
+    int64_t shape[] = { c->capacity, c->kv_heads, c->dim };
+    size_t bytes = (size_t)(c->capacity * c->kv_heads * c->dim) * vtensor_dtype_size(c->state_type);
+    vlm_kv kv = { vtensor_of(state, c->state_type, 3, shape), vtensor_of(state + bytes, c->state_type, 3, shape) };
+    vlm_segment segments[8];
+    memcpy(segments, c->segments, sizeof segments);
+    for (int i = 0; i < c->n_segments; i++) {
+        segments[i].kv = c->stored ? &kv : NULL;
+        segments[i].spans = c->spans;
+    }
+    return vlm_attention(f, tensor_of(f, &c->q), tensor_of(f, &c->k), tensor_of(f, &c->v), segments, c->n_segments, &c->desc);
+}
+
+static void call(attention_case *c, const char *what) {
+    int64_t rows = 0;
+    for (int i = 0; i < c->n_segments; i++) {
+        c->segments[i].start = rows;
+        rows += c->segments[i].length;
+    }
+    c->q = random_input(3, (int64_t[]) { rows, c->heads, c->dim }, 2);
+    c->k = random_input(3, (int64_t[]) { rows, c->kv_heads, c->dim }, 2);
+    c->v = random_input(3, (int64_t[]) { rows, c->kv_heads, c->dim }, 2);
+    char name[160];
+    snprintf(name, sizeof name, "attention %s: %d rows, %d/%d heads of %d, past %d, window %d, cap %g", what, (int)rows, (int)c->heads,
+             (int)c->kv_heads, (int)c->dim, (int)c->segments[0].past, (int)c->desc.window, (double)c->desc.softcap);
+    compare(name, attend, c, mode == VTENSOR_EXACT ? 4e-6 : 8e-3);
+    free(c->q.v);
+    free(c->k.v);
+    free(c->v.v);
+}
+
+static void attention(void) {
+    static const int64_t dims[] = { 16, 20, 64, 72, 80, 96, 128, 256, 40 };
+    attention_case c = { .kv_heads = between(1, 3), .dim = dims[between(0, 8)], .desc.scale = 0.2f };
+    c.heads = c.kv_heads * between(1, 9);
+    c.desc.causal = between(0, 1);
+    c.desc.window = between(0, 2) ? 0 : between(1, 90);
+    c.desc.softcap = between(0, 3) ? 0 : 5;
+    c.state_type = mode == VTENSOR_EXACT ? VLM_DTYPE_F32 : VLM_DTYPE_BF16;
+    c.n_segments = (int)between(1, 4); /* without a state */
+    for (int i = 0; i < c.n_segments; i++) {
+        c.segments[i] = (vlm_segment) { .length = between(1, 180) };
+        if (!between(0, 2)) c.segments[i].visible = between(1, c.segments[i].length);
+    }
+    call(&c, "segments");
+    memset(c.segments, 0, sizeof c.segments);
+    c.stored = true;
+    c.desc.causal = true;
+    c.n_segments = 1;
+    c.capacity = 900;
+    size_t bytes = 2 * (size_t)(c.capacity * c.kv_heads * c.dim) * vtensor_dtype_size(c.state_type);
+    c.state[0] = vtensor_memory_new(cpu.backend, bytes);
+    c.state[1] = vtensor_memory_new(gpu.backend, bytes);
+    c.segments[0].length = between(1, 400);
+    if (between(0, 1)) {
+        c.segments[0].n_spans = 1;
+        c.spans[0] = (vlm_span) { 0, between(1, c.segments[0].length) };
+    }
+    call(&c, "prompt");
+    for (int i = 0; i < 4; i++) {
+        c.segments[0].past += c.segments[0].length;
+        c.segments[0].length = i == 3 ? between(1, 60) : between(1, 3);
+        call(&c, "behind it");
+    }
+    vtensor_memory_free(cpu.backend, c.state[0]);
+    vtensor_memory_free(gpu.backend, c.state[1]);
+}
+
+/* A step that repeats, with other values: from the third on it is a graph. */
+static void steps(void) {
+    int64_t in = 64 * between(2, 20);
+    linear_case c = { .w = random_weight(in, in, VLM_DTYPE_BF16, 4, 64, true) };
+    for (int i = 0; i < 6; i++) {
+        c.x = random_input(2, (int64_t[]) { 1, in }, 1);
+        compare("step", apply_linear, &c, 2e-6);
+        free(c.x.v);
+    }
+    free_weight(&c.w);
+}
+
+int main(int argc, char **argv) {
+    vlm_error err = VLM_ERROR_INIT;
+    int rounds = argc > 1 ? atoi(argv[1]) : 50;
+    vtensor_cpu_options options = { .cpu_mask = ~0u };
+    if (argc > 2) rng_state = strtoull(argv[2], NULL, 0);
+    if (vtensor_backend_cpu(&cpu.backend, &options, &err) < 0) die("cpu", &err);
+    if (vtensor_backend_cuda(&gpu.backend, 0, 0, &err) < 0) die("cuda", &err);
+    for (mode = VTENSOR_EXACT; mode <= VTENSOR_FAST; mode++) {
+        if (vtensor_frame_new(&cpu.frame, cpu.backend, VTENSOR_EXACT, &err) < 0) die("cpu", &err);
+        if (vtensor_frame_new(&gpu.frame, gpu.backend, mode, &err) < 0) die("cuda", &err);
+        for (int i = 0; i < rounds; i++) {
+            linears();
+            rows();
+            attention();
+            steps();
+        }
+        vtensor_frame_free(cpu.frame);
+        vtensor_frame_free(gpu.frame);
+    }
+    vtensor_backend_free(cpu.backend);
+    vtensor_backend_free(gpu.backend);
+    printf("cuda_ops: %d of %d failed\n", failures, checks);
+    return failures != 0;
+}
