@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 """Measures libvlm against the goldens through the `vlm` program, as a user runs it, and prints the parity table.
 
-    tools/parity.py [BUILD_DIR] [--write] [--only NAME]
+    tools/parity.py [BUILD_DIR] [--write] [--only NAME] [--backend cuda] [--jobs N]
 
 Needs nothing but Python and a build. --write puts the table into README.md between its parity marks. Each golden is
 written as a checkpoint (float32 for the exact column, bfloat16 for the fast one), and every case goes through `vlm dump` and
@@ -20,6 +20,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -81,8 +82,11 @@ class Refused(Exception):
     """vlm said no; the message is its line."""
 
 
+BACKEND: list[str] = []
+
+
 def vlm(program: Path, *arguments: str) -> str:
-    done = subprocess.run([str(program), *arguments], cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run([str(program), *arguments, *BACKEND], cwd=ROOT, capture_output=True, text=True)
     if done.returncode:
         raise Refused(done.stderr.strip() or f"exit status {done.returncode}")
     return done.stdout
@@ -241,19 +245,28 @@ def main() -> int:
     parser.add_argument("build", nargs="?", type=Path, default=ROOT / "build")
     parser.add_argument("--write", action="store_true", help="put the table into README.md")
     parser.add_argument("--only", default="", help="goldens whose name contains this")
+    parser.add_argument("--backend", choices=["cpu", "cuda"], help="where to compute")
+    parser.add_argument("--jobs", type=int, default=1, help="goldens measured at a time")
     args = parser.parse_args()
+    if args.backend:
+        BACKEND.extend(["--backend", args.backend])
     build = args.build.resolve()
     table, wrong = HEAD, []
-    for golden_dir in sorted(path.parent for path in (ROOT / "tests" / "golden").glob("*/cases.json")):
-        if args.only not in golden_dir.name:
-            continue
+    goldens = [path.parent for path in sorted((ROOT / "tests" / "golden").glob("*/cases.json")) if args.only in path.parent.name]
+
+    def attempt(golden_dir: Path) -> Figures | Refused:
         try:
-            figures = measure(build / "vlm", build / "tests" / "write_checkpoint", golden_dir)
+            return measure(build / "vlm", build / "tests" / "write_checkpoint", golden_dir)
         except Refused as refusal:
-            wrong.append(f"{golden_dir.name}: {refusal}")
-            continue
-        table += row(golden_dir.name, figures)
-        wrong += [f"{golden_dir.name}/{line}" for line in figures.wrong]
+            return refusal
+
+    with ThreadPoolExecutor(args.jobs) as pool:
+        for golden_dir, figures in zip(goldens, pool.map(attempt, goldens)):
+            if isinstance(figures, Refused):
+                wrong.append(f"{golden_dir.name}: {figures}")
+                continue
+            table += row(golden_dir.name, figures)
+            wrong += [f"{golden_dir.name}/{line}" for line in figures.wrong]
     versions = json.loads((ROOT / "tests" / "golden" / "idefics3-split" / "cases.json").read_text())["reference"]
     named = {"PIL": "Pillow"}
     table += "\nReference: " + ", ".join(f"{named.get(name, name)} {version}" for name, version in versions.items())

@@ -126,7 +126,7 @@ static tables lay_out(char *at, int n_segments, int64_t n_spans, int64_t n_tiles
     return t;
 }
 
-static void fill(tables *t, const vlm_segment *segments, int n, const vlm_tensor *rows) {
+static void fill(tables *t, const vlm_segment *segments, int n, int64_t tile_rows, const vlm_tensor *rows) {
     int64_t spans = 0, tiles = 0;
     for (int i = 0; i < n; i++) {
         const vlm_segment *s = &segments[i];
@@ -134,58 +134,105 @@ static void fill(tables *t, const vlm_segment *segments, int n, const vlm_tensor
         t->segments[i].first_span = (int32_t)spans;
         t->segments[i].n_spans = s->n_spans;
         for (int j = 0; j < s->n_spans; j++) t->spans[spans++] = { s->spans[j].begin, s->spans[j].end };
-        for (int64_t at = 0; at < s->length; at += VCUDA_TILE) t->tiles[tiles++] = { i, (int32_t)at };
+        for (int64_t at = 0; at < s->length; at += tile_rows) t->tiles[tiles++] = { i, (int32_t)at };
         for (int64_t r = 0; r < s->length; r++) t->segment_of[s->start + r] = i;
     }
+}
+
+/* x in bfloat16, which the tensor cores multiply. */
+struct round_args {
+    const float *x;
+    __nv_bfloat16 *to;
+    int64_t count, heads, dim, row, head;
+};
+
+__global__ static void round_rows(const __grid_constant__ round_args a) {
+    for (int64_t i = (int64_t)blockIdx.x * THREADS + threadIdx.x; i < a.count; i += (int64_t)gridDim.x * THREADS) {
+        int64_t at = i / a.dim, row = at / a.heads;
+        a.to[i] = __float2bfloat16_rn(a.x[row * a.row + (at - row * a.heads) * a.head + (i - at * a.dim)]);
+    }
+}
+
+static void run_round(vcuda_stream *s, const round_args *a) {
+    int64_t blocks = vcuda_blocks(a->count, THREADS), most = (int64_t)s->b->multiprocessors * 32;
+    round_rows<<<(unsigned)(blocks < most ? blocks : most), THREADS, 0, s->stream>>>(*a);
+    vcuda_launched(s);
+}
+
+static vlm_tensor rounded(vlm_frame *f, vlm_tensor x) {
+    vlm_tensor y = vcuda_of(f)->host->temporary(f, VLM_DTYPE_BF16, 3, x.shape);
+    round_args a = vcuda_args<round_args>();
+    a.x = (const float *)x.data;
+    a.to = (__nv_bfloat16 *)y.data;
+    a.heads = x.shape[1], a.dim = x.shape[2];
+    a.count = x.shape[0] * a.heads * a.dim;
+    a.row = x.stride[0], a.head = x.stride[1];
+    if (y.rank) vcuda_submit(f, run_round, a);
+    return y;
+}
+
+static void submit_store(vlm_frame *f, const vcuda_attention_args &a, vlm_tensor k, vlm_tensor v) {
+    store_args s = vcuda_args<store_args>();
+    s.segments = a.segments, s.segment_of = a.segment_of;
+    s.k = (const float *)k.data, s.v = (const float *)v.data;
+    s.k_row = k.stride[0], s.k_head = k.stride[1], s.v_row = v.stride[0], s.v_head = v.stride[1];
+    s.kv_heads = a.kv_heads, s.dim = a.dim, s.rows = a.rows;
+    vcuda_submit(f, run_store, s);
+}
+
+/* What is known of the segments before they are laid out. */
+struct survey {
+    int64_t longest, most_keys, spans, tiles;
+    bool stored, uniform; /* some have a state; the keys of all are of one type */
+    int type;
+};
+
+static survey survey_of(const vlm_segment *segments, int n) {
+    survey v = { 0, 0, 0, 0, false, true, -1 };
+    for (int i = 0; i < n; i++) {
+        const vlm_segment *s = &segments[i];
+        int type = s->kv ? s->kv->k.dtype : VLM_DTYPE_F32;
+        v.spans += s->n_spans;
+        v.longest = s->length > v.longest ? s->length : v.longest;
+        v.most_keys = s->past + s->length > v.most_keys ? s->past + s->length : v.most_keys;
+        v.stored |= s->kv != NULL;
+        v.uniform &= v.type < 0 || v.type == type;
+        v.type = type;
+    }
+    return v;
 }
 
 void vcuda_attention(vlm_frame *f, vlm_tensor y, vlm_tensor q, vlm_tensor k, vlm_tensor v, const vlm_segment *segments,
                      int n_segments, const vlm_attention_desc *desc) {
     const vtensor_cuda_host *host = vcuda_of(f)->host;
     vcuda_attention_args a = vcuda_args<vcuda_attention_args>();
-    const vlm_tensor rows[] = { k, v };
-    int64_t n_spans = 0, n_tiles = 0, longest = 0, most_keys = 0;
-    bool stored = false, uniform = true; /* uniform: the keys of all segments are of one type */
-    int type = -1;
-    for (int i = 0; i < n_segments; i++) {
-        const vlm_segment *s = &segments[i];
-        n_spans += s->n_spans;
-        n_tiles += (s->length + VCUDA_TILE - 1) / VCUDA_TILE;
-        longest = s->length > longest ? s->length : longest;
-        most_keys = s->past + s->length > most_keys ? s->past + s->length : most_keys;
-        stored |= s->kv != NULL;
-        int own = s->kv ? s->kv->k.dtype : VLM_DTYPE_F32;
-        uniform &= type < 0 || type == own;
-        type = own;
-    }
-    a.state_type = type;
+    survey all = survey_of(segments, n_segments);
     a.rows = q.shape[0], a.heads = q.shape[1], a.kv_heads = k.shape[1], a.dim = q.shape[2];
     a.q = (const float *)q.data, a.y = (float *)y.data;
     a.q_row = q.stride[0], a.q_head = q.stride[1];
     a.y_row = y.stride[0], a.y_head = y.stride[1];
     a.scale = desc->scale, a.softcap = desc->softcap;
     a.window = desc->window, a.causal = desc->causal;
-    a.n_tiles = n_tiles;
+    a.tile_rows = vcuda_tile_rows(all.longest, a.dim);
+    for (int i = 0; i < n_segments; i++) a.n_tiles += (segments[i].length + a.tile_rows - 1) / a.tile_rows;
     vlm_scope scope = host->scope_begin(f);
-    size_t bytes = lay_out(NULL, n_segments, n_spans, n_tiles, a.rows).bytes;
-    char *table = (char *)host->alloc(bytes), *device = (char *)vcuda_temporary(f, bytes);
+    vlm_tensor rows[] = { k, v };
+    a.state_type = all.type;
+    if (f->mode == VTENSOR_FAST && !all.stored && a.dim % 8 == 0) {
+        rows[0] = rounded(f, k), rows[1] = rounded(f, v);
+        a.state_type = VLM_DTYPE_BF16;
+    }
+    size_t bytes = lay_out(NULL, n_segments, all.spans, a.n_tiles, a.rows).bytes;
+    char *table = (char *)host->alloc(bytes);
     if (!table) host->frame_fail(f, VLM_ERR_MEMORY, "attention: out of memory");
-    if (table && device) {
-        tables t = lay_out(table, n_segments, n_spans, n_tiles, a.rows);
-        fill(&t, segments, n_segments, rows);
-        vcuda_upload(f, device, table, bytes);
-        t = lay_out(device, n_segments, n_spans, n_tiles, a.rows);
+    if (f->error.code == VLM_OK) {
+        tables t = lay_out(table, n_segments, all.spans, a.n_tiles, a.rows);
+        fill(&t, segments, n_segments, a.tile_rows, rows);
+        t = lay_out((char *)vcuda_mirror(f, table, bytes), n_segments, all.spans, a.n_tiles, a.rows);
         a.segments = t.segments, a.spans = t.spans, a.tiles = t.tiles, a.segment_of = t.segment_of;
-        if (stored) {
-            store_args st = vcuda_args<store_args>();
-            st.segments = a.segments, st.segment_of = a.segment_of;
-            st.k = (const float *)k.data, st.v = (const float *)v.data;
-            st.k_row = k.stride[0], st.k_head = k.stride[1], st.v_row = v.stride[0], st.v_head = v.stride[1];
-            st.kv_heads = a.kv_heads, st.dim = a.dim, st.rows = a.rows;
-            vcuda_submit(f, run_store, st);
-        }
-        bool done = uniform && longest <= VCUDA_FEW_QUERIES && stored && vcuda_attention_few(f, a, most_keys);
-        if (!done && uniform && f->mode == VTENSOR_FAST) done = vcuda_attention_tiles(f, a);
+        if (all.stored) submit_store(f, a, k, v);
+        bool done = all.uniform && all.longest <= VCUDA_FEW_QUERIES && all.stored && vcuda_attention_few(f, a, all.most_keys);
+        if (!done && all.uniform && f->mode == VTENSOR_FAST) done = vcuda_attention_tiles(f, a);
         if (!done) vcuda_submit(f, run_one_query, a);
     }
     host->free(table);

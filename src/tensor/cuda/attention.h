@@ -5,7 +5,7 @@
 
 #include "tensor/cuda/cuda.h"
 
-enum { VCUDA_TILE = 64, VCUDA_FEW_QUERIES = 4 };
+enum { VCUDA_FEW_QUERIES = 4 };
 
 struct vcuda_span {
     int64_t begin, end;
@@ -17,7 +17,7 @@ struct vcuda_segment {
     int64_t k_row, k_head, v_row, v_head;
     int32_t type, stored, first_span, n_spans;
 };
-/* Rows [first, first + VCUDA_TILE) of a segment, as far as it goes. */
+/* Rows [first, first + tile_rows) of a segment, as far as it goes. */
 struct vcuda_tile {
     int32_t segment, first;
 };
@@ -30,7 +30,7 @@ struct vcuda_attention_args {
     const float *q;
     float *y, *parts; /* parts: of attention_few.cu */
     int64_t q_row, q_head, y_row, y_head;
-    int64_t rows, heads, kv_heads, dim, n_tiles, window, splits;
+    int64_t rows, heads, kv_heads, dim, n_tiles, tile_rows, window, splits;
     float scale, softcap;
     int32_t causal, state_type; /* of the keys and values of all segments */
 };
@@ -58,5 +58,6 @@ __device__ static inline float vcuda_scored(const vcuda_attention_args &a, float
 /* False when the shapes are not for them. */
 bool vcuda_attention_few(vlm_frame *f, vcuda_attention_args a, int64_t most_keys);
 bool vcuda_attention_tiles(vlm_frame *f, const vcuda_attention_args &a);
+int vcuda_tile_rows(int64_t longest, int64_t dim);
 
 #endif

@@ -4,7 +4,7 @@
  * The grid is made for a power of two of keys, so that a captured step serves until the state has doubled. */
 #include "tensor/cuda/attention.h"
 
-enum { THREADS = 128, SPLIT = 256, GROUP = 8, LANES = 8 /* that share a key */ };
+enum { THREADS = 128, COMBINE_THREADS = 128, MAX_SPLITS = 8192, SPLIT = 64, GROUP = 8, LANES = 8 /* that share a key */ };
 
 template <class T> __device__ static void load8(float (&v)[8], const T *p);
 template <> __device__ void load8(float (&v)[8], const __nv_bfloat16 *p) {
@@ -31,6 +31,7 @@ template <class T>
 __device__ static void scores_of(const vcuda_attention_args &a, const vcuda_segment *s, const float *q, float *scores, int64_t kv_head,
                                  int64_t key0, int n, int heads) {
     int lane = threadIdx.x % LANES;
+#pragma unroll 4
     for (int key = threadIdx.x / LANES; key < (n + THREADS / LANES - 1) / (THREADS / LANES) * (THREADS / LANES); key += THREADS / LANES) {
         float sum[GROUP] = {};
         const T *k = (const T *)s->k + (key0 + (key < n ? key : 0)) * s->k_row + kv_head * s->k_head;
@@ -116,23 +117,33 @@ template <class T> __global__ __launch_bounds__(THREADS) static void pieces(cons
     for (int64_t i = threadIdx.x; i < heads * a.dim; i += THREADS) part_of(a, row, head0 + i / a.dim, split)[2 + i % a.dim] = sums[i];
 }
 
-__global__ static void combine(const __grid_constant__ vcuda_attention_args a) {
+/* What every piece weighs, then the sum of the pieces in their order. */
+__global__ __launch_bounds__(COMBINE_THREADS) static void combine(const __grid_constant__ vcuda_attention_args a) {
+    extern __shared__ float factor[]; /* [splits], and room for reads by fours */
+    __shared__ float shared[COMBINE_THREADS / 32];
     int64_t row = blockIdx.x, head = blockIdx.y;
-    float m = -INFINITY, l = 0;
-    for (int64_t i = 0; i < a.splits; i++) {
+    float m = -INFINITY;
+    for (int64_t i = threadIdx.x; i < a.splits; i += COMBINE_THREADS) {
         const float *part = part_of(a, row, head, i);
         if (part[1] > 0) m = fmaxf(m, part[0]);
     }
-    for (int64_t d = threadIdx.x; d < a.dim; d += blockDim.x) {
+    for (int d = 16; d; d /= 2) m = fmaxf(m, __shfl_xor_sync(~0u, m, d));
+    if (threadIdx.x % 32 == 0) shared[threadIdx.x / 32] = m;
+    __syncthreads();
+    for (float v : shared) m = fmaxf(m, v);
+    for (int64_t i = threadIdx.x; i < a.splits; i += COMBINE_THREADS) {
+        const float *part = part_of(a, row, head, i);
+        factor[i] = part[1] > 0 ? expf(part[0] - m) : 0;
+    }
+    __syncthreads();
+    float l = 0;
+    for (int64_t i = 0; i < a.splits; i++)
+        if (factor[i] > 0) l += part_of(a, row, head, i)[1] * factor[i];
+    for (int64_t d = threadIdx.x; d < a.dim; d += COMBINE_THREADS) {
         float sum = 0;
-        l = 0;
-        for (int64_t i = 0; i < a.splits; i++) {
-            const float *part = part_of(a, row, head, i);
-            if (!(part[1] > 0)) continue;
-            float factor = expf(part[0] - m);
-            l += part[1] * factor;
-            sum += part[2 + d] * factor;
-        }
+#pragma unroll 4
+        for (int64_t i = 0; i < a.splits; i++)
+            if (factor[i] > 0) sum += part_of(a, row, head, i)[2 + d] * factor[i];
         a.y[row * a.y_row + head * a.y_head + d] = l > 0 ? sum / l : 0;
     }
 }
@@ -145,7 +156,7 @@ template <class T> static void run_few(vcuda_stream *s, const vcuda_attention_ar
     int64_t group = a->heads / a->kv_heads;
     dim3 grid((unsigned)a->splits, (unsigned)(a->kv_heads * ((group + GROUP - 1) / GROUP)), (unsigned)a->rows);
     pieces<T><<<grid, THREADS, shared_bytes(a), s->stream>>>(*a);
-    combine<<<dim3((unsigned)a->rows, (unsigned)a->heads), 128, 0, s->stream>>>(*a);
+    combine<<<dim3((unsigned)a->rows, (unsigned)a->heads), COMBINE_THREADS, (size_t)(a->splits + 4) * sizeof(float), s->stream>>>(*a);
     vcuda_launched(s);
 }
 
@@ -154,6 +165,7 @@ bool vcuda_attention_few(vlm_frame *f, vcuda_attention_args a, int64_t most_keys
     int64_t keys = SPLIT;
     while (keys < most_keys) keys *= 2;
     a.splits = keys / SPLIT;
+    if (a.splits > MAX_SPLITS) return false;
     a.parts = (float *)vcuda_temporary(f, (size_t)(a.rows * a.heads * a.splits * (a.dim + 2)) * sizeof(float));
     if (!a.parts) return true; /* the frame failed */
     if (a.state_type == VLM_DTYPE_BF16)

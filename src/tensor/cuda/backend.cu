@@ -54,6 +54,7 @@ static const vtensor_table *table(void) {
         t.activation = vcuda_activation;
         t.gate = vcuda_gate;
         t.linear = vcuda_linear;
+        t.linears = vcuda_linears;
         t.embed = vcuda_embed;
         t.norm = vcuda_norm;
         t.rope_angles = vcuda_rope_angles;

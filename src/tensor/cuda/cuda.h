@@ -59,6 +59,7 @@ struct vcuda_stream {
     cudaError_t error; /* the first of the pass */
     char *pinned;      /* what uploads of this pass copy from */
     size_t pinned_size, pinned_used;
+    char *mirror;      /* its copy on the device, for tables of ours (vcuda_mirror) */
     int *bad_index, *bad_index_device; /* 1 + what was wrong, set by kernels; host memory */
     void *workspace;                   /* of cuBLASLt */
     vcuda_plan *plans;
@@ -69,6 +70,7 @@ struct vcuda_stream {
     size_t cursor;    /* records of this pass that equal those kept */
     bool comparing;   /* so far this pass is the one before it */
     bool replaying;   /* and its launches wait for the graph */
+    bool capturing;
     size_t read_at;   /* the cursor when something was downloaded last */
     cudaGraphExec_t graph;
     size_t replays, captures; /* counted for tests */
@@ -100,6 +102,9 @@ static inline void vcuda_launched(vcuda_stream *s) {
 }
 /* Temporary memory of an operation, given back when its scope ends; NULL when the frame failed. */
 void *vcuda_temporary(vlm_frame *f, size_t bytes);
+
+/* A small table on the device, until the pass ends; NULL when the frame failed. A graph copies all of them at once. */
+const void *vcuda_mirror(vlm_frame *f, const void *host, size_t bytes);
 
 /* ---- views that records hold ---- */
 struct vcuda_rows {
@@ -184,6 +189,7 @@ void vcuda_rope_angles(vlm_frame *f, const vlm_rope_table *y, vlm_tensor positio
 void vcuda_rope(vlm_frame *f, vlm_tensor x, const vlm_rope_table *table, vlm_rope_pairs pairs);
 /* linear.cu, gemv.cu */
 void vcuda_linear(vlm_frame *f, vlm_tensor y, vlm_tensor x, const vlm_linear *linear);
+void vcuda_linears(vlm_frame *f, const vlm_tensor *y, vlm_tensor x, const vlm_linear *const *linears, int n_linears);
 void vcuda_plans_free(vcuda_stream *s);
 /* attention.cu */
 void vcuda_attention(vlm_frame *f, vlm_tensor y, vlm_tensor q, vlm_tensor k, vlm_tensor v, const vlm_segment *segments,
@@ -191,6 +197,8 @@ void vcuda_attention(vlm_frame *f, vlm_tensor y, vlm_tensor q, vlm_tensor k, vlm
 }
 /* gemv.cu: y = x Wᵀ for a few rows; false when the shapes are not for it. */
 bool vcuda_gemv(vlm_frame *f, vcuda_rows y, vcuda_rows x, const vcuda_matrix &w, const void *bias, int bias_type);
+/* gemv_int.cu: the same in fast mode for affine weights of 4 and 8 bits, several over one x. */
+bool vcuda_gemv_int(vlm_frame *f, const vlm_tensor *y, vcuda_rows x, const vlm_linear *const *linears, int n);
 enum { VCUDA_GEMV_ROWS = 8 };
 /* move.cu: rows [0, out) of a matrix written as bfloat16 or float32, contiguous. */
 void vcuda_unpack(vlm_frame *f, void *to, int type, const vcuda_matrix &m);

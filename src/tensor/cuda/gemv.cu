@@ -194,11 +194,18 @@ static int kind_of(const vcuda_matrix &w) {
 
 template <int ROWS, int OUTS> static void launch(vcuda_stream *s, const gemv_args *a) {
     unsigned blocks = vcuda_blocks(a->w.out, WARPS * OUTS);
-#define QUANTIZED(format) case format: quantized<format, ROWS, OUTS><<<blocks, THREADS, 0, s->stream>>>(*a); break
     switch (kind_of(a->w)) {
     case KIND_BF16: dense<__nv_bfloat16, ROWS, OUTS><<<blocks, THREADS, 0, s->stream>>>(*a); break;
     case KIND_F16: dense<__half, ROWS, OUTS><<<blocks, THREADS, 0, s->stream>>>(*a); break;
     case KIND_F32: dense<float, ROWS, OUTS><<<blocks, THREADS, 0, s->stream>>>(*a); break;
+    }
+}
+
+/* What is rare, or has a kernel of its own in fast mode (gemv_int.cu), is compiled for 1 and 8 rows only. */
+template <int ROWS> static void launch_quantized(vcuda_stream *s, const gemv_args *a) {
+    unsigned blocks = vcuda_blocks(a->w.out, WARPS);
+#define QUANTIZED(format) case format: quantized<format, ROWS, 1><<<blocks, THREADS, 0, s->stream>>>(*a); break
+    switch (kind_of(a->w)) {
         QUANTIZED(2);
         QUANTIZED(3);
         QUANTIZED(4);
@@ -215,7 +222,9 @@ template <int ROWS, int OUTS> static void launch(vcuda_stream *s, const gemv_arg
 /* Enough warps to fill the device come before few reads of x. */
 static void run_gemv(vcuda_stream *s, const gemv_args *a) {
     bool wide = a->w.out >= (int64_t)s->b->multiprocessors * 128;
-    if (a->x.rows == 1 && !wide)
+    if (a->w.storage != VLM_STORAGE_DENSE)
+        a->x.rows == 1 ? launch_quantized<1>(s, a) : launch_quantized<8>(s, a);
+    else if (a->x.rows == 1 && !wide)
         launch<1, 1>(s, a);
     else if (a->x.rows == 1)
         launch<1, 4>(s, a);

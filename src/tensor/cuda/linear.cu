@@ -184,19 +184,28 @@ static void multiply_f32(vlm_frame *f, vcuda_rows y, vcuda_rows x, const vcuda_m
     product(f, y, x.data, x.stride, weights, stride, x.dim, CUDA_R_32F, compute);
 }
 
-void vcuda_linear(vlm_frame *f, vlm_tensor yt, vlm_tensor xt, const vlm_linear *linear) {
-    const vtensor_cuda_host *host = vcuda_of(f)->host;
+static void one_linear(vlm_frame *f, vlm_tensor yt, vlm_tensor xt, const vlm_linear *linear) {
     vcuda_rows y = vcuda_rows_of(yt), x = vcuda_rows_of(xt);
     vcuda_matrix w = vcuda_matrix_of(&linear->weight);
     const void *bias = linear->bias.rank ? linear->bias.data : NULL;
     if (vcuda_gemv(f, y, x, w, bias, linear->bias.dtype)) return;
-    vlm_scope scope = host->scope_begin(f);
     bool fast = f->mode == VTENSOR_FAST, half = w.storage == VLM_STORAGE_DENSE && w.type == VLM_DTYPE_F16;
     bool whole = w.storage == VLM_STORAGE_DENSE && w.type == VLM_DTYPE_F32;
     if (fast && !half && !whole)
         multiply_bf16(f, y, x, w);
     else
         multiply_f32(f, y, x, w, fast && half ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F);
-    host->scope_end(f, scope);
     if (bias) vcuda_add(f, yt, linear->bias);
+}
+
+void vcuda_linears(vlm_frame *f, const vlm_tensor *y, vlm_tensor x, const vlm_linear *const *linears, int n_linears) {
+    const vtensor_cuda_host *host = vcuda_of(f)->host;
+    vlm_scope scope = host->scope_begin(f);
+    if (!vcuda_gemv_int(f, y, vcuda_rows_of(x), linears, n_linears))
+        for (int i = 0; i < n_linears; i++) one_linear(f, y[i], x, linears[i]);
+    host->scope_end(f, scope);
+}
+
+void vcuda_linear(vlm_frame *f, vlm_tensor y, vlm_tensor x, const vlm_linear *linear) {
+    vcuda_linears(f, &y, x, &linear, 1);
 }

@@ -94,15 +94,12 @@ void vcuda_rope_angles(vlm_frame *f, const vlm_rope_table *y, vlm_tensor positio
                        const uint8_t *axis_of) {
     angles_args a = vcuda_args<angles_args>();
     size_t half = (size_t)y->cos.shape[1];
-    char *table = (char *)vcuda_temporary(f, half * 5);
-    if (!table) return;
-    vcuda_upload(f, table, inv_freq, half * sizeof *inv_freq);
-    if (axis_of) vcuda_upload(f, table + half * 4, axis_of, half);
+    a.inv_freq = (const float *)vcuda_mirror(f, inv_freq, half * sizeof *inv_freq);
+    if (axis_of) a.axis_of = (const uint8_t *)vcuda_mirror(f, axis_of, half);
+    if (f->error.code != VLM_OK) return;
     a.cos = (float *)y->cos.data;
     a.sin = (float *)y->sin.data;
     a.positions = (const int32_t *)positions.data;
-    a.inv_freq = (const float *)table;
-    a.axis_of = axis_of ? (const uint8_t *)table + half * 4 : NULL;
     a.rows = y->cos.shape[0];
     a.half = (int64_t)half;
     a.axis_stride = positions.stride[0];

@@ -15,6 +15,13 @@ static void report(vlm_frame *f) {
                                cudaGetErrorString(s->error));
 }
 
+struct upload_args {
+    void *to;
+    const void *from;
+    size_t bytes;
+};
+static void run_upload(vcuda_stream *s, const upload_args *a);
+
 /* ---- records ---- */
 static bool grow(const vtensor_cuda_host *host, void **p, size_t *capacity, size_t used, size_t need, size_t size) {
     if (need <= *capacity) return true;
@@ -78,7 +85,10 @@ void vcuda_submit_bytes(vlm_frame *f, vcuda_run *run, const void *args, size_t b
 static void capture(vcuda_stream *s) {
     cudaGraph_t graph = NULL;
     if (cudaStreamBeginCapture(s->stream, cudaStreamCaptureModeThreadLocal) != cudaSuccess) return;
+    s->capturing = true;
+    if (s->pinned_used) vcuda_check(s, cudaMemcpyAsync(s->mirror, s->pinned, s->pinned_used, cudaMemcpyHostToDevice, s->stream));
     run_records(s, s->n_records);
+    s->capturing = false;
     cudaError_t e = cudaStreamEndCapture(s->stream, &graph);
     if (e == cudaSuccess && s->error == cudaSuccess && cudaGraphInstantiate(&s->graph, graph, 0) != cudaSuccess)
         s->graph = NULL;
@@ -109,6 +119,7 @@ vlm_status vcuda_frame_open(vlm_frame *f, vlm_error *err) {
     cudaError_t e = cudaSetDevice(b->device);
     if (e == cudaSuccess) e = cudaStreamCreateWithFlags(&s->stream, cudaStreamNonBlocking);
     if (e == cudaSuccess) e = cudaMallocHost((void **)&s->pinned, PINNED_BYTES);
+    if (e == cudaSuccess) e = cudaMalloc((void **)&s->mirror, PINNED_BYTES);
     if (e == cudaSuccess) e = cudaHostAlloc((void **)&s->bad_index, sizeof(int), cudaHostAllocMapped);
     if (e == cudaSuccess) e = cudaHostGetDevicePointer((void **)&s->bad_index_device, s->bad_index, 0);
     if (e == cudaSuccess) e = cudaMalloc(&s->workspace, WORKSPACE_BYTES);
@@ -131,6 +142,7 @@ void vcuda_frame_close(vlm_frame *f) {
     drop_graph(s);
     vcuda_plans_free(s);
     cudaFree(s->workspace);
+    cudaFree(s->mirror);
     if (s->bad_index) cudaFreeHost(s->bad_index);
     if (s->pinned) cudaFreeHost(s->pinned);
     if (s->stream) cudaStreamDestroy(s->stream);
@@ -152,11 +164,29 @@ void vcuda_frame_begin(vlm_frame *f) {
 }
 
 /* ---- transfers ---- */
-struct upload_args {
-    void *to;
-    const void *from;
-    size_t bytes;
-};
+/* In a capture the whole of it was copied at the beginning. */
+static void run_mirrored(vcuda_stream *s, const upload_args *a) {
+    if (!s->capturing) run_upload(s, a);
+}
+
+const void *vcuda_mirror(vlm_frame *f, const void *host, size_t bytes) {
+    vcuda_stream *s = vcuda_stream_of(f);
+    size_t room = (bytes + 63) & ~(size_t)63;
+    if (f->error.code != VLM_OK) return NULL;
+    if (s->pinned_used + room > s->pinned_size) { /* a long pass: through a temporary */
+        void *to = vcuda_temporary(f, bytes);
+        if (to) vcuda_upload(f, to, host, bytes);
+        return to;
+    }
+    upload_args a = vcuda_args<upload_args>();
+    a.to = s->mirror + s->pinned_used;
+    a.from = s->pinned + s->pinned_used;
+    a.bytes = bytes;
+    memcpy(s->pinned + s->pinned_used, host, bytes);
+    s->pinned_used += room;
+    vcuda_submit(f, run_mirrored, a);
+    return a.to;
+}
 
 static void run_upload(vcuda_stream *s, const upload_args *a) {
     vcuda_check(s, cudaMemcpyAsync(a->to, a->from, a->bytes, cudaMemcpyHostToDevice, s->stream));
