@@ -6,7 +6,11 @@ if(NOT VLM_NVCC)
   message(STATUS "CUDA: no nvcc; libvlm-cuda.so is not built")
   return()
 endif()
-set(VLM_CUDA_ARCHITECTURES "80;89;90" CACHE STRING "Compute capabilities that machine code is made for; the last one's PTX serves newer ones")
+set(cuda_default "80;89;90")
+if(DEFINED ENV{VLM_CUDA_ARCHITECTURES})
+  set(cuda_default $ENV{VLM_CUDA_ARCHITECTURES})
+endif()
+set(VLM_CUDA_ARCHITECTURES "${cuda_default}" CACHE STRING "Compute capabilities that machine code is made for; the last one's PTX serves newer ones")
 set(cuda_codes "")
 foreach(arch ${VLM_CUDA_ARCHITECTURES})
   list(APPEND cuda_codes -gencode arch=compute_${arch},code=sm_${arch})
@@ -22,7 +26,7 @@ foreach(source ${cuda_sources})
   add_custom_command(
     OUTPUT ${object}
     COMMAND ${CMAKE_COMMAND} -E make_directory ${CMAKE_BINARY_DIR}/cuda
-    COMMAND ${VLM_NVCC} -std=c++17 -O3 ${cuda_codes} -I${CMAKE_SOURCE_DIR}/include -I${CMAKE_SOURCE_DIR}/src
+    COMMAND ${CMAKE_C_COMPILER_LAUNCHER} ${VLM_NVCC} -std=c++17 -O3 ${cuda_codes} -I${CMAKE_SOURCE_DIR}/include -I${CMAKE_SOURCE_DIR}/src
             -D_GNU_SOURCE -Xcompiler -fPIC,-fvisibility=hidden,-Wall,-Wextra -Werror all-warnings
             -MD -MF ${object}.d -c ${source} -o ${object}
     DEPENDS ${source}

@@ -142,6 +142,11 @@ static void json_has_the_documented_form(void **state) {
     assert_int_equal(json_object_array_length(at(o, "prefill")), 2);
     assert_int_equal(json_object_array_length(at(o, "decode")), 2);
     rows_have_their_keys(o, "vision");
+    assert_int_equal(json_object_array_length(at(o, "first_token")), 1);
+    int64_t alone = whole(row(o, "vision", 0), "linear_ops");
+    assert_true(whole(row(o, "first_token", 0), "linear_ops") > alone);
+    assert_true(whole(row(o, "first_token", 0), "prompt_tokens") > whole(row(o, "vision", 0), "media_tokens"));
+    rows_have_their_keys(o, "first_token");
     rows_have_their_keys(o, "prefill");
     rows_have_their_keys(o, "decode");
     steps_are_counted(o);

@@ -86,7 +86,7 @@ typedef struct vlm_load_options {
     size_t struct_size;
     const char *tokenizer_source; /**< directory or hub id; NULL: what the checkpoint registry says, else the
                                        checkpoint's directory */
-    const char *backend;          /**< NULL or "auto", "cpu", "cuda" */
+    const char *backend;          /**< NULL, "auto" or "cpu"; "cuda": an NVIDIA GPU, through libvlm-cuda.so */
     int device;                   /**< which GPU */
     int threads;                  /**< 0: one per CPU the process may use */
     vlm_precision precision;

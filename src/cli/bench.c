@@ -63,7 +63,7 @@ static vlm_status decode(bench *b, const bench_row *row, double *seconds, vlm_er
 
 /* The first pass is there for the caches, and counts only where it took half of the row's time. */
 static vlm_status measure_row(bench *b, bench_row *row, vlm_error *err) {
-    vlm_status (*const works[])(bench *, const bench_row *, double *, vlm_error *) = { see, prefill, decode };
+    vlm_status (*const works[])(bench *, const bench_row *, double *, vlm_error *) = { see, prefill, prefill, decode };
     double began = seconds_of(CLOCK_MONOTONIC), most = b->options->seconds;
     limits before, after;
     VTRY(ceilings_measure(&b->ceilings, &before, err));
@@ -158,6 +158,21 @@ static vlm_status vision_row(bench *b, bench_row *row, vlm_error *err) {
     return measure_row(b, row, err);
 }
 
+/* From pixels to logits: the tower and the whole prompt, as a user waits for it. */
+static vlm_status first_row(bench *b, bench_row *row, vlm_error *err) {
+    vlm_work prompt;
+    VTRY(prepare_media(b, err));
+    row->tokens = vlm_prepared_tokens(b->prepared, NULL);
+    const vlm_session_options options = session_options(b, row->tokens);
+    VTRY(make_sessions(b, 1, row->tokens, err));
+    VTRY(vlm_prepared_work(&row->work, &prompt, b->context, b->prepared, &options, err));
+    row->work.linear += prompt.linear;
+    row->work.attention += prompt.attention;
+    row->work.weight_bytes += prompt.weight_bytes;
+    row->work.kv_bytes += prompt.kv_bytes;
+    return measure_row(b, row, err);
+}
+
 static vlm_status prefill_row(bench *b, bench_row *row, vlm_error *err) {
     vlm_work vision;
     const vlm_session_options options = session_options(b, row->tokens);
@@ -179,7 +194,7 @@ static vlm_status decode_row(bench *b, bench_row *row, vlm_error *err) {
 }
 
 static vlm_status run_row(bench *b, bench_kind kind, size_t tokens, size_t batch, vlm_error *err) {
-    vlm_status (*const rows[])(bench *, bench_row *, vlm_error *) = { vision_row, prefill_row, decode_row };
+    vlm_status (*const rows[])(bench *, bench_row *, vlm_error *) = { vision_row, first_row, prefill_row, decode_row };
     bench_row *row = &b->result->rows[b->result->n_rows];
     *row = (bench_row) { .kind = kind, .tokens = tokens, .batch = batch };
     vlm_status status = rows[kind](b, row, err);
@@ -201,7 +216,10 @@ static vlm_status warm_up(bench *b, vlm_error *err) {
 static vlm_status run_rows(bench *b, vlm_error *err) {
     const bench_options *o = b->options;
     VTRY(warm_up(b, err));
-    if (has_media(b)) VTRY(run_row(b, BENCH_VISION, 0, 1, err));
+    if (has_media(b)) {
+        VTRY(run_row(b, BENCH_VISION, 0, 1, err));
+        VTRY(run_row(b, BENCH_FIRST, 0, 1, err));
+    }
     for (size_t i = 0; i < o->prompts.n; i++) VTRY(run_row(b, BENCH_PREFILL, o->prompts.at[i], 1, err));
     for (size_t k = 0; o->generate && k < o->batches.n; k++)
         for (size_t i = 0; i < o->held.n; i++)
@@ -254,8 +272,11 @@ vlm_status bench_run(bench_result *r, vlm_context **context, const cli_input *in
     *r = (bench_result) { .threads = vcore_pool_asked((int)in->threads) };
     bench b = { .options = o, .in = in, .result = r };
     b.clock = r->threads == 1 ? CLOCK_PROCESS_CPUTIME_ID : CLOCK_MONOTONIC;
-    int cpus = vcore_pool_asked(0); /* more threads than CPUs reach no more, and each takes memory to read */
-    vlm_status status = ceilings_start(&b.ceilings, r->threads < cpus ? r->threads : cpus, err);
+    /* The limits are the processor's: a GPU's figures stand without them. More threads than CPUs reach no more,
+     * and each takes memory to read. */
+    bool here = !in->backend || strcmp(in->backend, "cuda") != 0;
+    int cpus = vcore_pool_asked(0), threads = r->threads < cpus ? r->threads : cpus;
+    vlm_status status = here ? ceilings_start(&b.ceilings, threads, err) : VLM_OK;
     if (status >= 0) status = load(&b, context, err);
     if (status >= 0) {
         r->info = vlm_context_get_info(*context);

@@ -7,7 +7,7 @@
 #include "cli/cli.h"
 #include "vlm/measure.h"
 
-enum { BENCH_LIST = 8, BENCH_ROUNDS = 64, BENCH_ROWS = 1 + BENCH_LIST + BENCH_LIST * BENCH_LIST };
+enum { BENCH_LIST = 8, BENCH_ROUNDS = 64, BENCH_ROWS = 2 + BENCH_LIST + BENCH_LIST * BENCH_LIST };
 
 /* Numbers of an option, "512,2048". */
 typedef struct bench_list {
@@ -22,7 +22,7 @@ typedef struct bench_options {
     bool json;
 } bench_options;
 
-typedef enum bench_kind { BENCH_VISION, BENCH_PREFILL, BENCH_DECODE } bench_kind;
+typedef enum bench_kind { BENCH_VISION, BENCH_FIRST, BENCH_PREFILL, BENCH_DECODE } bench_kind;
 
 /* One piece of work, several times: each between two measurements of the limits, whose mean is beside it. */
 typedef struct bench_row {

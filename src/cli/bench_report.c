@@ -136,7 +136,7 @@ static void put_machine(vcore_buf *b, const bench_result *r) {
 }
 
 static void put_row(vcore_buf *b, const bench_row *row) {
-    static const char *const tokens[] = { "media_tokens", "prompt_tokens", "kv_tokens" };
+    static const char *const tokens[] = { "media_tokens", "prompt_tokens", "prompt_tokens", "kv_tokens" };
     figures f = figures_of(row);
     vcore_json_open(b, NULL, '{');
     vcore_json_put_uint(b, tokens[row->kind], row->tokens);
@@ -175,6 +175,7 @@ void bench_print_json(const bench_result *r) {
     put_machine(&b, r);
     put(&b, "load_ms", r->load_ms);
     put_rows(&b, r, "vision", BENCH_VISION);
+    put_rows(&b, r, "first_token", BENCH_FIRST);
     put_rows(&b, r, "prefill", BENCH_PREFILL);
     put_rows(&b, r, "decode", BENCH_DECODE);
     vcore_json_open(&b, "memory", '{');
@@ -201,11 +202,12 @@ static void print_row(const bench_row *row) {
     figures f = figures_of(row);
     int n = snprintf(name, sizeof name, "%s %zu",
                      row->kind == BENCH_VISION    ? "vision, tokens"
+                     : row->kind == BENCH_FIRST   ? "first token of"
                      : row->kind == BENCH_PREFILL ? "prefill of"
                                                   : "decode behind",
                      row->tokens);
     if (row->batch > 1) snprintf(name + n, sizeof name - (size_t)n, ", %zu together", row->batch);
-    printf("%-30s%10.1f%11.2f%10.1f%9.1f", name, f.seconds * 1e3, tokens_of(row) / f.seconds, f.flops / 1e9,
+    printf("%-30s%10.2f%11.2f%10.1f%9.1f", name, f.seconds * 1e3, tokens_of(row) / f.seconds, f.flops / 1e9,
            f.bytes / 1e9);
     print_share(f.read);
     print_share(f.f32);

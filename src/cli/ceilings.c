@@ -61,10 +61,13 @@ vlm_status ceilings_start(ceilings *c, int threads, vlm_error *err) {
 }
 
 void ceilings_read_file(ceilings *c, const char *path) {
+    if (!c->ask) return;
     fprintf(c->ask, "%s\n", path);
 }
 
 vlm_status ceilings_measure(ceilings *c, limits *out, vlm_error *err) {
+    *out = (limits) { 0 };
+    if (!c->ask) return VLM_OK;
     if (fputc('\n', c->ask) != EOF && fflush(c->ask) == 0 && fread(out, sizeof *out, 1, c->answer) == 1)
         return VLM_OK;
     return vcore_fail(err, VLM_ERR_BACKEND, "limits: the process that measures them ended (is there memory for it?)");

@@ -18,7 +18,7 @@ typedef struct ceilings {
 vlm_status ceilings_start(ceilings *c, int threads, vlm_error *err);
 /* From now on reading this file, as checkpoints lie in memory, is measured too, if it is large enough for that. */
 void ceilings_read_file(ceilings *c, const char *path);
-/* One round. */
+/* One round; all zeros where nothing was started. */
 vlm_status ceilings_measure(ceilings *c, limits *out, vlm_error *err);
 void ceilings_stop(ceilings *c); /* after a failed start, too */
 

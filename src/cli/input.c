@@ -31,7 +31,7 @@ const cli_option *cli_input_options(cli_input *in) {
         { "--image-backend", NULL, CLI_TEXT, &in->image_backend, 0, 0, "pillow|torchvision|torchvision-bicubic   whose pixels; pillow by default" },
         { "--fps", NULL, CLI_DOUBLE, &in->fps, 0.001, 1000, "F   frames per second: of --video-frames; to take of --video" },
         { "--max-frames", NULL, CLI_COUNT, &in->max_frames, 1, 0, "N   most frames of a video" },
-        { "--backend", NULL, CLI_TEXT, &in->backend, 0, 0, "auto|cpu|cuda   cpu in this build" },
+        { "--backend", NULL, CLI_TEXT, &in->backend, 0, 0, "auto|cpu|cuda   where to compute; auto is cpu" },
         { "--device", NULL, CLI_COUNT, &in->device, 0, 1023, "N   which GPU" },
         { "--threads", NULL, CLI_COUNT, &in->threads, 1, 4096, "N   instead of one per CPU" },
         { "--dtype", NULL, CLI_TEXT, &in->dtype, 0, 0, "auto|f32|bf16|f16   f32 is the exact mode; no f16 in this build" },

@@ -184,11 +184,19 @@ static vlm_status make_backend(factory *f, vlm_error *err) {
     return vtensor_backend_cpu(&c->backend, &cpu, err);
 }
 
+/* Whether the weights fit where the backend computes. */
+static vlm_status expect_weights(const vlm_context *c, vlm_error *err) {
+    size_t bytes = 0;
+    for (size_t i = 0; i < vio_tensors_count(c->tensors); i++) bytes += vio_tensors_at(c->tensors, i)->bytes;
+    return vtensor_expect(c->backend, bytes, err);
+}
+
 static vlm_status open_weights(factory *f, vlm_error *err) {
     vlm_context *c = f->c;
     VTRY(make_backend(f, err));
     vlm_status status = vio_tensors_open_dir(&c->tensors, c->dir, &c->source, err);
-    return f->depth == VENGINE_INSPECT ? forgive(f, status, err) : status;
+    if (f->depth == VENGINE_INSPECT) return forgive(f, status, err);
+    return status < 0 ? status : expect_weights(c, err);
 }
 
 /* ---- tokenizer ---------------------------------------------------------------------------------------------- */

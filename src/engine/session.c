@@ -72,6 +72,15 @@ size_t vengine_session_capacity(const vlm_session_options *options, size_t n) {
     return options->context ? options->context : n + options->max_tokens;
 }
 
+static vlm_status check_state_bits(const vlm_session *s, vlm_error *err) {
+    uint32_t bits = s->options.kv_bits;
+    const vtensor_backend *b = s->context->backend;
+    if (bits == 0 || bits == 16 || vtensor_backend_quantized_state(b)) return VLM_OK;
+    return vcore_fail(err, VLM_ERR_UNSUPPORTED,
+                      "session options: kv_bits is %u, but backend '%s' keeps keys and values in 16 bits", bits,
+                      vtensor_backend_name(b));
+}
+
 vlm_status vlm_session_new(vlm_session **out, const vlm_context *context,
                            const vlm_session_options *options, vlm_error *err) {
     if (out) *out = NULL;
@@ -80,6 +89,7 @@ vlm_status vlm_session_new(vlm_session **out, const vlm_context *context,
     if (!s) return vcore_no_memory(err, "session");
     s->context = context;
     vlm_status status = vengine_session_options(&s->options, options, err);
+    if (status >= 0) status = check_state_bits(s, err);
     if (status >= 0) status = init(s, err);
     if (status < 0) {
         vlm_session_free(s);
@@ -358,7 +368,7 @@ vlm_status vlm_session_assume(vlm_session *s, size_t n, vlm_error *err) {
     VTRY(make_room(s, n, err));
     /* Pages that were never written may all be one page of zeros, which no cache misses; the halves, and the
      * floats, of these bytes are small finite numbers. */
-    if (fresh) memset(s->kv_memory, 0x3C, s->stats.kv_bytes);
+    if (fresh) vtensor_memory_touch(s->context->backend, s->kv_memory, 0x3C, s->stats.kv_bytes);
     size_t vocab = vlm_context_get_info(s->context)->vocab_size;
     memset(s->logits, 0, vocab * sizeof *s->logits);
     memset(s->tokens, 0, n * sizeof *s->tokens);

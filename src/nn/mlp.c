@@ -28,7 +28,8 @@ vlm_tensor vlm_apply_gated_mlp(vlm_frame *f, vlm_tensor x, const vlm_gated_mlp *
 enum { PIECE_VALUES = 4 << 20, PIECE_ROWS = 64 };
 
 vlm_pieces vlm_pieces_of(vlm_frame *f, vlm_tensor x, int64_t width) {
-    int64_t step = PIECE_VALUES / (width > 0 ? width : 1) / PIECE_ROWS * PIECE_ROWS;
+    int64_t values = vtensor_frame_piece_values(f);
+    int64_t step = (values ? values : PIECE_VALUES) / (width > 0 ? width : 1) / PIECE_ROWS * PIECE_ROWS;
     return (vlm_pieces) { .frame = f, .x = x, .step = step > PIECE_ROWS ? step : PIECE_ROWS };
 }
 

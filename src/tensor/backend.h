@@ -24,10 +24,15 @@ typedef struct vtensor_table {
     void (*wait)(vlm_frame *f);
     size_t (*scratch)(const vtensor_backend *b); /* bytes that operations took, or would have */
     bool host_memory; /* tensors live in host memory: a view of it needs no copy */
+    bool quantized_state; /* attention takes states of 8 and 4 bits */
+    /* Values that the widest temporary of a walk over rows may hold (vlm_pieces); 0: a usual number. */
+    int64_t piece_values;
     /* What a backend keeps for a frame, in `own`; begin is called with the arena empty. May be NULL. */
     vlm_status (*frame_open)(vlm_frame *f, vlm_error *err);
     void (*frame_close)(vlm_frame *f);
     void (*frame_begin)(vlm_frame *f);
+    /* Whether so many bytes of weights fit, before the first is placed. NULL: they need no room. */
+    vlm_status (*expect)(vtensor_backend *b, size_t bytes, vlm_error *err);
     /* The backend's copy of a weight, there when placed() returns. NULL: weights are used where they lie. */
     vlm_status (*place)(vtensor_backend *b, void **out, const void *host, size_t bytes, vlm_error *err);
     vlm_status (*placed)(vtensor_backend *b, vlm_error *err);

@@ -24,6 +24,10 @@ size_t vtensor_backend_scratch(const vtensor_backend *b) {
     return b->table->scratch ? b->table->scratch(b) : 0;
 }
 
+vlm_status vtensor_expect(vtensor_backend *b, size_t bytes, vlm_error *err) {
+    return b->table->expect ? b->table->expect(b, bytes, err) : VLM_OK;
+}
+
 vlm_status vtensor_place(vtensor_backend *b, vlm_tensor *weight, vlm_error *err) {
     if (!b->table->place || !weight->data) return VLM_OK;
     size_t bytes = (size_t)vtensor_count(*weight) * vtensor_dtype_size(weight->dtype);
@@ -43,6 +47,18 @@ void vtensor_memory_free(vtensor_backend *b, void *p) {
 }
 
 /* ---- life of a frame ---- */
+void vtensor_memory_touch(vtensor_backend *b, void *p, int byte, size_t bytes) {
+    if (b->table->host_memory) memset(p, byte, bytes);
+}
+
+bool vtensor_backend_quantized_state(const vtensor_backend *b) {
+    return b->table->quantized_state;
+}
+
+int64_t vtensor_frame_piece_values(const vlm_frame *f) {
+    return f->table->piece_values;
+}
+
 vlm_status vtensor_frame_new(vlm_frame **out, vtensor_backend *b, vtensor_mode mode,
                              vlm_error *err) {
     vlm_frame *f = *out = vcore_alloc(sizeof *f);

@@ -41,6 +41,8 @@ const char *vtensor_backend_name(const vtensor_backend *b);
 vcore_pool *vtensor_backend_pool(const vtensor_backend *b);
 /* Memory of its own that its operations took so far, or in a dry run would have taken. */
 size_t vtensor_backend_scratch(const vtensor_backend *b);
+/* ERR_MEMORY when so many bytes of weights will not fit where the backend computes. */
+vlm_status vtensor_expect(vtensor_backend *b, size_t bytes, vlm_error *err);
 /* Puts a weight where the backend computes: its data may then be read by operations only. Contiguous, and in
  * host memory until vtensor_placed() says that all are there. */
 vlm_status vtensor_place(vtensor_backend *b, vlm_tensor *weight, vlm_error *err);
@@ -48,6 +50,12 @@ vlm_status vtensor_placed(vtensor_backend *b, vlm_error *err);
 /* Long-lived memory of the backend (KV state): zeroed; freed with vtensor_memory_free. */
 void *vtensor_memory_new(vtensor_backend *b, size_t bytes);
 void vtensor_memory_free(vtensor_backend *b, void *p);
+/* Fills host memory with a byte; a device's stays as it is. */
+void vtensor_memory_touch(vtensor_backend *b, void *p, int byte, size_t bytes);
+/* Whether attention takes states of 8 and 4 bits. */
+bool vtensor_backend_quantized_state(const vtensor_backend *b);
+/* Values that a walk over rows may hold at a time; 0: a usual number. */
+int64_t vtensor_frame_piece_values(const vlm_frame *f);
 
 /* Host memory: 8-bit floats (OCP's E4M3) times a scale, rounded to BF16 or F16.
  * cpu_flags: vcore_cpu_flags(), which takes longer than a row. */

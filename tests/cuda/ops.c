@@ -272,9 +272,9 @@ typedef struct attention_case {
 static vlm_tensor attend(vlm_frame *f, vtensor_backend *b, void *arg) {
     attention_case *c = arg;
     char *state = c->state[b == gpu.backend];
-    int64_t shape[] = { c->capacity, c->kv_heads, c->dim };
-    size_t bytes = (size_t)(c->capacity * c->kv_heads * c->dim) * vtensor_dtype_size(c->state_type);
-    vlm_kv kv = { vtensor_of(state, c->state_type, 3, shape), vtensor_of(state + bytes, c->state_type, 3, shape) };
+    const vtensor_kv_form form = { .dtype = c->state_type, .capacity = c->capacity, .heads = c->kv_heads, .head_dim = c->dim };
+    vlm_kv kv;
+    vtensor_kv_place(&kv, &form, state);
     vlm_segment segments[8];
     memcpy(segments, c->segments, sizeof segments);
     for (int i = 0; i < c->n_segments; i++) {
@@ -321,7 +321,9 @@ static void attention(void) {
     c.desc.causal = true;
     c.n_segments = 1;
     c.capacity = 900;
-    size_t bytes = 2 * (size_t)(c.capacity * c.kv_heads * c.dim) * vtensor_dtype_size(c.state_type);
+    const vtensor_kv_form form = { .dtype = c.state_type, .capacity = c.capacity, .heads = c.kv_heads, .head_dim = c.dim };
+    size_t bytes = 0;
+    vtensor_kv_bytes(&bytes, &form);
     c.state[0] = vtensor_memory_new(cpu.backend, bytes);
     c.state[1] = vtensor_memory_new(gpu.backend, bytes);
     c.segments[0].length = between(1, 400);

@@ -129,6 +129,7 @@ static void download(vlm_frame *f, void *host, const void *from, size_t bytes) {
 static const vtensor_table cpu_table = {
     .name = "cpu",
     .host_memory = true,
+    .quantized_state = true,
     .free = cpu_free,
     .memory_new = memory_new,
     .memory_free = memory_free,
@@ -158,6 +159,7 @@ static const vtensor_table dry_table = {
     .name = "dry",
     .shapes_only = true,
     .host_memory = true,
+    .quantized_state = true,
     .free = cpu_free,
     .memory_new = dry_memory_new,
     .memory_free = dry_memory_free,

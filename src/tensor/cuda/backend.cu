@@ -2,6 +2,9 @@
 /* The CUDA backend as an object: the device, its memory, the table of operations, the exported entry. */
 #include "tensor/cuda/cuda.h"
 
+/* Products of many rows at a time pay here: 1 GiB of float32. */
+static const int64_t PIECE_VALUES = (int64_t)1 << 28;
+
 static void backend_free(vtensor_backend *base) {
     vcuda_backend *b = (vcuda_backend *)base;
     const vtensor_cuda_host *host = b->host;
@@ -33,12 +36,14 @@ static const vtensor_table *table(void) {
         vtensor_table t;
         memset(&t, 0, sizeof t);
         t.name = "cuda";
+        t.piece_values = PIECE_VALUES;
         t.free = backend_free;
         t.memory_new = memory_new;
         t.memory_free = memory_free;
         t.frame_open = vcuda_frame_open;
         t.frame_close = vcuda_frame_close;
         t.frame_begin = vcuda_frame_begin;
+        t.expect = vcuda_expect;
         t.place = vcuda_place;
         t.placed = vcuda_placed;
         t.upload = vcuda_upload;

@@ -167,6 +167,7 @@ void vcuda_upload(vlm_frame *f, void *to, const void *host, size_t bytes);
 void vcuda_download(vlm_frame *f, void *host, const void *from, size_t bytes);
 void vcuda_wait(vlm_frame *f);
 /* weights.cu */
+vlm_status vcuda_expect(vtensor_backend *b, size_t bytes, vlm_error *err);
 vlm_status vcuda_place(vtensor_backend *b, void **out, const void *host, size_t bytes, vlm_error *err);
 vlm_status vcuda_placed(vtensor_backend *b, vlm_error *err);
 void vcuda_weights_free(vcuda_backend *b);

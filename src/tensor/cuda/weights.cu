@@ -93,6 +93,15 @@ static cudaError_t stage(vcuda_backend *b, char *to, const char *from, size_t by
 }
 
 /* ---- the operations ---- */
+vlm_status vcuda_expect(vtensor_backend *base, size_t bytes, vlm_error *err) {
+    vcuda_backend *b = (vcuda_backend *)base;
+    size_t available = 0, total = 0;
+    cudaSetDevice(b->device);
+    cudaError_t e = cudaMemGetInfo(&available, &total);
+    if (e != cudaSuccess) return fail(b, err, e, bytes);
+    return bytes <= available ? VLM_OK : fail(b, err, cudaErrorMemoryAllocation, bytes);
+}
+
 vlm_status vcuda_place(vtensor_backend *base, void **out, const void *host, size_t bytes, vlm_error *err) {
     vcuda_backend *b = (vcuda_backend *)base;
     static const char zeros[ALIGN] = { 0 };
