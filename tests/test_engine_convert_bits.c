@@ -9,9 +9,11 @@
 #include "engine/convert/convert.h"
 
 static vio_tensors *golden;
+static unsigned cpu_flags;
 
 static int open_golden(void **state) {
     (void)state;
+    cpu_flags = vcore_cpu_flags();
     return vio_tensors_open_file(&golden, "tests/data/quantizer.safetensors", NULL, NULL);
 }
 
@@ -63,7 +65,7 @@ static void check_quantize(const way *w) {
     for (int64_t i = 0; i < n; i++) {
         float x[256];
         uint8_t packed[256], scales[256], biases[256];
-        assert_true(vengine_decode_row(x, &m, i, w->dtype));
+        assert_true(vengine_decode_row(x, &m, i, w->dtype, cpu_flags));
         assert_true(vengine_quantize_row(&w->p, w->dtype, x, in, packed, scales, biases));
         assert_row(w, "weight", packed, i, (size_t)(in * w->p.bits / 8));
         assert_row(w, "scales", scales, i, (size_t)groups * size);
@@ -82,7 +84,7 @@ static void check_dequantize(const way *w) {
     if (affine) m.biases = tensor_of(part(w, "biases"), w->dtype);
     for (int64_t i = 0; i < n; i++) {
         float x[256], stored[256];
-        assert_true(vengine_decode_row(x, &m, i, w->dtype));
+        assert_true(vengine_decode_row(x, &m, i, w->dtype, cpu_flags));
         vengine_store_row(stored, w->dtype, x, in);
         const uint8_t *want = part(w, "dense")->data + (size_t)(i * in) * vtensor_dtype_size(w->dtype);
         for (int64_t k = 0; k < in; k++)
@@ -115,6 +117,27 @@ static void quantizes_as_mlx(void **state) {
 static void dequantizes_as_mlx(void **state) {
     (void)state;
     each_way(check_dequantize, true);
+}
+
+/* A factor of the whole matrix rounds each value once, as where the matrix is multiplied. */
+static void factors_round_once(void **state) {
+    (void)state;
+    uint8_t packed[8], scale = 0x35; /* 1.625 * 0.5 */
+    float factor = 3, x[16];
+    const int64_t data[] = { 1, 2 }, one[] = { 1, 1 };
+    static const float values[] = { 0, 0.5f, 1, 1.5f, 2, 3, 4, 6 };
+    for (int i = 0; i < 8; i++) packed[i] = (uint8_t)(0x11 * i);
+    vlm_matrix m = { .storage = VLM_STORAGE_NVFP4, .out = 1, .in = 16, .bits = 4, .group = 16, .divided = true };
+    m.data = vtensor_of(packed, VLM_DTYPE_U32, 2, data);
+    m.scales = vtensor_of(&scale, VLM_DTYPE_U8, 2, one);
+    m.factor = vtensor_of(&factor, VLM_DTYPE_F32, 1, one);
+    assert_true(vengine_decode_row(x, &m, 0, VLM_DTYPE_F32, cpu_flags));
+    for (int i = 0; i < 16; i++) assert_float_equal(x[i], values[i / 2] * 0.8125f / 3, 0);
+    m.divided = false;
+    factor = 1.1f;
+    assert_true(vengine_decode_row(x, &m, 0, VLM_DTYPE_BF16, cpu_flags));
+    for (int i = 0; i < 16; i++)
+        assert_float_equal(x[i], vengine_round_to(VLM_DTYPE_BF16, values[i / 2] * 0.8125f * 1.1f), 0);
 }
 
 static void every_code_of_8_bits_is_its_own_value(void **state) {
@@ -162,18 +185,19 @@ static void values_that_are_no_numbers_are_told(void **state) {
     const float large[] = { 1, 70000, 2 };
     const int64_t shape[] = { 1, 3 };
     vlm_matrix m = { .out = 1, .in = 3, .data = vtensor_of((void *)f16, VLM_DTYPE_F16, 2, shape) };
-    assert_false(vengine_decode_row(x, &m, 0, VLM_DTYPE_F16));
+    assert_false(vengine_decode_row(x, &m, 0, VLM_DTYPE_F16, cpu_flags));
     m.data = vtensor_of((void *)bf16, VLM_DTYPE_BF16, 2, shape);
-    assert_false(vengine_decode_row(x, &m, 0, VLM_DTYPE_F32));
+    assert_false(vengine_decode_row(x, &m, 0, VLM_DTYPE_F32, cpu_flags));
     m.data = vtensor_of((void *)large, VLM_DTYPE_F32, 2, shape);
-    assert_true(vengine_decode_row(x, &m, 0, VLM_DTYPE_BF16));
-    assert_false(vengine_decode_row(x, &m, 0, VLM_DTYPE_F16));
+    assert_true(vengine_decode_row(x, &m, 0, VLM_DTYPE_BF16, cpu_flags));
+    assert_false(vengine_decode_row(x, &m, 0, VLM_DTYPE_F16, cpu_flags));
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(quantizes_as_mlx),
         cmocka_unit_test(dequantizes_as_mlx),
+        cmocka_unit_test(factors_round_once),
         cmocka_unit_test(every_code_of_8_bits_is_its_own_value),
         cmocka_unit_test(no_scale_becomes_nan),
         cmocka_unit_test(tiny_groups_stay_tiny),

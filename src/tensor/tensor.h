@@ -61,6 +61,8 @@ int64_t vtensor_frame_piece_values(const vlm_frame *f);
  * cpu_flags: vcore_cpu_flags(), which takes longer than a row. */
 void vtensor_e4m3(void *to, vlm_dtype type, const uint8_t *codes, float scale, size_t n,
                   unsigned cpu_flags);
+/* Host memory: a row of a matrix in any storage as float32; codes: what an affine one stores in place of its values. */
+void vtensor_matrix_row(float *to, const vlm_matrix *m, size_t row, bool codes, unsigned cpu_flags);
 
 /* ---- the state of one layer (kv.c) ---- */
 typedef struct vtensor_kv_form {

@@ -14,8 +14,8 @@
 bool vengine_quantize_row(const vlm_quantization_params *p, vlm_dtype type, const float *x, int64_t in,
                           uint8_t *packed, void *scales, void *biases);
 /* Row `row` of a matrix as MLX's dequantizer gives it in `type`, which may be wider (decode.c). False:
- * a value is no finite number. */
-bool vengine_decode_row(float *out, const vlm_matrix *m, int64_t row, vlm_dtype type);
+ * a value is no finite number. cpu_flags: vcore_cpu_flags(). */
+bool vengine_decode_row(float *out, const vlm_matrix *m, int64_t row, vlm_dtype type, unsigned cpu_flags);
 /* x rounded to a type; values that are of a type as they are stored. */
 float vengine_round_to(vlm_dtype type, float x);
 void vengine_store_row(void *out, vlm_dtype type, const float *x, int64_t n);

@@ -15,6 +15,7 @@ enum { BLOCK_FLOATS = 1 << 18, BLOCKS_AT_ONCE = 32 };
 typedef struct writer {
     const vengine_plan *plan;
     vcore_pool *pool;
+    unsigned cpu_flags;
     int fd;
     char *path;
     uint64_t *offsets; /* of the plan's tensors, in their files */
@@ -59,7 +60,7 @@ static void turn_channels(float *to, const float *from, int64_t in, int64_t kern
 /* The row's tensors behind each other's blocks in `out`. False: no finite number. */
 static bool make_row(const job *j, uint8_t *const out[3], int64_t row, int64_t i, int worker) {
     float *x = j->floats[worker];
-    bool finite = vengine_decode_row(x, j->m, row, j->type);
+    bool finite = vengine_decode_row(x, j->m, row, j->type, j->w->cpu_flags);
     if (j->quantize)
         return finite
                && vengine_quantize_row(&j->item->params, j->type, x, j->m->in,
@@ -255,6 +256,7 @@ static vlm_status write_shard(writer *w, size_t shard) {
 
 vlm_status vengine_write_shards(const vengine_plan *p, const char *dir, vlm_error *err) {
     writer w = { .plan = p, .err = err, .lock = PTHREAD_MUTEX_INITIALIZER };
+    w.cpu_flags = vcore_cpu_flags();
     const vlm_load_options *load = p->options->load;
     vlm_status status = VLM_OK;
     w.pool = vcore_pool_new(load ? load->threads : 0);

@@ -102,3 +102,15 @@ void vcpu_matrix_row(const vcpu_kernels *k, float *to, const vlm_matrix *m, size
     for (size_t at = 0; at < n; at += step)
         unpack_groups(k, to + at, m, row, (start + at) / group, vcpu_min(step, n - at));
 }
+
+void vtensor_matrix_row(float *to, const vlm_matrix *m, size_t row, bool codes, unsigned cpu_flags) {
+    const float one = 1, zero = 0;
+    vcpu_kernels k;
+    vcpu_kernels_fill(&k, cpu_flags);
+    if (codes) {
+        const vcpu_packed all = { VCPU_CODES_INTEGER, m->bits, (size_t)m->in, vcpu_row(m->data, row), &one, &zero };
+        k.unpack(to, &all, (size_t)m->in);
+    } else {
+        vcpu_matrix_row(&k, to, m, row, 0, (size_t)m->in);
+    }
+}
