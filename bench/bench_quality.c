@@ -107,18 +107,19 @@ static void run(score *s, const vlm_context *c, const char *scenes, int count) {
 
 int main(int argc, char **argv) {
     if (argc < 3) {
-        fprintf(stderr, "usage: bench_quality MODEL SCENES [COUNT] [f32]\n");
+        fprintf(stderr, "usage: bench_quality MODEL SCENES [COUNT] [f32 | no-int8]\n");
         return 2;
     }
     vlm_load_options options = VLM_LOAD_OPTIONS_INIT;
     vlm_context *c;
     score s = { 0 };
-    bool exact = argc > 4 && !strcmp(argv[4], "f32");
-    if (exact) options.precision = VLM_PRECISION_F32;
+    const char *mode = argc > 4 ? argv[4] : "fast";
+    if (!strcmp(mode, "f32")) options.precision = VLM_PRECISION_F32;
+    options.no_int8_activations = !strcmp(mode, "no-int8");
     check(vlm_context_load(&c, argv[1], &options, &err), argv[1]);
     run(&s, c, argv[2], argc > 3 ? atoi(argv[3]) : 1000);
     vlm_context_free(c);
-    printf("%s %s: right %d of %d, mean -log p %.5f over %ld tokens\n", argv[1], exact ? "exact" : "fast", s.right,
-           s.asked, s.nll / (double)s.tokens, s.tokens);
+    printf("%s %s: right %d of %d, mean -log p %.5f over %ld tokens\n", argv[1], mode, s.right, s.asked,
+           s.nll / (double)s.tokens, s.tokens);
     return 0;
 }

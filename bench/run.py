@@ -15,12 +15,12 @@ import datetime
 import json
 import os
 import shlex
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
+from common import FORMATS, ROOT, checkpoint, chosen, last_words, save, say, version
+
 # Shapes with the pictures whose towers are measured: tiles of 384 or 512 (four and the whole), 256 tokens of 224 x 224, and of Qwen2.5-VL 1,024 and
 # 5,040 patches.
 PICTURES = {
@@ -29,46 +29,13 @@ PICTURES = {
     "paligemma-3b-224": ["224x224"],
     "qwen2.5-vl-3b": ["448x448", "1008x980"],
 }
-SIZES = {"smolvlm-256m": 2.6, "smolvlm-2.2b": 22, "paligemma-3b-224": 29, "qwen2.5-vl-3b": 38}  # 100 MB of parameters
-
-
-def say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Checkpoints
-
-
-def checkpoint(args: argparse.Namespace, shape: str, form: str) -> Path:
-    path = args.checkpoints / f"{shape}-{form}"
-    if any(path.glob("*.safetensors")):
-        return path
-    need = SIZES[shape] * {"bf16": 2, "8bit": 1.4}.get(form, 1.0) * 1e8
-    args.checkpoints.mkdir(parents=True, exist_ok=True)
-    if shutil.disk_usage(args.checkpoints).free < 1.2 * need:
-        raise ValueError(f"{path} needs {need / 1e9:.1f} GB of disk")
-    say(f"making {path}")
-    kind = [] if form == "bf16" else ["--quantize", form.removesuffix("bit")]
-    made = path.with_name(path.name + ".part")
-    command = [args.python, ROOT / "tools/random_checkpoint.py", ROOT / "tools/configs" / shape / "config.json", made, *kind]
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        last = (done.stderr.strip() or "failed").splitlines()[-1]
-        raise ValueError(f"{path} is not there, and {args.python} cannot make it (it takes tools/requirements.txt): {last}")
-    made.rename(path)
-    return path
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Measuring
 
 
 def bench(args: argparse.Namespace, path: Path, *options: str) -> dict:
     command = [*args.under, str(args.vlm), "bench", "-m", str(path), "--json", "--threads", str(args.threads), *options]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
-        raise ValueError((done.stderr.strip() or f"ended with {done.returncode}").splitlines()[-1])
+        raise ValueError(last_words(done))
     return json.loads(done.stdout)
 
 
@@ -160,18 +127,15 @@ def options() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=ROOT / "bench/results")
     parser.add_argument("--python", default=sys.executable, help="makes checkpoints")
     parser.add_argument("--shapes", default=",".join(PICTURES))
-    parser.add_argument("--formats", default="bf16,8bit,4bit")
+    parser.add_argument("--formats", default=",".join(FORMATS))
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=int, default=20, help="a row begins no round after so many")
     parser.add_argument("--quick", action="store_true", help="512 tokens only, two rounds, no towers: a minute or two")
     parser.add_argument("--under", type=shlex.split, default=[], metavar="CMD")
     args = parser.parse_args()
-    args.shapes, args.formats = args.shapes.split(","), args.formats.split(",")
-    for name, known in (("shapes", PICTURES), ("formats", ("bf16", "8bit", "4bit"))):
-        wrong = [word for word in getattr(args, name) if word not in known]
-        if wrong:
-            parser.error(f"--{name}: {wrong[0]} is none of {', '.join(known)}")
+    args.shapes = chosen(parser, "shapes", args.shapes, list(PICTURES))
+    args.formats = chosen(parser, "formats", args.formats, FORMATS)
     return args
 
 
@@ -182,9 +146,7 @@ def slug(machine: dict) -> str:
 
 def main() -> None:
     args = options()
-    version = subprocess.run([args.vlm, "--version"], capture_output=True, text=True, check=True).stdout.strip()
-    commit = subprocess.run(["git", "-C", ROOT, "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
-    whole = {"date": datetime.date.today().isoformat(), "vlm": f"{version} {commit}".strip(), "quick": args.quick, "results": {}, "missing": {}}
+    whole = {"date": datetime.date.today().isoformat(), "vlm": version(args.vlm), "quick": args.quick, "results": {}, "missing": {}}
     for shape in args.shapes:
         for form in args.formats:
             try:
@@ -199,11 +161,7 @@ def main() -> None:
     if not whole["results"]:
         sys.exit("bench/run.py: nothing could be measured")
     whole["machine"] = next(iter(whole["results"].values()))[0]["machine"]
-    args.out.mkdir(parents=True, exist_ok=True)
-    path = args.out / f"{whole['date']}-{slug(whole['machine'])}{'-quick' if args.quick else ''}"
-    Path(f"{path}.json").write_text(json.dumps(whole, indent=1) + "\n")
-    Path(f"{path}.md").write_text(page(whole))
-    print(page(whole))
+    save(args.out, f"{whole['date']}-{slug(whole['machine'])}{'-quick' if args.quick else ''}", whole, page(whole))
 
 
 if __name__ == "__main__":

@@ -20,17 +20,14 @@ import subprocess
 import sys
 from pathlib import Path
 
-import llama_cpp
-import shapes
-
 HERE = Path(__file__).resolve().parent
-ROOT = HERE.parents[1]
+sys.path.append(str(HERE.parent))
+
+import llama_cpp
+from common import FORMATS, ROOT, SIZES, checkpoint, chosen, last_words, save, say, version
+
 SETTINGS = {"llama.cpp": list(llama_cpp.SETTINGS), "transformers": ["bf16-sdpa", "bf16-eager", "f32-sdpa"], "mlx-vlm": ["default"]}
 FAILURES = (subprocess.CalledProcessError, OSError, ValueError, KeyError)
-
-
-def say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
 
 
 def machine() -> dict:
@@ -54,20 +51,8 @@ def objects(command: list, under: list[str]) -> list[dict]:
     words = [*under, *map(str, command)]
     done = subprocess.run(words, capture_output=True, text=True, cwd=ROOT)
     if done.returncode:
-        last = (done.stderr.strip() or f"ended with {done.returncode}").splitlines()[-1]
-        raise ValueError(f"{Path(str(words[len(under)])).name} {Path(str(command[1])).name}: {last}")
+        raise ValueError(f"{Path(str(words[len(under)])).name} {Path(str(command[1])).name}: {last_words(done)}")
     return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
-
-
-def checkpoint(args: argparse.Namespace, shape: str, form: str) -> Path:
-    path = args.checkpoints / f"{shape}-{form}"
-    if not any(path.glob("*.safetensors")):
-        say(f"making {path}")
-        kind = {"bf16": ["--dtype", "bf16"]}.get(form, ["--quantize", form.removesuffix("bit")])
-        config, made = ROOT / "tools" / "configs" / shape / "config.json", path.with_name(path.name + ".part")
-        subprocess.run([args.python, ROOT / "tools" / "random_checkpoint.py", config, made, *kind], check=True, stdout=sys.stderr)
-        made.rename(path)
-    return path
 
 
 def peer_command(args: argparse.Namespace, peer: str, shape: str, form: str, setting: str) -> list:
@@ -159,13 +144,15 @@ def options() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=ROOT / "bench" / "results")
     parser.add_argument("--python", default=sys.executable)
     parser.add_argument("--shapes", default="smolvlm-256m,qwen2.5-vl-3b")
-    parser.add_argument("--formats", default="bf16,8bit,4bit")
-    parser.add_argument("--peers", default="llama.cpp,transformers,mlx-vlm")
+    parser.add_argument("--formats", default=",".join(FORMATS))
+    parser.add_argument("--peers", default=",".join(SETTINGS))
     parser.add_argument("--under", type=shlex.split, default=[], metavar="CMD")
     counts = {"threads": 2, "prefill": 512, "decode": 32, "depth": 0, "rounds": 3, "repeats": 2, "mlx-prefill": 64, "mlx-decode": 4}
     for name, value in counts.items():
         parser.add_argument(f"--{name}", type=int, default=value)
     args = parser.parse_args()
+    for name, known in (("shapes", list(SIZES)), ("formats", FORMATS), ("peers", list(SETTINGS))):
+        setattr(args, name, chosen(parser, name, getattr(args, name), known))
     for name in ("vlm", "checkpoints", "cache", "out"):
         setattr(args, name, getattr(args, name).absolute())
     return args
@@ -173,12 +160,11 @@ def options() -> argparse.Namespace:
 
 def main() -> None:
     args = options()
-    found = {"date": datetime.date.today().isoformat(), **machine()}
-    found["vlm"] = subprocess.run([args.vlm, "--version"], capture_output=True, text=True, check=True).stdout.strip()
+    found = {"date": datetime.date.today().isoformat(), **machine(), "vlm": version(args.vlm)}
     rows = []
-    for shape in args.shapes.split(","):
-        for form in args.formats.split(","):
-            for peer in args.peers.split(","):
+    for shape in args.shapes:
+        for form in args.formats:
+            for peer in args.peers:
                 if peer == "transformers" and form != "bf16":
                     continue  # it has no such format on a CPU
                 try:
@@ -186,13 +172,8 @@ def main() -> None:
                 except FAILURES as error:
                     rows.append({"shape": shape, "format": form, "peer": peer, "missing": str(error)})
                     say(f"missing: {error}")
-    text = report(args, found, rows)
-    args.out.mkdir(parents=True, exist_ok=True)
-    path = args.out / f"{found['date']}-{slug(found)}-peers"
-    path.with_name(path.name + ".md").write_text(text)
     counts = {name: getattr(args, name) for name in ("threads", "prefill", "decode", "depth", "rounds")}
-    path.with_name(path.name + ".json").write_text(json.dumps(found | counts | {"rows": rows}, indent=1))
-    print(text)
+    save(args.out, f"{found['date']}-{slug(found)}-peers", found | counts | {"rows": rows}, report(args, found, rows))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: MIT
+"""What the scripts that measure share: checkpoints of published shapes with random weights, made on first use, and where results go."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+FORMATS = ("bf16", "8bit", "4bit")
+SIZES = {"smolvlm-256m": 2.6, "smolvlm-2.2b": 22, "paligemma-3b-224": 29, "qwen2.5-vl-3b": 38}  # 100 MB of parameters
+
+
+def say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def last_words(done: subprocess.CompletedProcess) -> str:
+    return (done.stderr.strip() or f"ended with {done.returncode}").splitlines()[-1]
+
+
+def checkpoint(args: argparse.Namespace, shape: str, form: str) -> Path:
+    """SHAPE-FORMAT below args.checkpoints; args.python makes it. ValueError says why there is none."""
+    path = args.checkpoints / f"{shape}-{form}"
+    if any(path.glob("*.safetensors")):
+        return path
+    need = SIZES[shape] * {"bf16": 2, "8bit": 1.4}.get(form, 1.0) * 1e8
+    args.checkpoints.mkdir(parents=True, exist_ok=True)
+    if shutil.disk_usage(args.checkpoints).free < 1.2 * need:
+        raise ValueError(f"{path} needs {need / 1e9:.1f} GB of disk")
+    say(f"making {path}")
+    kind = [] if form == "bf16" else ["--quantize", form.removesuffix("bit")]
+    made = path.with_name(path.name + ".part")
+    command = [args.python, ROOT / "tools/random_checkpoint.py", ROOT / "tools/configs" / shape / "config.json", made, *kind]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise ValueError(f"{path} is not there, and {args.python} cannot make it (it takes tools/requirements.txt): {last_words(done)}")
+    made.rename(path)
+    return path
+
+
+def version(vlm: Path) -> str:
+    """What the program says it is, and the commit of these sources."""
+    said = subprocess.run([vlm, "--version"], capture_output=True, text=True, check=True).stdout.strip()
+    commit = subprocess.run(["git", "-C", ROOT, "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
+    return f"{said} {commit}".strip()
+
+
+def chosen(parser: argparse.ArgumentParser, name: str, text: str, known: list[str] | tuple[str, ...]) -> list[str]:
+    """The words of an option, with commas between them."""
+    words = text.split(",")
+    wrong = [word for word in words if word not in known]
+    if wrong:
+        parser.error(f"--{name}: {wrong[0]} is none of {', '.join(known)}")
+    return words
+
+
+def save(out: Path, name: str, found: dict, page: str) -> None:
+    """NAME.json and NAME.md, and the page to stdout."""
+    out.mkdir(parents=True, exist_ok=True)
+    (out / f"{name}.json").write_text(json.dumps(found, indent=1) + "\n")
+    (out / f"{name}.md").write_text(page)
+    print(page)
