@@ -137,4 +137,11 @@ static inline double distance(const float *a, const double *b, size_t n) {
         }                                                                                          \
     } while (0)
 
+/* A linear layer without bias, and its matrix, which is to be freed. */
+static inline array random_matrix(vlm_linear *l, vlm_dtype dtype, int64_t out, int64_t in) {
+    array w = make_array(dtype, 1, (size_t)rng_int(0, 5), 2, (int64_t[]) { out, in });
+    *l = (vlm_linear) { .weight = { .out = out, .in = in, .data = w.t } };
+    return w;
+}
+
 #endif

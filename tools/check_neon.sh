@@ -21,7 +21,7 @@ for source in $tensor src/core/*.c; do
   # shellcheck disable=SC2086
   $compiler $flags $extra -c -o "$programs/$(basename "$source" .c)_$(basename "$(dirname "$source")").o" "$source"
 done
-for test in ops attention frame; do
+for test in ops linear attention frame; do
   # shellcheck disable=SC2086
   $compiler $flags -Itests/cross/cmocka -static -o "$programs/test" tests/test_tensor_$test.c "$programs"/*.o -lm -pthread
   qemu-aarch64 -cpu max "$programs/test"
