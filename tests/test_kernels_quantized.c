@@ -95,20 +95,42 @@ static void free_weights(weights *a) {
 /* ---- x as integers ---- */
 typedef struct ints {
     vcpu_ints x;
-    int16_t *q;
+    int16_t *q; /* bytes, if so asked for */
     float *scales, *sums;
+    bool bytes;
 } ints;
 
-static ints quantize(const vcpu_kernels *k, const float *x, int rows, const weights *a) {
-    ints i = { 0 };
+static ints quantize(const vcpu_kernels *k, const float *x, int rows, const weights *a,
+                     bool bytes) {
+    ints i = { .bytes = bytes };
     i.x.row = (a->k + 63) / 64 * 64;
     i.x.group_row = (a->k / a->w.group + 15) / 16 * 16;
-    i.x.q = i.q = malloc((size_t)rows * i.x.row * sizeof *i.q);
+    i.x.q = i.q = malloc((size_t)rows * i.x.row * (bytes ? 1 : sizeof *i.q));
     i.x.scales = i.scales = malloc((size_t)rows * i.x.group_row * sizeof(float));
     i.x.sums = i.sums = malloc((size_t)rows * i.x.group_row * sizeof(float));
-    for (size_t r = 0; r < (size_t)rows; r++)
-        k->quantize16(i.q + r * i.x.row, i.scales + r * i.x.group_row, i.sums + r * i.x.group_row,
-                      x + r * a->k, a->k, a->w.group, a->w.bits);
+    for (size_t r = 0; r < (size_t)rows; r++) {
+        float *scales = i.scales + r * i.x.group_row, *sums = i.sums + r * i.x.group_row;
+        if (bytes)
+            k->quantize_nibbles((int8_t *)i.q + r * i.x.row, scales, sums, x + r * a->k, a->k,
+                                a->w.group);
+        else
+            k->quantize16(i.q + r * i.x.row, scales, sums, x + r * a->k, a->k, a->w.group,
+                          a->w.bits);
+    }
+    return i;
+}
+
+/* What plain C makes of them, 16 bits wide and in order whether they come as bytes or not. */
+static ints quantize_plainly(const vcpu_kernels *scalar, const float *x, int rows, const weights *a,
+                             bool bytes) {
+    ints i = quantize(scalar, x, rows, a, false);
+    int8_t *q = malloc(i.x.row);
+    for (size_t r = 0; bytes && r < (size_t)rows; r++) {
+        size_t at = r * i.x.group_row;
+        scalar->quantize8(q, i.scales + at, i.sums + at, x + r * a->k, a->k, a->w.group);
+        for (size_t j = 0; j < i.x.row; j++) i.q[r * i.x.row + j] = q[j];
+    }
+    free(q);
     return i;
 }
 
@@ -145,14 +167,44 @@ static void sizes(double *s, const ints *i, int rows, const weights *a) {
 }
 
 /* ---- tests ---- */
+/* Four bits' integers may come in another order: in words every fourth is a neighbour, in bytes every
+ * second. */
 static void check_ints(const vcpu_kernels *k, const ints *got, const ints *want, const weights *a) {
+    size_t step = got->bytes ? 2 : 4;
     for (size_t at = 0; at < got->x.row; at++) {
-        size_t block = at / 64 * 64, i = at;
-        if (a->w.bits == 4 && got->q[at] != want->q[at]) i = block + at % 16 * 4 + at % 64 / 16;
-        if (got->q[at] != want->q[i]) fail_msg("%s: integer %zu of a row", k->name, at);
+        size_t i = at / 64 * 64 + at % (64 / step) * step + at % 64 / (64 / step);
+        int q = got->bytes ? ((const int8_t *)got->q)[at] : got->q[at];
+        if (q == want->q[i] && a->w.bits == 4) continue;
+        if (q != want->q[at] || got->bytes) fail_msg("%s: integer %zu of a row", k->name, at);
     }
     assert_memory_equal(got->scales, want->scales, got->x.group_row * sizeof(float));
     assert_memory_equal(got->sums, want->sums, got->x.group_row * sizeof(float));
+}
+
+/* One set of kernels, given what plain C makes of the same rows of x. */
+static void check_few_rows(const vcpu_kernels *k, const float *x, int rows, const weights *a,
+                           const ints *plain, const float *want) {
+    float y[MAX_ROWS * 20], one[20];
+    double size[MAX_ROWS];
+    ints q = quantize(k, x, rows, a, plain->bytes);
+    vcpu_dot_quants *dot = plain->bytes ? k->dot_nibbles : k->dot_quants;
+    check_ints(k, &q, plain, a);
+    sizes(size, plain, rows, a);
+    dot(y, a->outs, &q.x, rows, &a->w, a->outs, a->k);
+    for (size_t r = 0; r < (size_t)rows; r++) {
+        for (size_t o = 0; o < a->outs; o++)
+            if (!(fabs((double)y[r * a->outs + o] - want[r * a->outs + o]) <= 1e-6 * size[r]))
+                fail_msg("%s: %d bits, x %s, group %zu, k %zu, row %zu of %d, out %zu: %g is %g",
+                         k->name, a->w.bits, q.bytes ? "bytes" : "16 bits", a->w.group, a->k, r,
+                         rows, o, want[r * a->outs + o], y[r * a->outs + o]);
+        vcpu_ints alone = q.x; /* the same bits when the row comes alone */
+        alone.q = (const char *)alone.q + r * alone.row * (q.bytes ? 1 : sizeof *q.q);
+        alone.scales += r * alone.group_row;
+        alone.sums += r * alone.group_row;
+        dot(one, a->outs, &alone, 1, &a->w, a->outs, a->k);
+        assert_memory_equal(one, y + r * a->outs, a->outs * sizeof *one);
+    }
+    free_ints(&q);
 }
 
 static void few_rows(void **state) {
@@ -163,33 +215,16 @@ static void few_rows(void **state) {
     for (int i = 0; i < cases; i++) {
         weights a = random_weights();
         int rows = (int)rng_int(1, MAX_ROWS);
-        float *x = random_rows((size_t)rows * a.k), y[MAX_ROWS * 20], one[20], want[MAX_ROWS * 20];
-        double size[MAX_ROWS];
-        ints plain = quantize(&scalar, x, rows, &a);
-        scalar.dot_quants(want, a.outs, &plain.x, rows, &a.w, a.outs, a.k);
-        sizes(size, &plain, rows, &a);
-        for (int s = 0; s < n_sets; s++) {
-            const vcpu_kernels *k = &sets[s];
-            ints q = quantize(k, x, rows, &a);
-            check_ints(k, &q, &plain, &a);
-            k->dot_quants(y, a.outs, &q.x, rows, &a.w, a.outs, a.k);
-            for (size_t r = 0; r < (size_t)rows; r++) {
-                for (size_t o = 0; o < a.outs; o++)
-                    if (!(fabs((double)y[r * a.outs + o] - want[r * a.outs + o]) <= 1e-6 * size[r]))
-                        fail_msg("%s: %d bits, group %zu, k %zu, row %zu of %d, out %zu: %g is %g "
-                                 "(case %d)",
-                                 k->name, a.w.bits, a.w.group, a.k, r, rows, o,
-                                 want[r * a.outs + o], y[r * a.outs + o], i);
-                vcpu_ints alone = q.x; /* the same bits when the row comes alone */
-                alone.q += r * alone.row;
-                alone.scales += r * alone.group_row;
-                alone.sums += r * alone.group_row;
-                k->dot_quants(one, a.outs, &alone, 1, &a.w, a.outs, a.k);
-                assert_memory_equal(one, y + r * a.outs, a.outs * sizeof *one);
-            }
-            free_ints(&q);
+        float *x = random_rows((size_t)rows * a.k), want[MAX_ROWS * 20];
+        for (int bytes = 0; bytes < (a.w.bits == 4 ? 2 : 1); bytes++) {
+            ints plain = quantize_plainly(&scalar, x, rows, &a, bytes);
+            scalar.dot_quants(want, a.outs, &plain.x, rows, &a.w, a.outs, a.k);
+            plain.bytes = bytes;
+            for (int s = 0; s < n_sets; s++)
+                if (!bytes || sets[s].dot_nibbles)
+                    check_few_rows(&sets[s], x, rows, &a, &plain, want);
+            free_ints(&plain);
         }
-        free_ints(&plain);
         free(x);
         free_weights(&a);
     }
@@ -207,8 +242,9 @@ static void not_finite(void **state) {
             weights a = random_weights();
             float *x = random_rows(2 * a.k), y[2 * 20];
             x[rng() % a.k] = bad[rng() % 4];
-            ints q = quantize(&sets[s], x, 2, &a);
-            sets[s].dot_quants(y, a.outs, &q.x, 2, &a.w, a.outs, a.k);
+            bool bytes = a.w.bits == 4 && sets[s].dot_nibbles;
+            ints q = quantize(&sets[s], x, 2, &a, bytes);
+            (bytes ? sets[s].dot_nibbles : sets[s].dot_quants)(y, a.outs, &q.x, 2, &a.w, a.outs, a.k);
             for (size_t o = 0; o < a.outs; o++) {
                 assert_true(isnan(y[o]));
                 assert_true(isfinite(y[a.outs + o]));
@@ -264,9 +300,10 @@ static void panels(void **state) {
 }
 
 /* A tile of integers of any size that a group allows, beside a sum in double. */
-static void check_tile(const vcpu_kernels *k, const vcpu_int_gemm *gemm, int per) {
+static void check_tile(const vcpu_kernels *k, const vcpu_int_gemm *gemm, int per, int most_w) {
     size_t mr = (size_t)gemm->mr, nr = (size_t)gemm->nr, groups = (size_t)rng_int(1, 4);
     size_t group = (size_t)(16 << rng_int(0, 3)), depth = group / (size_t)per, n = groups * depth;
+    if (most_w == 24 && group > 32) most_w = 15; /* nibbles */
     size_t c_row = nr + (size_t)rng_int(0, 3);
     int32_t *a = malloc(n * mr * 4), *b = malloc(n * nr * 4);
     float *xs = malloc(4 * groups * mr), *sums = malloc(4 * groups * mr);
@@ -281,7 +318,7 @@ static void check_tile(const vcpu_kernels *k, const vcpu_int_gemm *gemm, int per
         if (per == 2)
             ((int16_t *)b)[i] = (int16_t)(most ? 255 : rng_int(-12, 255));
         else
-            ((uint8_t *)b)[i] = (uint8_t)(most ? 255 : rng_int(0, 255));
+            ((uint8_t *)b)[i] = (uint8_t)(most ? most_w : rng_int(0, most_w));
     for (size_t i = 0; i < groups * mr; i++) xs[i] = rng_float(), sums[i] = rng_float();
     for (size_t i = 0; i < groups * nr; i++) ws[i] = rng_float(), wb[i] = rng_float();
     double *want = malloc(mr * nr * sizeof *want);
@@ -303,7 +340,7 @@ static void check_tile(const vcpu_kernels *k, const vcpu_int_gemm *gemm, int per
             want[r * nr + o] = total;
         }
     gemm->tile(&(vcpu_int_tile) { c, c_row, a, b, xs, sums, ws, wb, groups, depth });
-    double size = (per == 2 ? 32767.0 : 127.0) * 255 * (double)group;
+    double size = (per == 2 ? 32767.0 : 127.0) * most_w * (double)group;
     for (size_t r = 0; r < mr; r++)
         for (size_t o = 0; o < nr; o++)
             if (!(fabs(c[r * c_row + o] - want[r * nr + o]) <= 1e-6 * size))
@@ -326,8 +363,9 @@ static void tiles(void **state) {
     vcpu_kernels_fill(&sets[n_sets++], 0);
     for (int i = 0; i < cases; i++)
         for (int s = 0; s < n_sets; s++) {
-            check_tile(&sets[s], &sets[s].gemm_int16, 2);
-            check_tile(&sets[s], &sets[s].gemm_int8, 4);
+            check_tile(&sets[s], &sets[s].gemm_int16, 2, 255);
+            check_tile(&sets[s], &sets[s].gemm_int8, 4, 255);
+            if (sets[s].gemm_nibbles.tile) check_tile(&sets[s], &sets[s].gemm_nibbles, 4, 24);
         }
 }
 
@@ -344,6 +382,7 @@ static void masks(void **state) {
         assert_string_equal(with.name, without.name);
         assert_ptr_equal(with.dot_quants, without.dot_quants);
         assert_ptr_equal(with.gemm_int8.tile, without.gemm_int8.tile);
+        assert_ptr_equal(with.dot_nibbles, without.dot_nibbles);
         assert_ptr_equal(with.gemm_bf16.tile, without.gemm_bf16.tile);
         assert_false(with.prefers_int8);
     }

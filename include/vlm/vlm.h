@@ -107,8 +107,8 @@ typedef struct vlm_load_options {
     const vlm_hub_options *hub;   /**< where an id ("org/name") that is no directory is looked for: the snapshot in
                                        the cache, else it is pulled. Its revision goes before the checkpoint
                                        registry's. NULL: directories only */
-    bool no_int8_activations;     /**< never round activations to 8 bits: where the fast mode multiplies quantized
-                                       weights and many rows as bytes, it takes 16 bits, for half the speed */
+    bool no_int8_activations;     /**< never round activations to 8 bits: where the fast mode multiplies them as
+                                       bytes with quantized weights, it takes 16 bits, for half the speed */
 } vlm_load_options;
 #define VLM_LOAD_OPTIONS_INIT { sizeof(vlm_load_options), NULL, NULL, 0, 0, VLM_PRECISION_AUTO, false, false, NULL, NULL, NULL, NULL, 0, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, false }
 

@@ -11,6 +11,7 @@ void vcpu_kernels_fill(vcpu_kernels *k, unsigned flags) {
     if (!(flags & VCORE_CPU_AVX2)) return;
     vcpu_kernels_avx2(k);
     vcpu_kernels_quantized_avx2(k);
+    vcpu_kernels_nibbles_avx2(k);
     if (!(flags & VCORE_CPU_AVX512)) return; /* without it, masked, its extensions are, too */
     vcpu_kernels_avx512(k);
     if (flags & VCORE_CPU_AVX512_VNNI) vcpu_kernels_quantized_avx512vnni(k);

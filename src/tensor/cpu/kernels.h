@@ -59,11 +59,11 @@ typedef struct vcpu_quants {
     const char *end; /* of data: nothing behind it is read */
 } vcpu_quants;
 
-/* Rows of x as 16-bit integers: x = q * scale, with a scale for every group of the weights, and the
- * sum of each group's q * scale. Rows of q are `row` apart, a multiple of 64; rows of scales and
- * sums `group_row`, a multiple of 16; what is too much is zero. */
+/* Rows of x as integers of 16 bits or bytes: x = q * scale, with a scale for every group of the
+ * weights, and the sum of each group's q * scale. Rows of q are `row` integers apart, a multiple of
+ * 64; rows of scales and sums `group_row`, a multiple of 16; what is too much is zero. */
 typedef struct vcpu_ints {
-    const int16_t *q;
+    const void *q;
     const float *scales, *sums;
     size_t row, group_row;
 } vcpu_ints;
@@ -77,7 +77,8 @@ typedef struct vcpu_ints {
 typedef void vcpu_quantize(int16_t *q, float *scales, float *sums, const float *x, size_t n,
                            size_t group, int bits);
 
-/* The same as bytes in [-127, 127], in order. @param q [n rounded up to 64] */
+/* The same as bytes in [-127, 127], in order, or as dot_nibbles takes them. @param q [n rounded up
+ * to 64] */
 typedef void vcpu_quantize8(int8_t *q, float *scales, float *sums, const float *x, size_t n,
                             size_t group);
 
@@ -172,6 +173,11 @@ typedef struct vcpu_kernels {
     vcpu_int_gemm gemm_int8; /* quads: x signed, w unsigned */
     bool prefers_int8;       /* quads are faster here than pairs */
 
+    /* Weights of four bits and bytes of x, where that is faster than the above; else NULL */
+    vcpu_quantize8 *quantize_nibbles;
+    vcpu_dot_quants *dot_nibbles;
+    vcpu_int_gemm gemm_nibbles; /* quads: x signed, w below 25, in groups of 64 or more below 16 */
+
     vcpu_attention_kernels attention;
 } vcpu_kernels;
 
@@ -187,6 +193,7 @@ void vcpu_kernels_quantized(vcpu_kernels *k);
 void vcpu_kernels_avx2(vcpu_kernels *k);
 void vcpu_unpack_avx2(float *y, const vcpu_packed *from, size_t n); /* unpack_avx2.c */
 void vcpu_kernels_quantized_avx2(vcpu_kernels *k);
+void vcpu_kernels_nibbles_avx2(vcpu_kernels *k);
 void vcpu_kernels_quantized_avx512vnni(vcpu_kernels *k);
 void vcpu_kernels_avx512(vcpu_kernels *k);
 void vcpu_kernels_avx512bf16(vcpu_kernels *k);

@@ -93,7 +93,7 @@ static void dot_quants(float *y, size_t y_row, const vcpu_ints *x, int rows, con
         const char *row = w->data + o * w->row_bytes, *scales = w->scales + o * w->scale_row_bytes;
         const char *biases = w->biases ? w->biases + o * w->bias_row_bytes : NULL;
         for (int r = 0; r < rows; r++) {
-            const int16_t *q = x->q + (size_t)r * x->row;
+            const int16_t *q = (const int16_t *)x->q + (size_t)r * x->row;
             const float *xs = x->scales + (size_t)r * x->group_row;
             const float *sums = x->sums + (size_t)r * x->group_row;
             float total = 0;

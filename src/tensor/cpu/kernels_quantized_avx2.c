@@ -2,12 +2,7 @@
 /* Products of quantized weights with 16-bit integers, for AVX2. Weights become 16 bits wide in
  * registers and meet x in vpmaddwd, whose sums cannot overflow: 255 * 32767 * 128 values of a group
  * fit 31 bits. */
-#include "tensor/cpu/kernels.h"
-
-#include <immintrin.h>
-
-#define INLINE static inline __attribute__((always_inline))
-#define EACH(i, n) _Pragma("GCC unroll 16") for (size_t i = 0; i < (size_t)(n); i++)
+#include "tensor/cpu/quantized_avx2.h"
 
 enum {
     PREFETCH_BYTES = 2048,
@@ -17,38 +12,6 @@ enum {
 };
 
 /* ---- x as integers ---- */
-INLINE float greatest(const float *x, size_t n) {
-    __m256i most = _mm256_setzero_si256(), magnitude = _mm256_set1_epi32(0x7FFFFFFF);
-    for (size_t i = 0; i < n; i += 8) {
-        __m256i v = _mm256_loadu_si256((const void *)(x + i));
-        most = _mm256_max_epi32(most, _mm256_and_si256(v, magnitude));
-    }
-    __m128i m = _mm_max_epi32(_mm256_castsi256_si128(most), _mm256_extracti128_si256(most, 1));
-    m = _mm_max_epi32(m, _mm_shuffle_epi32(m, 0x4E));
-    m = _mm_max_epi32(m, _mm_shuffle_epi32(m, 0xB1));
-    return _mm_cvtss_f32(_mm_castsi128_ps(m));
-}
-
-INLINE int32_t sum_of(__m256i v) {
-    __m128i s = _mm_add_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
-    s = _mm_add_epi32(s, _mm_shuffle_epi32(s, 0x4E));
-    return _mm_cvtsi128_si32(_mm_add_epi32(s, _mm_shuffle_epi32(s, 0xB1)));
-}
-
-/* n values, a multiple of 16, times `by`, to nearest; returns their sum. */
-INLINE int32_t round16(int16_t *q, const float *x, size_t n, float by) {
-    __m256 f = _mm256_set1_ps(by);
-    __m256i sum = _mm256_setzero_si256();
-    for (size_t i = 0; i < n; i += 16) {
-        __m256i a = _mm256_cvtps_epi32(_mm256_loadu_ps(x + i) * f);
-        __m256i b = _mm256_cvtps_epi32(_mm256_loadu_ps(x + i + 8) * f);
-        sum = _mm256_add_epi32(sum, _mm256_add_epi32(a, b));
-        a = _mm256_permute4x64_epi64(_mm256_packs_epi32(a, b), 0xD8);
-        _mm256_storeu_si256((void *)(q + i), a);
-    }
-    return sum_of(sum);
-}
-
 /* 64 values as four bits lie in 16-bit words: every fourth, from the first, the second, ... */
 INLINE void order_nibbles(int16_t *q) {
     int16_t from[64];
@@ -59,83 +22,19 @@ INLINE void order_nibbles(int16_t *q) {
 
 static void quantize16(int16_t *q, float *scales, float *sums, const float *x, size_t n,
                        size_t group, int bits) {
-    size_t groups = n / group, padded = (n + 63) / 64 * 64;
-    for (size_t i = groups; i < (groups + 15) / 16 * 16; i++) scales[i] = sums[i] = 0;
-    for (size_t i = n; i < padded; i++) q[i] = 0;
-    for (size_t g = 0; g < groups; g++) {
-        float most = greatest(x + g * group, group);
-        bool finite = most < __builtin_inff(), small = !finite || most < VCPU_LEAST_ACTIVATION;
-        int32_t sum = 0;
-        if (small)
-            __builtin_memset(q + g * group, 0, group * sizeof *q);
-        else
-            sum = round16(q + g * group, x + g * group, group, 32767 / most);
-        scales[g] = finite ? (small ? 0 : most / 32767) : __builtin_nanf("");
-        sums[g] = scales[g] * (float)sum;
-    }
-    for (size_t i = 0; bits == 4 && i < padded; i += 64) order_nibbles(q + i);
+    quantize_groups((char *)q, scales, sums, x, n, group, 32767, sizeof *q);
+    for (size_t i = 0; bits == 4 && i < n; i += 64) order_nibbles(q + i);
 }
 
-/* ---- scales ---- */
-/* Eight numbers. */
-INLINE __m256 numbers8(const char *p, vcpu_number type, float factor) {
-    __m256i u;
-    switch (type) {
-    case VCPU_BF16:
-        u = _mm256_cvtepu16_epi32(_mm_loadu_si128((const void *)p));
-        return _mm256_castsi256_ps(_mm256_slli_epi32(u, 16));
-    case VCPU_F16: return _mm256_cvtph_ps(_mm_loadu_si128((const void *)p));
-    case VCPU_E8M0:
-        u = _mm256_cvtepu8_epi32(_mm_loadl_epi64((const void *)p));
-        return _mm256_castsi256_ps(_mm256_slli_epi32(u, 23)) * _mm256_set1_ps(factor);
-    case VCPU_E4M3: /* the exponents' zeros are 120 apart */
-        u = _mm256_cvtepi8_epi32(_mm_loadl_epi64((const void *)p));
-        u = _mm256_and_si256(_mm256_slli_epi32(u, 20), _mm256_set1_epi32((int32_t)0x87F00000));
-        return _mm256_castsi256_ps(u) * _mm256_set1_ps(0x1p120f) * _mm256_set1_ps(factor);
-    default: return _mm256_loadu_ps((const void *)p);
-    }
-}
-
-/* n numbers as floats, and zeros up to eight behind them. The last eight overlap those before. */
-INLINE void numbers_as(float *to, const char *p, size_t n, vcpu_number type, float factor) {
-    size_t size = vcpu_number_size(type), i = 0;
-    _mm256_storeu_ps(to + n, _mm256_setzero_ps());
-    for (; i + 8 <= n; i += 8) _mm256_storeu_ps(to + i, numbers8(p + size * i, type, factor));
-    if (i == n) return;
-    if (n >= 8) {
-        _mm256_storeu_ps(to + n - 8, numbers8(p + size * (n - 8), type, factor));
-        return;
-    }
-    for (; i < n; i++) {
-        char one[32] = { 0 };
-        __builtin_memcpy(one, p + size * i, size);
-        to[i] = _mm256_cvtss_f32(numbers8(one, type, factor));
-    }
-}
-
-static void numbers(float *to, const char *p, size_t n, vcpu_number type, float factor) {
-    switch (type) {
-    case VCPU_F32: numbers_as(to, p, n, VCPU_F32, factor); break;
-    case VCPU_BF16: numbers_as(to, p, n, VCPU_BF16, factor); break;
-    case VCPU_F16: numbers_as(to, p, n, VCPU_F16, factor); break;
-    case VCPU_E8M0: numbers_as(to, p, n, VCPU_E8M0, factor); break;
-    case VCPU_E4M3: numbers_as(to, p, n, VCPU_E4M3, factor); break;
-    }
-}
-
-INLINE float total(__m256 v) {
-    __m128 s = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
-    s = _mm_add_ps(s, _mm_movehl_ps(s, s));
-    return _mm_cvtss_f32(_mm_add_ss(s, _mm_movehdup_ps(s)));
+static void quantize8(int8_t *q, float *scales, float *sums, const float *x, size_t n,
+                      size_t group) {
+    quantize_groups((char *)q, scales, sums, x, n, group, 127, sizeof *q);
 }
 
 /* ---- weights as 16-bit integers ---- */
-/* Twice the numbers that four bits stand for; both bytes of a word are looked up, the upper one's
- * index being zero, and 12 is taken off both. */
+/* In words whose upper byte is zero: that is looked up, too, and 12 is taken off both. */
 INLINE __m256i e2m1_of(__m256i nibbles) {
-    const __m256i table = _mm256_broadcastsi128_si256(
-        _mm_setr_epi8(12, 13, 14, 15, 16, 18, 20, 24, 12, 11, 10, 9, 8, 6, 4, 0));
-    return _mm256_sub_epi16(_mm256_shuffle_epi8(table, nibbles), _mm256_set1_epi16(0x0C0C));
+    return _mm256_sub_epi16(e2m1_and_12(nibbles), _mm256_set1_epi16(0x0C0C));
 }
 
 /* 64 values of four bits, in the order of order_nibbles. */
@@ -306,7 +205,7 @@ INLINE void dot_kind(float *y, size_t y_row, const vcpu_ints *x, int rows, const
             EACH (r, rows) s[i].products[r] = s[i].biases[r] = _mm256_setzero_ps();
         for (size_t g = 0; g < groups; g += CHUNK) {
             size_t here = groups - g < CHUNK ? groups - g : CHUNK, n = here * w->group;
-            const int16_t *q = x->q + g * w->group;
+            const int16_t *q = (const int16_t *)x->q + g * w->group;
             for (size_t i = 0; i < batch; i++)
                 convert_scales(&scales, &s[i], x, rows, w, o + i, i, g, here);
             for (size_t i = 0; i < batch; i++) {
@@ -386,6 +285,23 @@ static void unpack16(int16_t *to, const vcpu_quants *w, size_t row, size_t start
     }
 }
 
+/* By way of 16 bits; 12 more than those that stand for e2m1. */
+static void unpack8(uint8_t *to, const vcpu_quants *w, size_t row, size_t start, size_t n) {
+    const __m256i more = _mm256_set1_epi16(w->e2m1 ? 12 : 0);
+    int16_t wide[256];
+    for (size_t at = 0; at < n; at += 256) {
+        size_t here = n - at < 256 ? n - at : 256;
+        unpack16(wide, w, row, start + at, here);
+        for (size_t i = 0; i < here; i += 16) {
+            __m256i v = _mm256_loadu_si256((const void *)(wide + i));
+            v = _mm256_add_epi16(v, more);
+            __m128i high = _mm256_extracti128_si256(v, 1);
+            _mm_storeu_si128((void *)(to + at + i),
+                             _mm_packus_epi16(_mm256_castsi256_si128(v), high));
+        }
+    }
+}
+
 enum { MR = 6, NR = 16, KC = 256 };
 
 static void tile_int16(const vcpu_int_tile *t) {
@@ -397,14 +313,15 @@ static void tile_int16(const vcpu_int_tile *t) {
             __builtin_prefetch(t->c + r * t->c_row);
             s[r][0] = s[r][1] = _mm256_setzero_si256();
         }
-        _Pragma("GCC unroll 4") for (size_t i = 0; i < t->depth; i++, a += MR, b += 2) {
-            __m256i b0 = _mm256_loadu_si256(b), b1 = _mm256_loadu_si256(b + 1);
-            EACH (r, MR) {
-                __m256i av = _mm256_set1_epi32(a[r]);
-                s[r][0] = _mm256_add_epi32(s[r][0], _mm256_madd_epi16(av, b0));
-                s[r][1] = _mm256_add_epi32(s[r][1], _mm256_madd_epi16(av, b1));
+        for (size_t i = 0; i < t->depth; i += 8, a += 8 * MR, b += 8 * 2)
+            EACH (e, 8) {
+                __m256i b0 = _mm256_loadu_si256(b + 2 * e), b1 = _mm256_loadu_si256(b + 2 * e + 1);
+                EACH (r, MR) {
+                    __m256i of_x = _mm256_set1_epi32(a[MR * e + r]);
+                    s[r][0] = at_once(_mm256_add_epi32(s[r][0], _mm256_madd_epi16(of_x, b0)));
+                    s[r][1] = at_once(_mm256_add_epi32(s[r][1], _mm256_madd_epi16(of_x, b1)));
+                }
             }
-        }
         EACH (j, 2) {
             __m256 scale = _mm256_loadu_ps(t->w_scales + g * NR + 8 * j);
             __m256 bias = _mm256_loadu_ps(t->w_biases + g * NR + 8 * j);
@@ -422,7 +339,9 @@ static void tile_int16(const vcpu_int_tile *t) {
 void vcpu_kernels_quantized_avx2(vcpu_kernels *k) {
     k->numbers = numbers;
     k->unpack16 = unpack16;
+    k->unpack8 = unpack8;
     k->gemm_int16 = (vcpu_int_gemm) { MR, NR, KC, tile_int16 };
     k->quantize16 = quantize16;
+    k->quantize8 = quantize8;
     k->dot_quants = dot_quants;
 }

@@ -222,7 +222,7 @@ INLINE void dot_bits(float *y, size_t y_row, const vcpu_ints *x, int rows, const
             EACH (r, rows) s[i].products[r] = s[i].biases[r] = _mm512_setzero_ps();
         for (size_t g = 0; g < groups; g += CHUNK) {
             size_t here = groups - g < CHUNK ? groups - g : CHUNK, n = here << shift;
-            const int16_t *q = x->q + (g << shift);
+            const int16_t *q = (const int16_t *)x->q + (g << shift);
             for (size_t i = 0; i < batch; i++)
                 convert_scales(&scales, &s[i], x, rows, w, o + i, i, g, here);
             for (size_t i = 0; i < batch; i++) {
@@ -329,4 +329,6 @@ void vcpu_kernels_quantized_avx512vnni(vcpu_kernels *k) {
     k->gemm_int16 = (vcpu_int_gemm) { MR, NR, KC, tile_int16 };
     k->gemm_int8 = (vcpu_int_gemm) { MR, NR, KC, tile_int8 };
     k->prefers_int8 = true;
+    k->dot_nibbles = NULL; /* AVX2's: the above are as fast for four bits as for eight */
+    k->gemm_nibbles.tile = NULL;
 }

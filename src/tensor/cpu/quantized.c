@@ -5,8 +5,8 @@
  *
  *     y[r][o] = Σ_g scale[o][g] * x_scale[r][g] * (Σ q * xq) + bias[o][g] * (Σ xq * x_scale[r][g])
  *
- * which is exactly W times the rounded x. Few rows: 16-bit integers, W is read as it lies. Many
- * rows: see quantized_many.c. */
+ * which is exactly W times the rounded x. Few rows: 16-bit integers, or bytes for weights of four
+ * bits where that is faster and allowed; W is read as it lies. Many rows: see quantized_many.c. */
 #include "tensor/cpu/matmul.h"
 
 bool vcpu_is_integers(const vlm_matrix *w) {
@@ -50,27 +50,41 @@ vcpu_quants vcpu_quants_of(const vlm_matrix *w, size_t o) {
 }
 
 /* ---- few rows ---- */
+static bool takes_bytes(const vcpu_matmul *m) {
+    return m->linears[0]->weight.bits == 4 && m->k->dot_nibbles && !m->b->no_int8;
+}
+
+/* Row r of x and what follows. */
+static vcpu_ints ints_from(const vcpu_matmul *m, size_t r) {
+    vcpu_ints x = m->ints;
+    x.q = (const char *)x.q + r * x.row * (takes_bytes(m) ? 1 : sizeof(int16_t));
+    x.scales += r * x.group_row;
+    x.sums += r * x.group_row;
+    return x;
+}
+
 static void quantize_item(void *arg, size_t r, int worker) {
     const vcpu_matmul *m = arg;
     const vlm_matrix *w = &m->linears[0]->weight;
+    vcpu_ints to = ints_from(m, r);
+    void *q = (void *)(uintptr_t)to.q;
+    float *scales = (float *)(uintptr_t)to.scales, *sums = (float *)(uintptr_t)to.sums;
+    const float *x = (const void *)vcpu_row(m->x, r);
     (void)worker;
-    int16_t *q = (int16_t *)(uintptr_t)m->ints.q + r * m->ints.row;
-    float *scales = (float *)(uintptr_t)m->ints.scales + r * m->ints.group_row;
-    float *sums = (float *)(uintptr_t)m->ints.sums + r * m->ints.group_row;
-    m->k->quantize16(q, scales, sums, (const float *)(const void *)vcpu_row(m->x, r), vcpu_in(m),
-                     (size_t)w->group, w->bits);
+    if (takes_bytes(m))
+        m->k->quantize_nibbles(q, scales, sums, x, vcpu_in(m), (size_t)w->group);
+    else
+        m->k->quantize16(q, scales, sums, x, vcpu_in(m), (size_t)w->group, w->bits);
 }
 
 static void dot_quants(const vcpu_matmul *m, const vlm_matrix *w, float *y, size_t y_row, size_t o,
                        size_t n) {
     vcpu_quants quants = vcpu_quants_of(w, o);
+    vcpu_dot_quants *dot = takes_bytes(m) ? m->k->dot_nibbles : m->k->dot_quants;
     for (size_t r = 0; r < m->rows; r += VCPU_DOT_ROWS) {
-        vcpu_ints x = m->ints;
-        x.q += r * x.row;
-        x.scales += r * x.group_row;
-        x.sums += r * x.group_row;
-        m->k->dot_quants(y + r * y_row, y_row, &x, (int)vcpu_min(VCPU_DOT_ROWS, m->rows - r),
-                         &quants, n, vcpu_in(m));
+        vcpu_ints x = ints_from(m, r);
+        int rows = (int)vcpu_min(VCPU_DOT_ROWS, m->rows - r);
+        dot(y + r * y_row, y_row, &x, rows, &quants, n, vcpu_in(m));
     }
 }
 

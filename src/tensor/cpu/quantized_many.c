@@ -20,12 +20,11 @@ typedef struct product {
 } product;
 
 /* Bytes of x where they are faster and allowed, else 16-bit integers. */
-static bool takes_bytes(const vcpu_matmul *m) {
-    return m->k->prefers_int8 && !m->b->no_int8;
-}
-
 static const vcpu_int_gemm *gemm_of(const vcpu_matmul *m) {
-    return takes_bytes(m) ? &m->k->gemm_int8 : &m->k->gemm_int16;
+    const vcpu_kernels *k = m->k;
+    if (m->b->no_int8) return &k->gemm_int16;
+    if (k->gemm_nibbles.tile && m->linears[0]->weight.bits == 4) return &k->gemm_nibbles;
+    return k->prefers_int8 ? &k->gemm_int8 : &k->gemm_int16;
 }
 
 static size_t group_of(const product *p) {
@@ -196,7 +195,7 @@ static void panel_item(void *arg, size_t item, int worker) {
 void vcpu_quantized_many(vlm_frame *f, vcpu_matmul *m) {
     const vcpu_int_gemm *g = gemm_of(m);
     product p = { .m = m, .g = g, .mr = (size_t)g->mr, .nr = (size_t)g->nr };
-    p.per = takes_bytes(m) ? 4 : 2;
+    p.per = g == &m->k->gemm_int16 ? 2 : 4;
     size_t n = m->rows, outs = 0;
     p.depth = vcpu_in(m) / p.per;
     p.groups = vcpu_in(m) / group_of(&p);

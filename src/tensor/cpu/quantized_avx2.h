@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: MIT */
+/* What the AVX2 kernels for quantized weights share: the largest of a group of x, numbers that
+ * scales are stored as, sums over lanes. Included by kernels_quantized_avx2.c and
+ * kernels_nibbles_avx2.c alone, which are compiled for that instruction set. */
+#ifndef VLM_CPU_QUANTIZED_AVX2_H
+#define VLM_CPU_QUANTIZED_AVX2_H
+
+#include "tensor/cpu/kernels.h"
+
+#include <immintrin.h>
+
+#define INLINE static inline __attribute__((always_inline))
+#define EACH(i, n) _Pragma("GCC unroll 16") for (size_t i = 0; i < (size_t)(n); i++)
+
+/* ---- x as integers ---- */
+INLINE float greatest(const float *x, size_t n) {
+    __m256i most = _mm256_setzero_si256(), magnitude = _mm256_set1_epi32(0x7FFFFFFF);
+    for (size_t i = 0; i < n; i += 8) {
+        __m256i v = _mm256_loadu_si256((const void *)(x + i));
+        most = _mm256_max_epi32(most, _mm256_and_si256(v, magnitude));
+    }
+    __m128i m = _mm_max_epi32(_mm256_castsi256_si128(most), _mm256_extracti128_si256(most, 1));
+    m = _mm_max_epi32(m, _mm_shuffle_epi32(m, 0x4E));
+    m = _mm_max_epi32(m, _mm_shuffle_epi32(m, 0xB1));
+    return _mm_cvtss_f32(_mm_castsi128_ps(m));
+}
+
+INLINE int32_t sum_of(__m256i v) {
+    __m128i s = _mm_add_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
+    s = _mm_add_epi32(s, _mm_shuffle_epi32(s, 0x4E));
+    return _mm_cvtsi128_si32(_mm_add_epi32(s, _mm_shuffle_epi32(s, 0xB1)));
+}
+
+/* n values, a multiple of 16, times `by`, to nearest, as integers of `size` bytes; returns their
+ * sum. */
+INLINE int32_t round_to(char *q, const float *x, size_t n, float by, size_t size) {
+    __m256 f = _mm256_set1_ps(by);
+    __m256i sum = _mm256_setzero_si256();
+    for (size_t i = 0; i < n; i += 16) {
+        __m256i a = _mm256_cvtps_epi32(_mm256_loadu_ps(x + i) * f);
+        __m256i b = _mm256_cvtps_epi32(_mm256_loadu_ps(x + i + 8) * f);
+        sum = _mm256_add_epi32(sum, _mm256_add_epi32(a, b));
+        a = _mm256_permute4x64_epi64(_mm256_packs_epi32(a, b), 0xD8);
+        if (size == 2)
+            _mm256_storeu_si256((void *)(q + 2 * i), a);
+        else
+            _mm_storeu_si128((void *)(q + i), _mm_packs_epi16(_mm256_castsi256_si128(a),
+                                                              _mm256_extracti128_si256(a, 1)));
+    }
+    return sum_of(sum);
+}
+
+/* One row, in order; `limit` is the largest integer. */
+INLINE void quantize_groups(char *q, float *scales, float *sums, const float *x, size_t n,
+                            size_t group, float limit, size_t size) {
+    size_t groups = n / group;
+    for (size_t i = groups; i < (groups + 15) / 16 * 16; i++) scales[i] = sums[i] = 0;
+    __builtin_memset(q + n * size, 0, ((n + 63) / 64 * 64 - n) * size);
+    for (size_t g = 0; g < groups; g++, x += group, q += group * size) {
+        float most = greatest(x, group);
+        bool finite = most < __builtin_inff(), small = !finite || most < VCPU_LEAST_ACTIVATION;
+        int32_t sum = 0;
+        if (small)
+            __builtin_memset(q, 0, group * size);
+        else
+            sum = round_to(q, x, group, limit / most, size);
+        scales[g] = finite ? (small ? 0 : most / limit) : __builtin_nanf("");
+        sums[g] = scales[g] * (float)sum;
+    }
+}
+
+/* ---- scales ---- */
+/* Eight numbers. */
+INLINE __m256 numbers8(const char *p, vcpu_number type, float factor) {
+    __m256i u;
+    switch (type) {
+    case VCPU_BF16:
+        u = _mm256_cvtepu16_epi32(_mm_loadu_si128((const void *)p));
+        return _mm256_castsi256_ps(_mm256_slli_epi32(u, 16));
+    case VCPU_F16: return _mm256_cvtph_ps(_mm_loadu_si128((const void *)p));
+    case VCPU_E8M0:
+        u = _mm256_cvtepu8_epi32(_mm_loadl_epi64((const void *)p));
+        return _mm256_castsi256_ps(_mm256_slli_epi32(u, 23)) * _mm256_set1_ps(factor);
+    case VCPU_E4M3: /* the exponents' zeros are 120 apart */
+        u = _mm256_cvtepi8_epi32(_mm_loadl_epi64((const void *)p));
+        u = _mm256_and_si256(_mm256_slli_epi32(u, 20), _mm256_set1_epi32((int32_t)0x87F00000));
+        return _mm256_castsi256_ps(u) * _mm256_set1_ps(0x1p120f) * _mm256_set1_ps(factor);
+    default: return _mm256_loadu_ps((const void *)p);
+    }
+}
+
+/* n numbers as floats, and zeros up to eight behind them. The last eight overlap those before. */
+INLINE void numbers_as(float *to, const char *p, size_t n, vcpu_number type, float factor) {
+    size_t size = vcpu_number_size(type), i = 0;
+    _mm256_storeu_ps(to + n, _mm256_setzero_ps());
+    for (; i + 8 <= n; i += 8) _mm256_storeu_ps(to + i, numbers8(p + size * i, type, factor));
+    if (i == n) return;
+    if (n >= 8) {
+        _mm256_storeu_ps(to + n - 8, numbers8(p + size * (n - 8), type, factor));
+        return;
+    }
+    for (; i < n; i++) {
+        char one[32] = { 0 };
+        __builtin_memcpy(one, p + size * i, size);
+        to[i] = _mm256_cvtss_f32(numbers8(one, type, factor));
+    }
+}
+
+static void numbers(float *to, const char *p, size_t n, vcpu_number type, float factor) {
+    switch (type) {
+    case VCPU_F32: numbers_as(to, p, n, VCPU_F32, factor); break;
+    case VCPU_BF16: numbers_as(to, p, n, VCPU_BF16, factor); break;
+    case VCPU_F16: numbers_as(to, p, n, VCPU_F16, factor); break;
+    case VCPU_E8M0: numbers_as(to, p, n, VCPU_E8M0, factor); break;
+    case VCPU_E4M3: numbers_as(to, p, n, VCPU_E4M3, factor); break;
+    }
+}
+
+INLINE float total(__m256 v) {
+    __m128 s = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+    s = _mm_add_ps(s, _mm_movehl_ps(s, s));
+    return _mm_cvtss_f32(_mm_add_ss(s, _mm_movehdup_ps(s)));
+}
+
+/* A sum that is formed where it stands: left alone, the compiler forms the products of a whole tile
+ * before it adds them up, and runs out of registers. */
+INLINE __m256i at_once(__m256i sum) {
+    __asm__("" : "+x"(sum));
+    return sum;
+}
+
+/* ---- weights ---- */
+/* Bytes of four bits become 12 more than twice the numbers that those stand for. */
+INLINE __m256i e2m1_and_12(__m256i nibbles) {
+    const __m256i table = _mm256_broadcastsi128_si256(
+        _mm_setr_epi8(12, 13, 14, 15, 16, 18, 20, 24, 12, 11, 10, 9, 8, 6, 4, 0));
+    return _mm256_shuffle_epi8(table, nibbles);
+}
+
+#endif
