@@ -20,6 +20,7 @@ for source in $(find src/tensor -name "*.c") src/core/*.c tests/test_kernels.c t
     src/*_avx2.c) extra=$avx2 ;;
     src/*_avx512.c) extra=$avx512 ;;
     src/*_avx512*.c) extra="$avx512 -mavx512bf16 -mavx512vnni" ;;
+    src/*_neondot.c) extra=-march=armv8.2-a+dotprod ;;
     src/*_neonbf16.c) extra=-march=armv8.2-a+bf16 ;;
     *) extra= ;;
   esac

@@ -17,12 +17,16 @@ tools/build_test_kernels.sh "$programs/kernels" $compiler
 qemu-aarch64 -cpu max "$programs/kernels" --cases "$cases"
 tensor=$(find src/tensor -name '*.c' ! -name '*_avx*')
 for source in $tensor src/core/*.c; do
-  case $source in *_neonbf16.c) extra=-march=armv8.2-a+bf16 ;; *) extra= ;; esac
+  case $source in
+    *_neondot.c) extra=-march=armv8.2-a+dotprod ;;
+    *_neonbf16.c) extra=-march=armv8.2-a+bf16 ;;
+    *) extra= ;;
+  esac
   # shellcheck disable=SC2086
   $compiler $flags $extra -c -o "$programs/$(basename "$source" .c)_$(basename "$(dirname "$source")").o" "$source"
 done
-for test in ops linear attention frame; do
+for test in tensor_ops tensor_linear tensor_quantized tensor_attention tensor_frame kernels_quantized; do
   # shellcheck disable=SC2086
-  $compiler $flags -Itests/cross/cmocka -static -o "$programs/test" tests/test_tensor_$test.c "$programs"/*.o -lm -pthread
+  $compiler $flags -Itests/cross/cmocka -static -o "$programs/test" tests/test_$test.c "$programs"/*.o -lm -pthread
   qemu-aarch64 -cpu max "$programs/test"
 done

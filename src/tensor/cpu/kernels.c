@@ -17,7 +17,10 @@ void vcpu_kernels_fill(vcpu_kernels *k, unsigned flags) {
     if (flags & VCORE_CPU_AVX512_VNNI) vcpu_kernels_quantized_avx512vnni(k);
     if (flags & VCORE_CPU_AVX512_BF16) vcpu_kernels_avx512bf16(k);
 #elif defined(__aarch64__)
-    if (flags & VCORE_CPU_NEON) vcpu_kernels_neon(k);
+    if (!(flags & VCORE_CPU_NEON)) return;
+    vcpu_kernels_neon(k);
+    vcpu_kernels_quantized_neon(k);
+    if (flags & VCORE_CPU_NEON_DOT) vcpu_kernels_quantized_neondot(k);
     if (flags & VCORE_CPU_NEON_BF16) vcpu_kernels_neonbf16(k);
 #else
     (void)flags;

@@ -200,6 +200,8 @@ void vcpu_kernels_avx512bf16(vcpu_kernels *k);
 #elif defined(__aarch64__)
 void vcpu_kernels_neon(vcpu_kernels *k);
 void vcpu_kernels_neonbf16(vcpu_kernels *k);
+void vcpu_kernels_quantized_neon(vcpu_kernels *k);
+void vcpu_kernels_quantized_neondot(vcpu_kernels *k); /* its extensions */
 #endif
 
 #endif
