@@ -37,7 +37,8 @@ typedef enum kind { WIDE, NARROW, E2M1 } kind;
 typedef struct product {
     const vcpu_ints *x;
     const vcpu_quants *w;
-    size_t apart; /* between the rows of weights that are read in turns */
+    size_t outs, apart;   /* apart: between the rows of weights that are read in turns */
+    size_t shortest_rows; /* so many have eight scales */
     __m256i lanes;
     int shift; /* 1 << shift is a group */
 } product;
@@ -49,30 +50,51 @@ typedef struct row_scales {
 } row_scales;
 typedef __m256 row_sums[VCPU_DOT_ROWS];
 
+static __attribute__((noinline)) __m256 last_numbers(const char *p, size_t n, vcpu_number type,
+                                                     float factor) {
+    char eight[32] = { 0 };
+    for (size_t i = 0; i < n * vcpu_number_size(type); i++) eight[i] = p[i];
+    return numbers8(eight, type, factor);
+}
+
 /* The scales of groups [g, g + count) of row o of the weights; what the biases, or the 12 too much
- * of e2m1, add to the sums. */
-INLINE void begin_chunk(row_scales *to, row_sums s, const product *p, int rows, size_t o, size_t g,
-                        size_t count, kind as) {
+ * of e2m1, add to the sums. Behind a row's last scale others are read, where there are any: they
+ * meet zeros of x. */
+INLINE void begin_chunk_of(row_scales *to, row_sums s, const product *p, int rows, size_t o,
+                           size_t g, size_t count, kind as, vcpu_number type, vcpu_number bias_type) {
     const vcpu_ints *x = p->x;
     const vcpu_quants *w = p->w;
-    float v[WIDTH], b[WIDTH];
-    const char *from = w->scales + o * w->scale_row_bytes;
-    __builtin_prefetch(from + 16 * w->scale_row_bytes);
-    numbers(v, from + g * vcpu_number_size(w->scale_type), count, w->scale_type, w->factor);
+    bool more = o + p->shortest_rows < p->outs;
+    size_t size = vcpu_number_size(type), bias_size = vcpu_number_size(bias_type);
+    const char *scales = w->scales + o * w->scale_row_bytes + g * size, *biases = NULL;
+    __builtin_prefetch(scales + 16 * w->scale_row_bytes);
     if (as != E2M1) {
-        from = w->biases + o * w->bias_row_bytes;
-        __builtin_prefetch(from + 16 * w->bias_row_bytes);
-        numbers(b, from + g * vcpu_number_size(w->bias_type), count, w->bias_type, 1);
+        biases = w->biases + o * w->bias_row_bytes + g * bias_size;
+        __builtin_prefetch(biases + 16 * w->bias_row_bytes);
     }
-    for (size_t at = 0; at < count; at += 8) { /* zeros behind them, here and in x */
-        __m256 scale = _mm256_loadu_ps(v + at), bias = scale * _mm256_set1_ps(-12);
-        if (as != E2M1) bias = _mm256_loadu_ps(b + at);
+    for (size_t at = 0; at < count; at += 8) {
+        bool all = more || at + 8 <= count;
+        __m256 scale = all ? numbers8(scales + at * size, type, w->factor)
+                           : last_numbers(scales + at * size, count - at, type, w->factor);
+        __m256 bias = scale * _mm256_set1_ps(-12);
+        if (as != E2M1)
+            bias = all ? numbers8(biases + at * bias_size, bias_type, 1)
+                       : last_numbers(biases + at * bias_size, count - at, bias_type, 1);
         EACH (r, rows) {
             const size_t i = r * x->group_row + g + at;
             s[r] = _mm256_fmadd_ps(bias, _mm256_loadu_ps(x->sums + i), s[r]);
             _mm256_storeu_ps(to->of[r] + at, scale * _mm256_loadu_ps(x->scales + i));
         }
     }
+}
+
+INLINE void begin_chunk(row_scales *to, row_sums s, const product *p, int rows, size_t o, size_t g,
+                        size_t count, kind as) {
+    vcpu_number type = p->w->scale_type, bias_type = p->w->bias_type;
+    if (type == VCPU_BF16 && bias_type == VCPU_BF16) /* what most checkpoints have */
+        begin_chunk_of(to, s, p, rows, o, g, count, as, VCPU_BF16, VCPU_BF16);
+    else
+        begin_chunk_of(to, s, p, rows, o, g, count, as, type, bias_type);
 }
 
 /* 64 values of weights, with the scales from the g-th on. */
@@ -159,7 +181,8 @@ INLINE void dot_rows(float *y, size_t y_row, const product *p, int streams, int 
 
 static void dot_nibbles(float *y, size_t y_row, const vcpu_ints *x, int rows, const vcpu_quants *w,
                         size_t outs, size_t k) {
-    product p = { .x = x, .w = w, .shift = __builtin_ctz((unsigned)w->group) };
+    product p = { .x = x, .w = w, .outs = outs, .shift = __builtin_ctz((unsigned)w->group) };
+    p.shortest_rows = 8 / (k / w->group) + 1;
     p.lanes = w->group == 16 ? _mm256_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3)
                              : _mm256_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1);
     switch (rows) {

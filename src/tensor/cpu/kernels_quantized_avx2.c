@@ -31,6 +31,34 @@ static void quantize8(int8_t *q, float *scales, float *sums, const float *x, siz
     quantize_groups((char *)q, scales, sums, x, n, group, 127, sizeof *q);
 }
 
+/* ---- scales ---- */
+/* n numbers as floats, and zeros up to eight behind them. The last eight overlap those before. */
+INLINE void numbers_as(float *to, const char *p, size_t n, vcpu_number type, float factor) {
+    size_t size = vcpu_number_size(type), i = 0;
+    _mm256_storeu_ps(to + n, _mm256_setzero_ps());
+    for (; i + 8 <= n; i += 8) _mm256_storeu_ps(to + i, numbers8(p + size * i, type, factor));
+    if (i == n) return;
+    if (n >= 8) {
+        _mm256_storeu_ps(to + n - 8, numbers8(p + size * (n - 8), type, factor));
+        return;
+    }
+    for (; i < n; i++) {
+        char one[32] = { 0 };
+        __builtin_memcpy(one, p + size * i, size);
+        to[i] = _mm256_cvtss_f32(numbers8(one, type, factor));
+    }
+}
+
+static void numbers(float *to, const char *p, size_t n, vcpu_number type, float factor) {
+    switch (type) {
+    case VCPU_F32: numbers_as(to, p, n, VCPU_F32, factor); break;
+    case VCPU_BF16: numbers_as(to, p, n, VCPU_BF16, factor); break;
+    case VCPU_F16: numbers_as(to, p, n, VCPU_F16, factor); break;
+    case VCPU_E8M0: numbers_as(to, p, n, VCPU_E8M0, factor); break;
+    case VCPU_E4M3: numbers_as(to, p, n, VCPU_E4M3, factor); break;
+    }
+}
+
 /* ---- weights as 16-bit integers ---- */
 /* In words whose upper byte is zero: that is looked up, too, and 12 is taken off both. */
 INLINE __m256i e2m1_of(__m256i nibbles) {

@@ -89,33 +89,6 @@ INLINE __m256 numbers8(const char *p, vcpu_number type, float factor) {
     }
 }
 
-/* n numbers as floats, and zeros up to eight behind them. The last eight overlap those before. */
-INLINE void numbers_as(float *to, const char *p, size_t n, vcpu_number type, float factor) {
-    size_t size = vcpu_number_size(type), i = 0;
-    _mm256_storeu_ps(to + n, _mm256_setzero_ps());
-    for (; i + 8 <= n; i += 8) _mm256_storeu_ps(to + i, numbers8(p + size * i, type, factor));
-    if (i == n) return;
-    if (n >= 8) {
-        _mm256_storeu_ps(to + n - 8, numbers8(p + size * (n - 8), type, factor));
-        return;
-    }
-    for (; i < n; i++) {
-        char one[32] = { 0 };
-        __builtin_memcpy(one, p + size * i, size);
-        to[i] = _mm256_cvtss_f32(numbers8(one, type, factor));
-    }
-}
-
-static void numbers(float *to, const char *p, size_t n, vcpu_number type, float factor) {
-    switch (type) {
-    case VCPU_F32: numbers_as(to, p, n, VCPU_F32, factor); break;
-    case VCPU_BF16: numbers_as(to, p, n, VCPU_BF16, factor); break;
-    case VCPU_F16: numbers_as(to, p, n, VCPU_F16, factor); break;
-    case VCPU_E8M0: numbers_as(to, p, n, VCPU_E8M0, factor); break;
-    case VCPU_E4M3: numbers_as(to, p, n, VCPU_E4M3, factor); break;
-    }
-}
-
 INLINE float total(__m256 v) {
     __m128 s = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
     s = _mm_add_ps(s, _mm_movehl_ps(s, s));
