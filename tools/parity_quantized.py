@@ -34,8 +34,8 @@ PAGE = ROOT / "docs" / "PARITY_QUANTIZED.md"
 GOLDENS = ("idefics3-split", "paligemma-gemma", "paligemma2-gemma2", "qwen2_5_vl-tied", "qwen2_5_vl-untied", "smolvlm-video")
 MODES = [("affine", bits, 32) for bits in (2, 3, 4, 5, 6, 8)] + [("affine", 4, 64), ("mxfp4", 4, 32), ("mxfp8", 8, 32), ("nvfp4", 4, 16)]
 PROMPT, TOKENS, PICTURE = "What is it?", 24, "tests/data/pictures/tiny.png"
-HEAD = """| golden | mode | bits | group | matrices | exact: logits | exact: greedy tokens | fast: logits | fast: greedy tokens |
-|---|---|---:|---:|---:|---:|---:|---:|---:|
+HEAD = """| golden | mode | bits | group | matrices | exact: logits | exact: greedy tokens | fast: logits | fast: greedy tokens | without int8: logits |
+|---|---|---:|---:|---:|---:|---:|---:|---:|---:|
 """
 
 
@@ -83,6 +83,8 @@ def measure(program: Path, base: Path, work: Path, mode: str, bits: int, group: 
     for dtype in ("f32", "auto"):
         logits = dump(program, folder, inputs, "logits", work, dtype)["logits"]
         cells += [f"{relative(logits, seams['logits']):.1e}", same(generate(program, folder, inputs, TOKENS, dtype), want, margins)]
+    logits = dump(program, folder, [*inputs, "--no-int8-activations"], "logits", work, "auto")["logits"]
+    cells.append(f"{relative(logits, seams['logits']):.1e}")
     return f"| {mode} | {bits} | {group} | {count} | " + " | ".join(cells) + " |"
 
 
