@@ -40,6 +40,7 @@ static double value(const vcpu_kv_rows *x, vcpu_kv_type type, size_t j, size_t i
 /* ---- scores ---- */
 static void scores(kernel_case *c, vcpu_kv_type type, bool paired) {
     size_t rows = kc_int(c, 1, 9), keys = kc_int(c, 1, 40), dim = kc_int(c, 1, 160);
+    if (kc_int(c, 0, 31) == 0) dim += 400 * kc_int(c, 1, 3); /* more than is arranged at once */
     size_t q_row = dim + kc_int(c, 0, 9), s_row = keys + kc_int(c, 0, 9);
     const float *q = kc_array(c, KC_READ, KC_F32, KC_ZEROS, rows, dim, 4 * q_row);
     vcpu_kv_rows k = draw_rows(c, type, keys, dim);

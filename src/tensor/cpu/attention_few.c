@@ -6,7 +6,7 @@
 
 #include <math.h>
 
-enum { CHUNK = 512, MAX_POSITIONS = 4, MAX_ROWS = VCPU_PAIRS_ROWS };
+enum { CHUNK = 512, ASKED = 16384, MAX_POSITIONS = 4, MAX_ROWS = VCPU_PAIRS_ROWS };
 
 /* What one chunk found for one row: maximum, sum, weighted values. */
 typedef struct few {
@@ -45,6 +45,12 @@ static void visible(const few *a, const vlm_segment *s, size_t r, size_t key0, s
     *hi = *hi > key0 ? vcpu_min(*hi - key0, n) : 0;
 }
 
+/* Part r of `parts` of the values that are wanted first: they come while the softmax computes. */
+static void ask(const vcpu_kv_rows *v, size_t used_bytes, size_t n, size_t r, size_t parts) {
+    size_t bytes = vcpu_min(n * used_bytes, ASKED), end = (r + 1) * bytes / parts;
+    for (size_t at = r * bytes / parts; at < end; at += 64) __builtin_prefetch(v->data + at);
+}
+
 /* Scores, softmax and weighted values of one chunk for all rows. Row r is head r % group of
  * position r / group; rows are taken so that their queries lie together. Keys that no row sees
  * (a window has passed them) are not read. */
@@ -78,6 +84,7 @@ static void chunk(const few *a, const vlm_segment *s, size_t kv_head, size_t key
     for (size_t r = 0; r < rows; r++) {
         visible(a, s, r, key0 + begin, end - begin, &lo, &hi);
         float *part = parts + r * a->part_floats;
+        ask(&v, keys.used_bytes, end - begin, r, rows);
         kernels->softmax_row(scores + r * CHUNK, end - begin, lo, hi, j->desc->scale,
                              j->desc->softcap, &part[0], &part[1]);
     }

@@ -5,7 +5,7 @@
 #include <immintrin.h>
 
 enum { LANES = 8, TILE_MR = 6, TILE_NV = 2, TILE_KC = 256, DOT_OUTS = 2, PREFETCH_BYTES = 1024,
-       SCORE_KEYS = 3, MIX_VECTORS = 3 };
+       SCORE_KEYS_8 = 1, SCORE_KEYS_4 = 2, MIX_VECTORS = 3 };
 #ifdef __clang__
 #define UNROLL _Pragma("clang loop unroll(full)")
 #else
@@ -109,11 +109,42 @@ static inline void vf_to_bf16(void *p, vf v) {
 }
 
 /* ---- for attention ---- */
+static inline vf vf_exponent(vf v) {
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(v), 23));
+}
 static inline void vf_sums4(float *y, vf a, vf b, vf c, vf d) {
     vf ab = _mm256_add_ps(_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b));
     vf cd = _mm256_add_ps(_mm256_unpacklo_ps(c, d), _mm256_unpackhi_ps(c, d));
     vf s = _mm256_add_ps(_mm256_shuffle_ps(ab, cd, 0x44), _mm256_shuffle_ps(ab, cd, 0xEE));
     _mm_storeu_ps(y, _mm_add_ps(_mm256_castps256_ps128(s), _mm256_extractf128_ps(s, 1)));
+}
+static inline void vf_turn4(float *y, size_t y_row, const float *x, size_t x_row) {
+    __m128 a = _mm_loadu_ps(x), b = _mm_loadu_ps(x + x_row);
+    __m128 c = _mm_loadu_ps(x + 2 * x_row), d = _mm_loadu_ps(x + 3 * x_row);
+    _MM_TRANSPOSE4_PS(a, b, c, d);
+    _mm_storeu_ps(y, a);
+    _mm_storeu_ps(y + y_row, b);
+    _mm_storeu_ps(y + 2 * y_row, c);
+    _mm_storeu_ps(y + 3 * y_row, d);
+}
+static inline vf vf_bf16_even(const void *p) {
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_loadu_si256(p), 16));
+}
+static inline vf vf_bf16_odd(const void *p) {
+    __m256i upper = _mm256_set1_epi32(-65536);
+    return _mm256_castsi256_ps(_mm256_and_si256(_mm256_loadu_si256(p), upper));
+}
+static inline __m256 quarters(__m256 v) { /* 64-bit quarters 0, 2, 1, 3 */
+    return _mm256_castpd_ps(_mm256_permute4x64_pd(_mm256_castps_pd(v), 0xD8));
+}
+static inline void vf_split(vf lo, vf hi, vf *even, vf *odd) {
+    *even = quarters(_mm256_shuffle_ps(lo, hi, 0x88));
+    *odd = quarters(_mm256_shuffle_ps(lo, hi, 0xDD));
+}
+static inline void vf_zip(vf even, vf odd, vf *lo, vf *hi) {
+    vf a = _mm256_unpacklo_ps(even, odd), b = _mm256_unpackhi_ps(even, odd);
+    *lo = _mm256_permute2f128_ps(a, b, 0x20);
+    *hi = _mm256_permute2f128_ps(a, b, 0x31);
 }
 static inline vf vf_u8(const void *p) {
     return _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64(p)));

@@ -6,7 +6,7 @@
 #include <immintrin.h>
 
 enum { LANES = 16, TILE_MR = 14, TILE_NV = 2, TILE_KC = 256, DOT_OUTS = 4, PREFETCH_BYTES = 1024,
-       SCORE_KEYS = 4, MIX_VECTORS = 4 };
+       SCORE_KEYS_8 = 2, SCORE_KEYS_4 = 4, MIX_VECTORS = 4 };
 #ifdef __clang__
 #define UNROLL _Pragma("clang loop unroll(full)")
 #else
@@ -103,6 +103,9 @@ static inline void vf_to_bf16(void *p, vf v) {
 }
 
 /* ---- for attention ---- */
+static inline vf vf_exponent(vf v) {
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_castps_si512(v), 23));
+}
 static inline __m256 halves(vf v) {
     return _mm256_add_ps(_mm512_castps512_ps256(v), _mm512_extractf32x8_ps(v, 1));
 }
@@ -112,6 +115,32 @@ static inline void vf_sums4(float *y, vf a, vf b, vf c, vf d) {
     __m256 cd = _mm256_add_ps(_mm256_unpacklo_ps(x[2], x[3]), _mm256_unpackhi_ps(x[2], x[3]));
     __m256 s = _mm256_add_ps(_mm256_shuffle_ps(ab, cd, 0x44), _mm256_shuffle_ps(ab, cd, 0xEE));
     _mm_storeu_ps(y, _mm_add_ps(_mm256_castps256_ps128(s), _mm256_extractf128_ps(s, 1)));
+}
+static inline void vf_turn4(float *y, size_t y_row, const float *x, size_t x_row) {
+    __m128 a = _mm_loadu_ps(x), b = _mm_loadu_ps(x + x_row);
+    __m128 c = _mm_loadu_ps(x + 2 * x_row), d = _mm_loadu_ps(x + 3 * x_row);
+    _MM_TRANSPOSE4_PS(a, b, c, d);
+    _mm_storeu_ps(y, a);
+    _mm_storeu_ps(y + y_row, b);
+    _mm_storeu_ps(y + 2 * y_row, c);
+    _mm_storeu_ps(y + 3 * y_row, d);
+}
+static inline vf vf_bf16_even(const void *p) {
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_loadu_si512(p), 16));
+}
+static inline vf vf_bf16_odd(const void *p) {
+    __m512i upper = _mm512_set1_epi32(-65536);
+    return _mm512_castsi512_ps(_mm512_and_si512(_mm512_loadu_si512(p), upper));
+}
+static inline void vf_split(vf lo, vf hi, vf *even, vf *odd) {
+    __m512i from = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+    *even = _mm512_permutex2var_ps(lo, from, hi);
+    *odd = _mm512_permutex2var_ps(lo, _mm512_add_epi32(from, _mm512_set1_epi32(1)), hi);
+}
+static inline void vf_zip(vf even, vf odd, vf *lo, vf *hi) {
+    __m512i from = _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+    *lo = _mm512_permutex2var_ps(even, from, odd);
+    *hi = _mm512_permutex2var_ps(even, _mm512_add_epi32(from, _mm512_set1_epi32(8)), odd);
 }
 static inline vf vf_u8(const void *p) {
     return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128(p)));

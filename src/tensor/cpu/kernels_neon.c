@@ -6,7 +6,7 @@
 #include <arm_neon.h>
 
 enum { LANES = 4, TILE_MR = 6, TILE_NV = 4, TILE_KC = 256, DOT_OUTS = 4, PREFETCH_BYTES = 1024,
-       SCORE_KEYS = 4, MIX_VECTORS = 4 };
+       SCORE_KEYS_8 = 2, SCORE_KEYS_4 = 4, MIX_VECTORS = 4 };
 #define UNROLL _Pragma("GCC unroll 16")
 #define UNROLL_K _Pragma("GCC unroll 4")
 
@@ -98,8 +98,34 @@ static inline void vf_to_bf16(void *p, vf v) {
 }
 
 /* ---- for attention ---- */
+static inline vf vf_exponent(vf v) {
+    return vreinterpretq_f32_u32(vshlq_n_u32(vreinterpretq_u32_f32(v), 23));
+}
 static inline void vf_sums4(float *y, vf a, vf b, vf c, vf d) {
     vst1q_f32(y, vpaddq_f32(vpaddq_f32(a, b), vpaddq_f32(c, d)));
+}
+static inline void vf_turn4(float *y, size_t y_row, const float *x, size_t x_row) {
+    float32x4x2_t ab = vtrnq_f32(vld1q_f32(x), vld1q_f32(x + x_row));
+    float32x4x2_t cd = vtrnq_f32(vld1q_f32(x + 2 * x_row), vld1q_f32(x + 3 * x_row));
+    vst1q_f32(y, vcombine_f32(vget_low_f32(ab.val[0]), vget_low_f32(cd.val[0])));
+    vst1q_f32(y + y_row, vcombine_f32(vget_low_f32(ab.val[1]), vget_low_f32(cd.val[1])));
+    vst1q_f32(y + 2 * y_row, vcombine_f32(vget_high_f32(ab.val[0]), vget_high_f32(cd.val[0])));
+    vst1q_f32(y + 3 * y_row, vcombine_f32(vget_high_f32(ab.val[1]), vget_high_f32(cd.val[1])));
+}
+static inline vf vf_bf16_even(const void *p) {
+    return vreinterpretq_f32_u32(vshlq_n_u32(vreinterpretq_u32_u8(vld1q_u8(p)), 16));
+}
+static inline vf vf_bf16_odd(const void *p) {
+    uint32x4_t upper = vdupq_n_u32(0xFFFF0000u);
+    return vreinterpretq_f32_u32(vandq_u32(vreinterpretq_u32_u8(vld1q_u8(p)), upper));
+}
+static inline void vf_split(vf lo, vf hi, vf *even, vf *odd) {
+    *even = vuzp1q_f32(lo, hi);
+    *odd = vuzp2q_f32(lo, hi);
+}
+static inline void vf_zip(vf even, vf odd, vf *lo, vf *hi) {
+    *lo = vzip1q_f32(even, odd);
+    *hi = vzip2q_f32(even, odd);
 }
 static inline vf vf_u8(const void *p) {
     uint32_t four;
