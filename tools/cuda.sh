@@ -14,6 +14,7 @@ out=${OUT:-cuda-results}
 models=${MODELS:-/tmp/vlm-models}
 python=${PYTHON:-python3}
 failed=0
+export LD_LIBRARY_PATH=$build${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH} # programs in folders of the build find libvlm-cuda.so
 mkdir -p "$out" "$models"
 
 # Prints the last lines of a command's output, which goes to a file as a whole.
@@ -71,6 +72,7 @@ for step in $steps; do
         tell parity 30 $python tools/parity.py "$build" --backend cuda --jobs 8
         ;;
     sanitize)
+        mkdir -p "$models/tiny"
         "$build/tests/write_checkpoint" tests/golden/qwen2_5_vl-tied "$models/tiny" hf bf16 >/dev/null
         sanitize
         ;;

@@ -257,6 +257,8 @@ vlm_status vengine_sampler_new(vengine_sampler **out, const vlm_sampling *how, u
                                vlm_error *err);
 /* Chooses from logits [vocab], which it may change; history: all tokens so far. */
 uint32_t vengine_sampler_next(vengine_sampler *s, float *logits, const uint32_t *history, size_t n);
+/* Whether the next token is simply that of the largest logit. */
+bool vengine_sampler_is_greedy(const vengine_sampler *s);
 void vengine_sampler_free(vengine_sampler *s);
 
 /* ---- thinking (thinking.c) --------------------------------------------------------------------------------------------

@@ -239,6 +239,10 @@ static uint32_t draw_any(vengine_sampler *s, const float *logits, uint32_t top) 
     return best.id;
 }
 
+bool vengine_sampler_is_greedy(const vengine_sampler *s) {
+    return s->how.temperature <= 0 && !has_penalties(&s->how);
+}
+
 uint32_t vengine_sampler_next(vengine_sampler *s, float *logits, const uint32_t *history, size_t n) {
     penalise(s, logits, history, n);
     uint32_t top = argmax(logits, s->vocab);

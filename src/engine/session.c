@@ -23,6 +23,8 @@ struct vlm_session {
     int64_t next;         /* position of the token that follows them */
     float *logits;        /* [vocab], of the last stored token */
     bool have_logits;     /* they are fresh: no token was chosen from them yet */
+    bool have_best;       /* `best` is the token of the largest of them, and they stayed where they were computed */
+    uint32_t best;
     bool pending;         /* tokens[length] was generated but its state is not stored yet */
     size_t generated;     /* in this turn */
     uint64_t media_hash;  /* of the media that the timeline was made from */
@@ -210,7 +212,25 @@ static bool is_per_token(const vlm_array *a, size_t tokens) {
     return a->dtype == VLM_DTYPE_I64 && a->rank == 2 && a->shape[0] == 1 && (size_t)a->shape[1] == tokens;
 }
 
-/* FNV-1a over words of eight bytes: tells two sets of pixels apart, not an adversary's. */
+/* FNV-1a over words of eight bytes, every eighth one in a sum of its own, since a product waits for the one before it:
+ * tells two sets of pixels apart, not an adversary's. */
+static uint64_t hash_bytes(uint64_t h, const char *p, size_t bytes) {
+    enum { LANES = 8, BLOCK = 8 * LANES };
+    uint64_t lanes[LANES], words[LANES];
+    for (int l = 0; l < LANES; l++) lanes[l] = h + (uint64_t)l;
+    for (size_t k = 0; k < bytes; k += BLOCK) {
+        size_t n = bytes - k < BLOCK ? bytes - k : BLOCK;
+        if (n < BLOCK) memset(words, 0, sizeof words);
+        memcpy(words, p + k, n);
+        for (int l = 0; l < LANES; l++) {
+            lanes[l] = (lanes[l] ^ words[l]) * 0x100000001B3u;
+            lanes[l] ^= lanes[l] >> 29;
+        }
+    }
+    for (int l = 0; l < LANES; l++) h = ((h ^ lanes[l]) * 0x100000001B3u) ^ (h >> 29);
+    return h;
+}
+
 static uint64_t hash_media(const vlm_prepared *prepared) {
     uint64_t h = 0xCBF29CE484222325u;
     for (size_t i = 0; i < vmodel_prepared_count(prepared); i++) {
@@ -221,12 +241,7 @@ static uint64_t hash_media(const vlm_prepared *prepared) {
             bytes *= (size_t)a->shape[d];
             h = (h ^ (uint64_t)a->shape[d]) * 0x100000001B3u;
         }
-        for (size_t k = 0; k < bytes; k += 8) {
-            uint64_t word = 0;
-            memcpy(&word, (const char *)a->data + k, bytes - k < 8 ? bytes - k : 8);
-            h = (h ^ word) * 0x100000001B3u;
-            h ^= h >> 29;
-        }
+        h = hash_bytes(h, a->data, bytes);
     }
     return h;
 }
@@ -386,6 +401,23 @@ vlm_status vlm_session_assume(vlm_session *s, size_t n, vlm_error *err) {
 
 /* ---- generating ------------------------------------------------------------------------------------------------ */
 
+/* What the sessions need of a pass: where all take the largest logit and the backend finds it, its token alone. */
+static vlm_status read_logits(vlm_session *const *sessions, size_t n, vlm_frame *f, vlm_tensor logits, vlm_error *err) {
+    bool greedy = true;
+    for (size_t i = 0; i < n; i++) greedy &= vengine_sampler_is_greedy(sessions[i]->sampler);
+    vlm_tensor best = greedy ? vtensor_argmax(f, logits) : (vlm_tensor) { 0 };
+    int32_t ids[VENGINE_BATCH];
+    if (best.rank) VTRY(vtensor_read(f, best, ids, err));
+    for (size_t i = 0; i < n && vlm_frame_ok(f); i++) {
+        sessions[i]->have_best = best.rank != 0;
+        if (best.rank)
+            sessions[i]->best = (uint32_t)ids[i];
+        else
+            VTRY(vtensor_read(f, vlm_rows(f, logits, (int64_t)i, 1), sessions[i]->logits, err));
+    }
+    return VLM_OK;
+}
+
 /* Stores the state of every session's pending token and gets the logits behind it: one pass, on the first
  * session's frame. n <= VENGINE_BATCH. */
 static vlm_status decode_pending(vlm_session *const *sessions, size_t n, vlm_error *err) {
@@ -402,9 +434,7 @@ static vlm_status decode_pending(vlm_session *const *sessions, size_t n, vlm_err
     vlm_frame *f = sessions[0]->frame;
     vtensor_frame_begin(f);
     vlm_tensor logits = vengine_run_step(f, c, ids, positions, sequences, n);
-    vlm_status status = VLM_OK;
-    for (size_t i = 0; i < n && status >= 0 && vlm_frame_ok(f); i++)
-        status = vtensor_read(f, vlm_rows(f, logits, (int64_t)i, 1), sessions[i]->logits, err);
+    vlm_status status = vlm_frame_ok(f) ? read_logits(sessions, n, f, logits, err) : VLM_OK;
     vlm_status ended = vtensor_frame_end(f, status >= 0 ? err : NULL);
     if (status < 0 || ended < 0) return status < 0 ? status : ended;
     for (size_t i = 0; i < n; i++) {
@@ -446,11 +476,11 @@ static vlm_status choose(vlm_session *s, vlm_piece *piece, vlm_error *err) {
         return finish(s, piece, VLM_FINISH_LENGTH, err);
     uint32_t id;
     if (!vengine_thinking_forces(&s->thinking, &id))
-        id = vengine_sampler_next(s->sampler, s->logits, s->tokens, s->length);
+        id = s->have_best ? s->best : vengine_sampler_next(s->sampler, s->logits, s->tokens, s->length);
     s->tokens[s->length] = id;
     vengine_thinking_saw(&s->thinking, s->tokens, s->length + 1);
     s->pending = true;
-    s->have_logits = false;
+    s->have_logits = s->have_best = false;
     s->generated++;
     piece->token = id;
     piece->has_token = true;

@@ -23,6 +23,11 @@ vlm_tensor vlm_apply_gated_mlp(vlm_frame *f, vlm_tensor x, const vlm_gated_mlp *
     return vlm_apply_linear(f, h[0], &mlp->down_proj);
 }
 
+void vlm_add_gated_mlp(vlm_frame *f, vlm_tensor x, const vlm_norm *norm, const vlm_gated_mlp *mlp) {
+    const vlm_linear *const linears[] = { &mlp->gate_proj, &mlp->up_proj, &mlp->down_proj };
+    vlm_add_gated(f, x, x, norm, linears, mlp->act);
+}
+
 /* A piece's widest temporary holds about this many values, and a piece has rows enough for the
  * matrix products to be worth reading the weights again. */
 enum { PIECE_VALUES = 4 << 20, PIECE_ROWS = 64 };

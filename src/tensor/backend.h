@@ -68,6 +68,15 @@ typedef struct vtensor_table {
     void (*gate)(vlm_frame *f, vlm_tensor gate, vlm_tensor up, vlm_activation act);
     void (*linears)(vlm_frame *f, const vlm_tensor *y, vlm_tensor x,
                     const vlm_linear *const *linears, int n_linears);
+    /* Blocks: y = linears(rms_norm(x)); sum += linear(x); sum += down(act(gate(n)) * up(n)), n = rms_norm(x). */
+    void (*norm_linears)(vlm_frame *f, const vlm_tensor *y, vlm_tensor x, const vlm_norm *norm,
+                         const vlm_linear *const *linears, int n_linears);
+    void (*linear_add)(vlm_frame *f, vlm_tensor sum, vlm_tensor x, const vlm_linear *linear);
+    void (*gated_add)(vlm_frame *f, vlm_tensor sum, vlm_tensor x, const vlm_norm *norm,
+                      const vlm_linear *const *gate_up_down, vlm_activation act);
+    /* I32 [rows]: the first of a row's largest values. */
+    void (*argmax)(vlm_frame *f, vlm_tensor y, vlm_tensor x);
+    bool attention_rotates; /* attention takes desc->rope itself */
 } vtensor_table;
 
 /* What every backend begins with. */

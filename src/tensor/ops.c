@@ -165,34 +165,44 @@ static void count_linear(vlm_frame *f, vlm_tensor x, const vlm_linear *l) {
         f->work->linear += 2 * (uint64_t)vtensor_count(x) * (uint64_t)l->weight.out;
 }
 
-void vlm_apply_linears(vlm_frame *f, vlm_tensor *y, vlm_tensor x, const vlm_linear *const *linears,
-                       int n_linears) {
-    for (int i = 0; i < n_linears; i++) y[i] = (vlm_tensor) { 0 };
-    if (!enter_rows(f, "linear", x)) return;
-    if (n_linears < 1 || n_linears > MAX_LINEARS) {
-        vlm_frame_fail(f, VLM_ERR_ARGUMENT, "linear: %d layers in one step", n_linears);
-        return;
-    }
-    vlm_tensor rows[MAX_LINEARS];
+/* One linear over x [n, in], of which the work is noted. */
+static bool enter_linear(vlm_frame *f, vlm_tensor x, const vlm_linear *l) {
+    if (!check_matrix(f, "linear", &l->weight) || !check_vector(f, "linear: bias", l->bias, l->weight.out))
+        return false;
+    if (x.shape[x.rank - 1] != l->weight.in) return refuse(f, "linear", x, l->weight.data);
+    note_matrix(f, &l->weight, false);
+    vtensor_note_read(f, l->bias, false);
+    count_linear(f, x, l);
+    return true;
+}
+
+/* What linears make of x, and its rows; false when the frame failed. */
+static bool make_outputs(vlm_frame *f, vlm_tensor *y, vlm_tensor *rows, vlm_tensor x,
+                         const vlm_linear *const *linears, int n_linears) {
     for (int i = 0; i < n_linears; i++) {
-        const vlm_linear *l = linears[i];
-        if (!check_matrix(f, "linear", &l->weight)
-            || !check_vector(f, "linear: bias", l->bias, l->weight.out))
-            return;
-        if (x.shape[x.rank - 1] != l->weight.in) {
-            refuse(f, "linear", x, l->weight.data);
-            return;
-        }
+        if (!enter_linear(f, x, linears[i])) return false;
         int64_t shape[VLM_MAX_RANK];
         memcpy(shape, x.shape, sizeof shape);
-        shape[x.rank - 1] = l->weight.out;
-        note_matrix(f, &l->weight, false);
-        vtensor_note_read(f, l->bias, false);
-        count_linear(f, x, l);
+        shape[x.rank - 1] = linears[i]->weight.out;
         y[i] = vtensor_new(f, VLM_DTYPE_F32, x.rank, shape);
-        if (y[i].rank == 0) return;
+        if (y[i].rank == 0) return false;
         rows[i] = rows_of(y[i]);
     }
+    return true;
+}
+
+static bool enter_linears(vlm_frame *f, vlm_tensor *y, vlm_tensor x, int n_linears) {
+    for (int i = 0; i < n_linears; i++) y[i] = (vlm_tensor) { 0 };
+    if (!enter_rows(f, "linear", x)) return false;
+    if (n_linears >= 1 && n_linears <= MAX_LINEARS) return true;
+    vlm_frame_fail(f, VLM_ERR_ARGUMENT, "linear: %d layers in one step", n_linears);
+    return false;
+}
+
+void vlm_apply_linears(vlm_frame *f, vlm_tensor *y, vlm_tensor x, const vlm_linear *const *linears,
+                       int n_linears) {
+    vlm_tensor rows[MAX_LINEARS];
+    if (!enter_linears(f, y, x, n_linears) || !make_outputs(f, y, rows, x, linears, n_linears)) return;
     if (vtensor_count(x) == 0) return;
     if (f->table->linears) {
         VTENSOR_RUN(f, linears, rows, rows_of(x), linears, n_linears);
@@ -238,6 +248,77 @@ vlm_tensor vlm_layer_norm(vlm_frame *f, vlm_tensor x, const vlm_norm *norm) {
     return normalise(f, "layer_norm", x, norm, true);
 }
 
+/* ---- blocks ---- */
+static bool enter_norm(vlm_frame *f, const char *op, vlm_tensor x, const vlm_norm *norm) {
+    if (!check_vector(f, op, norm->weight, x.shape[x.rank - 1])) return false;
+    vtensor_note_read(f, norm->weight, false);
+    return true;
+}
+
+void vlm_apply_norm_linears(vlm_frame *f, vlm_tensor *y, vlm_tensor x, const vlm_norm *norm,
+                            const vlm_linear *const *linears, int n_linears) {
+    vlm_tensor rows[MAX_LINEARS];
+    if (!f->table->norm_linears) {
+        vlm_apply_linears(f, y, vlm_rms_norm(f, x, norm), linears, n_linears);
+        return;
+    }
+    if (!enter_linears(f, y, x, n_linears) || !enter_norm(f, "rms_norm", x, norm)
+        || !make_outputs(f, y, rows, x, linears, n_linears))
+        return;
+    if (vtensor_count(x) > 0) VTENSOR_RUN(f, norm_linears, rows, rows_of(x), norm, linears, n_linears);
+}
+
+/* Whether rows of sum take what a linear makes of the rows of x. */
+static bool enter_sum(vlm_frame *f, vlm_tensor sum, vlm_tensor x, const vlm_linear *l) {
+    if (!enter_rows(f, "add", sum) || !enter_rows(f, "linear", x)) return false;
+    int64_t out = sum.shape[sum.rank - 1], in = x.shape[x.rank - 1];
+    if (out == l->weight.out && in > 0 && vtensor_count(sum) / out == vtensor_count(x) / in) return true;
+    return refuse(f, "add", sum, x);
+}
+
+void vlm_add_linear(vlm_frame *f, vlm_tensor sum, vlm_tensor x, const vlm_linear *linear) {
+    if (!f->table->linear_add) {
+        vlm_add_to(f, sum, vlm_apply_linear(f, x, linear));
+        return;
+    }
+    if (!enter_sum(f, sum, x, linear) || !enter_linear(f, x, linear)) return;
+    if (vtensor_count(x) > 0) VTENSOR_RUN(f, linear_add, rows_of(sum), rows_of(x), linear);
+}
+
+/* The middle of a gated MLP as a shape, for the checks of `down`. */
+static vlm_tensor middle_of(vlm_tensor x, int64_t width) {
+    x.shape[x.rank - 1] = width;
+    return x;
+}
+
+void vlm_add_gated(vlm_frame *f, vlm_tensor sum, vlm_tensor x, const vlm_norm *norm,
+                   const vlm_linear *const *gate_up_down, vlm_activation act) {
+    const vlm_linear *gate = gate_up_down[0], *up = gate_up_down[1], *down = gate_up_down[2];
+    if (!f->table->gated_add) {
+        vlm_tensor h[2];
+        vlm_apply_norm_linears(f, h, x, norm, gate_up_down, 2);
+        vlm_gate_to(f, h[0], h[1], act);
+        vlm_add_linear(f, sum, h[0], down);
+        return;
+    }
+    if (!check_activation(f, act) || !enter_sum(f, sum, x, down) || !enter_norm(f, "rms_norm", x, norm)
+        || !enter_linear(f, x, gate) || !enter_linear(f, x, up)
+        || !enter_linear(f, middle_of(x, gate->weight.out), down))
+        return;
+    if (gate->weight.out != up->weight.out)
+        refuse(f, "gate", gate->weight.data, up->weight.data);
+    else if (vtensor_count(x) > 0)
+        VTENSOR_RUN(f, gated_add, rows_of(sum), rows_of(x), norm, gate_up_down, act);
+}
+
+vlm_tensor vtensor_argmax(vlm_frame *f, vlm_tensor x) {
+    if (!f->table->argmax || !enter_rows(f, "argmax", x)) return (vlm_tensor) { 0 };
+    vlm_tensor rows = rows_of(x);
+    vlm_tensor y = vtensor_new(f, VLM_DTYPE_I32, 1, rows.shape);
+    if (y.rank && vtensor_count(x) > 0) VTENSOR_RUN(f, argmax, y, rows);
+    return y;
+}
+
 /* ---- rotary positions ---- */
 vlm_rope_table vlm_rope_angles(vlm_frame *f, vlm_tensor positions, const float *inv_freq,
                                const uint8_t *axis_of, int half) {
@@ -259,15 +340,17 @@ vlm_rope_table vlm_rope_angles(vlm_frame *f, vlm_tensor positions, const float *
     return y;
 }
 
+static bool rope_fits(vlm_tensor x, const vlm_rope_table *table) {
+    vlm_tensor cos = table->cos, sin = table->sin;
+    return x.rank == 3 && x.dtype == VLM_DTYPE_F32 && cos.rank == 2 && cos.dtype == VLM_DTYPE_F32
+           && sin.dtype == VLM_DTYPE_F32 && vtensor_same_shape(cos, sin) && cos.shape[0] == x.shape[0]
+           && cos.shape[1] <= x.shape[2] / 2;
+}
+
 void vlm_rope_to(vlm_frame *f, vlm_tensor x, const vlm_rope_table *table, vlm_rope_pairs pairs) {
     if (!vtensor_enter(f)) return;
-    vlm_tensor cos = table->cos, sin = table->sin;
-    bool fits = x.rank == 3 && x.dtype == VLM_DTYPE_F32 && cos.rank == 2
-                && cos.dtype == VLM_DTYPE_F32 && sin.dtype == VLM_DTYPE_F32
-                && vtensor_same_shape(cos, sin) && cos.shape[0] == x.shape[0]
-                && cos.shape[1] <= x.shape[2] / 2;
-    if (!fits) {
-        refuse(f, "rope", x, cos);
+    if (!rope_fits(x, table)) {
+        refuse(f, "rope", x, table->cos);
         return;
     }
     if (vtensor_count(x) > 0) VTENSOR_RUN(f, rope, x, table, pairs);
@@ -380,6 +463,13 @@ vlm_tensor vlm_attention(vlm_frame *f, vlm_tensor q, vlm_tensor k, vlm_tensor v,
     if (start != q.shape[0])
         return vlm_frame_fail(f, VLM_ERR_ARGUMENT, "attention: segments cover %lld of %lld rows",
                               (long long)start, (long long)q.shape[0]);
+    if (desc->rope && !f->table->attention_rotates) {
+        vlm_rope_to(f, q, desc->rope, desc->pairs);
+        vlm_rope_to(f, k, desc->rope, desc->pairs);
+    } else if (desc->rope && !(rope_fits(q, desc->rope) && rope_fits(k, desc->rope))) {
+        refuse(f, "rope", q, desc->rope->cos);
+    }
+    if (!vlm_frame_ok(f)) return none;
     vlm_tensor y = vtensor_new(f, VLM_DTYPE_F32, 3, q.shape);
     if (vtensor_count(y) > 0) VTENSOR_RUN(f, attention, y, q, k, v, segments, n_segments, desc);
     return y;

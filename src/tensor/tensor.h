@@ -50,6 +50,9 @@ vlm_status vtensor_placed(vtensor_backend *b, vlm_error *err);
 /* Long-lived memory of the backend (KV state): zeroed; freed with vtensor_memory_free. */
 void *vtensor_memory_new(vtensor_backend *b, size_t bytes);
 void vtensor_memory_free(vtensor_backend *b, void *p);
+/* I32 [rows]: where the first of a row's largest values stands, of x [rows, n]. Empty where the backend has no such
+ * operation. */
+vlm_tensor vtensor_argmax(vlm_frame *f, vlm_tensor x);
 /* Fills host memory with a byte; a device's stays as it is. */
 void vtensor_memory_touch(vtensor_backend *b, void *p, int byte, size_t bytes);
 /* Whether attention takes states of 8 and 4 bits. */

@@ -169,7 +169,7 @@ static void linears(void) {
             c.w = random_weight(between(1, 300), in, types[t], bits[i], group, between(0, 1));
             for (int k = 0; k < 17; k++) c.ids[k] = (int32_t)between(0, c.w.cpu.weight.out - 1);
             bool integers = mode == VTENSOR_FAST && rows <= 8 && (bits[i] == 4 || bits[i] == 8);
-            bool rounded = mode == VTENSOR_FAST && rows > 8 && (bits[i] || t == 1);
+            bool rounded = mode == VTENSOR_FAST && (bits[i] ? rows > 8 : t == 1 && (rows > 2 || in % 8 != 0));
             char name[120];
             snprintf(name, sizeof name, "linear type %d bits %d group %d rows %d in %d out %d", t, bits[i], group, (int)rows, (int)in,
                      (int)c.w.cpu.weight.out);
@@ -178,6 +178,76 @@ static void linears(void) {
             free(c.x.v);
             free_weight(&c.w);
         }
+}
+
+/* ---- blocks ---- */
+typedef struct block_case {
+    input x, sum;
+    weight w[3], norm; /* gate, up, down; the norm's weights are a bias */
+    vlm_activation act;
+    float offset;
+} block_case;
+
+static vlm_norm norm_of(const block_case *c, vtensor_backend *b) {
+    return (vlm_norm) { .weight = b == gpu.backend ? c->norm.gpu.bias : c->norm.cpu.bias, .eps = 1e-5f, .offset = c->offset };
+}
+static void linears_of(const vlm_linear **l, const block_case *c, vtensor_backend *b) {
+    for (int i = 0; i < 3; i++) l[i] = b == gpu.backend ? &c->w[i].gpu : &c->w[i].cpu;
+}
+static vlm_tensor norm_block(vlm_frame *f, vtensor_backend *b, void *arg) {
+    block_case *c = arg;
+    const vlm_linear *l[3];
+    vlm_tensor y[2];
+    linears_of(l, c, b);
+    vlm_norm norm = norm_of(c, b);
+    vlm_apply_norm_linears(f, y, tensor_of(f, &c->x), &norm, l, 2);
+    return vlm_concat(f, (vlm_tensor[]) { vlm_reshape1(f, y[0], -1), vlm_reshape1(f, y[1], -1) }, 2);
+}
+static vlm_tensor gated_block(vlm_frame *f, vtensor_backend *b, void *arg) {
+    block_case *c = arg;
+    const vlm_linear *l[3];
+    linears_of(l, c, b);
+    vlm_norm norm = norm_of(c, b);
+    vlm_tensor sum = tensor_of(f, &c->sum);
+    vlm_add_gated(f, sum, tensor_of(f, &c->x), &norm, l, c->act);
+    return sum;
+}
+static vlm_tensor add_block(vlm_frame *f, vtensor_backend *b, void *arg) {
+    block_case *c = arg;
+    const vlm_linear *l[3];
+    linears_of(l, c, b);
+    int64_t rows = c->x.shape[0], out = l[0]->weight.out;
+    vlm_tensor sum = vlm_tensor_new(f, VLM_DTYPE_F32, 2, (int64_t[]) { rows, out });
+    vlm_apply_linears(f, &sum, tensor_of(f, &c->x), &l[1], 1);
+    vlm_add_linear(f, sum, tensor_of(f, &c->x), l[0]);
+    return sum;
+}
+
+static void blocks(void) {
+    static const int bits[] = { 0, 0, 0, 4, 8, 6 };
+    static const vlm_dtype types[] = { VLM_DTYPE_BF16, VLM_DTYPE_F32, VLM_DTYPE_F16, VLM_DTYPE_BF16, VLM_DTYPE_BF16, VLM_DTYPE_F16 };
+    for (int i = 0; i < 6; i++) {
+        int64_t rows = between(0, 1) ? 1 : between(0, 1) ? between(2, 9) : between(10, 150), unit = bits[i] ? 64 : 8;
+        int64_t in = unit * between(1, 30), inner = between(0, 1) || bits[i] ? unit * between(1, 40) : between(4, 300), out = between(1, 300);
+        block_case c = { .act = (vlm_activation)between(0, 4), .offset = (float)between(0, 1) };
+        c.x = random_input(2, (int64_t[]) { rows, in }, 1);
+        c.sum = random_input(2, (int64_t[]) { rows, out }, 1);
+        c.norm = random_weight(in, 8, between(0, 1) ? VLM_DTYPE_BF16 : VLM_DTYPE_F32, 0, 0, true);
+        c.w[0] = random_weight(inner, in, types[i], bits[i], 64, between(0, 1));
+        c.w[1] = random_weight(inner, in, types[i], bits[i], 64, between(0, 1));
+        c.w[2] = random_weight(out, inner, types[i], bits[i], 64, between(0, 1));
+        char name[120];
+        snprintf(name, sizeof name, "type %d bits %d rows %d in %d inner %d out %d act %d", (int)types[i], bits[i], (int)rows, (int)in, (int)inner,
+                 (int)out, (int)c.act);
+        double tolerance = mode == VTENSOR_EXACT ? 1e-5 : 1.2e-2;
+        compare(name, norm_block, &c, tolerance);
+        compare(name, add_block, &c, tolerance);
+        compare(name, gated_block, &c, 2 * tolerance);
+        for (int k = 0; k < 3; k++) free_weight(&c.w[k]);
+        free_weight(&c.norm);
+        free(c.x.v);
+        free(c.sum.v);
+    }
 }
 
 /* ---- rows ---- */
@@ -225,6 +295,21 @@ static vlm_tensor move_rows(vlm_frame *f, vtensor_backend *b, void *arg) {
     vlm_tensor columns = vlm_copy(f, vlm_columns(f, x, 1, c->x.shape[1] - 1));
     return vlm_concat(f, (vlm_tensor[]) { vlm_reshape1(f, turned, -1), vlm_reshape1(f, columns, -1) }, 2);
 }
+static void argmax(const rows_case *c) {
+    vlm_error err = VLM_ERROR_INIT;
+    int32_t got[200];
+    int64_t n = c->x.shape[0], dim = c->x.shape[1];
+    vtensor_frame_begin(gpu.frame);
+    vlm_tensor y = vtensor_argmax(gpu.frame, tensor_of(gpu.frame, &c->x));
+    if (vtensor_read(gpu.frame, y, got, &err) < 0 || vtensor_frame_end(gpu.frame, &err) < 0) die("argmax", &err);
+    for (int64_t i = 0; i < n; i++) {
+        int32_t best = 0;
+        for (int32_t k = 1; k < dim; k++)
+            if (c->x.v[i * dim + k] > c->x.v[i * dim + best]) best = k;
+        checks++;
+        if (best != got[i] && failures++ < 40) fprintf(stderr, "FAILED argmax: %d instead of %d of %d\n", got[i], best, (int)dim);
+    }
+}
 static vlm_tensor rope_rows(vlm_frame *f, vtensor_backend *b, void *arg) {
     rows_case *c = arg;
     (void)b;
@@ -248,6 +333,8 @@ static void rows(void) {
     compare("elementwise", map_rows, &c, 2e-6);
     c.pairs = (int)between(0, 1);
     c.act = (int)between(0, 1);
+    for (int64_t i = 0; i < n; i++) c.x.v[i * dim + between(0, dim - 1)] = c.x.v[i * dim + between(0, dim - 1)] = 2.99f; /* alike */
+    argmax(&c);
     compare("norm", norm_rows, &c, 1e-6);
     compare("move", move_rows, &c, 0);
     compare("rope", rope_rows, &c, 1e-6);
@@ -264,6 +351,7 @@ typedef struct attention_case {
     vlm_span spans[2];
     int n_segments;
     vlm_attention_desc desc;
+    int64_t half; /* 0: nothing is rotated */
     bool stored;
     vlm_dtype state_type;
     void *state[2]; /* cpu's and gpu's */
@@ -281,7 +369,18 @@ static vlm_tensor attend(vlm_frame *f, vtensor_backend *b, void *arg) {
         segments[i].kv = c->stored ? &kv : NULL;
         segments[i].spans = c->spans;
     }
-    return vlm_attention(f, tensor_of(f, &c->q), tensor_of(f, &c->k), tensor_of(f, &c->v), segments, c->n_segments, &c->desc);
+    vlm_attention_desc desc = c->desc;
+    vlm_rope_table rope;
+    if (c->half) {
+        int32_t positions[2048];
+        float inv_freq[128];
+        int64_t rows = c->q.shape[0];
+        for (int64_t i = 0; i < rows; i++) positions[i] = (int32_t)(c->segments[0].past + i);
+        for (int64_t i = 0; i < c->half; i++) inv_freq[i] = powf(10000, -(float)i / (float)c->half);
+        rope = vlm_rope_angles(f, vlm_tensor_from(f, VLM_DTYPE_I32, 2, (int64_t[]) { 1, rows }, positions), inv_freq, NULL, (int)c->half);
+        desc.rope = &rope;
+    }
+    return vlm_attention(f, tensor_of(f, &c->q), tensor_of(f, &c->k), tensor_of(f, &c->v), segments, c->n_segments, &desc);
 }
 
 static void call(attention_case *c, const char *what) {
@@ -309,6 +408,8 @@ static void attention(void) {
     c.desc.causal = between(0, 1);
     c.desc.window = between(0, 2) ? 0 : between(1, 90);
     c.desc.softcap = between(0, 3) ? 0 : 5;
+    c.desc.pairs = (vlm_rope_pairs)between(0, 1);
+    if (between(0, 2)) c.half = between(1, c.dim / 2);
     c.state_type = mode == VTENSOR_EXACT ? VLM_DTYPE_F32 : VLM_DTYPE_BF16;
     c.n_segments = (int)between(1, 4); /* without a state */
     for (int i = 0; i < c.n_segments; i++) {
@@ -334,7 +435,7 @@ static void attention(void) {
     call(&c, "prompt");
     for (int i = 0; i < 4; i++) {
         c.segments[0].past += c.segments[0].length;
-        c.segments[0].length = i == 3 ? between(1, 60) : between(1, 3);
+        c.segments[0].length = i == 3 ? between(1, 60) : between(0, 2) ? 1 : between(2, 3);
         call(&c, "behind it");
     }
     vtensor_memory_free(cpu.backend, c.state[0]);
@@ -365,6 +466,7 @@ int main(int argc, char **argv) {
         if (vtensor_frame_new(&gpu.frame, gpu.backend, mode, &err) < 0) die("cuda", &err);
         for (int i = 0; i < rounds; i++) {
             linears();
+            blocks();
             rows();
             attention();
             steps();

@@ -35,6 +35,9 @@ VLM_API vlm_tensor vlm_apply_mlp(vlm_frame *f, vlm_tensor x, const vlm_mlp *mlp)
 /** @param x [n, dim] @return [n, out] */
 VLM_API vlm_tensor vlm_apply_gated_mlp(vlm_frame *f, vlm_tensor x, const vlm_gated_mlp *mlp);
 
+/** x += gated_mlp(rms_norm(x)). @param x [n, dim] */
+VLM_API void vlm_add_gated_mlp(vlm_frame *f, vlm_tensor x, const vlm_norm *norm, const vlm_gated_mlp *mlp);
+
 /**
  * A walk over the rows of x in pieces, for blocks that are wide in the middle: what a piece makes
  * is given back before the next one begins, so that the middle is never held for all rows.

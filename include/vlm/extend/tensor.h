@@ -168,6 +168,14 @@ VLM_API vlm_tensor vlm_apply_linear(vlm_frame *f, vlm_tensor x, const vlm_linear
 /** Several linear layers over one input in one step (QKV, gate and up). @param y [n_linears], written */
 VLM_API void vlm_apply_linears(vlm_frame *f, vlm_tensor *y, vlm_tensor x,
                                const vlm_linear *const *linears, int n_linears);
+/** y = linears(rms_norm(x)), as the two in turn. @param y [n_linears], written */
+VLM_API void vlm_apply_norm_linears(vlm_frame *f, vlm_tensor *y, vlm_tensor x, const vlm_norm *norm,
+                                    const vlm_linear *const *linears, int n_linears);
+/** sum += x Wᵀ + b. @param sum [n, out] @param x [n, in] */
+VLM_API void vlm_add_linear(vlm_frame *f, vlm_tensor sum, vlm_tensor x, const vlm_linear *linear);
+/** sum += down(act(gate(n)) * up(n)), n = rms_norm(x). @param gate_up_down three @param sum [n, out] may be x */
+VLM_API void vlm_add_gated(vlm_frame *f, vlm_tensor sum, vlm_tensor x, const vlm_norm *norm,
+                           const vlm_linear *const *gate_up_down, vlm_activation act);
 /** Rows of a (possibly quantized) table. @param ids I32 [n], checked @return float32 [n, in] */
 VLM_API vlm_tensor vlm_embed(vlm_frame *f, const vlm_matrix *table, vlm_tensor ids);
 /** y = x / rms(x) * (offset + w). @param x [..., dim] */
@@ -234,6 +242,8 @@ typedef struct vlm_attention_desc {
     float softcap;  /**< 0: none */
     bool causal;
     int64_t window; /**< a position sees itself and window - 1 before it; 0: no limit */
+    const vlm_rope_table *rope; /**< q and k are rotated by it first, in place; NULL: they are not */
+    vlm_rope_pairs pairs;
 } vlm_attention_desc;
 
 /**

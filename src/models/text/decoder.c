@@ -146,35 +146,36 @@ static vlm_tensor attention_block(vlm_frame *f, const vlm_text *t, const text_la
     const vlm_attention_desc desc = { .scale = t->attention_scale,
                                       .softcap = c->attn_logit_softcapping,
                                       .causal = true,
-                                      .window = layer->window };
+                                      .window = layer->window,
+                                      .rope = rope,
+                                      .pairs = VLM_ROPE_HALVES };
     vlm_tensor sum = wanted.rank ? vlm_gather(f, x, wanted) : x;
     vlm_scope scope = vlm_scope_begin(f);
     vlm_tensor y[3]; /* [n, heads * head_dim] */
-    vlm_apply_linears(f, y, vlm_rms_norm(f, x, &layer->input_layernorm), qkv, 3);
+    vlm_apply_norm_linears(f, y, x, &layer->input_layernorm, qkv, 3);
     vlm_tensor q = vlm_reshape3(f, y[0], -1, c->num_attention_heads, c->head_dim);
     vlm_tensor k = vlm_reshape3(f, y[1], -1, c->num_key_value_heads, c->head_dim);
     vlm_tensor v = vlm_reshape3(f, y[2], -1, c->num_key_value_heads, c->head_dim);
-    vlm_rope_to(f, q, rope, VLM_ROPE_HALVES);
-    vlm_rope_to(f, k, rope, VLM_ROPE_HALVES);
     vlm_tensor a = vlm_attention(f, q, k, v, segments, n_segments, &desc);
     a = vlm_reshape2(f, a, -1, c->num_attention_heads * c->head_dim);
     if (wanted.rank) a = vlm_gather(f, a, wanted);
-    a = vlm_apply_linear(f, a, &layer->o_proj);
-    if (t->type->sandwich_norms) a = vlm_rms_norm(f, a, &layer->post_attention_layernorm);
-    vlm_add_to(f, sum, a);
+    if (t->type->sandwich_norms)
+        vlm_add_to(f, sum, vlm_rms_norm(f, vlm_apply_linear(f, a, &layer->o_proj), &layer->post_attention_layernorm));
+    else
+        vlm_add_linear(f, sum, a, &layer->o_proj);
     vlm_scope_end(f, scope);
     return sum;
 }
 
 /* x += mlp(norm(x)), x [n, dim] */
 static void mlp_block(vlm_frame *f, const vlm_text *t, const text_layer *layer, vlm_tensor x) {
-    bool sandwich = t->type->sandwich_norms;
-    const vlm_norm *before =
-        sandwich ? &layer->pre_feedforward_layernorm : &layer->post_attention_layernorm;
     for (vlm_pieces p = vlm_pieces_of(f, x, t->config.intermediate_size); vlm_pieces_next(&p);) {
-        vlm_tensor y = vlm_apply_gated_mlp(f, vlm_rms_norm(f, p.rows, before), &layer->mlp);
-        if (sandwich) y = vlm_rms_norm(f, y, &layer->post_feedforward_layernorm);
-        vlm_add_to(f, p.rows, y);
+        if (!t->type->sandwich_norms) {
+            vlm_add_gated_mlp(f, p.rows, &layer->post_attention_layernorm, &layer->mlp);
+            continue;
+        }
+        vlm_tensor y = vlm_apply_gated_mlp(f, vlm_rms_norm(f, p.rows, &layer->pre_feedforward_layernorm), &layer->mlp);
+        vlm_add_to(f, p.rows, vlm_rms_norm(f, y, &layer->post_feedforward_layernorm));
     }
 }
 

@@ -211,28 +211,16 @@ static void attention_block(vlm_frame *f, const qwen2_5_vl *t, const qwen2_5_vl_
                             vlm_tensor x, const frame_state *s) {
     const vlm_linear *const linears[] = { &block->q, &block->k, &block->v };
     const int64_t dim = t->config.hidden_size, heads = t->config.num_heads;
-    const vlm_attention_desc desc = { .scale = t->attention_scale };
+    const vlm_attention_desc desc = { .scale = t->attention_scale, .rope = &s->rope, .pairs = VLM_ROPE_HALVES };
     const vlm_segment frame = { .length = x.shape[0] };
     vlm_scope scope = vlm_scope_begin(f);
     vlm_tensor qkv[3]; /* [n, dim] each */
-    for (int i = 0; i < 3; i++) qkv[i] = vlm_tensor_new(f, VLM_DTYPE_F32, 2, x.shape);
-    int64_t at = 0;
-    for (vlm_pieces p = vlm_pieces_of(f, x, 3 * dim); vlm_pieces_next(&p); at += p.rows.shape[0]) {
-        vlm_tensor y[3];
-        vlm_apply_linears(f, y, vlm_rms_norm(f, p.rows, &block->norm1), linears, 3);
-        for (int i = 0; i < 3; i++) vlm_copy_to(f, vlm_rows(f, qkv[i], at, p.rows.shape[0]), y[i]);
-    }
+    vlm_apply_norm_linears(f, qkv, x, &block->norm1, linears, 3);
     for (int i = 0; i < 3; i++) qkv[i] = vlm_reshape3(f, qkv[i], -1, heads, dim / heads);
-    vlm_rope_to(f, qkv[0], &s->rope, VLM_ROPE_HALVES);
-    vlm_rope_to(f, qkv[1], &s->rope, VLM_ROPE_HALVES);
     const vlm_segment *segments = block->full ? &frame : s->layout->windows;
     vlm_tensor a = vlm_attention(f, qkv[0], qkv[1], qkv[2], segments,
                                  block->full ? 1 : s->layout->n_windows, &desc);
-    a = vlm_reshape2(f, a, -1, dim);
-    at = 0;
-    for (vlm_pieces p = vlm_pieces_of(f, x, dim); vlm_pieces_next(&p); at += p.rows.shape[0])
-        vlm_add_to(f, p.rows,
-                   vlm_apply_linear(f, vlm_rows(f, a, at, p.rows.shape[0]), &block->proj));
+    vlm_add_linear(f, x, vlm_reshape2(f, a, -1, dim), &block->proj);
     vlm_scope_end(f, scope);
 }
 
@@ -240,8 +228,7 @@ static void attention_block(vlm_frame *f, const qwen2_5_vl *t, const qwen2_5_vl_
 static void mlp_block(vlm_frame *f, const qwen2_5_vl *t, const qwen2_5_vl_block *block,
                       vlm_tensor x) {
     for (vlm_pieces p = vlm_pieces_of(f, x, t->config.intermediate_size); vlm_pieces_next(&p);)
-        vlm_add_to(f, p.rows,
-                   vlm_apply_gated_mlp(f, vlm_rms_norm(f, p.rows, &block->norm2), &block->mlp));
+        vlm_add_gated_mlp(f, p.rows, &block->norm2, &block->mlp);
 }
 
 static vlm_tensor index_of(vlm_frame *f, const int32_t *host, int64_t n) {

@@ -1,20 +1,64 @@
 /* SPDX-License-Identifier: MIT */
 /* Attention: storing keys and values, who sees whom, and which of the kernels computes a segment: few queries over
  * long states (attention_few.cu), tiles of queries on the tensor cores (attention_tiles.cu), and one query at a time
- * in float32 for the exact mode and for head sizes that the others do not have. */
+ * in float32 for the exact mode and for head sizes that the others do not have. In fast mode rotating, rounding and
+ * storing are one kernel. */
 #include "tensor/cuda/attention.h"
 
 enum { THREADS = 128 };
 
-/* ---- storing ---- */
-struct store_args {
-    const vcuda_segment *segments;
-    const int32_t *segment_of; /* [rows] */
-    const float *k, *v;
-    int64_t k_row, k_head, v_row, v_head, kv_heads, dim, rows;
+/* ---- arranging: rotated rows, where the kernels want them ---- */
+/* Where bfloat16 rows of a call go that have no state; NULL: they stay as they are (q), or go into the state (k, v). */
+struct arrange_args {
+    vcuda_attention_args a;
+    __nv_bfloat16 *q, *k, *v;
 };
 
-__global__ static void store(const __grid_constant__ store_args a) {
+__device__ static void put4(void *to, int type, int64_t at, const float (&v)[4]) {
+    if (type == VLM_DTYPE_BF16) {
+        const uint2 pairs = make_uint2(vcuda_pair(v[0], v[1]), vcuda_pair(v[2], v[3]));
+        *(uint2 *)((__nv_bfloat16 *)to + at) = pairs;
+        return;
+    }
+#pragma unroll
+    for (int i = 0; i < 4; i++) vcuda_store(to, type, at + i, v[i]);
+}
+
+/* A thread has four values of a head of q, k or v. Heads are whole fours where rows are arranged in bfloat16. */
+__global__ static void arrange(const __grid_constant__ arrange_args g) {
+    const vcuda_attention_args &a = g.a;
+    const int64_t row = blockIdx.x;
+    const int quads = (int)a.dim / 4, heads = (int)((g.q ? a.heads : 0) + 2 * a.kv_heads);
+    const vcuda_segment *s = &a.segments[a.segment_of[row]];
+    const int64_t position = s->past + row - s->start;
+    for (int i = threadIdx.x; i < heads * quads; i += THREADS) {
+        int at = i / quads, d = (i - at * quads) * 4;
+        bool is_q = g.q && at < a.heads;
+        int64_t head = g.q && !is_q ? at - a.heads : at;
+        bool is_v = !is_q && head >= a.kv_heads;
+        if (is_v) head -= a.kv_heads;
+        const float *x = is_q ? (const float *)a.q + row * a.q_row + head * a.q_head : is_v ? a.v + row * a.v_row + head * a.v_head : a.k + row * a.k_row + head * a.k_head;
+        float v[4];
+#pragma unroll
+        for (int n = 0; n < 4; n++) v[n] = is_v ? x[d + n] : vcuda_rotated(a, x, row, d + n);
+        if (is_q)
+            put4(g.q, VLM_DTYPE_BF16, (row * a.heads + head) * a.dim + d, v);
+        else if (s->stored && is_v)
+            put4((void *)s->v, s->type, position * s->v_row + head * s->v_head + d, v);
+        else if (s->stored)
+            put4((void *)s->k, s->type, position * s->k_row + head * s->k_head + d, v);
+        else if (g.k)
+            put4(is_v ? g.v : g.k, VLM_DTYPE_BF16, (row * a.kv_heads + head) * a.dim + d, v);
+    }
+}
+
+static void run_arrange(vcuda_stream *s, const arrange_args *a) {
+    arrange<<<(unsigned)a->a.rows, THREADS, 0, s->stream>>>(*a);
+    vcuda_launched(s);
+}
+
+/* Of heads that are no whole fours, rotated before: keys and values into the state. */
+__global__ static void store(const __grid_constant__ vcuda_attention_args a) {
     int64_t row = blockIdx.x;
     const vcuda_segment *s = &a.segments[a.segment_of[row]];
     if (!s->stored) return;
@@ -26,7 +70,7 @@ __global__ static void store(const __grid_constant__ store_args a) {
     }
 }
 
-static void run_store(vcuda_stream *s, const store_args *a) {
+static void run_store(vcuda_stream *s, const vcuda_attention_args *a) {
     store<<<(unsigned)a->rows, THREADS, 0, s->stream>>>(*a);
     vcuda_launched(s);
 }
@@ -39,7 +83,7 @@ __global__ static void one_query(const __grid_constant__ vcuda_attention_args a)
     const vcuda_segment *s = &a.segments[a.segment_of[row]];
     int64_t lo, hi;
     vcuda_visible(a, s, row - s->start, &lo, &hi);
-    for (int64_t d = threadIdx.x; d < a.dim; d += THREADS) q[d] = a.q[row * a.q_row + head * a.q_head + d];
+    for (int64_t d = threadIdx.x; d < a.dim; d += THREADS) q[d] = ((const float *)a.q)[row * a.q_row + head * a.q_head + d];
     const int per_thread = 1024 / THREADS;
     float sum[per_thread] = {}, m = -INFINITY, l = 0;
     for (int64_t key0 = lo; key0 < hi; key0 += THREADS) {
@@ -139,102 +183,109 @@ static void fill(tables *t, const vlm_segment *segments, int n, int64_t tile_row
     }
 }
 
-/* x in bfloat16, which the tensor cores multiply. */
-struct round_args {
-    const float *x;
-    __nv_bfloat16 *to;
-    int64_t count, heads, dim, row, head;
-};
-
-__global__ static void round_rows(const __grid_constant__ round_args a) {
-    for (int64_t i = (int64_t)blockIdx.x * THREADS + threadIdx.x; i < a.count; i += (int64_t)gridDim.x * THREADS) {
-        int64_t at = i / a.dim, row = at / a.heads;
-        a.to[i] = __float2bfloat16_rn(a.x[row * a.row + (at - row * a.heads) * a.head + (i - at * a.dim)]);
-    }
-}
-
-static void run_round(vcuda_stream *s, const round_args *a) {
-    int64_t blocks = vcuda_blocks(a->count, THREADS), most = (int64_t)s->b->multiprocessors * 32;
-    round_rows<<<(unsigned)(blocks < most ? blocks : most), THREADS, 0, s->stream>>>(*a);
-    vcuda_launched(s);
-}
-
-static vlm_tensor rounded(vlm_frame *f, vlm_tensor x) {
-    vlm_tensor y = vcuda_of(f)->host->temporary(f, VLM_DTYPE_BF16, 3, x.shape);
-    round_args a = vcuda_args<round_args>();
-    a.x = (const float *)x.data;
-    a.to = (__nv_bfloat16 *)y.data;
-    a.heads = x.shape[1], a.dim = x.shape[2];
-    a.count = x.shape[0] * a.heads * a.dim;
-    a.row = x.stride[0], a.head = x.stride[1];
-    if (y.rank) vcuda_submit(f, run_round, a);
-    return y;
-}
-
-static void submit_store(vlm_frame *f, const vcuda_attention_args &a, vlm_tensor k, vlm_tensor v) {
-    store_args s = vcuda_args<store_args>();
-    s.segments = a.segments, s.segment_of = a.segment_of;
-    s.k = (const float *)k.data, s.v = (const float *)v.data;
-    s.k_row = k.stride[0], s.k_head = k.stride[1], s.v_row = v.stride[0], s.v_head = v.stride[1];
-    s.kv_heads = a.kv_heads, s.dim = a.dim, s.rows = a.rows;
-    vcuda_submit(f, run_store, s);
-}
-
 /* What is known of the segments before they are laid out. */
 struct survey {
-    int64_t longest, most_keys, spans, tiles;
-    bool stored, uniform; /* some have a state; the keys of all are of one type */
+    int64_t longest, most_keys, spans;
+    bool any_stored, stored, uniform; /* some have a state; all have; all or none have, and of one type */
     int type;
 };
 
 static survey survey_of(const vlm_segment *segments, int n) {
-    survey v = { 0, 0, 0, 0, false, true, -1 };
+    survey v = { 0, 0, 0, false, true, true, -1 };
     for (int i = 0; i < n; i++) {
         const vlm_segment *s = &segments[i];
         int type = s->kv ? s->kv->k.dtype : VLM_DTYPE_F32;
         v.spans += s->n_spans;
         v.longest = s->length > v.longest ? s->length : v.longest;
         v.most_keys = s->past + s->length > v.most_keys ? s->past + s->length : v.most_keys;
-        v.stored |= s->kv != NULL;
+        v.any_stored |= s->kv != NULL;
+        v.stored &= s->kv != NULL;
         v.uniform &= v.type < 0 || v.type == type;
         v.type = type;
     }
+    v.uniform &= v.stored == v.any_stored;
     return v;
+}
+
+/* Everything but segments. */
+static vcuda_attention_args describe_all(vlm_tensor y, vlm_tensor q, vlm_tensor k, vlm_tensor v, const vlm_attention_desc *desc) {
+    vcuda_attention_args a = vcuda_args<vcuda_attention_args>();
+    a.rows = q.shape[0], a.heads = q.shape[1], a.kv_heads = k.shape[1], a.dim = q.shape[2];
+    a.q = q.data, a.k = (const float *)k.data, a.v = (const float *)v.data, a.y = (float *)y.data;
+    a.q_row = q.stride[0], a.q_head = q.stride[1];
+    a.k_row = k.stride[0], a.k_head = k.stride[1], a.v_row = v.stride[0], a.v_head = v.stride[1];
+    a.y_row = y.stride[0], a.y_head = y.stride[1];
+    a.scale = desc->scale, a.softcap = desc->softcap;
+    a.window = desc->window, a.causal = desc->causal;
+    return a;
+}
+
+static void set_rope(vcuda_attention_args *a, const vlm_attention_desc *desc) {
+    if (!desc->rope) return;
+    a->cos = (const float *)desc->rope->cos.data, a->sin = (const float *)desc->rope->sin.data;
+    a->half = desc->rope->cos.shape[1];
+    a->adjacent = desc->pairs == VLM_ROPE_ADJACENT;
+}
+
+/* The tables on the device; false when the frame failed. */
+static bool upload_tables(vlm_frame *f, vcuda_attention_args *a, const vlm_segment *segments, int n, int64_t n_spans, const vlm_tensor *rows) {
+    const vtensor_cuda_host *host = vcuda_of(f)->host;
+    size_t bytes = lay_out(NULL, n, n_spans, a->n_tiles, a->rows).bytes;
+    char *table = (char *)host->alloc(bytes);
+    if (!table) host->frame_fail(f, VLM_ERR_MEMORY, "attention: out of memory");
+    if (f->error.code == VLM_OK) {
+        tables t = lay_out(table, n, n_spans, a->n_tiles, a->rows);
+        fill(&t, segments, n, a->tile_rows, rows);
+        t = lay_out((char *)vcuda_mirror(f, table, bytes), n, n_spans, a->n_tiles, a->rows);
+        a->segments = t.segments, a->spans = t.spans, a->tiles = t.tiles, a->segment_of = t.segment_of;
+    }
+    host->free(table);
+    return f->error.code == VLM_OK;
+}
+
+/* Rows of bfloat16, for the tiles. */
+static vlm_tensor make_rows(vlm_frame *f, vlm_tensor like) {
+    return vcuda_of(f)->host->temporary(f, VLM_DTYPE_BF16, 3, like.shape);
+}
+
+static void attend_in_tiles(vlm_frame *f, vcuda_attention_args a, vlm_tensor q, const vlm_tensor *rows, bool all_stored) {
+    arrange_args g = vcuda_args<arrange_args>();
+    g.a = a;
+    g.q = (__nv_bfloat16 *)make_rows(f, q).data;
+    if (!all_stored) g.k = (__nv_bfloat16 *)rows[0].data, g.v = (__nv_bfloat16 *)rows[1].data;
+    if (f->error.code != VLM_OK) return;
+    vcuda_submit(f, run_arrange, g);
+    a.q = g.q;
+    vcuda_attention_tiles(f, a);
 }
 
 void vcuda_attention(vlm_frame *f, vlm_tensor y, vlm_tensor q, vlm_tensor k, vlm_tensor v, const vlm_segment *segments,
                      int n_segments, const vlm_attention_desc *desc) {
     const vtensor_cuda_host *host = vcuda_of(f)->host;
-    vcuda_attention_args a = vcuda_args<vcuda_attention_args>();
+    vcuda_attention_args a = describe_all(y, q, k, v, desc);
     survey all = survey_of(segments, n_segments);
-    a.rows = q.shape[0], a.heads = q.shape[1], a.kv_heads = k.shape[1], a.dim = q.shape[2];
-    a.q = (const float *)q.data, a.y = (float *)y.data;
-    a.q_row = q.stride[0], a.q_head = q.stride[1];
-    a.y_row = y.stride[0], a.y_head = y.stride[1];
-    a.scale = desc->scale, a.softcap = desc->softcap;
-    a.window = desc->window, a.causal = desc->causal;
-    a.tile_rows = vcuda_tile_rows(all.longest, a.dim);
-    for (int i = 0; i < n_segments; i++) a.n_tiles += (segments[i].length + a.tile_rows - 1) / a.tile_rows;
     vlm_scope scope = host->scope_begin(f);
     vlm_tensor rows[] = { k, v };
+    bool fast = f->mode == VTENSOR_FAST && a.dim % 8 == 0 && a.dim <= 256 && a.scale > 0 && a.heads <= 65535;
+    bool tiles = fast && all.uniform && (!all.stored || all.type == VLM_DTYPE_BF16);
     a.state_type = all.type;
-    if (f->mode == VTENSOR_FAST && !all.stored && a.dim % 8 == 0) {
-        rows[0] = rounded(f, k), rows[1] = rounded(f, v);
-        a.state_type = VLM_DTYPE_BF16;
+    a.tile_rows = vcuda_tile_rows(a, all.longest, vcuda_of(f)->multiprocessors);
+    for (int i = 0; i < n_segments; i++) a.n_tiles += (segments[i].length + a.tile_rows - 1) / a.tile_rows;
+    if (tiles && !all.stored) rows[0] = make_rows(f, k), rows[1] = make_rows(f, v);
+    if (tiles) {
+        set_rope(&a, desc);
+    } else if (desc->rope) {
+        vcuda_rope(f, q, desc->rope, desc->pairs);
+        vcuda_rope(f, k, desc->rope, desc->pairs);
     }
-    size_t bytes = lay_out(NULL, n_segments, all.spans, a.n_tiles, a.rows).bytes;
-    char *table = (char *)host->alloc(bytes);
-    if (!table) host->frame_fail(f, VLM_ERR_MEMORY, "attention: out of memory");
-    if (f->error.code == VLM_OK) {
-        tables t = lay_out(table, n_segments, all.spans, a.n_tiles, a.rows);
-        fill(&t, segments, n_segments, a.tile_rows, rows);
-        t = lay_out((char *)vcuda_mirror(f, table, bytes), n_segments, all.spans, a.n_tiles, a.rows);
-        a.segments = t.segments, a.spans = t.spans, a.tiles = t.tiles, a.segment_of = t.segment_of;
-        if (all.stored) submit_store(f, a, k, v);
-        bool done = all.uniform && all.longest <= VCUDA_FEW_QUERIES && all.stored && vcuda_attention_few(f, a, all.most_keys);
-        if (!done && all.uniform && f->mode == VTENSOR_FAST) done = vcuda_attention_tiles(f, a);
-        if (!done) vcuda_submit(f, run_one_query, a);
+    if (upload_tables(f, &a, segments, n_segments, all.spans, rows)) {
+        bool few = tiles && all.stored && all.longest == 1 && vcuda_attention_few(f, a, all.most_keys);
+        if (!few && tiles) {
+            attend_in_tiles(f, a, q, rows, all.stored);
+        } else if (!few) {
+            if (all.any_stored) vcuda_submit(f, run_store, a);
+            vcuda_submit(f, run_one_query, a);
+        }
     }
-    host->free(table);
     host->scope_end(f, scope);
 }

@@ -5,8 +5,6 @@
 
 #include "tensor/cuda/cuda.h"
 
-enum { VCUDA_FEW_QUERIES = 4 };
-
 struct vcuda_span {
     int64_t begin, end;
 };
@@ -17,7 +15,7 @@ struct vcuda_segment {
     int64_t k_row, k_head, v_row, v_head;
     int32_t type, stored, first_span, n_spans;
 };
-/* Rows [first, first + tile_rows) of a segment, as far as it goes. */
+/* Rows [first, first + tile rows) of a segment, as far as it goes. */
 struct vcuda_tile {
     int32_t segment, first;
 };
@@ -27,12 +25,16 @@ struct vcuda_attention_args {
     const vcuda_span *spans;
     const vcuda_tile *tiles;
     const int32_t *segment_of; /* [rows] */
-    const float *q;
-    float *y, *parts; /* parts: of attention_few.cu */
-    int64_t q_row, q_head, y_row, y_head;
-    int64_t rows, heads, kv_heads, dim, n_tiles, tile_rows, window, splits;
+    const void *q;             /* float32; of the tiles bfloat16 [rows, heads, dim] */
+    const float *k, *v;        /* of this call */
+    float *y, *parts;          /* parts, counters: of attention_few.cu */
+    int32_t *counters;
+    const float *cos, *sin;    /* NULL: nothing is rotated */
+    int64_t q_row, q_head, k_row, k_head, v_row, v_head, y_row, y_head;
+    int64_t rows, heads, kv_heads, dim, n_tiles, window, splits, half, tile_rows;
     float scale, softcap;
-    int32_t causal, state_type; /* of the keys and values of all segments */
+    int32_t causal, state_type; /* state_type: of the keys and values of all segments */
+    int32_t adjacent, pad;
 };
 
 /* The keys [lo, hi) that row i of a segment sees; always one run. */
@@ -55,9 +57,30 @@ __device__ static inline float vcuda_scored(const vcuda_attention_args &a, float
     return a.softcap > 0 ? a.softcap * tanhf(s / a.softcap) : s;
 }
 
-/* False when the shapes are not for them. */
+/* Value e of a head x, rotated by its row's angles. */
+__device__ static inline float vcuda_rotated(const vcuda_attention_args &a, const float *x, int64_t row, int e) {
+    const int half = (int)a.half;
+    if (!a.cos || e >= 2 * half) return x[e];
+    int i = a.adjacent ? e / 2 : e < half ? e : e - half, other = a.adjacent ? e ^ 1 : e < half ? e + half : e - half;
+    float c = a.cos[row * half + i], s = a.sin[row * half + i];
+    return other > e ? x[e] * c - x[other] * s : x[e] * c + x[other] * s;
+}
+
+/* c [16, 8] += a [16, 16] b [16, 8] */
+__device__ static inline void vcuda_multiply(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
+    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+                 : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+}
+__device__ static inline uint32_t vcuda_pair(float lo, float hi) {
+    __nv_bfloat162 v = __floats2bfloat162_rn(lo, hi);
+    return *(const uint32_t *)&v;
+}
+
+/* attention_few.cu: one query of every segment, behind its state, which it stores itself */
 bool vcuda_attention_few(vlm_frame *f, vcuda_attention_args a, int64_t most_keys);
-bool vcuda_attention_tiles(vlm_frame *f, const vcuda_attention_args &a);
-int vcuda_tile_rows(int64_t longest, int64_t dim);
+/* attention_tiles.cu: bfloat16 keys and values, heads of up to 256 in whole 16 bytes; how many rows its tiles have */
+int64_t vcuda_tile_rows(const vcuda_attention_args &a, int64_t longest, int multiprocessors);
+void vcuda_attention_tiles(vlm_frame *f, const vcuda_attention_args &a);
 
 #endif

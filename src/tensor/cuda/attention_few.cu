@@ -1,176 +1,246 @@
 /* SPDX-License-Identifier: MIT */
-/* Attention of few queries over many keys: the decode step. The keys are split into pieces of SPLIT; a block takes one
- * piece for up to GROUP query heads that share its keys, and a second kernel puts the pieces together in their order.
+/* Attention of one query over many keys, the decode step, in one launch: the heads that share keys are the rows of a
+ * tensor-core tile. A block takes SPLIT keys, a warp KEYS of them, straight from memory into registers: the order in
+ * which a product adds dimensions, and in which its columns stand, is free, so every lane reads 16 bytes at a time. The
+ * block that has the newest key rotates and stores it first. The block that ends last puts the pieces together.
  * The grid is made for a power of two of keys, so that a captured step serves until the state has doubled. */
 #include "tensor/cuda/attention.h"
 
-enum { THREADS = 128, COMBINE_THREADS = 128, MAX_SPLITS = 8192, SPLIT = 64, GROUP = 8, LANES = 8 /* that share a key */ };
-
-template <class T> __device__ static void load8(float (&v)[8], const T *p);
-template <> __device__ void load8(float (&v)[8], const __nv_bfloat16 *p) {
-    uint4 u = *(const uint4 *)p;
-    const uint32_t word[4] = { u.x, u.y, u.z, u.w };
-#pragma unroll
-    for (int i = 0; i < 4; i++) {
-        v[2 * i] = __uint_as_float(word[i] << 16);
-        v[2 * i + 1] = __uint_as_float(word[i] & 0xFFFF0000u);
-    }
-}
-template <> __device__ void load8(float (&v)[8], const float *p) {
-    float4 a = ((const float4 *)p)[0], b = ((const float4 *)p)[1];
-    v[0] = a.x, v[1] = a.y, v[2] = a.z, v[3] = a.w, v[4] = b.x, v[5] = b.y, v[6] = b.z, v[7] = b.w;
-}
+enum { WARPS = 4, THREADS = 32 * WARPS, KEYS = 32, SPLIT = KEYS * WARPS, GROUP = 16, PAD = 8 };
 
 /* Where a part lies: maximum, sum, then dim weighted values. */
 __device__ static float *part_of(const vcuda_attention_args &a, int64_t row, int64_t head, int64_t split) {
     return a.parts + ((row * a.heads + head) * a.splits + split) * (a.dim + 2);
 }
 
-/* scores[g][key] of the piece */
-template <class T>
-__device__ static void scores_of(const vcuda_attention_args &a, const vcuda_segment *s, const float *q, float *scores, int64_t kv_head,
-                                 int64_t key0, int n, int heads) {
-    int lane = threadIdx.x % LANES;
-#pragma unroll 4
-    for (int key = threadIdx.x / LANES; key < (n + THREADS / LANES - 1) / (THREADS / LANES) * (THREADS / LANES); key += THREADS / LANES) {
-        float sum[GROUP] = {};
-        const T *k = (const T *)s->k + (key0 + (key < n ? key : 0)) * s->k_row + kv_head * s->k_head;
-        for (int64_t d = lane * 8; d < a.dim; d += LANES * 8) {
-            float v[8];
-            load8(v, k + d);
+/* The key and value of this call go where they stay. */
+__device__ static void store(const vcuda_attention_args &a, const vcuda_segment *s, int64_t row, int64_t kv_head) {
+    int64_t at = s->past + row - s->start;
+    const float *k = a.k + row * a.k_row + kv_head * a.k_head, *v = a.v + row * a.v_row + kv_head * a.v_head;
+    for (int64_t d = threadIdx.x; d < a.dim; d += THREADS) {
+        ((__nv_bfloat16 *)s->k)[at * s->k_row + kv_head * s->k_head + d] = __float2bfloat16_rn(vcuda_rotated(a, k, row, d));
+        ((__nv_bfloat16 *)s->v)[at * s->v_row + kv_head * s->v_head + d] = __float2bfloat16_rn(v[d]);
+    }
+}
+
+/* What a warp makes of its keys: row g of lane 4g + c, and row g + 8. */
+template <int DIM> struct piece {
+    float m[2], l[2], out[DIM / 8][4];
+};
+
+template <int DIM>
+__device__ static void scores_of(float (&score)[KEYS / 8][4], const vcuda_attention_args &a, const __nv_bfloat16 *k, int64_t k_row,
+                                 const __nv_bfloat16 *q, int key0, int last) {
+    const int g = threadIdx.x % 32 / 4, c = threadIdx.x % 4;
 #pragma unroll
-            for (int g = 0; g < GROUP; g++)
-                if (g < heads)
+    for (int d = 0; d < DIM; d += 32) {
+        uint4 low = *(const uint4 *)(q + g * (DIM + PAD) + d + c * 8), high = *(const uint4 *)(q + (g + 8) * (DIM + PAD) + d + c * 8);
+        const uint32_t first[4] = { low.x, high.x, low.y, high.y }, second[4] = { low.z, high.z, low.w, high.w };
 #pragma unroll
-                    for (int i = 0; i < 8; i++) sum[g] = fmaf(v[i], q[g * a.dim + d + i], sum[g]);
-        }
-#pragma unroll
-        for (int g = 0; g < GROUP; g++) {
-            float v = sum[g];
-            for (int d = LANES / 2; d; d /= 2) v += __shfl_xor_sync(~0u, v, d);
-            if (lane == 0 && key < n && g < heads) scores[g * SPLIT + key] = vcuda_scored(a, v);
+        for (int j = 0; j < KEYS / 8; j++) {
+            int key = min(key0 + j * 8 + g, last);
+            uint4 w = *(const uint4 *)(k + key * k_row + d + c * 8);
+            vcuda_multiply(score[j], first, w.x, w.y);
+            vcuda_multiply(score[j], second, w.z, w.w);
         }
     }
 }
 
-/* A warp turns the scores of a head into weights; thread 0 of it stores maximum and sum. */
-__device__ static void softmax(float *scores, float *part, int lo, int hi, int n) {
-    int lane = threadIdx.x % 32;
-    float m = -INFINITY, l = 0;
-    for (int i = lane; i < n; i += 32)
-        if (i >= lo && i < hi) m = fmaxf(m, scores[i]);
-    for (int d = 16; d; d /= 2) m = fmaxf(m, __shfl_xor_sync(~0u, m, d));
-    for (int i = lane; i < n; i += 32) {
-        float p = i >= lo && i < hi ? expf(scores[i] - m) : 0;
-        scores[i] = p;
-        l += p;
-    }
-    for (int d = 16; d; d /= 2) l += __shfl_xor_sync(~0u, l, d);
-    if (lane == 0) part[0] = m, part[1] = l;
+__device__ static uint32_t halves(uint4 a, uint4 b, int n) { /* value n of each */
+    const uint32_t x[4] = { a.x, a.y, a.z, a.w }, y[4] = { b.x, b.y, b.z, b.w };
+    return __byte_perm(x[n / 2], y[n / 2], n % 2 ? 0x7632 : 0x5410);
 }
 
-template <class T> __global__ __launch_bounds__(THREADS) static void pieces(const __grid_constant__ vcuda_attention_args a) {
-    extern __shared__ float shared[];
-    int64_t row = blockIdx.z, split = blockIdx.x, group = a.heads / a.kv_heads, chunks = (group + GROUP - 1) / GROUP;
-    int64_t kv_head = blockIdx.y / chunks, head0 = kv_head * group + blockIdx.y % chunks * GROUP;
-    int heads = (int)(group - blockIdx.y % chunks * GROUP < GROUP ? group - blockIdx.y % chunks * GROUP : GROUP);
-    const vcuda_segment *s = &a.segments[a.segment_of[row]];
-    int64_t lo, hi, key0 = split * SPLIT;
-    vcuda_visible(a, s, row - s->start, &lo, &hi);
-    if (key0 >= hi || key0 + SPLIT <= lo) {
-        for (int g = threadIdx.x; g < heads; g += THREADS) part_of(a, row, head0 + g, split)[1] = 0;
-        return;
-    }
-    int n = (int)(hi - key0 < SPLIT ? hi - key0 : SPLIT), first = lo > key0 ? (int)(lo - key0) : 0;
-    float *q = shared, *scores = q + GROUP * a.dim, *sums = scores + GROUP * SPLIT;
-    for (int64_t i = threadIdx.x; i < heads * a.dim; i += THREADS) q[i] = a.q[row * a.q_row + (head0 + i / a.dim) * a.q_head + i % a.dim];
-    __syncthreads();
-    scores_of<T>(a, s, q, scores, kv_head, key0, n, heads);
-    __syncthreads();
-    for (int g = threadIdx.x / 32; g < heads; g += THREADS / 32) softmax(scores + g * SPLIT, part_of(a, row, head0 + g, split), first, n, n);
-    __syncthreads();
-    /* weighted values: a thread has 8 elements of every key_lanes-th key */
-    int vectors = (int)(a.dim / 8), key_lanes = THREADS / vectors, lane = threadIdx.x / vectors, d = threadIdx.x % vectors * 8;
-    float sum[GROUP][8] = {};
-    if (lane < key_lanes)
-        for (int key = first + lane; key < n; key += key_lanes) {
-            float v[8];
-            load8(v, (const T *)s->v + (key0 + key) * s->v_row + kv_head * s->v_head + d);
+template <int DIM>
+__device__ static void weigh(piece<DIM> &p, const float (&score)[KEYS / 8][4], const __nv_bfloat16 *v, int64_t v_row, int key0, int last) {
+    const int g = threadIdx.x % 32 / 4, c = threadIdx.x % 4;
 #pragma unroll
-            for (int g = 0; g < GROUP; g++)
-                if (g < heads)
+    for (int t = 0; t < KEYS / 16; t++) {
+        const float(&s0)[4] = score[2 * t], (&s1)[4] = score[2 * t + 1];
+        const uint32_t weights[4] = { vcuda_pair(s0[0], s0[1]), vcuda_pair(s0[2], s0[3]), vcuda_pair(s1[0], s1[1]), vcuda_pair(s1[2], s1[3]) };
+        const int key = key0 + t * 16 + 2 * c;
 #pragma unroll
-                    for (int i = 0; i < 8; i++) sum[g][i] = fmaf(scores[g * SPLIT + key], v[i], sum[g][i]);
+        for (int d = 0; d < DIM; d += 64) {
+            const __nv_bfloat16 *at = v + d + g * 8;
+            uint4 w[4];
+#pragma unroll
+            for (int i = 0; i < 4; i++) w[i] = *(const uint4 *)(at + min(key + i % 2 + i / 2 * 8, last) * v_row);
+#pragma unroll
+            for (int n = 0; n < 8; n++) vcuda_multiply(p.out[d / 8 + n], weights, halves(w[0], w[1], n), halves(w[2], w[3], n));
         }
-    for (int turn = 0; turn < key_lanes; turn++) {
-        if (lane == turn)
+    }
+}
+
+template <int DIM>
+__device__ static void attend(piece<DIM> &p, const vcuda_attention_args &a, const vcuda_segment *s, const __nv_bfloat16 *q, int64_t kv_head,
+                              int key0, int lo, int hi) {
+    const int c = threadIdx.x % 4;
+    float score[KEYS / 8][4] = {};
+    scores_of<DIM>(score, a, (const __nv_bfloat16 *)s->k + kv_head * s->k_head, s->k_row, q, key0, hi - 1);
 #pragma unroll
-            for (int g = 0; g < GROUP; g++)
-                if (g < heads)
+    for (int i = 0; i < 2; i++) p.m[i] = -INFINITY, p.l[i] = 0;
 #pragma unroll
-                    for (int i = 0; i < 8; i++) {
-                        float *to = &sums[g * a.dim + d + i];
-                        *to = (turn ? *to : 0) + sum[g][i];
-                    }
+    for (int j = 0; j < KEYS / 8; j++)
+#pragma unroll
+        for (int i = 0; i < 4; i++) {
+            int key = key0 + j * 8 + c * 2 + i % 2;
+            score[j][i] = key >= lo && key < hi ? vcuda_scored(a, score[j][i]) : -INFINITY;
+            p.m[i / 2] = fmaxf(p.m[i / 2], score[j][i]);
+        }
+#pragma unroll
+    for (int i = 0; i < 2; i++)
+        for (int d = 1; d <= 2; d *= 2) p.m[i] = fmaxf(p.m[i], __shfl_xor_sync(~0u, p.m[i], d));
+#pragma unroll
+    for (int j = 0; j < KEYS / 8; j++)
+#pragma unroll
+        for (int i = 0; i < 4; i++) {
+            score[j][i] = p.m[i / 2] == -INFINITY ? 0 : __expf(score[j][i] - p.m[i / 2]);
+            p.l[i / 2] += score[j][i];
+        }
+#pragma unroll
+    for (int i = 0; i < 2; i++)
+        for (int d = 1; d <= 2; d *= 2) p.l[i] += __shfl_xor_sync(~0u, p.l[i], d);
+    weigh<DIM>(p, score, (const __nv_bfloat16 *)s->v + kv_head * s->v_head, s->v_row, key0, hi - 1);
+}
+
+/* The warps' pieces become the block's, in `sums` [GROUP][DIM] and `top` [2][GROUP]. */
+template <int DIM> __device__ static void gather(const piece<DIM> &p, float *sums, float *warp_top, float *top) {
+    const int warp = threadIdx.x / 32, g = threadIdx.x % 32 / 4, c = threadIdx.x % 4;
+    if (c == 0)
+        for (int i = 0; i < 2; i++) {
+            warp_top[warp * 2 * GROUP + g + 8 * i] = p.m[i];
+            warp_top[warp * 2 * GROUP + GROUP + g + 8 * i] = p.l[i];
+        }
+    __syncthreads();
+    if (threadIdx.x < GROUP) {
+        float m = -INFINITY, l = 0;
+        for (int w = 0; w < WARPS; w++) m = fmaxf(m, warp_top[w * 2 * GROUP + threadIdx.x]);
+        for (int w = 0; w < WARPS; w++) {
+            float mine = warp_top[w * 2 * GROUP + threadIdx.x];
+            if (mine > -INFINITY) l += warp_top[w * 2 * GROUP + GROUP + threadIdx.x] * __expf(mine - m);
+        }
+        top[threadIdx.x] = m;
+        top[GROUP + threadIdx.x] = l;
+    }
+    __syncthreads();
+    float factor[2];
+    for (int i = 0; i < 2; i++) factor[i] = p.m[i] > -INFINITY ? __expf(p.m[i] - top[g + 8 * i]) : 0;
+    for (int turn = 0; turn < WARPS; turn++) {
+        if (warp == turn)
+#pragma unroll
+            for (int t = 0; t < DIM / 8; t++)
+#pragma unroll
+                for (int i = 0; i < 4; i++) {
+                    float *to = &sums[(g + i / 2 * 8) * DIM + t / 8 * 64 + (2 * c + i % 2) * 8 + t % 8];
+                    *to = (turn ? *to : 0) + p.out[t][i] * factor[i / 2];
+                }
         __syncthreads();
     }
-    for (int64_t i = threadIdx.x; i < heads * a.dim; i += THREADS) part_of(a, row, head0 + i / a.dim, split)[2 + i % a.dim] = sums[i];
 }
 
-/* What every piece weighs, then the sum of the pieces in their order. */
-__global__ __launch_bounds__(COMBINE_THREADS) static void combine(const __grid_constant__ vcuda_attention_args a) {
-    extern __shared__ float factor[]; /* [splits], and room for reads by fours */
-    __shared__ float shared[COMBINE_THREADS / 32];
-    int64_t row = blockIdx.x, head = blockIdx.y;
-    float m = -INFINITY;
-    for (int64_t i = threadIdx.x; i < a.splits; i += COMBINE_THREADS) {
-        const float *part = part_of(a, row, head, i);
-        if (part[1] > 0) m = fmaxf(m, part[0]);
+/* Parts of [first, end) become the heads' rows of y. Eight threads find a head's maximum and sum, then every thread adds
+ * up a few dimensions of all heads: what it reads does not wait for what it read before. `top` as in gather(). */
+template <int DIM> __device__ static void combine(const vcuda_attention_args &a, int64_t row, int64_t head0, int heads, int first, int end, float *top) {
+    const int mine = threadIdx.x / 8, step = DIM + 2;
+    const float *part = part_of(a, row, head0 + (mine < heads ? mine : 0), 0);
+    float m = -INFINITY, l = 0;
+    for (int n = first + threadIdx.x % 8; n < end; n += 8) {
+        float other = __ldcg(part + n * step), sum = __ldcg(part + n * step + 1), high = fmaxf(m, other);
+        if (high == -INFINITY) continue;
+        l = l * __expf(m - high) + sum * __expf(other - high);
+        m = high;
     }
-    for (int d = 16; d; d /= 2) m = fmaxf(m, __shfl_xor_sync(~0u, m, d));
-    if (threadIdx.x % 32 == 0) shared[threadIdx.x / 32] = m;
-    __syncthreads();
-    for (float v : shared) m = fmaxf(m, v);
-    for (int64_t i = threadIdx.x; i < a.splits; i += COMBINE_THREADS) {
-        const float *part = part_of(a, row, head, i);
-        factor[i] = part[1] > 0 ? expf(part[0] - m) : 0;
+    for (int d = 1; d <= 4; d *= 2) {
+        float other = __shfl_xor_sync(~0u, m, d), sum = __shfl_xor_sync(~0u, l, d), high = fmaxf(m, other);
+        if (high > -INFINITY) l = l * __expf(m - high) + sum * __expf(other - high);
+        m = high;
     }
+    if (threadIdx.x % 8 == 0) top[mine] = m, top[GROUP + mine] = l > 0 ? 1 / l : 0;
     __syncthreads();
-    float l = 0;
-    for (int64_t i = 0; i < a.splits; i++)
-        if (factor[i] > 0) l += part_of(a, row, head, i)[1] * factor[i];
-    for (int64_t d = threadIdx.x; d < a.dim; d += COMBINE_THREADS) {
-        float sum = 0;
+    for (int d = threadIdx.x; d < DIM; d += THREADS)
+        for (int h0 = 0; h0 < heads; h0 += 4) {
+            float sum[4] = {};
 #pragma unroll 4
-        for (int64_t i = 0; i < a.splits; i++)
-            if (factor[i] > 0) sum += part_of(a, row, head, i)[2 + d] * factor[i];
-        a.y[row * a.y_row + head * a.y_head + d] = l > 0 ? sum / l : 0;
+            for (int n = first; n < end; n++)
+#pragma unroll
+                for (int h = 0; h < 4; h++) {
+                    const float *from = part_of(a, row, head0 + min(h0 + h, heads - 1), n);
+                    float high = __ldcg(from);
+                    sum[h] += high > -INFINITY ? __ldcg(from + 2 + d) * __expf(high - top[min(h0 + h, heads - 1)]) : 0;
+                }
+#pragma unroll
+            for (int h = 0; h < 4; h++)
+                if (h0 + h < heads) a.y[row * a.y_row + (head0 + h0 + h) * a.y_head + d] = sum[h] * top[GROUP + h0 + h];
+        }
+}
+
+template <int DIM> __global__ __launch_bounds__(THREADS) static void few(const __grid_constant__ vcuda_attention_args a) {
+    __shared__ __align__(16) __nv_bfloat16 q[GROUP * (DIM + PAD)];
+    __shared__ float sums[GROUP * DIM], warp_top[WARPS * 2 * GROUP], top[2 * GROUP];
+    __shared__ int last;
+    vcuda_begin_next();
+    vcuda_wait_before();
+    const int64_t row = blockIdx.z, split = blockIdx.x, group = a.heads / a.kv_heads, chunks = (group + GROUP - 1) / GROUP;
+    const int64_t kv_head = blockIdx.y / chunks, skipped = blockIdx.y % chunks * GROUP, head0 = kv_head * group + skipped;
+    const int heads = (int)(group - skipped < GROUP ? group - skipped : GROUP);
+    const vcuda_segment *s = &a.segments[a.segment_of[row]];
+    int64_t lo, hi, key0 = split * SPLIT, at = s->past + row - s->start;
+    vcuda_visible(a, s, row - s->start, &lo, &hi);
+    if (key0 >= hi || key0 + SPLIT <= lo) return;
+    if (at >= key0 && at < key0 + SPLIT) store(a, s, row, kv_head);
+    for (int i = threadIdx.x; i < GROUP * DIM; i += THREADS) {
+        int head = i / DIM, d = i % DIM;
+        const float *from = (const float *)a.q + row * a.q_row + (head0 + head) * a.q_head;
+        q[head * (DIM + PAD) + d] = __float2bfloat16_rn(head < heads ? vcuda_rotated(a, from, row, d) : 0);
     }
+    __syncthreads();
+    piece<DIM> p = {};
+    p.m[0] = p.m[1] = -INFINITY;
+    const int first = (int)key0 + threadIdx.x / 32 * KEYS;
+    if (first < hi && first + KEYS > lo) attend<DIM>(p, a, s, q, kv_head, first, (int)lo, (int)hi);
+    gather<DIM>(p, sums, warp_top, top);
+    for (int i = threadIdx.x; i < heads * DIM; i += THREADS) part_of(a, row, head0 + i / DIM, split)[2 + i % DIM] = sums[i];
+    if (threadIdx.x < heads) {
+        float *part = part_of(a, row, head0 + threadIdx.x, split);
+        part[0] = top[threadIdx.x], part[1] = top[GROUP + threadIdx.x];
+    }
+    __threadfence();
+    __syncthreads();
+    const int64_t begin = lo / SPLIT, end = (hi - 1) / SPLIT + 1;
+    if (threadIdx.x == 0) {
+        int32_t *counter = &a.counters[row * gridDim.y + blockIdx.y];
+        last = atomicAdd(counter, 1) == (int)(end - begin) - 1;
+        if (last) *counter = 0;
+    }
+    __syncthreads();
+    if (!last) return;
+    __threadfence();
+    combine<DIM>(a, row, head0, heads, (int)begin, (int)end, top);
 }
 
-static size_t shared_bytes(const vcuda_attention_args *a) {
-    return (size_t)(2 * GROUP * a->dim + GROUP * SPLIT) * sizeof(float);
-}
-
-template <class T> static void run_few(vcuda_stream *s, const vcuda_attention_args *a) {
+template <int DIM> static void run_few(vcuda_stream *s, const vcuda_attention_args *a) {
     int64_t group = a->heads / a->kv_heads;
     dim3 grid((unsigned)a->splits, (unsigned)(a->kv_heads * ((group + GROUP - 1) / GROUP)), (unsigned)a->rows);
-    pieces<T><<<grid, THREADS, shared_bytes(a), s->stream>>>(*a);
-    combine<<<dim3((unsigned)a->rows, (unsigned)a->heads), COMBINE_THREADS, (size_t)(a->splits + 4) * sizeof(float), s->stream>>>(*a);
-    vcuda_launched(s);
+    vcuda_launch_after(s, few<DIM>, grid, THREADS, 0, *a);
+}
+
+static bool whole_vectors(const vcuda_attention_args &a) {
+    return a.dim == 64 || a.dim == 128 || a.dim == 256;
 }
 
 bool vcuda_attention_few(vlm_frame *f, vcuda_attention_args a, int64_t most_keys) {
-    if (a.dim % 8 != 0 || a.dim > 256 || a.rows > 65535 || a.state_type == VLM_DTYPE_F16) return false;
     int64_t keys = SPLIT;
+    if (!whole_vectors(a) || a.state_type != VLM_DTYPE_BF16 || a.rows * a.heads > VCUDA_COUNTERS || a.rows > 65535) return false;
     while (keys < most_keys) keys *= 2;
     a.splits = keys / SPLIT;
-    if (a.splits > MAX_SPLITS) return false;
     a.parts = (float *)vcuda_temporary(f, (size_t)(a.rows * a.heads * a.splits * (a.dim + 2)) * sizeof(float));
+    a.counters = vcuda_stream_of(f)->counters;
     if (!a.parts) return true; /* the frame failed */
-    if (a.state_type == VLM_DTYPE_BF16)
-        vcuda_submit(f, run_few<__nv_bfloat16>, a);
+    if (a.dim == 64)
+        vcuda_submit(f, run_few<64>, a);
+    else if (a.dim == 128)
+        vcuda_submit(f, run_few<128>, a);
     else
-        vcuda_submit(f, run_few<float>, a);
+        vcuda_submit(f, run_few<256>, a);
     return true;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* Attention of many queries: tiles of 64 or 128 queries against tiles of 64 keys on the tensor cores (bfloat16 operands,
- * float32 sums), softmax online, in registers; no n × n matrix. The next keys are copied while these are worked on. */
+/* Attention of many queries: tiles of queries against tiles of 64 keys on the tensor cores (bfloat16 operands, float32
+ * sums), softmax online, in registers; no n × n matrix. A warp has 16 or 32 queries: with 32, what it reads of keys and
+ * values from shared memory serves twice. The next tile of keys is copied while this one is computed. */
 #include "tensor/cuda/attention.h"
 
 enum { WARPS = 4, THREADS = 32 * WARPS, KEYS = 64, PAD = 8 };
@@ -18,237 +19,242 @@ __device__ static void load_matrices_transposed(uint32_t (&r)[4], const void *p)
                  : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
                  : "r"(shared_address(p)));
 }
-/* c [16, 8] += a [16, 16] b [16, 8] */
-__device__ static void multiply(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
-    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
-                 : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
-                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
-}
-__device__ static uint32_t pair(float lo, float hi) {
-    __nv_bfloat162 v = __floats2bfloat162_rn(lo, hi);
-    return *(const uint32_t *)&v;
+__device__ static float power_of_2(float x) {
+    float y;
+    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+    return y;
 }
 
-/* Rows [0, n) of `dim` float32 values to shared memory [rows][DIM + PAD], rounded; what is not there is zero. */
-template <int DIM> __device__ static void load_queries(__nv_bfloat16 *to, const float *from, int64_t row_stride, int rows, int n, int dim) {
+/* Rows [0, n) of `dim` values on their way to shared memory [ROWS][DIM + PAD]; what is not there is zero. */
+template <int DIM, int ROWS> __device__ static void copy_tile(__nv_bfloat16 *to, const __nv_bfloat16 *from, int64_t stride, int n, int dim) {
     const int vectors = DIM / 8;
-    for (int i = threadIdx.x; i < rows * vectors; i += THREADS) {
+#pragma unroll 4
+    for (int i = threadIdx.x; i < ROWS * vectors; i += THREADS) {
         int row = i / vectors, d = i % vectors * 8;
-        uint4 v = make_uint4(0, 0, 0, 0);
-        if (row < n && d < dim) {
-            const float4 *p = (const float4 *)(from + row * row_stride + d);
-            float4 a = p[0], b = p[1];
-            v = make_uint4(pair(a.x, a.y), pair(a.z, a.w), pair(b.x, b.y), pair(b.z, b.w));
-        }
-        *(uint4 *)(to + row * (DIM + PAD) + d) = v;
+        bool there = row < n && d < dim;
+        asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(to + row * (DIM + PAD) + d)),
+                     "l"(from + (there ? row * stride + d : 0)), "r"(there ? 16 : 0));
     }
 }
-
-/* The same of bfloat16, under way until wait_copies(). */
-template <int DIM> __device__ static void copy_tile(__nv_bfloat16 *to, const __nv_bfloat16 *from, int64_t row_stride, int n, int dim) {
-    const int vectors = DIM / 8;
-    for (int i = threadIdx.x; i < KEYS * vectors; i += THREADS) {
-        int row = i / vectors, d = i % vectors * 8, bytes = row < n && d < dim ? 16 : 0;
-        const __nv_bfloat16 *p = bytes ? from + row * row_stride + d : from;
-        asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(to + row * (DIM + PAD) + d)), "l"(p), "r"(bytes));
-    }
+__device__ static void end_copies(void) {
+    asm volatile("cp.async.commit_group;" ::: "memory");
 }
-__device__ static void commit_copies() {
-    asm volatile("cp.async.commit_group;");
-}
-template <int PENDING> __device__ static void wait_copies() {
-    asm volatile("cp.async.wait_group %0;" ::"n"(PENDING));
+__device__ static void wait_copies(void) {
+    asm volatile("cp.async.wait_group 0;" ::: "memory");
 }
 
-/* Softmax state of the two rows of a 16-row tile that a thread holds pieces of. */
-struct row_state {
-    float m[2], l[2];
+/* Which keys a tile's rows see: some of them [begin, end), all of them [all_from, all_to). */
+struct reach {
+    int begin, end, all_from, all_to;
 };
 
-/* Scores of 64 keys become weights; what was summed before must be multiplied by `correction`. */
-__device__ static void softmax(const vcuda_attention_args &a, float (&score)[KEYS / 8][4], row_state &s, float (&correction)[2], int key0,
-                               bool masked, const int (&lo)[2], const int (&hi)[2]) {
-    float top[2] = { -INFINITY, -INFINITY }, base[2], sum[2] = {};
+template <int ROWS> __device__ static reach reach_of(const vcuda_attention_args &a, const vcuda_segment *s, int first, int n, int (*bounds)[ROWS]) {
+    __shared__ reach all;
+    if (threadIdx.x == 0) all = { INT32_MAX, 0, 0, INT32_MAX };
+    __syncthreads();
+    for (int i = threadIdx.x; i < ROWS; i += THREADS) {
+        int64_t lo = 0, hi = 0;
+        if (i < n) vcuda_visible(a, s, first + i, &lo, &hi);
+        bounds[0][i] = (int)lo;
+        bounds[1][i] = (int)hi;
+        if (lo < hi) atomicMin(&all.begin, (int)lo), atomicMax(&all.end, (int)hi);
+        if (i < n) atomicMax(&all.all_from, (int)lo), atomicMin(&all.all_to, (int)hi);
+    }
+    __syncthreads();
+    return all;
+}
+
+/* One m16 tile of a warp: scores of KEYS keys, then weights; sums of rows g and g + 8. */
+template <int DIM> struct rows16 {
+    float score[KEYS / 8][4], out[DIM / 8][4], m[2], l[2];
+    int lo[2], hi[2];
+};
+
+/* tanh by the exponential: what is left of it is rounded to bfloat16. */
+template <int DIM> __device__ static void cap(rows16<DIM> &r, const vcuda_attention_args &a) {
+    const float unit = 2 * 1.44269504f * a.scale / a.softcap;
+#pragma unroll
+    for (int j = 0; j < KEYS / 8; j++)
+#pragma unroll
+        for (int i = 0; i < 4; i++) r.score[j][i] = a.softcap * (1 - __fdividef(2, 1 + power_of_2(r.score[j][i] * unit)));
+}
+
+template <int DIM> __device__ static void mask(rows16<DIM> &r, int key0) {
 #pragma unroll
     for (int j = 0; j < KEYS / 8; j++)
 #pragma unroll
         for (int i = 0; i < 4; i++) {
-            float v = vcuda_scored(a, score[j][i]);
-            int key = key0 + j * 8 + threadIdx.x % 4 * 2 + i % 2;
-            if (masked && (key < lo[i / 2] || key >= hi[i / 2])) v = -INFINITY;
-            score[j][i] = v;
-            top[i / 2] = fmaxf(top[i / 2], v);
+            int key = key0 + j * 8 + i % 2;
+            if (key < r.lo[i / 2] || key >= r.hi[i / 2]) r.score[j][i] = -INFINITY;
         }
+}
+
+template <int DIM> __device__ static void soften(rows16<DIM> &r, const vcuda_attention_args &a, float unit, int key0, bool masked) {
+    const int c = threadIdx.x % 4;
+    float top[2] = { r.m[0], r.m[1] }, factor[2], base[2], add[2] = { 0, 0 };
+    if (a.softcap > 0) cap<DIM>(r, a);
+    if (masked) mask<DIM>(r, key0 + c * 2);
 #pragma unroll
-    for (int h = 0; h < 2; h++) {
-        for (int d = 1; d <= 2; d *= 2) top[h] = fmaxf(top[h], __shfl_xor_sync(~0u, top[h], d));
-        float m = fmaxf(s.m[h], top[h]);
-        bool nothing = m == -INFINITY; /* the row saw nothing yet: no NaN from inf - inf */
-        correction[h] = nothing ? 1 : __expf(s.m[h] - m);
-        base[h] = nothing ? 0 : m;
-        s.m[h] = m;
+    for (int j = 0; j < KEYS / 8; j++)
+#pragma unroll
+        for (int i = 0; i < 4; i++) top[i / 2] = fmaxf(top[i / 2], r.score[j][i]);
+#pragma unroll
+    for (int i = 0; i < 2; i++) {
+        for (int d = 1; d <= 2; d *= 2) top[i] = fmaxf(top[i], __shfl_xor_sync(~0u, top[i], d));
+        bool none = top[i] == -INFINITY; /* it saw nothing yet: no NaN from inf - inf */
+        factor[i] = none ? 1 : power_of_2((r.m[i] - top[i]) * unit);
+        base[i] = none ? 0 : top[i] * unit;
+        r.m[i] = top[i];
     }
 #pragma unroll
     for (int j = 0; j < KEYS / 8; j++)
 #pragma unroll
         for (int i = 0; i < 4; i++) {
-            score[j][i] = __expf(score[j][i] - base[i / 2]);
-            sum[i / 2] += score[j][i];
+            r.score[j][i] = power_of_2(fmaf(r.score[j][i], unit, -base[i / 2]));
+            add[i / 2] += r.score[j][i];
         }
-    for (int h = 0; h < 2; h++) s.l[h] = s.l[h] * correction[h] + sum[h];
+#pragma unroll
+    for (int i = 0; i < 2; i++) r.l[i] = r.l[i] * factor[i] + add[i];
+#pragma unroll
+    for (int j = 0; j < DIM / 8; j++)
+#pragma unroll
+        for (int i = 0; i < 4; i++) r.out[j][i] *= factor[i / 2];
 }
 
-/* A warp has TILES tiles of 16 queries, a block WARPS * TILES of them. */
-template <int DIM, int TILES> __global__ __launch_bounds__(THREADS) static void tiles(const __grid_constant__ vcuda_attention_args a) {
-    const int QUERIES = 16 * TILES * WARPS, STRIDE = DIM + PAD, BUFFER = KEYS * STRIDE;
-    extern __shared__ __align__(16) __nv_bfloat16 sq[];
+template <int DIM> __device__ static void finish(rows16<DIM> &r, const vcuda_attention_args &a, int64_t row0, int64_t head, int first, int n) {
+    const int g = threadIdx.x % 32 / 4, c = threadIdx.x % 4;
+#pragma unroll
+    for (int i = 0; i < 2; i++) {
+        for (int d = 1; d <= 2; d *= 2) r.l[i] += __shfl_xor_sync(~0u, r.l[i], d);
+        float factor = r.l[i] > 0 ? 1 / r.l[i] : 0; /* 0: it saw nothing */
+        int row = first + g + 8 * i;
+        float *y = a.y + (row0 + row) * a.y_row + head * a.y_head;
+        if (row < n)
+#pragma unroll
+            for (int j = 0; j < DIM / 8; j++)
+                if (j * 8 + c * 2 < a.dim) *(float2 *)(y + j * 8 + c * 2) = make_float2(r.out[j][2 * i] * factor, r.out[j][2 * i + 1] * factor);
+    }
+}
+
+template <int DIM, int M> __global__ __launch_bounds__(THREADS) static void tiles(const __grid_constant__ vcuda_attention_args a) {
+    const int QUERIES = 16 * WARPS * M, TILE = KEYS * (DIM + PAD);
+    extern __shared__ __align__(16) __nv_bfloat16 shared_tiles[];
     __shared__ int bounds[2][QUERIES];
-    __nv_bfloat16 *sk = sq + QUERIES * STRIDE, *sv = sk + 2 * BUFFER;
+    __nv_bfloat16 *sq = shared_tiles, *sk = sq + QUERIES * (DIM + PAD), *sv = sk + 2 * TILE; /* keys and values: two tiles each */
     const int dim = (int)a.dim, warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     const vcuda_tile tile = a.tiles[a.n_tiles - 1 - blockIdx.x]; /* the longest of a causal segment first */
     const vcuda_segment *s = &a.segments[tile.segment];
-    int64_t head = blockIdx.y, kv_head = head / (a.heads / a.kv_heads), row0 = s->start + tile.first;
-    int n = (int)(s->length - tile.first < QUERIES ? s->length - tile.first : QUERIES);
-    load_queries<DIM>(sq, a.q + row0 * a.q_row + head * a.q_head, a.q_row, QUERIES, n, dim);
-    for (int i = threadIdx.x; i < QUERIES; i += THREADS) {
-        int64_t lo = 0, hi = 0;
-        if (i < n) vcuda_visible(a, s, tile.first + i, &lo, &hi);
-        bounds[0][i] = (int)lo;
-        bounds[1][i] = (int)hi;
-    }
-    __syncthreads();
-    int begin = INT32_MAX, end = 0, all_from = 0, all_to = INT32_MAX; /* keys that some and that all rows see */
-    for (int i = lane; i < n; i += 32) {
-        int lo = bounds[0][i], hi = bounds[1][i];
-        if (lo < hi) begin = min(begin, lo), end = max(end, hi);
-        all_from = max(all_from, lo), all_to = min(all_to, hi);
-    }
-    begin = __reduce_min_sync(~0u, begin), end = __reduce_max_sync(~0u, end);
-    all_from = __reduce_max_sync(~0u, all_from), all_to = __reduce_min_sync(~0u, all_to);
-    int lo[TILES][2], hi[TILES][2];
-    row_state state[TILES];
-#pragma unroll
-    for (int t = 0; t < TILES; t++)
-#pragma unroll
-        for (int h = 0; h < 2; h++) {
-            int row = (warp * TILES + t) * 16 + lane / 4 + 8 * h;
-            lo[t][h] = bounds[0][row], hi[t][h] = bounds[1][row];
-            state[t].m[h] = -INFINITY, state[t].l[h] = 0;
-        }
-    const __nv_bfloat16 *k0 = (const __nv_bfloat16 *)s->k + kv_head * s->k_head, *v0 = (const __nv_bfloat16 *)s->v + kv_head * s->v_head;
-    auto fetch = [&](int key0, int buffer) {
-        int keys = end - key0 < KEYS ? end - key0 : KEYS;
-        copy_tile<DIM>(sk + buffer * BUFFER, k0 + key0 * s->k_row, s->k_row, keys, dim);
-        copy_tile<DIM>(sv + buffer * BUFFER, v0 + key0 * s->v_row, s->v_row, keys, dim);
-        commit_copies();
+    const int64_t head = blockIdx.y, kv_head = head / (a.heads / a.kv_heads), row0 = s->start + tile.first;
+    const int n = (int)(s->length - tile.first < QUERIES ? s->length - tile.first : QUERIES);
+    const __nv_bfloat16 *k = (const __nv_bfloat16 *)s->k + kv_head * s->k_head, *v = (const __nv_bfloat16 *)s->v + kv_head * s->v_head;
+    copy_tile<DIM, QUERIES>(sq, (const __nv_bfloat16 *)a.q + (row0 * a.heads + head) * dim, a.heads * dim, n, dim);
+    const reach all = reach_of<QUERIES>(a, s, tile.first, n, bounds);
+    auto copy_keys = [&](int key0, int to) {
+        int keys = all.end - key0 < KEYS ? all.end - key0 : KEYS;
+        copy_tile<DIM, KEYS>(sk + to * TILE, k + key0 * s->k_row, s->k_row, keys, dim);
+        copy_tile<DIM, KEYS>(sv + to * TILE, v + key0 * s->v_row, s->v_row, keys, dim);
+        end_copies();
     };
-    float out[TILES][DIM / 8][4] = {};
-    int key0 = begin / KEYS * KEYS, buffer = 0;
-    if (key0 < end) fetch(key0, 0);
-    for (; key0 < end; key0 += KEYS, buffer ^= 1) {
-        if (key0 + KEYS < end) {
-            fetch(key0 + KEYS, buffer ^ 1);
-            wait_copies<1>();
-        } else {
-            wait_copies<0>();
+    rows16<DIM> r[M];
+#pragma unroll
+    for (int t = 0; t < M; t++) {
+        r[t] = {};
+#pragma unroll
+        for (int i = 0; i < 2; i++) {
+            int row = (warp * M + t) * 16 + lane / 4 + 8 * i;
+            r[t].m[i] = -INFINITY;
+            r[t].lo[i] = bounds[0][row], r[t].hi[i] = bounds[1][row];
         }
-        __syncthreads();
-        const __nv_bfloat16 *bk = sk + buffer * BUFFER, *bv = sv + buffer * BUFFER;
-        float score[TILES][KEYS / 8][4] = {};
+    }
+    const float unit = 1.44269504f * (a.softcap > 0 ? 1 : a.scale);
+    int turn = 0;
+    if (all.begin < all.end) copy_keys(all.begin / KEYS * KEYS, 0);
+    for (int key0 = all.begin / KEYS * KEYS; key0 < all.end; key0 += KEYS, turn ^= 1) {
+        wait_copies();
+        __syncthreads(); /* the tile is there, and nobody reads the one before it any more */
+        if (key0 + KEYS < all.end) copy_keys(key0 + KEYS, turn ^ 1);
+        const __nv_bfloat16 *tk = sk + turn * TILE, *tv = sv + turn * TILE;
+#pragma unroll
+        for (int t = 0; t < M; t++)
+#pragma unroll
+            for (int j = 0; j < KEYS / 8; j++)
+#pragma unroll
+                for (int i = 0; i < 4; i++) r[t].score[j][i] = 0;
 #pragma unroll
         for (int d = 0; d < DIM; d += 16) {
-            uint32_t q[TILES][4], k[4];
+            uint32_t q[M][4], w[4];
 #pragma unroll
-            for (int t = 0; t < TILES; t++) load_matrices(q[t], sq + ((warp * TILES + t) * 16 + lane % 16) * STRIDE + d + lane / 16 * 8);
+            for (int t = 0; t < M; t++) load_matrices(q[t], sq + ((warp * M + t) * 16 + lane % 16) * (DIM + PAD) + d + lane / 16 * 8);
 #pragma unroll
             for (int j = 0; j < KEYS / 16; j++) {
-                load_matrices(k, bk + (j * 16 + lane % 8 + lane / 16 * 8) * STRIDE + d + lane / 8 % 2 * 8);
+                load_matrices(w, tk + (j * 16 + lane % 8 + lane / 16 * 8) * (DIM + PAD) + d + lane / 8 % 2 * 8);
 #pragma unroll
-                for (int t = 0; t < TILES; t++) {
-                    multiply(score[t][2 * j], q[t], k[0], k[1]);
-                    multiply(score[t][2 * j + 1], q[t], k[2], k[3]);
+                for (int t = 0; t < M; t++) {
+                    vcuda_multiply(r[t].score[2 * j], q[t], w[0], w[1]);
+                    vcuda_multiply(r[t].score[2 * j + 1], q[t], w[2], w[3]);
                 }
             }
         }
-        bool masked = key0 < all_from || key0 + KEYS > all_to;
 #pragma unroll
-        for (int t = 0; t < TILES; t++) {
-            float correction[2];
-            softmax(a, score[t], state[t], correction, key0, masked, lo[t], hi[t]);
+        for (int t = 0; t < M; t++) soften<DIM>(r[t], a, unit, key0, key0 < all.all_from || key0 + KEYS > all.all_to);
 #pragma unroll
-            for (int j = 0; j < DIM / 8; j++)
+        for (int j = 0; j < KEYS / 8; j += 2) {
+            uint32_t p[M][4], w[4];
 #pragma unroll
-                for (int i = 0; i < 4; i++) out[t][j][i] *= correction[i / 2];
-        }
-#pragma unroll
-        for (int key = 0; key < KEYS; key += 16) {
-            const int j = key / 8;
-            uint32_t p[TILES][4];
-#pragma unroll
-            for (int t = 0; t < TILES; t++) {
-                p[t][0] = pair(score[t][j][0], score[t][j][1]), p[t][1] = pair(score[t][j][2], score[t][j][3]);
-                p[t][2] = pair(score[t][j + 1][0], score[t][j + 1][1]), p[t][3] = pair(score[t][j + 1][2], score[t][j + 1][3]);
+            for (int t = 0; t < M; t++) {
+                const float(&s0)[4] = r[t].score[j], (&s1)[4] = r[t].score[j + 1];
+                p[t][0] = vcuda_pair(s0[0], s0[1]), p[t][1] = vcuda_pair(s0[2], s0[3]);
+                p[t][2] = vcuda_pair(s1[0], s1[1]), p[t][3] = vcuda_pair(s1[2], s1[3]);
             }
 #pragma unroll
             for (int d = 0; d < DIM; d += 16) {
-                uint32_t v[4];
-                load_matrices_transposed(v, bv + (key + lane % 16) * STRIDE + d + lane / 16 * 8);
+                load_matrices_transposed(w, tv + (j * 8 + lane % 16) * (DIM + PAD) + d + lane / 16 * 8);
 #pragma unroll
-                for (int t = 0; t < TILES; t++) {
-                    multiply(out[t][d / 8], p[t], v[0], v[1]);
-                    multiply(out[t][d / 8 + 1], p[t], v[2], v[3]);
+                for (int t = 0; t < M; t++) {
+                    vcuda_multiply(r[t].out[d / 8], p[t], w[0], w[1]);
+                    vcuda_multiply(r[t].out[d / 8 + 1], p[t], w[2], w[3]);
                 }
             }
         }
-        __syncthreads(); /* the buffer is filled anew */
     }
 #pragma unroll
-    for (int t = 0; t < TILES; t++)
-#pragma unroll
-        for (int h = 0; h < 2; h++) {
-            float l = state[t].l[h];
-            for (int d = 1; d <= 2; d *= 2) l += __shfl_xor_sync(~0u, l, d);
-            float factor = l > 0 ? 1 / l : 0; /* 0: it saw nothing */
-            int row = (warp * TILES + t) * 16 + lane / 4 + 8 * h;
-            float *y = a.y + (row0 + row) * a.y_row + head * a.y_head;
-#pragma unroll
-            for (int j = 0; j < DIM / 8; j++) {
-                int d = j * 8 + lane % 4 * 2;
-                if (row < n && d < dim) *(float2 *)(y + d) = make_float2(out[t][j][2 * h] * factor, out[t][j][2 * h + 1] * factor);
-            }
-        }
+    for (int t = 0; t < M; t++) finish<DIM>(r[t], a, row0, head, (warp * M + t) * 16, n);
 }
 
-template <int DIM, int TILES> static void run_tiles(vcuda_stream *s, const vcuda_attention_args *a) {
-    const size_t bytes = (size_t)(16 * TILES * WARPS + 4 * KEYS) * (DIM + PAD) * sizeof(__nv_bfloat16);
-    vcuda_check(s, cudaFuncSetAttribute(tiles<DIM, TILES>, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)bytes));
-    tiles<DIM, TILES><<<dim3((unsigned)a->n_tiles, (unsigned)a->heads), THREADS, bytes, s->stream>>>(*a);
+template <int DIM, int M> static void run_tiles(vcuda_stream *s, const vcuda_attention_args *a) {
+    const size_t bytes = (size_t)(16 * WARPS * M + 4 * KEYS) * (DIM + PAD) * sizeof(__nv_bfloat16);
+    vcuda_check(s, cudaFuncSetAttribute(tiles<DIM, M>, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)bytes));
+    tiles<DIM, M><<<dim3((unsigned)a->n_tiles, (unsigned)a->heads), THREADS, bytes, s->stream>>>(*a);
     vcuda_launched(s);
 }
 
-template <int DIM> static void submit(vlm_frame *f, const vcuda_attention_args &a) {
-    if (a.tile_rows == 64)
-        vcuda_submit(f, run_tiles<DIM, 1>, a);
-    else if constexpr (DIM <= 128)
-        vcuda_submit(f, run_tiles<DIM, 2>, a);
+enum { FEW_ROWS = 64, MANY_ROWS = 128 };
+
+template <int DIM> static void submit(vlm_frame *f, const vcuda_attention_args &a, int64_t rows) {
+    if constexpr (DIM <= 128)
+        if (rows == MANY_ROWS) {
+            vcuda_submit(f, run_tiles<DIM, 2>, a);
+            return;
+        }
+    vcuda_submit(f, run_tiles<DIM, 1>, a);
 }
 
-/* Queries of a tile: more share what is read of keys, where segments are long and registers suffice. */
-int vcuda_tile_rows(int64_t longest, int64_t dim) {
-    return longest > 64 && dim <= 128 ? 128 : 64;
+/* Large tiles where there are enough of them for every multiprocessor. */
+int64_t vcuda_tile_rows(const vcuda_attention_args &a, int64_t longest, int multiprocessors) {
+    bool large = a.dim <= 128 && longest > FEW_ROWS && (a.rows + MANY_ROWS - 1) / MANY_ROWS * a.heads >= 2 * multiprocessors;
+    return large ? MANY_ROWS : FEW_ROWS;
 }
 
-bool vcuda_attention_tiles(vlm_frame *f, const vcuda_attention_args &a) {
-    if (a.dim % 8 != 0 || a.dim > 256 || a.state_type != VLM_DTYPE_BF16 || a.q_row % 4 || a.q_head % 4 || a.heads > 65535) return false;
+void vcuda_attention_tiles(vlm_frame *f, const vcuda_attention_args &a) {
+    int64_t rows = a.tile_rows;
     if (a.dim <= 64)
-        submit<64>(f, a);
+        submit<64>(f, a, rows);
     else if (a.dim <= 80)
-        submit<80>(f, a);
+        submit<80>(f, a, rows);
     else if (a.dim <= 96)
-        submit<96>(f, a);
+        submit<96>(f, a, rows);
     else if (a.dim <= 128)
-        submit<128>(f, a);
+        submit<128>(f, a, rows);
     else
-        submit<256>(f, a);
-    return true;
+        submit<256>(f, a, rows);
 }

@@ -60,11 +60,16 @@ static const vtensor_table *table(void) {
         t.gate = vcuda_gate;
         t.linear = vcuda_linear;
         t.linears = vcuda_linears;
+        t.norm_linears = vcuda_norm_linears;
+        t.linear_add = vcuda_linear_add;
+        t.gated_add = vcuda_gated_add;
+        t.argmax = vcuda_argmax;
         t.embed = vcuda_embed;
         t.norm = vcuda_norm;
         t.rope_angles = vcuda_rope_angles;
         t.rope = vcuda_rope;
         t.attention = vcuda_attention;
+        t.attention_rotates = true;
         return t;
     }();
     return &t;
@@ -92,6 +97,9 @@ vlm_cuda_backend_new(vtensor_backend **out, const vtensor_cuda_host *host, vcore
     b->device = device;
     e = cudaSetDevice(device);
     if (e == cudaSuccess) e = cudaDeviceGetAttribute(&b->multiprocessors, cudaDevAttrMultiProcessorCount, device);
+    int major = 0;
+    if (e == cudaSuccess) e = cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device);
+    b->overlaps = major >= 9;
     if (e == cudaSuccess && cublasLtCreate(&b->blas) != CUBLAS_STATUS_SUCCESS) e = cudaErrorInitializationError;
     if (e != cudaSuccess) {
         backend_free(&b->base);

@@ -36,12 +36,15 @@ struct vcuda_staging {
     cudaStream_t stream;
 };
 
+enum { VCUDA_COUNTERS = 1 << 16 };
+
 struct vcuda_plan; /* of a matrix product: see linear.cu */
 
 struct vcuda_backend {
     vtensor_backend base;
     const vtensor_cuda_host *host;
     int device, multiprocessors;
+    bool overlaps; /* a launch may begin while the one before it ends */
     cublasLtHandle_t blas;
     vcuda_slab *slabs;
     vcuda_staging staging;
@@ -59,9 +62,13 @@ struct vcuda_stream {
     cudaError_t error; /* the first of the pass */
     char *pinned;      /* what uploads of this pass copy from */
     size_t pinned_size, pinned_used;
+    char *turns[2];    /* pinned: what large uploads go through, made when the first one comes */
+    cudaEvent_t turned[2];
+    char *landing;     /* pinned: what small downloads arrive in */
     char *mirror;      /* its copy on the device, for tables of ours (vcuda_mirror) */
     int *bad_index, *bad_index_device; /* 1 + what was wrong, set by kernels; host memory */
     void *workspace;                   /* of cuBLASLt */
+    int32_t *counters;                 /* [VCUDA_COUNTERS] zeros, between kernels */
     vcuda_plan *plans;
 
     vcuda_record *records;
@@ -130,6 +137,27 @@ static inline vcuda_rows vcuda_rows_of(vlm_tensor x) {
 }
 
 /* ---- on the device ---- */
+/* A launch of vcuda_launch_after() begins while the one before it ends. What came before is there, and done with, only
+ * behind vcuda_wait_before(), which every such kernel calls before it reads or writes anything but weights. */
+__device__ static inline void vcuda_begin_next(void) {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+#endif
+}
+__device__ static inline void vcuda_wait_before(void) {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+__device__ static inline float vcuda_activate(float x, int act) {
+    switch (act) {
+    case VLM_ACT_GELU: return 0.5f * x * erfcf(-x * 0.70710678118654752f);
+    case VLM_ACT_GELU_TANH: return 0.5f * x * (1 + tanhf(0.79788456080286536f * (x + 0.044715f * x * x * x)));
+    case VLM_ACT_QUICK_GELU: return x / (1 + expf(-1.702f * x));
+    case VLM_ACT_SILU: return x / (1 + expf(-x));
+    default: return fmaxf(x, 0);
+    }
+}
 __device__ static inline float vcuda_load(const void *p, int type, int64_t i) {
     if (type == VLM_DTYPE_BF16) return __bfloat162float(((const __nv_bfloat16 *)p)[i]);
     if (type == VLM_DTYPE_F16) return __half2float(((const __half *)p)[i]);
@@ -142,6 +170,21 @@ __device__ static inline void vcuda_store(void *p, int type, int64_t i, float v)
         ((__half *)p)[i] = __float2half_rn(v);
     else
         ((float *)p)[i] = v;
+}
+template <class Args>
+void vcuda_launch_after(vcuda_stream *s, void (*kernel)(Args), dim3 grid, unsigned threads, size_t shared, const Args &args) {
+    cudaLaunchAttribute overlap;
+    cudaLaunchConfig_t c = {};
+    memset(&overlap, 0, sizeof overlap);
+    overlap.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+    overlap.val.programmaticStreamSerializationAllowed = 1;
+    c.gridDim = grid;
+    c.blockDim = dim3(threads);
+    c.dynamicSmemBytes = shared;
+    c.stream = s->stream;
+    c.attrs = &overlap;
+    c.numAttrs = s->b->overlaps ? 1 : 0;
+    vcuda_check(s, cudaLaunchKernelEx(&c, kernel, args));
 }
 static inline unsigned vcuda_blocks(int64_t n, int64_t per_block) {
     return (unsigned)((n + per_block - 1) / per_block);
@@ -176,6 +219,8 @@ void vcuda_copy(vlm_frame *f, vlm_tensor y, vlm_tensor x);
 void vcuda_gather(vlm_frame *f, vlm_tensor y, vlm_tensor x, vlm_tensor index);
 void vcuda_scatter(vlm_frame *f, vlm_tensor x, vlm_tensor index, vlm_tensor rows);
 void vcuda_embed(vlm_frame *f, vlm_tensor y, const vlm_matrix *table, vlm_tensor ids);
+/* reduce.cu */
+void vcuda_argmax(vlm_frame *f, vlm_tensor y, vlm_tensor x);
 /* elementwise.cu */
 void vcuda_add(vlm_frame *f, vlm_tensor x, vlm_tensor y);
 void vcuda_mul(vlm_frame *f, vlm_tensor x, vlm_tensor y);
@@ -190,6 +235,11 @@ void vcuda_rope_angles(vlm_frame *f, const vlm_rope_table *y, vlm_tensor positio
 void vcuda_rope(vlm_frame *f, vlm_tensor x, const vlm_rope_table *table, vlm_rope_pairs pairs);
 /* linear.cu, gemv.cu */
 void vcuda_linear(vlm_frame *f, vlm_tensor y, vlm_tensor x, const vlm_linear *linear);
+void vcuda_norm_linears(vlm_frame *f, const vlm_tensor *y, vlm_tensor x, const vlm_norm *norm, const vlm_linear *const *linears,
+                        int n_linears);
+void vcuda_linear_add(vlm_frame *f, vlm_tensor sum, vlm_tensor x, const vlm_linear *linear);
+void vcuda_gated_add(vlm_frame *f, vlm_tensor sum, vlm_tensor x, const vlm_norm *norm, const vlm_linear *const *gate_up_down,
+                     vlm_activation act);
 void vcuda_linears(vlm_frame *f, const vlm_tensor *y, vlm_tensor x, const vlm_linear *const *linears, int n_linears);
 void vcuda_plans_free(vcuda_stream *s);
 /* attention.cu */
@@ -198,9 +248,18 @@ void vcuda_attention(vlm_frame *f, vlm_tensor y, vlm_tensor q, vlm_tensor k, vlm
 }
 /* gemv.cu: y = x Wᵀ for a few rows; false when the shapes are not for it. */
 bool vcuda_gemv(vlm_frame *f, vcuda_rows y, vcuda_rows x, const vcuda_matrix &w, const void *bias, int bias_type);
-/* gemv_int.cu: the same in fast mode for affine weights of 4 and 8 bits, several over one x. */
-bool vcuda_gemv_int(vlm_frame *f, const vlm_tensor *y, vcuda_rows x, const vlm_linear *const *linears, int n);
-enum { VCUDA_GEMV_ROWS = 8 };
+/* Products of a few rows with what is around them: of rms_norm(x) where norm is given; STORE: y[i] = linears[i](x),
+ * ADD: y[0] += it, GATE: y[0] = act(linears[0](x)) * linears[1](x). False when the shapes are not for them. */
+enum { VCUDA_STEP_STORE, VCUDA_STEP_ADD, VCUDA_STEP_GATE, VCUDA_STEP_PARTS = 3 };
+/* step.cu: one row, dense weights */
+bool vcuda_step(vlm_frame *f, const vlm_tensor *y, vcuda_rows x, const vlm_norm *norm, const vlm_linear *const *linears, int n, int what,
+                int act);
+/* gemv_int.cu: up to VCUDA_GEMV_ROWS rows, affine weights of 4 and 8 bits */
+bool vcuda_gemv_int(vlm_frame *f, const vlm_tensor *y, vcuda_rows x, const vlm_norm *norm, const vlm_linear *const *linears, int n, int what,
+                    int act);
+enum { VCUDA_GEMV_ROWS = 8, VCUDA_DENSE_ROWS = 2 }; /* more rows of bfloat16 weights are for the tensor cores */
+/* norm.cu: y of float32 or bfloat16 */
+void vcuda_norm_rows(vlm_frame *f, vcuda_rows y, vcuda_rows x, const vlm_norm *norm, bool subtract_mean);
 /* move.cu: rows [0, out) of a matrix written as bfloat16 or float32, contiguous. */
 void vcuda_unpack(vlm_frame *f, void *to, int type, const vcuda_matrix &m);
 

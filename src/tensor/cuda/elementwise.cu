@@ -4,16 +4,6 @@
 
 enum { THREADS = 256 };
 
-__device__ static float activate(float x, int act) {
-    switch (act) {
-    case VLM_ACT_GELU: return 0.5f * x * erfcf(-x * 0.70710678118654752f);
-    case VLM_ACT_GELU_TANH: return 0.5f * x * (1 + tanhf(0.79788456080286536f * (x + 0.044715f * x * x * x)));
-    case VLM_ACT_QUICK_GELU: return x / (1 + expf(-1.702f * x));
-    case VLM_ACT_SILU: return x / (1 + expf(-x));
-    default: return fmaxf(x, 0);
-    }
-}
-
 enum op { ADD, MUL, SCALE, SOFTCAP, ACTIVATION, GATE };
 struct map_args {
     vcuda_rows x, y; /* y: ADD, MUL, GATE; one row serves all rows of x */
@@ -30,8 +20,8 @@ __device__ static float apply(const map_args &a, float x, int64_t row, int64_t i
     case MUL: return x * y;
     case SCALE: return x * a.value;
     case SOFTCAP: return a.value * tanhf(x / a.value);
-    case ACTIVATION: return activate(x, a.act);
-    default: return activate(x, a.act) * y;
+    case ACTIVATION: return vcuda_activate(x, a.act);
+    default: return vcuda_activate(x, a.act) * y;
     }
 }
 

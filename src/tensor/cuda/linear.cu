@@ -1,17 +1,20 @@
 /* SPDX-License-Identifier: MIT */
-/* y = x Wᵀ + b. A few rows go to gemv.cu, which reads every weight once from where it lies. Many go to cuBLASLt: in
- * fast mode as bfloat16 (float16 weights, which bfloat16 would round, in TF32 that holds them exactly), in exact mode
- * as float32; what is stored otherwise is unpacked before. */
+/* y = x Wᵀ + b, and the blocks around it. A few rows go to step.cu, gemv.cu and gemv_int.cu, which read every weight once
+ * from where it lies. Many go to cuBLASLt: in fast mode as bfloat16 (float16 weights, which bfloat16 would round, in TF32
+ * that holds them exactly), in exact mode as float32; what is stored otherwise is unpacked before. In fast mode what only
+ * a product reads is bfloat16 from the start: normalised rows, the middle of a gated MLP. */
 #include "tensor/cuda/cuda.h"
 
 enum { THREADS = 256, MAX_PLANS = 256 };
 static const size_t WORKSPACE_BYTES = (size_t)32 << 20;
 
 /* A shape's algorithm, as cuBLASLt chose it. */
+struct product_shape {
+    int64_t rows, out, in, w_stride, x_stride, y_stride;
+    int32_t type, compute, y_type, biased; /* cudaDataType_t, cublasComputeType_t */
+};
 struct vcuda_plan {
-    int64_t rows, out, in, x_stride, w_stride, y_stride;
-    cudaDataType_t type;
-    cublasComputeType_t compute;
+    product_shape shape;
     cublasLtMatmulDesc_t desc;
     cublasLtMatrixLayout_t w, x, y;
     cublasLtMatmulAlgo_t algo;
@@ -19,10 +22,11 @@ struct vcuda_plan {
 };
 
 struct product_args {
+    product_shape shape;
     const void *w, *x;
-    float *y;
-    int64_t rows, out, in, w_stride, x_stride, y_stride;
-    int32_t type, compute;
+    void *y;
+    const float *bias; /* NULL: none */
+    int64_t add;       /* y += it */
 };
 
 static void free_plan(vcuda_plan *p, const vtensor_cuda_host *host) {
@@ -41,27 +45,25 @@ void vcuda_plans_free(vcuda_stream *s) {
     s->plans = NULL;
 }
 
-static bool is_plan(const vcuda_plan *p, const product_args *a) {
-    return p->rows == a->rows && p->out == a->out && p->in == a->in && p->x_stride == a->x_stride
-           && p->w_stride == a->w_stride && p->y_stride == a->y_stride && p->type == a->type && p->compute == a->compute;
-}
-
 /* In column order: yᵀ [out, rows] = W [out, in] xᵀ [in, rows]. */
 static bool fill_plan(vcuda_stream *s, vcuda_plan *p, const product_args *a) {
     cublasOperation_t transposed = CUBLAS_OP_T;
+    cublasLtEpilogue_t epilogue = CUBLASLT_EPILOGUE_BIAS;
     cublasLtMatmulPreference_t preference = NULL;
     cublasLtMatmulHeuristicResult_t found;
     int n = 0;
-    p->rows = a->rows, p->out = a->out, p->in = a->in;
-    p->x_stride = a->x_stride, p->w_stride = a->w_stride, p->y_stride = a->y_stride;
-    p->type = (cudaDataType_t)a->type;
-    p->compute = (cublasComputeType_t)a->compute;
-    bool made = cublasLtMatmulDescCreate(&p->desc, p->compute, CUDA_R_32F) == CUBLAS_STATUS_SUCCESS
+    const product_shape *h = &a->shape;
+    p->shape = *h;
+    cudaDataType_t type = (cudaDataType_t)h->type;
+    bool made = cublasLtMatmulDescCreate(&p->desc, (cublasComputeType_t)h->compute, CUDA_R_32F) == CUBLAS_STATUS_SUCCESS
                 && cublasLtMatmulDescSetAttribute(p->desc, CUBLASLT_MATMUL_DESC_TRANSA, &transposed, sizeof transposed) == CUBLAS_STATUS_SUCCESS
-                && cublasLtMatrixLayoutCreate(&p->w, p->type, (uint64_t)a->in, (uint64_t)a->out, a->w_stride) == CUBLAS_STATUS_SUCCESS
-                && cublasLtMatrixLayoutCreate(&p->x, p->type, (uint64_t)a->in, (uint64_t)a->rows, a->x_stride) == CUBLAS_STATUS_SUCCESS
-                && cublasLtMatrixLayoutCreate(&p->y, CUDA_R_32F, (uint64_t)a->out, (uint64_t)a->rows, a->y_stride) == CUBLAS_STATUS_SUCCESS
+                && cublasLtMatrixLayoutCreate(&p->w, type, (uint64_t)h->in, (uint64_t)h->out, h->w_stride) == CUBLAS_STATUS_SUCCESS
+                && cublasLtMatrixLayoutCreate(&p->x, type, (uint64_t)h->in, (uint64_t)h->rows, h->x_stride) == CUBLAS_STATUS_SUCCESS
+                && cublasLtMatrixLayoutCreate(&p->y, (cudaDataType_t)h->y_type, (uint64_t)h->out, (uint64_t)h->rows, h->y_stride) == CUBLAS_STATUS_SUCCESS
                 && cublasLtMatmulPreferenceCreate(&preference) == CUBLAS_STATUS_SUCCESS;
+    if (made && h->biased)
+        made = cublasLtMatmulDescSetAttribute(p->desc, CUBLASLT_MATMUL_DESC_EPILOGUE, &epilogue, sizeof epilogue) == CUBLAS_STATUS_SUCCESS
+               && cublasLtMatmulDescSetAttribute(p->desc, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &a->bias, sizeof a->bias) == CUBLAS_STATUS_SUCCESS;
     if (made) {
         cublasLtMatmulPreferenceSetAttribute(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &WORKSPACE_BYTES, sizeof WORKSPACE_BYTES);
         uint32_t alignment[] = { 16, 16, 16 };
@@ -83,7 +85,7 @@ static bool fill_plan(vcuda_stream *s, vcuda_plan *p, const product_args *a) {
 static vcuda_plan *plan_for(vcuda_stream *s, const product_args *a) {
     int n = 0;
     for (vcuda_plan *p = s->plans; p; p = p->next, n++)
-        if (is_plan(p, a)) return p;
+        if (memcmp(&p->shape, &a->shape, sizeof a->shape) == 0) return p;
     if (n >= MAX_PLANS) vcuda_plans_free(s);
     vcuda_plan *p = (vcuda_plan *)s->b->host->alloc(sizeof *p);
     if (p && fill_plan(s, p, a)) {
@@ -95,9 +97,10 @@ static vcuda_plan *plan_for(vcuda_stream *s, const product_args *a) {
 }
 
 static void run_product(vcuda_stream *s, const product_args *a) {
-    const float one = 1, zero = 0;
+    const float one = 1, beta = a->add ? 1 : 0;
     vcuda_plan *p = plan_for(s, a);
-    cublasStatus_t status = p ? cublasLtMatmul(s->b->blas, p->desc, &one, a->w, p->w, a->x, p->x, &zero, a->y, p->y, a->y, p->y, &p->algo,
+    if (p && a->bias) cublasLtMatmulDescSetAttribute(p->desc, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &a->bias, sizeof a->bias);
+    cublasStatus_t status = p ? cublasLtMatmul(s->b->blas, p->desc, &one, a->w, p->w, a->x, p->x, &beta, a->y, p->y, a->y, p->y, &p->algo,
                                                s->workspace, WORKSPACE_BYTES, s->stream)
                               : CUBLAS_STATUS_NOT_SUPPORTED;
     if (status != CUBLAS_STATUS_SUCCESS) vcuda_check(s, cudaErrorNotSupported);
@@ -135,77 +138,304 @@ static void run_narrow(vcuda_stream *s, const narrow_args *a) {
     vcuda_launched(s);
 }
 
-static void product(vlm_frame *f, vcuda_rows y, const void *x, int64_t x_stride, const void *w, int64_t w_stride, int64_t in, int type,
-                    int compute) {
-    product_args a = vcuda_args<product_args>();
-    a.w = w;
-    a.x = x;
-    a.y = (float *)y.data;
-    a.rows = y.rows;
-    a.out = y.dim;
-    a.in = in;
-    a.w_stride = w_stride;
-    a.x_stride = x_stride;
-    a.y_stride = y.stride;
-    a.type = type;
-    a.compute = compute;
-    vcuda_submit(f, run_product, a);
+/* The middle of a gated MLP, bfloat16: gate = act(gate + its bias) * (up + its bias). */
+struct gate_args {
+    __nv_bfloat16 *gate;
+    const __nv_bfloat16 *up;
+    const void *gate_bias, *up_bias;
+    int64_t count, stride, width; /* count: of all rows; width: values of a row that have biases */
+    int32_t gate_bias_type, up_bias_type, act, pad;
+};
+
+__device__ static void add_bias(float (&v)[8], const void *bias, int type, int64_t column, int64_t width) {
+    if (!bias) return;
+#pragma unroll
+    for (int i = 0; i < 8; i++)
+        if (column + i < width) v[i] += vcuda_load(bias, type, column + i);
+}
+__device__ static void widen(float (&v)[8], uint4 u) {
+    const uint32_t word[4] = { u.x, u.y, u.z, u.w };
+#pragma unroll
+    for (int i = 0; i < 4; i++) v[2 * i] = __uint_as_float(word[i] << 16), v[2 * i + 1] = __uint_as_float(word[i] & 0xFFFF0000u);
 }
 
-/* In bfloat16: the weights as they lie, or unpacked. */
-static void multiply_bf16(vlm_frame *f, vcuda_rows y, vcuda_rows x, const vcuda_matrix &w) {
+__global__ static void gate_rows(const __grid_constant__ gate_args a) {
+    const unsigned eights = (unsigned)(a.stride / 8);
+    for (int64_t at = (int64_t)blockIdx.x * THREADS + threadIdx.x; at < a.count / 8; at += (int64_t)gridDim.x * THREADS) {
+        float g[8], u[8];
+        const int64_t i = at * 8, column = a.gate_bias || a.up_bias ? (unsigned)at % eights * 8 : 0;
+        widen(g, *(const uint4 *)(a.gate + i));
+        widen(u, *(const uint4 *)(a.up + i));
+        add_bias(g, a.gate_bias, a.gate_bias_type, column, a.width);
+        add_bias(u, a.up_bias, a.up_bias_type, column, a.width);
+        __nv_bfloat162 pair[4];
+#pragma unroll
+        for (int k = 0; k < 4; k++)
+            pair[k] = __floats2bfloat162_rn(vcuda_activate(g[2 * k], a.act) * u[2 * k], vcuda_activate(g[2 * k + 1], a.act) * u[2 * k + 1]);
+        *(uint4 *)(a.gate + i) = *(const uint4 *)pair;
+    }
+}
+
+static void run_gate(vcuda_stream *s, const gate_args *a) {
+    int64_t blocks = vcuda_blocks(a->count / 8, THREADS), most = (int64_t)s->b->multiprocessors * 16;
+    gate_rows<<<(unsigned)(blocks < most ? blocks : most), THREADS, 0, s->stream>>>(*a);
+    vcuda_launched(s);
+}
+
+/* A bfloat16 matrix with zeros behind its rows and columns: cuBLASLt's fast kernels take rows of whole 16 bytes. */
+struct pad_args {
+    const __nv_bfloat16 *from;
+    __nv_bfloat16 *to;
+    int64_t rows, columns, from_rows, from_columns, from_stride;
+};
+
+__global__ static void pad_rows(const __grid_constant__ pad_args a) {
+    int64_t row = blockIdx.x;
+    const bool fours = a.from_columns % 4 == 0 && a.from_stride % 4 == 0 && (uintptr_t)a.from % 8 == 0; /* columns are anyway */
+    for (int64_t i = threadIdx.x * 4; i < a.columns; i += THREADS * 4) {
+        __nv_bfloat16 *to = a.to + row * a.columns + i;
+        const __nv_bfloat16 *from = a.from + row * a.from_stride + i;
+        if (fours) {
+            *(uint2 *)to = row < a.from_rows && i < a.from_columns ? *(const uint2 *)from : uint2();
+            continue;
+        }
+        for (int k = 0; k < 4; k++) to[k] = row < a.from_rows && i + k < a.from_columns ? from[k] : __float2bfloat16(0);
+    }
+}
+
+static void run_pad(vcuda_stream *s, const pad_args *a) {
+    pad_rows<<<(unsigned)a->rows, THREADS, 0, s->stream>>>(*a);
+    vcuda_launched(s);
+}
+
+struct bias_args {
+    const void *from;
+    float *to;
+    int64_t n, type;
+};
+
+__global__ static void widen_bias(const __grid_constant__ bias_args a) {
+    int64_t i = (int64_t)blockIdx.x * THREADS + threadIdx.x;
+    if (i < a.n) a.to[i] = vcuda_load(a.from, (int)a.type, i);
+}
+
+static void run_bias(vcuda_stream *s, const bias_args *a) {
+    widen_bias<<<vcuda_blocks(a->n, THREADS), THREADS, 0, s->stream>>>(*a);
+    vcuda_launched(s);
+}
+
+/* ---- products ---- */
+/* What a product multiplies: rows of one type, with their stride. */
+struct operand {
+    const void *data;
+    int64_t rows, columns, stride;
+};
+
+static product_args product_of(void *y, int64_t y_stride, int y_type, operand w, operand x, int type, int compute) {
+    product_args a = vcuda_args<product_args>();
+    a.w = w.data;
+    a.x = x.data;
+    a.y = y;
+    a.shape = { x.rows, w.rows, x.columns, w.stride, x.stride, y_stride, type, compute, y_type, 0 };
+    return a;
+}
+
+/* Rows of x in bfloat16; data is NULL when the frame failed. */
+static operand narrowed(vlm_frame *f, vcuda_rows x) {
     narrow_args n = vcuda_args<narrow_args>();
     n.x = x;
     n.to = (__nv_bfloat16 *)vcuda_temporary(f, (size_t)(x.rows * x.dim) * 2);
-    if (!n.to) return;
-    const void *weights = w.data;
-    int64_t stride = w.row;
+    if (n.to) vcuda_submit(f, run_narrow, n);
+    return { n.to, x.rows, x.dim, x.dim };
+}
+
+/* The weights in bfloat16: as they lie, or unpacked, with zeros up to `rows` and `columns`. */
+static operand weights_bf16(vlm_frame *f, const vcuda_matrix &w, int64_t rows, int64_t columns) {
+    operand o = { w.data, w.out, w.in, w.row };
     if (w.storage != VLM_STORAGE_DENSE) {
         void *to = vcuda_temporary(f, (size_t)(w.out * w.in) * 2);
-        if (!to) return;
-        vcuda_unpack(f, to, VLM_DTYPE_BF16, w);
-        weights = to;
-        stride = w.in;
+        if (to) vcuda_unpack(f, to, VLM_DTYPE_BF16, w);
+        o = { to, w.out, w.in, w.in };
     }
-    vcuda_submit(f, run_narrow, n);
-    product(f, y, n.to, x.dim, weights, stride, x.dim, CUDA_R_16BF, CUBLAS_COMPUTE_32F);
+    if (rows == w.out && columns == w.in) return o;
+    pad_args a = vcuda_args<pad_args>();
+    a.from = (const __nv_bfloat16 *)o.data;
+    a.to = (__nv_bfloat16 *)vcuda_temporary(f, (size_t)(rows * columns) * 2);
+    a.rows = rows, a.columns = columns;
+    a.from_rows = w.out, a.from_columns = w.in, a.from_stride = o.stride;
+    if (a.to) vcuda_submit(f, run_pad, a);
+    return { a.to, rows, columns, columns };
 }
 
-static void multiply_f32(vlm_frame *f, vcuda_rows y, vcuda_rows x, const vcuda_matrix &w, cublasComputeType_t compute) {
-    const void *weights = w.data;
-    int64_t stride = w.row;
-    if (w.storage != VLM_STORAGE_DENSE || w.type != VLM_DTYPE_F32) {
-        void *to = vcuda_temporary(f, (size_t)(w.out * w.in) * 4);
-        if (!to) return;
-        vcuda_unpack(f, to, VLM_DTYPE_F32, w);
-        weights = to;
-        stride = w.in;
-    }
-    product(f, y, x.data, x.stride, weights, stride, x.dim, CUDA_R_32F, compute);
+static operand weights_f32(vlm_frame *f, const vcuda_matrix &w) {
+    if (w.storage == VLM_STORAGE_DENSE && w.type == VLM_DTYPE_F32) return { w.data, w.out, w.in, w.row };
+    void *to = vcuda_temporary(f, (size_t)(w.out * w.in) * 4);
+    if (to) vcuda_unpack(f, to, VLM_DTYPE_F32, w);
+    return { to, w.out, w.in, w.in };
 }
 
-static void one_linear(vlm_frame *f, vlm_tensor yt, vlm_tensor xt, const vlm_linear *linear) {
+static const float *bias_f32(vlm_frame *f, vlm_tensor bias) {
+    if (bias.dtype == VLM_DTYPE_F32) return (const float *)bias.data;
+    bias_args a = vcuda_args<bias_args>();
+    a.from = bias.data;
+    a.to = (float *)vcuda_temporary(f, (size_t)bias.shape[0] * 4);
+    a.n = bias.shape[0];
+    a.type = bias.dtype;
+    if (a.to) vcuda_submit(f, run_bias, a);
+    return a.to;
+}
+
+/* Whether many rows meet these weights in bfloat16. */
+static bool takes_bf16(const vlm_frame *f, const vlm_linear *l) {
+    const vlm_matrix *m = &l->weight;
+    return f->mode == VTENSOR_FAST && (m->storage != VLM_STORAGE_DENSE || m->data.dtype == VLM_DTYPE_BF16);
+}
+
+/* y = x Wᵀ + b or y += it. */
+static void multiply_bf16(vlm_frame *f, vcuda_rows y, operand x, const vlm_linear *l, bool add) {
+    operand w = weights_bf16(f, vcuda_matrix_of(&l->weight), l->weight.out, x.columns);
+    product_args a = product_of(y.data, y.stride, CUDA_R_32F, w, x, CUDA_R_16BF, CUBLAS_COMPUTE_32F);
+    a.add = add;
+    a.shape.biased = l->bias.rank != 0;
+    if (l->bias.rank) a.bias = bias_f32(f, l->bias);
+    if (f->error.code == VLM_OK) vcuda_submit(f, run_product, a);
+}
+
+static void multiply_f32(vlm_frame *f, vlm_tensor yt, vlm_tensor xt, const vlm_linear *l) {
     vcuda_rows y = vcuda_rows_of(yt), x = vcuda_rows_of(xt);
-    vcuda_matrix w = vcuda_matrix_of(&linear->weight);
-    const void *bias = linear->bias.rank ? linear->bias.data : NULL;
-    if (vcuda_gemv(f, y, x, w, bias, linear->bias.dtype)) return;
-    bool fast = f->mode == VTENSOR_FAST, half = w.storage == VLM_STORAGE_DENSE && w.type == VLM_DTYPE_F16;
-    bool whole = w.storage == VLM_STORAGE_DENSE && w.type == VLM_DTYPE_F32;
-    if (fast && !half && !whole)
-        multiply_bf16(f, y, x, w);
-    else
-        multiply_f32(f, y, x, w, fast && half ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F);
-    if (bias) vcuda_add(f, yt, linear->bias);
+    bool half = f->mode == VTENSOR_FAST && l->weight.storage == VLM_STORAGE_DENSE && l->weight.data.dtype == VLM_DTYPE_F16;
+    product_args a = product_of(y.data, y.stride, CUDA_R_32F, weights_f32(f, vcuda_matrix_of(&l->weight)), { x.data, x.rows, x.dim, x.stride },
+                                CUDA_R_32F, half ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F);
+    if (f->error.code != VLM_OK) return;
+    vcuda_submit(f, run_product, a);
+    if (l->bias.rank) vcuda_add(f, yt, l->bias);
 }
 
-void vcuda_linears(vlm_frame *f, const vlm_tensor *y, vlm_tensor x, const vlm_linear *const *linears, int n_linears) {
-    const vtensor_cuda_host *host = vcuda_of(f)->host;
-    vlm_scope scope = host->scope_begin(f);
-    if (!vcuda_gemv_int(f, y, vcuda_rows_of(x), linears, n_linears))
-        for (int i = 0; i < n_linears; i++) one_linear(f, y[i], x, linears[i]);
-    host->scope_end(f, scope);
+/* ---- the operations ---- */
+/* Products of a few rows; false: there are too many, or their shapes are not for it. */
+static bool few(vlm_frame *f, vlm_tensor y, vlm_tensor x, const vlm_linear *l) {
+    const int most = takes_bf16(f, l) && l->weight.storage == VLM_STORAGE_DENSE ? VCUDA_DENSE_ROWS : VCUDA_GEMV_ROWS;
+    vcuda_rows rows = vcuda_rows_of(x);
+    return rows.rows <= most
+           && vcuda_gemv(f, vcuda_rows_of(y), rows, vcuda_matrix_of(&l->weight), l->bias.rank ? l->bias.data : NULL, l->bias.dtype);
+}
+
+static void linears(vlm_frame *f, const vlm_tensor *y, vlm_tensor x, const vlm_linear *const *l, int n) {
+    vcuda_rows rows = vcuda_rows_of(x);
+    operand narrow = { NULL, 0, 0, 0 };
+    if (vcuda_step(f, y, rows, NULL, l, n, VCUDA_STEP_STORE, 0) || vcuda_gemv_int(f, y, rows, NULL, l, n, VCUDA_STEP_STORE, 0)) return;
+    for (int i = 0; i < n; i++) {
+        if (few(f, y[i], x, l[i])) continue;
+        if (!takes_bf16(f, l[i])) {
+            multiply_f32(f, y[i], x, l[i]);
+            continue;
+        }
+        if (!narrow.data) narrow = narrowed(f, rows);
+        multiply_bf16(f, vcuda_rows_of(y[i]), narrow, l[i], false);
+    }
+}
+
+void vcuda_linears(vlm_frame *f, const vlm_tensor *y, vlm_tensor x, const vlm_linear *const *l, int n) {
+    vlm_scope scope = vcuda_of(f)->host->scope_begin(f);
+    linears(f, y, x, l, n);
+    vcuda_of(f)->host->scope_end(f, scope);
 }
 
 void vcuda_linear(vlm_frame *f, vlm_tensor y, vlm_tensor x, const vlm_linear *linear) {
     vcuda_linears(f, &y, x, &linear, 1);
+}
+
+/* Whether the products of so many rows of these are all of bfloat16. */
+static bool all_bf16(const vlm_frame *f, int64_t rows, const vlm_linear *const *l, int n) {
+    bool all = rows > VCUDA_GEMV_ROWS;
+    for (int i = 0; i < n; i++) all = all && takes_bf16(f, l[i]);
+    return all;
+}
+
+static operand normalised(vlm_frame *f, vcuda_rows x, const vlm_norm *norm) {
+    vcuda_rows y = x;
+    y.type = VLM_DTYPE_BF16;
+    y.stride = x.dim;
+    y.data = vcuda_temporary(f, (size_t)(x.rows * x.dim) * 2);
+    if (y.data) vcuda_norm_rows(f, y, x, norm, false);
+    return { y.data, x.rows, x.dim, x.dim };
+}
+
+static vlm_tensor normalised_f32(vlm_frame *f, vlm_tensor x, const vlm_norm *norm) {
+    vlm_tensor y = vcuda_of(f)->host->temporary(f, VLM_DTYPE_F32, x.rank, x.shape);
+    if (y.rank) vcuda_norm(f, y, x, norm, false);
+    return y;
+}
+
+void vcuda_norm_linears(vlm_frame *f, const vlm_tensor *y, vlm_tensor x, const vlm_norm *norm, const vlm_linear *const *l, int n) {
+    vcuda_rows rows = vcuda_rows_of(x);
+    vlm_scope scope = vcuda_of(f)->host->scope_begin(f);
+    if (vcuda_step(f, y, rows, norm, l, n, VCUDA_STEP_STORE, 0) || vcuda_gemv_int(f, y, rows, norm, l, n, VCUDA_STEP_STORE, 0)) {
+    } else if (all_bf16(f, rows.rows, l, n)) {
+        operand narrow = normalised(f, rows, norm);
+        for (int i = 0; i < n && narrow.data; i++) multiply_bf16(f, vcuda_rows_of(y[i]), narrow, l[i], false);
+    } else {
+        vlm_tensor normal = normalised_f32(f, x, norm);
+        if (normal.rank) linears(f, y, normal, l, n);
+    }
+    vcuda_of(f)->host->scope_end(f, scope);
+}
+
+void vcuda_linear_add(vlm_frame *f, vlm_tensor sum, vlm_tensor x, const vlm_linear *l) {
+    const vtensor_cuda_host *host = vcuda_of(f)->host;
+    vcuda_rows rows = vcuda_rows_of(x);
+    vlm_scope scope = host->scope_begin(f);
+    if (vcuda_step(f, &sum, rows, NULL, &l, 1, VCUDA_STEP_ADD, 0) || vcuda_gemv_int(f, &sum, rows, NULL, &l, 1, VCUDA_STEP_ADD, 0)) {
+    } else if (all_bf16(f, rows.rows, &l, 1)) {
+        operand narrow = narrowed(f, rows);
+        if (narrow.data) multiply_bf16(f, vcuda_rows_of(sum), narrow, l, true);
+    } else {
+        vlm_tensor y = host->temporary(f, VLM_DTYPE_F32, sum.rank, sum.shape);
+        if (y.rank) linears(f, &y, x, &l, 1);
+        if (y.rank) vcuda_add(f, sum, y);
+    }
+    host->scope_end(f, scope);
+}
+
+/* The gated MLP of many rows: its middle is bfloat16, of a width that the fast kernels take. */
+static void gated_many(vlm_frame *f, vlm_tensor sum, vcuda_rows x, const vlm_norm *norm, const vlm_linear *const *l, vlm_activation act) {
+    const int64_t inner = l[0]->weight.out, width = inner % 8 ? (inner + 63) / 64 * 64 : inner; /* in whole fours: pad_rows */
+    operand narrow = normalised(f, x, norm);
+    void *middle[2] = { vcuda_temporary(f, (size_t)(x.rows * width) * 2), vcuda_temporary(f, (size_t)(x.rows * width) * 2) };
+    for (int i = 0; i < 2 && f->error.code == VLM_OK; i++) {
+        operand w = weights_bf16(f, vcuda_matrix_of(&l[i]->weight), width, l[i]->weight.in);
+        product_args a = product_of(middle[i], width, CUDA_R_16BF, w, narrow, CUDA_R_16BF, CUBLAS_COMPUTE_32F);
+        if (w.data) vcuda_submit(f, run_product, a);
+    }
+    gate_args g = vcuda_args<gate_args>();
+    g.gate = (__nv_bfloat16 *)middle[0];
+    g.up = (const __nv_bfloat16 *)middle[1];
+    g.gate_bias = l[0]->bias.rank ? l[0]->bias.data : NULL;
+    g.up_bias = l[1]->bias.rank ? l[1]->bias.data : NULL;
+    g.gate_bias_type = l[0]->bias.dtype;
+    g.up_bias_type = l[1]->bias.dtype;
+    g.count = x.rows * width;
+    g.stride = width;
+    g.width = inner;
+    g.act = act;
+    if (f->error.code != VLM_OK) return;
+    vcuda_submit(f, run_gate, g);
+    multiply_bf16(f, vcuda_rows_of(sum), { middle[0], x.rows, width, width }, l[2], true);
+}
+
+void vcuda_gated_add(vlm_frame *f, vlm_tensor sum, vlm_tensor x, const vlm_norm *norm, const vlm_linear *const *l, vlm_activation act) {
+    const vtensor_cuda_host *host = vcuda_of(f)->host;
+    vcuda_rows rows = vcuda_rows_of(x);
+    const int64_t shape[] = { rows.rows, l[0]->weight.out };
+    vlm_scope scope = host->scope_begin(f);
+    if (all_bf16(f, rows.rows, l, 3)) {
+        gated_many(f, sum, rows, norm, l, act);
+    } else {
+        vlm_tensor h[2] = { host->temporary(f, VLM_DTYPE_F32, 2, shape), host->temporary(f, VLM_DTYPE_F32, 2, shape) };
+        bool made = h[1].rank == 0 || vcuda_step(f, h, rows, norm, l, 2, VCUDA_STEP_GATE, act)
+                    || vcuda_gemv_int(f, h, rows, norm, l, 2, VCUDA_STEP_GATE, act);
+        if (!made) vcuda_norm_linears(f, h, x, norm, l, 2), vcuda_gate(f, h[0], h[1], act);
+        if (f->error.code == VLM_OK) vcuda_linear_add(f, sum, h[0], l[2]);
+    }
+    host->scope_end(f, scope);
 }

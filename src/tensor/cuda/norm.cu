@@ -25,7 +25,7 @@ __device__ static double block_sum(double v, double *shared) {
 __global__ static void normalise(const __grid_constant__ norm_args a) {
     __shared__ double shared[THREADS / 32];
     const float *x = (const float *)a.x.data + blockIdx.x * a.x.stride;
-    float *y = (float *)a.y.data + blockIdx.x * a.y.stride;
+    int64_t y = blockIdx.x * a.y.stride;
     double mean = 0, squares = 0;
     if (a.subtract_mean) {
         double sum = 0;
@@ -41,19 +41,67 @@ __global__ static void normalise(const __grid_constant__ norm_args a) {
         float v = (x[i] - m) * rstd;
         if (a.weight) v *= a.offset + vcuda_load(a.weight, a.weight_type, i);
         if (a.bias) v += vcuda_load(a.bias, a.bias_type, i);
-        y[i] = v;
+        vcuda_store(a.y.data, a.y.type, y + i, v);
     }
 }
 
+/* RMS of rows of up to QUADS * 4 * THREADS values, which stay in registers. */
+enum { QUADS = 5 };
+__global__ __launch_bounds__(THREADS) static void normalise_rms(const __grid_constant__ norm_args a) {
+    __shared__ float shared[THREADS / 32];
+    const float4 *x = (const float4 *)((const float *)a.x.data + blockIdx.x * a.x.stride);
+    int quads = (int)(a.x.dim / 4);
+    float4 v[QUADS];
+    float squares = 0;
+#pragma unroll
+    for (int k = 0; k < QUADS; k++) {
+        int i = threadIdx.x + k * THREADS;
+        v[k] = i < quads ? x[i] : float4();
+        squares += v[k].x * v[k].x + v[k].y * v[k].y + v[k].z * v[k].z + v[k].w * v[k].w;
+    }
+    for (int d = 16; d; d /= 2) squares += __shfl_xor_sync(~0u, squares, d);
+    if (threadIdx.x % 32 == 0) shared[threadIdx.x / 32] = squares;
+    __syncthreads();
+    squares = 0;
+    for (int i = 0; i < THREADS / 32; i++) squares += shared[i];
+    float factor = rsqrtf(squares / (float)a.x.dim + a.eps);
+#pragma unroll
+    for (int k = 0; k < QUADS; k++) {
+        int64_t i = threadIdx.x + k * THREADS, column = i * 4;
+        if (i >= quads) continue;
+        float out[4] = { v[k].x * factor, v[k].y * factor, v[k].z * factor, v[k].w * factor };
+#pragma unroll
+        for (int c = 0; c < 4; c++)
+            if (a.weight) out[c] *= a.offset + vcuda_load(a.weight, a.weight_type, column + c);
+        int64_t at = blockIdx.x * a.y.stride + column;
+        if (a.y.type == VLM_DTYPE_BF16) {
+            __nv_bfloat162 pair[2] = { __floats2bfloat162_rn(out[0], out[1]), __floats2bfloat162_rn(out[2], out[3]) };
+            *(uint2 *)((__nv_bfloat16 *)a.y.data + at) = *(const uint2 *)pair;
+        } else {
+            *(float4 *)((float *)a.y.data + at) = make_float4(out[0], out[1], out[2], out[3]);
+        }
+    }
+}
+
+/* Sums in double where x is anything that can be, in float where its rows become bfloat16 anyway. */
 static void run_norm(vcuda_stream *s, const norm_args *a) {
-    normalise<<<(unsigned)a->x.rows, THREADS, 0, s->stream>>>(*a);
+    bool held = a->y.type == VLM_DTYPE_BF16 && !a->subtract_mean && a->x.dim % 4 == 0 && a->x.dim <= QUADS * 4 * THREADS
+                && a->x.stride % 4 == 0 && a->y.stride % 4 == 0 && (uintptr_t)a->x.data % 16 == 0;
+    if (held)
+        normalise_rms<<<(unsigned)a->x.rows, THREADS, 0, s->stream>>>(*a);
+    else
+        normalise<<<(unsigned)a->x.rows, THREADS, 0, s->stream>>>(*a);
     vcuda_launched(s);
 }
 
 void vcuda_norm(vlm_frame *f, vlm_tensor y, vlm_tensor x, const vlm_norm *norm, bool subtract_mean) {
+    vcuda_norm_rows(f, vcuda_rows_of(y), vcuda_rows_of(x), norm, subtract_mean);
+}
+
+void vcuda_norm_rows(vlm_frame *f, vcuda_rows y, vcuda_rows x, const vlm_norm *norm, bool subtract_mean) {
     norm_args a = vcuda_args<norm_args>();
-    a.y = vcuda_rows_of(y);
-    a.x = vcuda_rows_of(x);
+    a.y = y;
+    a.x = x;
     a.weight = norm->weight.rank ? norm->weight.data : NULL;
     a.bias = norm->bias.rank ? norm->bias.data : NULL;
     a.weight_type = norm->weight.dtype;

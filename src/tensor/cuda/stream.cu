@@ -2,7 +2,8 @@
 /* A frame's stream: records of launches and the graph made of them, transfers, errors. Knows no operation. */
 #include "tensor/cuda/cuda.h"
 
-enum { PINNED_BYTES = 8 << 20, WORKSPACE_BYTES = 32 << 20, LEAST_RECORDS = 8 };
+static const size_t TURN_BYTES = (size_t)4 << 20, FILL_BYTES = (size_t)256 << 10;
+enum { LANDING_BYTES = 1 << 20, PINNED_BYTES = 8 << 20, WORKSPACE_BYTES = 32 << 20, LEAST_RECORDS = 8 };
 
 void vcuda_check(vcuda_stream *s, cudaError_t e) {
     if (e != cudaSuccess && s->error == cudaSuccess) s->error = e;
@@ -120,9 +121,12 @@ vlm_status vcuda_frame_open(vlm_frame *f, vlm_error *err) {
     if (e == cudaSuccess) e = cudaStreamCreateWithFlags(&s->stream, cudaStreamNonBlocking);
     if (e == cudaSuccess) e = cudaMallocHost((void **)&s->pinned, PINNED_BYTES);
     if (e == cudaSuccess) e = cudaMalloc((void **)&s->mirror, PINNED_BYTES);
+    if (e == cudaSuccess) e = cudaMallocHost((void **)&s->landing, LANDING_BYTES);
     if (e == cudaSuccess) e = cudaHostAlloc((void **)&s->bad_index, sizeof(int), cudaHostAllocMapped);
     if (e == cudaSuccess) e = cudaHostGetDevicePointer((void **)&s->bad_index_device, s->bad_index, 0);
     if (e == cudaSuccess) e = cudaMalloc(&s->workspace, WORKSPACE_BYTES);
+    if (e == cudaSuccess) e = cudaMalloc((void **)&s->counters, VCUDA_COUNTERS * sizeof *s->counters);
+    if (e == cudaSuccess) e = cudaMemsetAsync(s->counters, 0, VCUDA_COUNTERS * sizeof *s->counters, s->stream);
     if (e != cudaSuccess) {
         vcuda_frame_close(f);
         return b->host->fail(err, e == cudaErrorMemoryAllocation ? VLM_ERR_MEMORY : VLM_ERR_BACKEND, "cuda: a stream: %s",
@@ -142,9 +146,15 @@ void vcuda_frame_close(vlm_frame *f) {
     drop_graph(s);
     vcuda_plans_free(s);
     cudaFree(s->workspace);
+    cudaFree(s->counters);
     cudaFree(s->mirror);
     if (s->bad_index) cudaFreeHost(s->bad_index);
     if (s->pinned) cudaFreeHost(s->pinned);
+    if (s->landing) cudaFreeHost(s->landing);
+    for (int i = 0; i < 2; i++) {
+        if (s->turns[i]) cudaFreeHost(s->turns[i]);
+        if (s->turned[i]) cudaEventDestroy(s->turned[i]);
+    }
     if (s->stream) cudaStreamDestroy(s->stream);
     host->free(s->records);
     host->free(s->args);
@@ -192,6 +202,38 @@ static void run_upload(vcuda_stream *s, const upload_args *a) {
     vcuda_check(s, cudaMemcpyAsync(a->to, a->from, a->bytes, cudaMemcpyHostToDevice, s->stream));
 }
 
+/* Through two halves of pinned memory, filled by the host's threads: one on its way, the other being filled. */
+struct fill_job {
+    char *to;
+    const char *from;
+    size_t bytes;
+};
+
+static void fill_item(void *arg, size_t i, int worker) {
+    const fill_job *j = (const fill_job *)arg;
+    size_t at = i * FILL_BYTES, n = j->bytes - at < FILL_BYTES ? j->bytes - at : FILL_BYTES;
+    (void)worker;
+    memcpy(j->to + at, j->from + at, n);
+}
+
+static void upload_in_turns(vcuda_stream *s, char *to, const char *host, size_t bytes) {
+    cudaError_t e = cudaSuccess;
+    for (int i = 0; i < 2 && e == cudaSuccess; i++) {
+        if (!s->turns[i]) e = cudaMallocHost((void **)&s->turns[i], TURN_BYTES);
+        if (e == cudaSuccess && !s->turned[i]) e = cudaEventCreateWithFlags(&s->turned[i], cudaEventDisableTiming);
+    }
+    int turn = 0;
+    for (size_t n; bytes > 0 && e == cudaSuccess; to += n, host += n, bytes -= n, turn ^= 1) {
+        n = bytes < TURN_BYTES ? bytes : TURN_BYTES;
+        e = cudaEventSynchronize(s->turned[turn]); /* of an event that never was: at once */
+        fill_job job = { s->turns[turn], host, n };
+        s->b->host->run(s->b->base.pool, (n + FILL_BYTES - 1) / FILL_BYTES, fill_item, &job);
+        if (e == cudaSuccess) e = cudaMemcpyAsync(to, s->turns[turn], n, cudaMemcpyHostToDevice, s->stream);
+        if (e == cudaSuccess) e = cudaEventRecord(s->turned[turn], s->stream);
+    }
+    vcuda_check(s, e);
+}
+
 /* Small ones go through pinned memory at a place that repeats from pass to pass; large ones are copied at once, and
  * a pass with them is never a graph. */
 void vcuda_upload(vlm_frame *f, void *to, const void *host, size_t bytes) {
@@ -210,8 +252,7 @@ void vcuda_upload(vlm_frame *f, void *to, const void *host, size_t bytes) {
     }
     if (s->comparing) diverge(s);
     s->n_records = s->args_used = 0; /* nothing of this pass is kept */
-    vcuda_check(s, cudaMemcpyAsync(to, host, bytes, cudaMemcpyHostToDevice, s->stream));
-    vcuda_check(s, cudaStreamSynchronize(s->stream));
+    upload_in_turns(s, (char *)to, (const char *)host, bytes);
     report(f);
 }
 
@@ -220,8 +261,10 @@ void vcuda_download(vlm_frame *f, void *host, const void *from, size_t bytes) {
     if (f->error.code != VLM_OK) return;
     vcuda_flush(f);
     s->read_at = s->cursor;
-    vcuda_check(s, cudaMemcpyAsync(host, from, bytes, cudaMemcpyDeviceToHost, s->stream));
+    bool small = bytes <= LANDING_BYTES;
+    vcuda_check(s, cudaMemcpyAsync(small ? s->landing : host, from, bytes, cudaMemcpyDeviceToHost, s->stream));
     vcuda_check(s, cudaStreamSynchronize(s->stream));
+    if (small && s->error == cudaSuccess) memcpy(host, s->landing, bytes);
     report(f);
 }
 
