@@ -2,14 +2,7 @@
 /* Products of quantized weights with 16-bit integers, for AVX2. Weights become 16 bits wide in
  * registers and meet x in vpmaddwd, whose sums cannot overflow: 255 * 32767 * 128 values of a group
  * fit 31 bits. */
-#include "tensor/cpu/quantized_avx2.h"
-
-enum {
-    PREFETCH_BYTES = 2048,
-    BATCH = 8,   /* rows whose scales are converted at a time, */
-    CHUNK = 256, /* and how many scales of them */
-    WIDTH = 264  /* of an array of scales: what is written and read goes beyond the last */
-};
+#include "tensor/cpu/quantized_few_avx2.h"
 
 /* ---- x as integers ---- */
 /* 64 values as four bits lie in 16-bit words: every fourth, from the first, the second, ... */
@@ -102,182 +95,95 @@ INLINE __m256i spread16(const char *p, const spread *s) {
 }
 
 /* 32 values in order. */
-INLINE void values32(__m256i w[2], const char *p, const char *end, const spread *s, int bits) {
+INLINE void bytes32(__m256i w[2], const char *p) {
+    w[0] = _mm256_cvtepu8_epi16(_mm_loadu_si128((const void *)p));
+    w[1] = _mm256_cvtepu8_epi16(_mm_loadu_si128((const void *)(p + 16)));
+}
+
+INLINE void spread32(__m256i w[2], const char *p, const char *end, const spread *s) {
     char buffer[48] = { 0 };
-    if (bits == 8) {
-        w[0] = _mm256_cvtepu8_epi16(_mm_loadu_si128((const void *)p));
-        w[1] = _mm256_cvtepu8_epi16(_mm_loadu_si128((const void *)(p + 16)));
-        return;
-    }
-    if ((size_t)(end - p) < (size_t)(2 * bits + 16)) {
-        __builtin_memcpy(buffer, p, 4 * (size_t)bits);
+    if ((size_t)(end - p) < (size_t)(2 * s->bits + 16)) {
+        __builtin_memcpy(buffer, p, 4 * (size_t)s->bits);
         p = buffer;
     }
     w[0] = spread16(p, s);
-    w[1] = spread16(p + 2 * bits, s);
+    w[1] = spread16(p + 2 * s->bits, s);
 }
 
 /* ---- few rows ---- */
-/* Sums of `rows` rows with one row of weights, in eight lanes: of the products, and of the biases'
- * part. */
-typedef struct sums {
-    __m256 products[4], biases[4];
-} sums;
-
-/* The scales of some rows of weights times those of x, for each row of x. Short rows come several
- * at a time, so that the conversion of one's scales does not wait for the products of another. */
-typedef struct row_scales {
-    float of[4][WIDTH];
-    size_t width; /* from one row of weights to the next */
-} row_scales;
-
-/* The scales of groups [g, g + count) of row o, the i-th of those at a time; and the part of the
- * biases. */
-INLINE void convert_scales(row_scales *s, sums *part, const vcpu_ints *x, int rows,
-                           const vcpu_quants *w, size_t o, size_t i, size_t g, size_t count) {
-    float v[WIDTH];
-    if (w->biases) {
-        const char *from = w->biases + o * w->bias_row_bytes;
-        __builtin_prefetch(from + 16 * w->bias_row_bytes);
-        numbers(v, from + g * vcpu_number_size(w->bias_type), count, w->bias_type, 1);
-        for (size_t at = 0; at < count; at += 8) /* zeros behind them, here and in x */
-            EACH (r, rows) {
-                __m256 of_x = _mm256_loadu_ps(x->sums + r * x->group_row + g + at);
-                part->biases[r] = _mm256_fmadd_ps(_mm256_loadu_ps(v + at), of_x, part->biases[r]);
-            }
-    }
-    const char *from = w->scales + o * w->scale_row_bytes;
-    __builtin_prefetch(from + 16 * w->scale_row_bytes);
-    numbers(v, from + g * vcpu_number_size(w->scale_type), count, w->scale_type, w->factor);
-    for (size_t at = 0; at < count; at += 8)
-        EACH (r, rows) {
-            __m256 of_x = _mm256_loadu_ps(x->scales + r * x->group_row + g + at);
-            _mm256_storeu_ps(s->of[r] + i * s->width + at, _mm256_loadu_ps(v + at) * of_x);
-        }
+INLINE const __m256i *row_of(const few *p, const char *q, size_t r) {
+    return (const void *)(q + r * p->x->row * sizeof(int16_t));
 }
 
-/* A block of 64 values of four bits. Groups of 64 and more have one scale for all lanes (wide),
- * smaller ones one for two or four: `lanes`. */
-INLINE void nibble_block(__m256 *s, const int16_t *q, size_t q_row, int rows, const char *p,
-                         const float *scales, bool wide, __m256i lanes, bool e2m1) {
+INLINE void add_nibbles(row_sums s, const row_scales *by, const few *p, int rows, size_t i,
+                        const char *q, const char *weights, bool wide, bool e2m1) {
     __m256i v[4];
-    nibbles64(v, p, e2m1);
+    nibbles64(v, weights, e2m1);
     EACH (r, rows) {
-        const __m256i *from = (const void *)(q + r * q_row);
+        const __m256i *from = row_of(p, q, r);
         __m256i a = _mm256_madd_epi16(v[0], _mm256_loadu_si256(from));
         __m256i b = _mm256_madd_epi16(v[1], _mm256_loadu_si256(from + 1));
         a = _mm256_add_epi32(a, _mm256_madd_epi16(v[2], _mm256_loadu_si256(from + 2)));
         b = _mm256_add_epi32(b, _mm256_madd_epi16(v[3], _mm256_loadu_si256(from + 3)));
-        __m256 scale;
-        if (wide)
-            scale = _mm256_broadcast_ss(scales + r * WIDTH);
-        else
-            scale = _mm256_permutevar8x32_ps(
-                _mm256_broadcast_ps((const void *)(scales + r * WIDTH)), lanes);
-        s[r] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(_mm256_add_epi32(a, b)), scale, s[r]);
+        __m256 sum = _mm256_cvtepi32_ps(_mm256_add_epi32(a, b));
+        s[r] = _mm256_fmadd_ps(sum, scales64(by, p, r, i, wide), s[r]);
     }
 }
 
-INLINE void nibbles(__m256 *s, const int16_t *q, size_t q_row, int rows, const char *p, size_t n,
-                    const float *scales, size_t group, bool wide, bool e2m1) {
-    const __m256i lanes = group == 32 ? _mm256_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1)
-                                      : _mm256_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3);
-    int shift = __builtin_ctz((unsigned)group);
-    size_t i = 0;
-    for (; i + 64 <= n; i += 64) {
-        __builtin_prefetch(p + i / 2 + PREFETCH_BYTES);
-        nibble_block(s, q + i, q_row, rows, p + i / 2, scales + (i >> shift), wide, lanes, e2m1);
-    }
-    if (i < n) { /* 8, 16 or 24 bytes */
-        int64_t part[4] = { 0 };
-        for (size_t j = 0; j < 3 && j < (n - i) / 16; j++)
-            __builtin_memcpy(part + j, p + i / 2 + 8 * j, 8);
-        nibble_block(s, q + i, q_row, rows, (const char *)part, scales + (i >> shift), wide, lanes,
-                     e2m1);
+INLINE void add_wide(row_sums s, const row_scales *by, const few *p, int rows, size_t i,
+                     const char *q, const char *weights) {
+    add_nibbles(s, by, p, rows, i, q, weights, true, false);
+}
+
+INLINE void add_narrow(row_sums s, const row_scales *by, const few *p, int rows, size_t i,
+                       const char *q, const char *weights) {
+    add_nibbles(s, by, p, rows, i, q, weights, false, false);
+}
+
+INLINE void add_e2m1(row_sums s, const row_scales *by, const few *p, int rows, size_t i,
+                     const char *q, const char *weights) {
+    add_nibbles(s, by, p, rows, i, q, weights, false, true);
+}
+
+/* 32 values, which are of one group. */
+INLINE void add_values(row_sums s, const row_scales *by, const few *p, int rows, size_t i,
+                       const char *q, const __m256i v[2]) {
+    EACH (r, rows) {
+        const __m256i *from = row_of(p, q, r);
+        __m256i a = _mm256_madd_epi16(v[0], _mm256_loadu_si256(from));
+        a = _mm256_add_epi32(a, _mm256_madd_epi16(v[1], _mm256_loadu_si256(from + 1)));
+        __m256 scale = _mm256_broadcast_ss(by->of[r] + (i >> p->shift));
+        s[r] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(a), scale, s[r]);
     }
 }
 
-/* Blocks of 32 values of any number of bits. */
-INLINE void values(__m256 *s, const int16_t *q, size_t q_row, int rows, const char *p,
-                   const char *end, size_t n, const float *scales, size_t group, const spread *by,
-                   int bits) {
-    int shift = __builtin_ctz((unsigned)group);
-    for (size_t i = 0; i < n; i += 32, p += 4 * bits) {
-        __m256i v[2];
-        __builtin_prefetch(p + PREFETCH_BYTES);
-        values32(v, p, end, by, bits);
-        EACH (r, rows) {
-            const __m256i *at = (const void *)(q + r * q_row + i);
-            __m256i a = _mm256_madd_epi16(v[0], _mm256_loadu_si256(at));
-            a = _mm256_add_epi32(a, _mm256_madd_epi16(v[1], _mm256_loadu_si256(at + 1)));
-            __m256 scale = _mm256_broadcast_ss(scales + r * WIDTH + (i >> shift));
-            s[r] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(a), scale, s[r]);
-        }
-    }
+INLINE void add_bytes(row_sums s, const row_scales *by, const few *p, int rows, size_t i,
+                      const char *q, const char *weights) {
+    __m256i v[2];
+    bytes32(v, weights);
+    add_values(s, by, p, rows, i, q, v);
 }
 
-/* How the values of a row are taken apart. */
-typedef enum kind { WIDE, NARROW, E2M1, BYTES, SPREAD } kind;
-
-INLINE void dot_kind(float *y, size_t y_row, const vcpu_ints *x, int rows, const vcpu_quants *w,
-                     size_t outs, size_t k, kind as) {
-    const spread by = spread_of(w->bits);
-    size_t groups = k / w->group, count = groups < CHUNK ? groups : CHUNK, batch;
-    row_scales scales;
-    scales.width = (count + 7) / 8 * 8;
-    batch = CHUNK / scales.width < BATCH ? CHUNK / scales.width : BATCH;
-    for (size_t o = 0; o < outs; o += batch) {
-        sums s[BATCH];
-        if (batch > outs - o) batch = outs - o;
-        for (size_t i = 0; i < batch; i++)
-            EACH (r, rows) s[i].products[r] = s[i].biases[r] = _mm256_setzero_ps();
-        for (size_t g = 0; g < groups; g += CHUNK) {
-            size_t here = groups - g < CHUNK ? groups - g : CHUNK, n = here * w->group;
-            const int16_t *q = (const int16_t *)x->q + g * w->group;
-            for (size_t i = 0; i < batch; i++)
-                convert_scales(&scales, &s[i], x, rows, w, o + i, i, g, here);
-            for (size_t i = 0; i < batch; i++) {
-                const char *p =
-                    w->data + (o + i) * w->row_bytes + g * w->group * (size_t)w->bits / 8;
-                const float *of = scales.of[0] + i * scales.width;
-                __m256 at[4];
-                EACH (r, rows) at[r] = s[i].products[r];
-                if (as == BYTES)
-                    values(at, q, x->row, rows, p, w->end, n, of, w->group, &by, 8);
-                else if (as == SPREAD)
-                    values(at, q, x->row, rows, p, w->end, n, of, w->group, &by, w->bits);
-                else
-                    nibbles(at, q, x->row, rows, p, n, of, w->group, as == WIDE, as == E2M1);
-                EACH (r, rows) s[i].products[r] = at[r];
-            }
-        }
-        for (size_t i = 0; i < batch; i++)
-            EACH (r, rows) y[r * y_row + o + i] = total(s[i].products[r] + s[i].biases[r]);
-    }
-}
-
-INLINE void dot_rows(float *y, size_t y_row, const vcpu_ints *x, int rows, const vcpu_quants *w,
-                     size_t outs, size_t k) {
-    if (w->bits == 8)
-        dot_kind(y, y_row, x, rows, w, outs, k, BYTES);
-    else if (w->bits != 4)
-        dot_kind(y, y_row, x, rows, w, outs, k, SPREAD);
-    else if (w->e2m1)
-        dot_kind(y, y_row, x, rows, w, outs, k, E2M1);
-    else if (w->group == 32)
-        dot_kind(y, y_row, x, rows, w, outs, k, NARROW);
-    else
-        dot_kind(y, y_row, x, rows, w, outs, k, WIDE);
+INLINE void add_bits(row_sums s, const row_scales *by, const few *p, int rows, size_t i,
+                     const char *q, const char *weights) {
+    __m256i v[2];
+    spread32(v, weights, p->w->end, p->how);
+    add_values(s, by, p, rows, i, q, v);
 }
 
 static void dot_quants(float *y, size_t y_row, const vcpu_ints *x, int rows, const vcpu_quants *w,
                        size_t outs, size_t k) {
-    switch (rows) {
-    case 1: dot_rows(y, y_row, x, 1, w, outs, k); break;
-    case 2: dot_rows(y, y_row, x, 2, w, outs, k); break;
-    case 3: dot_rows(y, y_row, x, 3, w, outs, k); break;
-    default: dot_rows(y, y_row, x, 4, w, outs, k);
-    }
+    const spread how = spread_of(w->bits);
+    if (w->bits == 8)
+        dot_few(y, y_row, x, 2, rows, w, 0, NULL, outs, k, 32, 8, add_bytes);
+    else if (w->bits != 4)
+        dot_few(y, y_row, x, 2, rows, w, 0, &how, outs, k, 32, (size_t)w->bits, add_bits);
+    else if (w->e2m1)
+        dot_few(y, y_row, x, 2, rows, w, 0, NULL, outs, k, 64, 4, add_e2m1);
+    else if (w->group == 32)
+        dot_few(y, y_row, x, 2, rows, w, 0, NULL, outs, k, 64, 4, add_narrow);
+    else
+        dot_few(y, y_row, x, 2, rows, w, 0, NULL, outs, k, 64, 4, add_wide);
 }
 
 /* ---- many rows ---- */
@@ -299,8 +205,10 @@ static void unpack16(int16_t *to, const vcpu_quants *w, size_t row, size_t start
         __m256i v[2];
         if (w->bits == 4)
             nibbles32(v, p, w->e2m1);
+        else if (w->bits == 8)
+            bytes32(v, p);
         else
-            values32(v, p, w->end, &by, w->bits);
+            spread32(v, p, w->end, &by);
         _mm256_storeu_si256((void *)(to + i), v[0]);
         _mm256_storeu_si256((void *)(to + i + 16), v[1]);
     }
