@@ -19,11 +19,6 @@ static void quantize16(int16_t *q, float *scales, float *sums, const float *x, s
     for (size_t i = 0; bits == 4 && i < n; i += 64) order_nibbles(q + i);
 }
 
-static void quantize8(int8_t *q, float *scales, float *sums, const float *x, size_t n,
-                      size_t group) {
-    quantize_groups((char *)q, scales, sums, x, n, group, 127, sizeof *q);
-}
-
 /* ---- scales ---- */
 /* n numbers as floats, and zeros up to eight behind them. The last eight overlap those before. */
 INLINE void numbers_as(float *to, const char *p, size_t n, vcpu_number type, float factor) {
@@ -42,15 +37,7 @@ INLINE void numbers_as(float *to, const char *p, size_t n, vcpu_number type, flo
     }
 }
 
-static void numbers(float *to, const char *p, size_t n, vcpu_number type, float factor) {
-    switch (type) {
-    case VCPU_F32: numbers_as(to, p, n, VCPU_F32, factor); break;
-    case VCPU_BF16: numbers_as(to, p, n, VCPU_BF16, factor); break;
-    case VCPU_F16: numbers_as(to, p, n, VCPU_F16, factor); break;
-    case VCPU_E8M0: numbers_as(to, p, n, VCPU_E8M0, factor); break;
-    case VCPU_E4M3: numbers_as(to, p, n, VCPU_E4M3, factor); break;
-    }
-}
+DEFINE_NUMBERS
 
 /* ---- weights as 16-bit integers ---- */
 /* In words whose upper byte is zero: that is looked up, too, and 12 is taken off both. */

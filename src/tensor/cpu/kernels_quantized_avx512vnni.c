@@ -2,12 +2,9 @@
 /* Products of quantized weights with integers, for AVX-512 with VNNI. Few rows: weights become 16
  * bits wide in registers and meet 16-bit x in vpdpwssd. Many rows: unsigned bytes of weights and
  * signed bytes of x in vpdpbusd, or 16-bit pairs of both. */
-#include "tensor/cpu/kernels.h"
+#include "tensor/cpu/simd_quantized.h"
 
 #include <immintrin.h>
-
-#define INLINE static inline __attribute__((always_inline))
-#define EACH(i, n) _Pragma("GCC unroll 16") for (size_t i = 0; i < (size_t)(n); i++)
 
 enum {
     PREFETCH_BYTES = 1024,
@@ -31,41 +28,18 @@ INLINE float greatest(const float *x, size_t n) {
     return f;
 }
 
-/* One row; `limit` is the largest integer, 127 for bytes. */
-INLINE void quantize(char *q, float *scales, float *sums, const float *x, size_t n, size_t group,
-                     int limit, size_t size) {
-    size_t groups = n / group;
-    for (size_t i = groups; i < (groups + 15) / 16 * 16; i++) scales[i] = sums[i] = 0;
-    for (size_t i = n * size; i < (n + 63) / 64 * 64 * size; i++) q[i] = 0;
-    for (size_t g = 0; g < groups; g++, x += group, q += group * size) {
-        float most = greatest(x, group);
-        bool finite = most < __builtin_inff(), small = !finite || most < VCPU_LEAST_ACTIVATION;
-        __m512 by = _mm512_set1_ps(small ? 0 : (float)limit / most);
-        __m512i sum = _mm512_setzero_si512();
-        for (size_t i = 0; i < group; i += 16) {
-            __m512 v = small ? _mm512_setzero_ps() : _mm512_loadu_ps(x + i);
-            __m512i u = _mm512_cvtps_epi32(v * by);
-            sum = _mm512_add_epi32(sum, u);
-            if (size == 1)
-                _mm_storeu_si128((void *)(q + i), _mm512_cvtepi32_epi8(u));
-            else
-                _mm256_storeu_si256((void *)(q + 2 * i), _mm512_cvtepi32_epi16(u));
-        }
-        scales[g] = finite ? (small ? 0 : most / (float)limit) : __builtin_nanf("");
-        sums[g] = scales[g] * (float)_mm512_reduce_add_epi32(sum);
+INLINE int32_t round_to(char *q, const float *x, size_t n, float by, size_t size) {
+    __m512 f = _mm512_set1_ps(by);
+    __m512i sum = _mm512_setzero_si512();
+    for (size_t i = 0; i < n; i += 16) {
+        __m512i u = _mm512_cvtps_epi32(_mm512_loadu_ps(x + i) * f);
+        sum = _mm512_add_epi32(sum, u);
+        if (size == 1)
+            _mm_storeu_si128((void *)(q + i), _mm512_cvtepi32_epi8(u));
+        else
+            _mm256_storeu_si256((void *)(q + 2 * i), _mm512_cvtepi32_epi16(u));
     }
-}
-
-/* All bits in order. */
-static void quantize16(int16_t *q, float *scales, float *sums, const float *x, size_t n,
-                       size_t group, int bits) {
-    (void)bits;
-    quantize((char *)q, scales, sums, x, n, group, 32767, 2);
-}
-
-static void quantize8(int8_t *q, float *scales, float *sums, const float *x, size_t n,
-                      size_t group) {
-    quantize((char *)q, scales, sums, x, n, group, 127, 1);
+    return _mm512_reduce_add_epi32(sum);
 }
 
 /* ---- scales ---- */
@@ -255,15 +229,7 @@ INLINE void dot_rows(float *y, size_t y_row, const vcpu_ints *x, int rows, const
         dot_bits(y, y_row, x, rows, w, outs, k, w->bits, false);
 }
 
-static void dot_quants(float *y, size_t y_row, const vcpu_ints *x, int rows, const vcpu_quants *w,
-                       size_t outs, size_t k) {
-    switch (rows) {
-    case 1: dot_rows(y, y_row, x, 1, w, outs, k); break;
-    case 2: dot_rows(y, y_row, x, 2, w, outs, k); break;
-    case 3: dot_rows(y, y_row, x, 3, w, outs, k); break;
-    default: dot_rows(y, y_row, x, 4, w, outs, k);
-    }
-}
+DEFINE_DOT_QUANTS
 
 /* ---- many rows ---- */
 /* Integers as unsigned bytes; 12 more than stored for e2m1. */
@@ -322,7 +288,7 @@ DEFINE_TILE(tile_int16, _mm512_dpwssd_epi32)
 DEFINE_TILE(tile_int8, _mm512_dpbusd_epi32)
 
 void vcpu_kernels_quantized_avx512vnni(vcpu_kernels *k) {
-    k->quantize16 = quantize16;
+    k->quantize16 = quantize16_in_order;
     k->quantize8 = quantize8;
     k->dot_quants = dot_quants;
     k->unpack8 = unpack8;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Products of quantized weights with integers for AArch64. Weights become 16 bits wide in registers and meet 16-bit
  * x in SMLAL, whose sums cannot overflow: 255 * 32767 * 128 values of a group fit 31 bits. */
+#include "tensor/cpu/simd_quantized.h"
 #include "tensor/cpu/quantized_neon.h"
 
 enum {
@@ -19,7 +20,6 @@ INLINE float greatest(const float *x, size_t n) {
     return f;
 }
 
-/* n values, a multiple of 16, times `by`, to nearest, as integers of `size` bytes; returns their sum. */
 INLINE int32_t round_to(char *q, const float *x, size_t n, float by, size_t size) {
     int32x4_t sum = vdupq_n_s32(0);
     for (size_t i = 0; i < n; i += 16) {
@@ -38,35 +38,6 @@ INLINE int32_t round_to(char *q, const float *x, size_t n, float by, size_t size
         }
     }
     return vaddvq_s32(sum);
-}
-
-/* One row; `limit` is the largest integer. */
-INLINE void quantize(char *q, float *scales, float *sums, const float *x, size_t n, size_t group, float limit,
-                     size_t size) {
-    size_t groups = n / group;
-    for (size_t i = groups; i < (groups + 15) / 16 * 16; i++) scales[i] = sums[i] = 0;
-    __builtin_memset(q + n * size, 0, ((n + 63) / 64 * 64 - n) * size);
-    for (size_t g = 0; g < groups; g++, x += group, q += group * size) {
-        float most = greatest(x, group);
-        bool finite = most < __builtin_inff(), small = !finite || most < VCPU_LEAST_ACTIVATION;
-        int32_t sum = 0;
-        if (small)
-            __builtin_memset(q, 0, group * size);
-        else
-            sum = round_to(q, x, group, limit / most, size);
-        scales[g] = finite ? (small ? 0 : most / limit) : __builtin_nanf("");
-        sums[g] = scales[g] * (float)sum;
-    }
-}
-
-/* All bits in order. */
-static void quantize16(int16_t *q, float *scales, float *sums, const float *x, size_t n, size_t group, int bits) {
-    (void)bits;
-    quantize((char *)q, scales, sums, x, n, group, 32767, 2);
-}
-
-static void quantize8(int8_t *q, float *scales, float *sums, const float *x, size_t n, size_t group) {
-    quantize((char *)q, scales, sums, x, n, group, 127, 1);
 }
 
 /* ---- scales ---- */
@@ -105,15 +76,7 @@ INLINE void numbers_as(float *to, const char *p, size_t n, vcpu_number type, flo
     EACH (j, 2) vst1q_f32(to + n + 4 * j, vdupq_n_f32(0));
 }
 
-static void numbers(float *to, const char *p, size_t n, vcpu_number type, float factor) {
-    switch (type) {
-    case VCPU_F32: numbers_as(to, p, n, VCPU_F32, factor); break;
-    case VCPU_BF16: numbers_as(to, p, n, VCPU_BF16, factor); break;
-    case VCPU_F16: numbers_as(to, p, n, VCPU_F16, factor); break;
-    case VCPU_E8M0: numbers_as(to, p, n, VCPU_E8M0, factor); break;
-    case VCPU_E4M3: numbers_as(to, p, n, VCPU_E4M3, factor); break;
-    }
-}
+DEFINE_NUMBERS
 
 /* ---- weights as 16-bit integers ---- */
 /* How 16 values of fewer than eight bits come out of 2 * bits bytes: into each word the two bytes that hold its
@@ -240,15 +203,7 @@ INLINE void dot_rows(float *y, size_t y_row, const vcpu_ints *x, int rows, const
         dot_bits(y, y_row, x, rows, w, outs, k, w->bits, false);
 }
 
-static void dot_quants(float *y, size_t y_row, const vcpu_ints *x, int rows, const vcpu_quants *w, size_t outs,
-                       size_t k) {
-    switch (rows) {
-    case 1: dot_rows(y, y_row, x, 1, w, outs, k); break;
-    case 2: dot_rows(y, y_row, x, 2, w, outs, k); break;
-    case 3: dot_rows(y, y_row, x, 3, w, outs, k); break;
-    default: dot_rows(y, y_row, x, 4, w, outs, k);
-    }
-}
+DEFINE_DOT_QUANTS
 
 /* ---- many rows ---- */
 static void unpack16(int16_t *to, const vcpu_quants *w, size_t row, size_t start, size_t n) {
@@ -296,7 +251,7 @@ static void tile_int16(const vcpu_int_tile *t) {
 
 void vcpu_kernels_quantized_neon(vcpu_kernels *k) {
     k->numbers = numbers;
-    k->quantize16 = quantize16;
+    k->quantize16 = quantize16_in_order;
     k->dot_quants = dot_quants;
     k->unpack16 = unpack16;
     k->gemm_int16 = (vcpu_int_gemm) { MR, NR, KC, tile_int16 };

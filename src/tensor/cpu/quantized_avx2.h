@@ -5,12 +5,9 @@
 #ifndef VLM_CPU_QUANTIZED_AVX2_H
 #define VLM_CPU_QUANTIZED_AVX2_H
 
-#include "tensor/cpu/kernels.h"
+#include "tensor/cpu/simd_quantized.h"
 
 #include <immintrin.h>
-
-#define INLINE static inline __attribute__((always_inline))
-#define EACH(i, n) _Pragma("GCC unroll 16") for (size_t i = 0; i < (size_t)(n); i++)
 
 /* ---- x as integers ---- */
 INLINE float greatest(const float *x, size_t n) {
@@ -31,8 +28,6 @@ INLINE int32_t sum_of(__m256i v) {
     return _mm_cvtsi128_si32(_mm_add_epi32(s, _mm_shuffle_epi32(s, 0xB1)));
 }
 
-/* n values, a multiple of 16, times `by`, to nearest, as integers of `size` bytes; returns their
- * sum. */
 INLINE int32_t round_to(char *q, const float *x, size_t n, float by, size_t size) {
     __m256 f = _mm256_set1_ps(by);
     __m256i sum = _mm256_setzero_si256();
@@ -48,25 +43,6 @@ INLINE int32_t round_to(char *q, const float *x, size_t n, float by, size_t size
                                                               _mm256_extracti128_si256(a, 1)));
     }
     return sum_of(sum);
-}
-
-/* One row, in order; `limit` is the largest integer. */
-INLINE void quantize_groups(char *q, float *scales, float *sums, const float *x, size_t n,
-                            size_t group, float limit, size_t size) {
-    size_t groups = n / group;
-    for (size_t i = groups; i < (groups + 15) / 16 * 16; i++) scales[i] = sums[i] = 0;
-    __builtin_memset(q + n * size, 0, ((n + 63) / 64 * 64 - n) * size);
-    for (size_t g = 0; g < groups; g++, x += group, q += group * size) {
-        float most = greatest(x, group);
-        bool finite = most < __builtin_inff(), small = !finite || most < VCPU_LEAST_ACTIVATION;
-        int32_t sum = 0;
-        if (small)
-            __builtin_memset(q, 0, group * size);
-        else
-            sum = round_to(q, x, group, limit / most, size);
-        scales[g] = finite ? (small ? 0 : most / limit) : __builtin_nanf("");
-        sums[g] = scales[g] * (float)sum;
-    }
 }
 
 /* ---- scales ---- */
