@@ -7,7 +7,7 @@
  * as the second product wants them. Scratch is one block per thread, whatever the length. */
 #include "tensor/cpu/attention.h"
 
-enum { QUERIES = 96, KEYS = 64 };
+enum { QUERIES = 96, KEYS = 128 };
 
 void vcpu_visible(const vcpu_attention_job *j, const vlm_segment *s, size_t i, size_t *lo,
                   size_t *hi) {
@@ -37,6 +37,7 @@ typedef struct block {
     float *q, *scores, *k, *v, *o;
     float m[QUERIES], l[QUERIES], correction[QUERIES];
     size_t see_lo[QUERIES], see_hi[QUERIES];
+    size_t all_lo, all_hi; /* what every row sees */
     int32_t lo[QUERIES], hi[QUERIES]; /* the same within a block of keys */
 } block;
 
@@ -44,20 +45,30 @@ typedef struct block {
  * heads. */
 static void load_queries(block *b) {
     const vcpu_attention_job *j = b->all->j;
-    size_t d = j->head_dim;
+    size_t d = j->head_dim, position = (size_t)b->s->start + b->first;
+    b->all_lo = 0;
+    b->all_hi = b->keys.n;
     for (size_t r = 0; r < b->rows; r++) {
-        size_t row = (size_t)b->s->start + b->first + r / b->heads;
-        memcpy(b->o + r * d, vcpu_head(j->q, row, b->head + r % b->heads), d * sizeof(float));
         vcpu_visible(j, b->s, b->first + r / b->heads, &b->see_lo[r], &b->see_hi[r]);
         b->m[r] = -__builtin_inff();
         b->l[r] = 0;
+        if (b->see_lo[r] > b->all_lo) b->all_lo = b->see_lo[r];
+        b->all_hi = vcpu_min(b->all_hi, b->see_hi[r]);
     }
     for (size_t r = b->rows; r < QUERIES; r++) { /* lanes that nobody reads */
         b->see_lo[r] = b->see_hi[r] = 0;
         b->m[r] = b->l[r] = 0;
     }
-    j->b->k.pack(b->q, QUERIES, b->o, d * sizeof(float), b->rows, d);
-    memset(b->o, 0, b->all->o_floats * sizeof(float));
+    const float *from = vcpu_head(j->q, position, b->head);
+    size_t row = (size_t)j->q.stride[0];
+    if (b->heads > 1) { /* rows that do not lie evenly */
+        for (size_t r = 0; r < b->rows; r++)
+            memcpy(b->o + r * d, vcpu_head(j->q, position + r / b->heads, b->head + r % b->heads),
+                   d * sizeof(float));
+        from = b->o;
+        row = d;
+    }
+    j->b->k.pack(b->q, QUERIES, from, row * sizeof(float), b->rows, d);
 }
 
 /* The rows of the next block, which lie too far apart for the CPU to foresee. */
@@ -74,7 +85,7 @@ static void load_keys(block *b, size_t key0, size_t n) {
     for (size_t i = 0; i < n; i++) {
         widen(b->k + i * d, &k, i, d);
         widen(b->v + i * padded, &v, i, d);
-        memset(b->v + i * padded + d, 0, (padded - d) * sizeof(float));
+        if (d < padded) memset(b->v + i * padded + d, 0, (padded - d) * sizeof(float));
         if (key0 + i + next >= b->keys.n) continue;
         prefetch_row(k.data + (i + next) * k.row_bytes, b->keys.used_bytes);
         prefetch_row(v.data + (i + next) * v.row_bytes, b->keys.used_bytes);
@@ -83,26 +94,35 @@ static void load_keys(block *b, size_t key0, size_t n) {
 
 /* Rows see [lo, hi) of the block; false when all see all of it. */
 static bool mask(block *b, size_t key0, size_t n) {
-    bool masked = false;
+    if (b->all_lo <= key0 && b->all_hi >= key0 + n) return false;
     for (size_t r = 0; r < QUERIES; r++) {
         size_t lo = b->see_lo[r] > key0 ? vcpu_min(b->see_lo[r] - key0, n) : 0;
         size_t hi = b->see_hi[r] > key0 ? vcpu_min(b->see_hi[r] - key0, n) : 0;
         b->lo[r] = (int32_t)lo;
         b->hi[r] = (int32_t)hi;
-        if (r < b->rows && (lo > 0 || hi < n)) masked = true;
     }
-    return masked;
+    return true;
 }
 
-static void key_block(block *b, size_t key0, size_t n) {
+/* Keys of the block behind which rows [r, r + n) see none. */
+static size_t last_key(const block *b, bool masked, size_t r, size_t n, size_t keys) {
+    int32_t last = 0;
+    if (!masked) return keys;
+    for (size_t end = vcpu_min(r + n, b->rows); r < end; r++)
+        last = b->hi[r] > last ? b->hi[r] : last;
+    return (size_t)last;
+}
+
+static void key_block(block *b, size_t key0, size_t n, bool first) {
     static const float zeros[VCPU_MAX_NR];
     const blocks *all = b->all;
     const vcpu_attention_job *j = all->j;
     const vcpu_gemm *g = all->g;
     size_t mr = (size_t)g->mr, nr = (size_t)g->nr, d = j->head_dim, padded = all->dim_padded;
+    bool masked = mask(b, key0, n);
     load_keys(b, key0, n);
     for (size_t r = 0; r < b->rows; r += nr)
-        for (size_t i = 0; i < n; i += mr)
+        for (size_t i = 0, last = last_key(b, masked, r, nr, n); i < last; i += mr)
             g->tile(b->scores + i * QUERIES + r, QUERIES, zeros, 0, b->k + i * d, d, 1, b->q + r,
                     QUERIES, d);
     vcpu_softmax softmax = { b->scores,
@@ -116,14 +136,15 @@ static void key_block(block *b, size_t key0, size_t n) {
                              b->correction,
                              b->lo,
                              b->hi,
-                             mask(b, key0, n) };
+                             masked };
     j->b->k.attention.softmax_block(&softmax);
-    for (size_t r = 0; r < b->rows; r++)
+    for (size_t r = 0; r < b->rows && !first; r++)
         if (b->correction[r] != 1) j->b->k.scale(b->o + r * padded, b->correction[r], padded);
     for (size_t r = 0; r < b->rows; r += mr)
-        for (size_t at = 0; at < padded; at += nr) {
+        for (size_t at = 0, last = last_key(b, masked, r, mr, n); at < padded; at += nr) {
             float *o = b->o + r * padded + at;
-            g->tile(o, padded, o, padded, b->scores + r, 1, QUERIES, b->v + at, padded, n);
+            g->tile(o, padded, first ? zeros : o, first ? 0 : padded, b->scores + r, 1, QUERIES,
+                    b->v + at, padded, last);
         }
 }
 
@@ -167,8 +188,9 @@ static void block_item(void *arg, size_t item, int worker) {
         lo = vcpu_min(lo, b.see_lo[r]);
         hi = b.see_hi[r] > hi ? b.see_hi[r] : hi;
     }
+    if (lo >= hi) memset(b.o, 0, a->o_floats * sizeof(float)); /* they see nothing */
     for (size_t key = lo; key < hi; key += a->keys_per_block)
-        key_block(&b, key, vcpu_min(a->keys_per_block, hi - key));
+        key_block(&b, key, vcpu_min(a->keys_per_block, hi - key), key == lo);
     finish(&b);
 }
 

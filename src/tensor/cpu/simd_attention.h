@@ -359,7 +359,10 @@ INLINE void softmax_column(const vcpu_softmax *b, size_t q, bool masked, bool ca
     vf by = vf_set1(capped ? b->scale : b->scale * LOG2E), cap = vf_set1(b->softcap);
     vf hidden = vf_set1(-INF), before = vf_load(b->m + q), max = before, added = vf_zero();
     float *s = b->s + q;
-    for (size_t j = 0; j < b->keys; j++) {
+    int32_t last = masked ? 0 : (int32_t)b->keys; /* behind it nobody sees a key */
+    for (size_t i = 0; masked && i < LANES; i++) last = b->hi[q + i] > last ? b->hi[q + i] : last;
+    size_t keys = (size_t)last < b->keys ? (size_t)last : b->keys;
+    for (size_t j = 0; j < keys; j++) {
         vf v = scored(vf_load(s + j * b->s_row), by, cap, capped);
         if (masked) v = vf_select(vf_in((int32_t)j, b->lo + q, b->hi + q), v, hidden);
         if (masked || capped) vf_store(s + j * b->s_row, v);
@@ -368,7 +371,8 @@ INLINE void softmax_column(const vcpu_softmax *b, size_t q, bool masked, bool ca
     vf base = vf_select(vf_gt(max, hidden), max, vf_zero()); /* nothing seen so far */
     vf below = vf_zero() - base, factor = by;
     if (masked || capped) factor = vf_set1(1); /* they are scaled already */
-    for (size_t j = 0; j < b->keys; j++) {
+    for (size_t j = keys; j < b->keys; j++) vf_store(s + j * b->s_row, vf_zero());
+    for (size_t j = 0; j < keys; j++) {
         vf v = vf_load(s + j * b->s_row);
         v = vf_exp2(vf_fma(v, factor, below), masked);
         vf_store(s + j * b->s_row, v);
