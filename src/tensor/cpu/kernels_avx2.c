@@ -5,7 +5,7 @@
 #include <immintrin.h>
 
 enum { LANES = 8, TILE_MR = 6, TILE_NV = 2, TILE_KC = 256, DOT_OUTS = 2, PREFETCH_BYTES = 1024,
-       SCORE_KEYS_8 = 1, SCORE_KEYS_4 = 2, MIX_VECTORS = 3 };
+       SCORE_KEYS_8 = 1, SCORE_KEYS_4 = 2, MIX_VECTORS_8 = 1, MIX_VECTORS = 3 };
 #ifdef __clang__
 #define UNROLL _Pragma("clang loop unroll(full)")
 #else

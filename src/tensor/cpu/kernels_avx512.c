@@ -6,7 +6,7 @@
 #include <immintrin.h>
 
 enum { LANES = 16, TILE_MR = 14, TILE_NV = 2, TILE_KC = 256, DOT_OUTS = 4, PREFETCH_BYTES = 1024,
-       SCORE_KEYS_8 = 2, SCORE_KEYS_4 = 4, MIX_VECTORS = 4 };
+       SCORE_KEYS_8 = 2, SCORE_KEYS_4 = 4, MIX_VECTORS_8 = 2, MIX_VECTORS = 4 };
 #ifdef __clang__
 #define UNROLL _Pragma("clang loop unroll(full)")
 #else

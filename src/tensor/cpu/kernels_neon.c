@@ -6,7 +6,7 @@
 #include <arm_neon.h>
 
 enum { LANES = 4, TILE_MR = 6, TILE_NV = 4, TILE_KC = 256, DOT_OUTS = 4, PREFETCH_BYTES = 1024,
-       SCORE_KEYS_8 = 2, SCORE_KEYS_4 = 4, MIX_VECTORS = 4 };
+       SCORE_KEYS_8 = 2, SCORE_KEYS_4 = 4, MIX_VECTORS_8 = 2, MIX_VECTORS = 4 };
 #define UNROLL _Pragma("GCC unroll 16")
 #define UNROLL_K _Pragma("GCC unroll 4")
 

@@ -8,7 +8,7 @@
  * second of 2 LANES values), vf_split (two vectors into their even and odd lanes), vf_zip (its
  * reverse), vf_u8 and vf_u4 (LANES codes as floats, the first code in the lowest bits),
  * vf_scale_bias (the two bfloat16 at p, each in all lanes). SCORE_KEYS_8, SCORE_KEYS_4: keys at once
- * for eight and for four queries; MIX_VECTORS: vectors of values at once for four. */
+ * for eight and for four queries; MIX_VECTORS_8, MIX_VECTORS: vectors of values at once for them. */
 
 /* 2^x: relative error below 2e-7. Below -126 that of -126 or, if `flush`, 0 (a hidden key must not
  * count); NaN stays. */
@@ -266,7 +266,7 @@ typedef struct mix_values {
  * `at` on, stay in registers while the keys pass; of the last vector n lanes count. */
 INLINE void mix_strip(vcpu_kv_type type, float *y, size_t y_row, const float *p, size_t p_row,
                       int rows, mix_values *v, size_t at, int vectors, size_t n) {
-    vf s[4][4], value[4], scale = vf_zero(), bias = vf_zero();
+    vf s[8][4], value[4], scale = vf_zero(), bias = vf_zero();
     size_t group = kv_coded(type) ? at / v->rows.group : 0;
     const char *next = v->next;
     EACH (r, rows) mix_load(type, s[r], y + r * y_row + at, vectors, n);
@@ -292,7 +292,7 @@ INLINE void mix_rows(vcpu_kv_type type, float *y, size_t y_row, const float *p, 
         size_t end = at + group < dim ? at + group : dim; /* a strip has one scale */
         for (; at + step <= end && at + step + LANES != end; at += step)
             mix_strip(type, y, y_row, p, p_row, rows, v, at, vectors, LANES);
-        for (; at + 2 * LANES <= end; at += 2 * LANES)
+        for (; vectors > 1 && at + 2 * LANES <= end; at += 2 * LANES)
             mix_strip(type, y, y_row, p, p_row, rows, v, at, 2, LANES);
         for (; at + LANES <= end; at += LANES)
             mix_strip(type, y, y_row, p, p_row, rows, v, at, 1, LANES);
@@ -314,6 +314,10 @@ INLINE void mix(vcpu_kv_type type, float *y, size_t y_row, const float *p, size_
         at.keys = keys < strip ? keys : strip;
         at.next = at.rows.data + at.keys * at.rows.row_bytes;
         size_t r = 0;
+        if (kv_coded(type)) /* what takes long to widen serves more rows */
+            for (; r + 8 <= rows; r += 8)
+                mix_rows(type, y + r * y_row, y_row, p + r * p_row, p_row, 8, &at, MIX_VECTORS_8,
+                         dim);
         for (; r + 4 <= rows; r += 4)
             mix_rows(type, y + r * y_row, y_row, p + r * p_row, p_row, 4, &at, MIX_VECTORS, dim);
         float *to = y + r * y_row;
