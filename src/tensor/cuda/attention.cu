@@ -12,7 +12,18 @@ enum { THREADS = 128 };
 struct arrange_args {
     vcuda_attention_args a;
     __nv_bfloat16 *q, *k, *v;
+    int64_t halves; /* pairs are (i, i + half), and all rows and halves whole fours */
 };
+
+/* vcuda_rotated() of values [e, e + 4), by fours. */
+__device__ static void rotate4(float (&v)[4], const vcuda_attention_args &a, const float *x, int64_t row, int e) {
+    const int half = (int)a.half, i = e < half ? e : e - half;
+    const float sign = e < half ? -1 : 1;
+    const float4 u = *(const float4 *)(x + e), w = *(const float4 *)(x + (e < half ? e + half : e - half));
+    const float4 c = *(const float4 *)(a.cos + row * half + i), s = *(const float4 *)(a.sin + row * half + i);
+    v[0] = u.x * c.x + sign * w.x * s.x, v[1] = u.y * c.y + sign * w.y * s.y;
+    v[2] = u.z * c.z + sign * w.z * s.z, v[3] = u.w * c.w + sign * w.w * s.w;
+}
 
 __device__ static void put4(void *to, int type, int64_t at, const float (&v)[4]) {
     if (type == VLM_DTYPE_BF16) {
@@ -28,7 +39,7 @@ __device__ static void put4(void *to, int type, int64_t at, const float (&v)[4])
 __global__ static void arrange(const __grid_constant__ arrange_args g) {
     const vcuda_attention_args &a = g.a;
     const int64_t row = blockIdx.x;
-    const int quads = (int)a.dim / 4, heads = (int)((g.q ? a.heads : 0) + 2 * a.kv_heads);
+    const int quads = (int)a.dim / 4, half = (int)a.half, heads = (int)((g.q ? a.heads : 0) + 2 * a.kv_heads);
     const vcuda_segment *s = &a.segments[a.segment_of[row]];
     const int64_t position = s->past + row - s->start;
     for (int i = threadIdx.x; i < heads * quads; i += THREADS) {
@@ -39,8 +50,12 @@ __global__ static void arrange(const __grid_constant__ arrange_args g) {
         if (is_v) head -= a.kv_heads;
         const float *x = is_q ? (const float *)a.q + row * a.q_row + head * a.q_head : is_v ? a.v + row * a.v_row + head * a.v_head : a.k + row * a.k_row + head * a.k_head;
         float v[4];
+        if (g.halves && !is_v && d < 2 * half) {
+            rotate4(v, a, x, row, d);
+        } else {
 #pragma unroll
-        for (int n = 0; n < 4; n++) v[n] = is_v ? x[d + n] : vcuda_rotated(a, x, row, d + n);
+            for (int n = 0; n < 4; n++) v[n] = is_v ? x[d + n] : vcuda_rotated(a, x, row, d + n);
+        }
         if (is_q)
             put4(g.q, VLM_DTYPE_BF16, (row * a.heads + head) * a.dim + d, v);
         else if (s->stored && is_v)
@@ -252,6 +267,9 @@ static void attend_in_tiles(vlm_frame *f, vcuda_attention_args a, vlm_tensor q, 
     arrange_args g = vcuda_args<arrange_args>();
     g.a = a;
     g.q = (__nv_bfloat16 *)make_rows(f, q).data;
+    bool fours = a.half % 4 == 0 && (a.q_row | a.q_head | a.k_row | a.k_head) % 4 == 0
+                 && ((uintptr_t)a.q | (uintptr_t)a.k | (uintptr_t)a.cos | (uintptr_t)a.sin) % 16 == 0;
+    g.halves = a.cos && !a.adjacent && fours;
     if (!all_stored) g.k = (__nv_bfloat16 *)rows[0].data, g.v = (__nv_bfloat16 *)rows[1].data;
     if (f->error.code != VLM_OK) return;
     vcuda_submit(f, run_arrange, g);

@@ -8,9 +8,12 @@
 
 enum { WARPS = 4, THREADS = 32 * WARPS, KEYS = 32, SPLIT = KEYS * WARPS, GROUP = 16, PAD = 8 };
 
-/* Where a part lies: maximum, sum, then dim weighted values. */
-__device__ static float *part_of(const vcuda_attention_args &a, int64_t row, int64_t head, int64_t split) {
-    return a.parts + ((row * a.heads + head) * a.splits + split) * (a.dim + 2);
+/* A part's weighted values, dim of them, and its maximum and sum, which lie behind all values. */
+__device__ static float *values_of(const vcuda_attention_args &a, int64_t row, int64_t head, int64_t split) {
+    return a.parts + ((row * a.heads + head) * a.splits + split) * a.dim;
+}
+__device__ static float2 *top_of(const vcuda_attention_args &a, int64_t row, int64_t head, int64_t split) {
+    return (float2 *)(a.parts + a.rows * a.heads * a.splits * a.dim) + (row * a.heads + head) * a.splits + split;
 }
 
 /* The key and value of this call go where they stay. */
@@ -103,9 +106,12 @@ __device__ static void attend(piece<DIM> &p, const vcuda_attention_args &a, cons
     weigh<DIM>(p, score, (const __nv_bfloat16 *)s->v + kv_head * s->v_head, s->v_row, key0, hi - 1);
 }
 
-/* The warps' pieces become the block's, in `sums` [GROUP][DIM] and `top` [2][GROUP]. */
-template <int DIM> __device__ static void gather(const piece<DIM> &p, float *sums, float *warp_top, float *top) {
-    const int warp = threadIdx.x / 32, g = threadIdx.x % 32 / 4, c = threadIdx.x % 4;
+/* The warps' pieces become the block's: a part, or where it is the only one the rows of y. `out` [WARPS][DIM / 8][4][32] as the
+ * lanes have it, `top` [2][GROUP] the maxima and sums. */
+template <int DIM>
+__device__ static void gather(const vcuda_attention_args &a, const piece<DIM> &p, float *out, float *warp_top, float *top, int64_t row,
+                              int64_t head0, int heads, int64_t split, bool only) {
+    const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4, c = lane % 4, each = DIM / 8 * 4 * 32;
     if (c == 0)
         for (int i = 0; i < 2; i++) {
             warp_top[warp * 2 * GROUP + g + 8 * i] = p.m[i];
@@ -125,29 +131,38 @@ template <int DIM> __device__ static void gather(const piece<DIM> &p, float *sum
     __syncthreads();
     float factor[2];
     for (int i = 0; i < 2; i++) factor[i] = p.m[i] > -INFINITY ? __expf(p.m[i] - top[g + 8 * i]) : 0;
-    for (int turn = 0; turn < WARPS; turn++) {
-        if (warp == turn)
 #pragma unroll
-            for (int t = 0; t < DIM / 8; t++)
+    for (int t = 0; t < DIM / 8; t++)
 #pragma unroll
-                for (int i = 0; i < 4; i++) {
-                    float *to = &sums[(g + i / 2 * 8) * DIM + t / 8 * 64 + (2 * c + i % 2) * 8 + t % 8];
-                    *to = (turn ? *to : 0) + p.out[t][i] * factor[i / 2];
-                }
-        __syncthreads();
+        for (int i = 0; i < 4; i++) out[warp * each + (t * 4 + i) * 32 + lane] = p.out[t][i] * factor[i / 2];
+    __syncthreads();
+#pragma unroll 4
+    for (int at = threadIdx.x; at < each; at += THREADS) {
+        const int i = at / 32 % 4, t = at / 128, head = at % 32 / 4 + i / 2 * 8, d = t / 8 * 64 + (2 * (at % 4) + i % 2) * 8 + t % 8;
+        float sum = 0;
+#pragma unroll
+        for (int w = 0; w < WARPS; w++) sum += out[w * each + at];
+        if (head >= heads) continue;
+        if (only)
+            a.y[row * a.y_row + (head0 + head) * a.y_head + d] = top[GROUP + head] > 0 ? sum / top[GROUP + head] : 0;
+        else
+            values_of(a, row, head0 + head, split)[d] = sum;
     }
+    if (only || threadIdx.x >= heads) return;
+    *top_of(a, row, head0 + threadIdx.x, split) = make_float2(top[threadIdx.x], top[GROUP + threadIdx.x]);
 }
 
 /* Parts of [first, end) become the heads' rows of y. Eight threads find a head's maximum and sum, then every thread adds
- * up a few dimensions of all heads: what it reads does not wait for what it read before. `top` as in gather(). */
+ * up four dimensions of a head at a time: what it reads does not wait for what it read before. `top` as in gather(). */
 template <int DIM> __device__ static void combine(const vcuda_attention_args &a, int64_t row, int64_t head0, int heads, int first, int end, float *top) {
-    const int mine = threadIdx.x / 8, step = DIM + 2;
-    const float *part = part_of(a, row, head0 + (mine < heads ? mine : 0), 0);
+    const int mine = threadIdx.x / 8;
+    const float2 *tops = top_of(a, row, head0 + min(mine, heads - 1), 0);
     float m = -INFINITY, l = 0;
+#pragma unroll 4
     for (int n = first + threadIdx.x % 8; n < end; n += 8) {
-        float other = __ldcg(part + n * step), sum = __ldcg(part + n * step + 1), high = fmaxf(m, other);
-        if (high == -INFINITY) continue;
-        l = l * __expf(m - high) + sum * __expf(other - high);
+        const float2 part = __ldcg(tops + n);
+        const float high = fmaxf(m, part.x);
+        if (high > -INFINITY) l = l * __expf(m - high) + part.y * __expf(part.x - high);
         m = high;
     }
     for (int d = 1; d <= 4; d *= 2) {
@@ -157,26 +172,44 @@ template <int DIM> __device__ static void combine(const vcuda_attention_args &a,
     }
     if (threadIdx.x % 8 == 0) top[mine] = m, top[GROUP + mine] = l > 0 ? 1 / l : 0;
     __syncthreads();
-    for (int d = threadIdx.x; d < DIM; d += THREADS)
-        for (int h0 = 0; h0 < heads; h0 += 4) {
-            float sum[4] = {};
-#pragma unroll 4
-            for (int n = first; n < end; n++)
-#pragma unroll
-                for (int h = 0; h < 4; h++) {
-                    const float *from = part_of(a, row, head0 + min(h0 + h, heads - 1), n);
-                    float high = __ldcg(from);
-                    sum[h] += high > -INFINITY ? __ldcg(from + 2 + d) * __expf(high - top[min(h0 + h, heads - 1)]) : 0;
-                }
-#pragma unroll
-            for (int h = 0; h < 4; h++)
-                if (h0 + h < heads) a.y[row * a.y_row + (head0 + h0 + h) * a.y_head + d] = sum[h] * top[GROUP + h0 + h];
+    for (int i = threadIdx.x; i < heads * (DIM / 4); i += THREADS) {
+        const int head = i / (DIM / 4), d = i % (DIM / 4) * 4;
+        const float *values = values_of(a, row, head0 + head, 0) + d;
+        const float2 *from = top_of(a, row, head0 + head, 0);
+        float4 sum = float4();
+#pragma unroll 8
+        for (int n = first; n < end; n++) {
+            const float4 v = __ldcg((const float4 *)(values + n * DIM));
+            const float factor = __expf(__ldcg(from + n).x - top[head]); /* its maximum may be -inf, the head's is not */
+            sum.x += v.x * factor, sum.y += v.y * factor, sum.z += v.z * factor, sum.w += v.w * factor;
         }
+        float *y = a.y + row * a.y_row + (head0 + head) * a.y_head + d;
+        y[0] = sum.x * top[GROUP + head], y[1] = sum.y * top[GROUP + head], y[2] = sum.z * top[GROUP + head], y[3] = sum.w * top[GROUP + head];
+    }
+}
+
+/* The heads' queries, rotated, to shared memory: all is read before any is written. */
+template <int DIM>
+__device__ static void load_queries(const vcuda_attention_args &a, __nv_bfloat16 *q, int64_t row, int64_t head0, int heads) {
+    const int EACH = GROUP * DIM / THREADS;
+    float v[EACH];
+#pragma unroll
+    for (int n = 0; n < EACH; n++) {
+        const int i = threadIdx.x + n * THREADS, head = i / DIM;
+        const float *from = (const float *)a.q + row * a.q_row + (head0 + min(head, heads - 1)) * a.q_head;
+        v[n] = vcuda_rotated(a, from, row, i % DIM);
+    }
+#pragma unroll
+    for (int n = 0; n < EACH; n++) {
+        const int i = threadIdx.x + n * THREADS, head = i / DIM;
+        q[head * (DIM + PAD) + i % DIM] = __float2bfloat16_rn(head < heads ? v[n] : 0);
+    }
 }
 
 template <int DIM> __global__ __launch_bounds__(THREADS) static void few(const __grid_constant__ vcuda_attention_args a) {
+    extern __shared__ float out[]; /* of gather() */
     __shared__ __align__(16) __nv_bfloat16 q[GROUP * (DIM + PAD)];
-    __shared__ float sums[GROUP * DIM], warp_top[WARPS * 2 * GROUP], top[2 * GROUP];
+    __shared__ float warp_top[WARPS * 2 * GROUP], top[2 * GROUP];
     __shared__ int last;
     vcuda_begin_next();
     vcuda_wait_before();
@@ -188,25 +221,17 @@ template <int DIM> __global__ __launch_bounds__(THREADS) static void few(const _
     vcuda_visible(a, s, row - s->start, &lo, &hi);
     if (key0 >= hi || key0 + SPLIT <= lo) return;
     if (at >= key0 && at < key0 + SPLIT) store(a, s, row, kv_head);
-    for (int i = threadIdx.x; i < GROUP * DIM; i += THREADS) {
-        int head = i / DIM, d = i % DIM;
-        const float *from = (const float *)a.q + row * a.q_row + (head0 + head) * a.q_head;
-        q[head * (DIM + PAD) + d] = __float2bfloat16_rn(head < heads ? vcuda_rotated(a, from, row, d) : 0);
-    }
+    load_queries<DIM>(a, q, row, head0, heads);
     __syncthreads();
     piece<DIM> p = {};
     p.m[0] = p.m[1] = -INFINITY;
     const int first = (int)key0 + threadIdx.x / 32 * KEYS;
     if (first < hi && first + KEYS > lo) attend<DIM>(p, a, s, q, kv_head, first, (int)lo, (int)hi);
-    gather<DIM>(p, sums, warp_top, top);
-    for (int i = threadIdx.x; i < heads * DIM; i += THREADS) part_of(a, row, head0 + i / DIM, split)[2 + i % DIM] = sums[i];
-    if (threadIdx.x < heads) {
-        float *part = part_of(a, row, head0 + threadIdx.x, split);
-        part[0] = top[threadIdx.x], part[1] = top[GROUP + threadIdx.x];
-    }
+    const int64_t begin = lo / SPLIT, end = (hi - 1) / SPLIT + 1;
+    gather<DIM>(a, p, out, warp_top, top, row, head0, heads, split, end - begin == 1);
+    if (end - begin == 1) return;
     __threadfence();
     __syncthreads();
-    const int64_t begin = lo / SPLIT, end = (hi - 1) / SPLIT + 1;
     if (threadIdx.x == 0) {
         int32_t *counter = &a.counters[row * gridDim.y + blockIdx.y];
         last = atomicAdd(counter, 1) == (int)(end - begin) - 1;
@@ -221,7 +246,9 @@ template <int DIM> __global__ __launch_bounds__(THREADS) static void few(const _
 template <int DIM> static void run_few(vcuda_stream *s, const vcuda_attention_args *a) {
     int64_t group = a->heads / a->kv_heads;
     dim3 grid((unsigned)a->splits, (unsigned)(a->kv_heads * ((group + GROUP - 1) / GROUP)), (unsigned)a->rows);
-    vcuda_launch_after(s, few<DIM>, grid, THREADS, 0, *a);
+    const size_t bytes = (size_t)WARPS * DIM * GROUP * sizeof(float);
+    vcuda_check(s, cudaFuncSetAttribute(few<DIM>, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)bytes));
+    vcuda_launch_after(s, few<DIM>, grid, THREADS, bytes, *a);
 }
 
 static bool whole_vectors(const vcuda_attention_args &a) {

@@ -70,7 +70,7 @@ struct int_args {
     const run_sums *sums;
     int64_t runs, rows;
     int_part parts[VCUDA_STEP_PARTS];
-    int32_t n_parts, what, act;
+    int32_t n_parts, what, act, n_groups;
     float eps; /* below 0: no norm */
 };
 
@@ -113,6 +113,17 @@ template <int BITS, int OUTS, class T> struct runs_of {
     T scale[OUTS], bias[OUTS];
 };
 
+/* What piece i of a run of x adds. */
+template <int BITS> __device__ static void add_piece(int &hi, int &lo, const uint4 (&q)[BITS / 4], int i, uint4 x) {
+    if (BITS == 4) {
+        const uint32_t word[4] = { q[0].x, q[0].y, q[0].z, q[0].w };
+        add_word4(hi, lo, word[i], x);
+    } else {
+        const uint4 four = q[i / 2 % (BITS / 4)];
+        add_words8(hi, lo, i % 2 ? four.z : four.x, i % 2 ? four.w : four.y, x);
+    }
+}
+
 template <int BITS, int ROWS, int OUTS, class T>
 __device__ static void add_run(float (&sum)[OUTS][ROWS], float (&squares)[ROWS], const int_args &a, const runs_of<BITS, OUTS, T> &w, int run) {
     const int runs = (int)a.runs;
@@ -125,15 +136,7 @@ __device__ static void add_run(float (&sum)[OUTS][ROWS], float (&squares)[ROWS],
         for (int i = 0; i < 4; i++) {
             uint4 xv = x[i * runs];
 #pragma unroll
-            for (int o = 0; o < OUTS; o++) {
-                if (BITS == 4) {
-                    const uint32_t word[4] = { w.q[o][0].x, w.q[o][0].y, w.q[o][0].z, w.q[o][0].w };
-                    add_word4(hi[o], lo[o], word[i], xv);
-                } else {
-                    const uint4 four = w.q[o][i / 2 % (BITS / 4)];
-                    add_words8(hi[o], lo[o], i % 2 ? four.z : four.x, i % 2 ? four.w : four.y, xv);
-                }
-            }
+            for (int o = 0; o < OUTS; o++) add_piece<BITS>(hi[o], lo[o], w.q[o], i, xv);
         }
         run_sums xs = a.sums[row * a.runs + run];
         squares[r] += xs.squares;
@@ -147,7 +150,7 @@ __device__ static void add_run(float (&sum)[OUTS][ROWS], float (&squares)[ROWS],
  * others the same ones of parts[1]. */
 template <int BITS, int ROWS, int OUTS, class T> __global__ __launch_bounds__(THREADS) static void product(const __grid_constant__ int_args a) {
     const int words = BITS; /* 32-bit words of a run */
-    const int DEPTH = ROWS > 1 ? 1 : 32 / BITS / OUTS > 4 ? 4 : 32 / BITS / OUTS > 1 ? 32 / BITS / OUTS : 1;
+    const int DEPTH = 1;
     vcuda_begin_next();
     const bool gate = OUTS > 1 && a.what == VCUDA_STEP_GATE;
     const int lane = threadIdx.x % 32, outs = gate ? OUTS / 2 : OUTS;
@@ -208,6 +211,148 @@ template <int BITS, int ROWS, int OUTS, class T> __global__ __launch_bounds__(TH
     }
 }
 
+/* ---- one row: as in step.cu, blocks stay and take outputs in turns ---- */
+enum { STREAM_WARPS = 8, STREAM_THREADS = 32 * STREAM_WARPS, STREAM_BLOCKS = 2, DEPTHS = 4 /* runs of a lane on their way, of all its outputs */, MOST_STEP = 32 * DEPTHS };
+static const size_t MOST_SHARED = (size_t)100 << 10;
+
+/* Prepared x to shared memory, zeros behind its end; returns the norm's factor. */
+__device__ static float stage(const int_args &a, uint4 *x, run_sums *sums, int padded) {
+    __shared__ float shared[STREAM_WARPS];
+    const int runs = (int)a.runs;
+    float squares = 0;
+    for (int i = threadIdx.x; i < 4 * padded; i += STREAM_THREADS) {
+        const int piece = i / padded, run = i - piece * padded;
+        x[i] = run < runs ? ((const uint4 *)a.bytes)[piece * runs + run] : uint4();
+    }
+    for (int run = threadIdx.x; run < padded; run += STREAM_THREADS) {
+        sums[run] = run < runs ? a.sums[run] : run_sums();
+        squares += sums[run].squares;
+    }
+    squares = warp_sum(squares);
+    if (threadIdx.x % 32 == 0) shared[threadIdx.x / 32] = squares;
+    __syncthreads();
+    squares = 0;
+    for (int i = 0; i < STREAM_WARPS; i++) squares += shared[i];
+    return a.eps >= 0 ? rsqrtf(squares / (float)(a.runs * RUN) + a.eps) : 1;
+}
+
+template <int OUTS, class T> struct group_of {
+    const uint32_t *data[OUTS];
+    const T *scales[OUTS], *biases[OUTS];
+    int part, row;
+
+    __device__ void find(const int_args &a, int group, bool gate) {
+        part = 0;
+        while (!gate && part + 1 < a.n_parts && group >= a.parts[part + 1].first) part++;
+        row = (group - (int)a.parts[part].first) * (gate ? OUTS / 2 : OUTS);
+#pragma unroll
+        for (int o = 0; o < OUTS; o++) {
+            const vcuda_matrix &w = a.parts[gate && o >= OUTS / 2 ? 1 : part].w;
+            int64_t at = row + (gate ? o % (OUTS / 2 ? OUTS / 2 : 1) : o);
+            at = at < w.out ? at : row;
+            data[o] = (const uint32_t *)w.data + at * w.row;
+            scales[o] = (const T *)w.scales + at * w.scale_row;
+            biases[o] = (const T *)w.biases + at * w.bias_row;
+        }
+    }
+};
+
+template <int BITS, int OUTS, class T>
+__global__ __launch_bounds__(STREAM_THREADS, STREAM_BLOCKS) static void stream(const __grid_constant__ int_args a) {
+    const int DEPTH = DEPTHS / OUTS, STEP = 32 * DEPTH;
+    extern __shared__ __align__(16) uint4 x[];
+    vcuda_begin_next();
+    const bool gate = OUTS > 1 && a.what == VCUDA_STEP_GATE;
+    const int lane = threadIdx.x % 32, runs = (int)a.runs, padded = (runs + STEP - 1) / STEP * STEP;
+    const int shift = a.parts[0].w.group == 32 ? 0 : a.parts[0].w.group == 64 ? 1 : 2, warps = gridDim.x * STREAM_WARPS;
+    run_sums *sums = (run_sums *)(x + 4 * padded);
+    int group = (threadIdx.x / 32) * gridDim.x + blockIdx.x;
+    group_of<OUTS, T> now, then;
+    runs_of<BITS, OUTS, T> raw[DEPTH], next[DEPTH];
+    auto load = [&](runs_of<BITS, OUTS, T>(&to)[DEPTH], const group_of<OUTS, T> &g, int run) {
+#pragma unroll
+        for (int d = 0; d < DEPTH; d++) {
+            const int at = run + d * 32;
+            const bool there = at < runs;
+#pragma unroll
+            for (int o = 0; o < OUTS; o++) {
+#pragma unroll
+                for (int i = 0; i < BITS / 4; i++) to[d].q[o][i] = there ? __ldcs((const uint4 *)(g.data[o] + at * BITS) + i) : uint4();
+                to[d].scale[o] = there ? g.scales[o][at >> shift] : T(0.0f);
+                to[d].bias[o] = there ? g.biases[o][at >> shift] : T(0.0f);
+            }
+        }
+    };
+    if (group < a.n_groups) {
+        now.find(a, group, gate);
+        load(raw, now, lane);
+    }
+    vcuda_wait_before();
+    const float factor = stage(a, x, sums, padded);
+    while (group < a.n_groups) {
+        float sum[OUTS] = {};
+        if (group + warps < a.n_groups) then.find(a, group + warps, gate);
+        for (int first = lane; first < padded; first += STEP) {
+            if (first + STEP < padded)
+                load(next, now, first + STEP);
+            else if (group + warps < a.n_groups)
+                load(next, then, lane);
+#pragma unroll
+            for (int d = 0; d < DEPTH; d++) {
+                const int run = first + d * 32;
+                if (run - lane >= runs) break;
+                const run_sums xs = sums[run];
+                int hi[OUTS] = {}, lo[OUTS] = {};
+#pragma unroll
+                for (int i = 0; i < 4; i++) {
+                    const uint4 xv = x[i * padded + run];
+#pragma unroll
+                    for (int o = 0; o < OUTS; o++) add_piece<BITS>(hi[o], lo[o], raw[d].q[o], i, xv);
+                }
+#pragma unroll
+                for (int o = 0; o < OUTS; o++)
+                    sum[o] = fmaf((float)raw[d].scale[o] * xs.scale, (float)(hi[o] * 256 + lo[o]), fmaf((float)raw[d].bias[o], xs.sum, sum[o]));
+            }
+#pragma unroll
+            for (int d = 0; d < DEPTH; d++) raw[d] = next[d];
+        }
+        float mine = 0, other = 0;
+#pragma unroll
+        for (int o = 0; o < OUTS; o++) {
+            float v = warp_sum(sum[o]) * factor;
+            if (lane == o) mine = v;
+            if (gate && lane + OUTS / 2 == o) other = v;
+        }
+        const int_part &m = a.parts[now.part];
+        if (lane < (gate ? OUTS / 2 : OUTS) && now.row + lane < m.w.out) finish(a, m, now.row + lane, 0, mine, other);
+        now = then;
+        group += warps;
+    }
+}
+
+template <int BITS, int OUTS> static void launch_stream(vcuda_stream *s, const int_args *given) {
+    int_args a = *given;
+    const bool gate = a.what == VCUDA_STEP_GATE;
+    const int per = gate ? OUTS / 2 : OUTS;
+    for (int i = 0; i < (gate ? 1 : a.n_parts); i++) {
+        a.parts[i].first = a.n_groups;
+        a.n_groups += (int32_t)((a.parts[i].w.out + per - 1) / per);
+    }
+    const int64_t most = (int64_t)s->b->multiprocessors * STREAM_BLOCKS * STREAM_WARPS, turns = (a.n_groups + most - 1) / most;
+    const dim3 blocks(vcuda_blocks(a.n_groups, turns * STREAM_WARPS));
+    const size_t bytes = (size_t)((a.runs + MOST_STEP - 1) / MOST_STEP * MOST_STEP) * (64 + sizeof(run_sums));
+    auto go = [&](void (*kernel)(int_args)) {
+        vcuda_check(s, cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)MOST_SHARED));
+        vcuda_launch_after(s, kernel, blocks, STREAM_THREADS, bytes, a);
+    };
+    switch (a.parts[0].w.scale_type) {
+    case VLM_DTYPE_BF16: go(stream<BITS, OUTS, __nv_bfloat16>); break;
+    case VLM_DTYPE_F16: go(stream<BITS, OUTS, __half>); break;
+    default: go(stream<BITS, OUTS, float>);
+    }
+}
+
+/* ---- a few rows ---- */
 template <int BITS, int ROWS, int OUTS> static void launch(vcuda_stream *s, const int_args *given) {
     int_args a = *given;
     unsigned blocks = 0;
@@ -225,18 +370,16 @@ template <int BITS, int ROWS, int OUTS> static void launch(vcuda_stream *s, cons
 }
 
 template <int BITS> static void run_product(vcuda_stream *s, const int_args *a) {
-    int64_t outs = 0, warps = (int64_t)s->b->multiprocessors * 32;
+    int64_t outs = 0, warps = (int64_t)s->b->multiprocessors * STREAM_BLOCKS * STREAM_WARPS * 2;
     for (int i = 0; i < a->n_parts; i++) outs += a->parts[i].w.out;
     if (a->rows > 4)
         launch<BITS, 8, 2>(s, a);
     else if (a->rows > 1)
         launch<BITS, 4, 2>(s, a);
-    else if (outs > 4 * warps)
-        launch<BITS, 1, 4>(s, a);
     else if (outs > warps || a->what == VCUDA_STEP_GATE)
-        launch<BITS, 1, 2>(s, a);
+        launch_stream<BITS, 2>(s, a);
     else
-        launch<BITS, 1, 1>(s, a);
+        launch_stream<BITS, 1>(s, a);
 }
 
 /* One x serves all linears of an operation. */
@@ -244,6 +387,7 @@ bool vcuda_gemv_int(vlm_frame *f, const vlm_tensor *y, vcuda_rows x, const vlm_n
                     int act) {
     const vlm_matrix *first = &linears[0]->weight;
     if (f->mode != VTENSOR_FAST || x.rows > VCUDA_GEMV_ROWS || x.dim % RUN != 0 || n > VCUDA_STEP_PARTS) return false;
+    if ((size_t)(x.dim / RUN + MOST_STEP) * (64 + sizeof(run_sums)) > MOST_SHARED) return false;
     int_args a = vcuda_args<int_args>();
     for (int i = 0; i < n; i++) {
         const vlm_matrix *m = &linears[i]->weight;

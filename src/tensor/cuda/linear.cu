@@ -147,16 +147,28 @@ struct gate_args {
     int32_t gate_bias_type, up_bias_type, act, pad;
 };
 
-__device__ static void add_bias(float (&v)[8], const void *bias, int type, int64_t column, int64_t width) {
-    if (!bias) return;
-#pragma unroll
-    for (int i = 0; i < 8; i++)
-        if (column + i < width) v[i] += vcuda_load(bias, type, column + i);
-}
 __device__ static void widen(float (&v)[8], uint4 u) {
     const uint32_t word[4] = { u.x, u.y, u.z, u.w };
 #pragma unroll
     for (int i = 0; i < 4; i++) v[2 * i] = __uint_as_float(word[i] << 16), v[2 * i + 1] = __uint_as_float(word[i] & 0xFFFF0000u);
+}
+
+__device__ static void add_bias(float (&v)[8], const void *bias, int type, int64_t column, int64_t width) {
+    if (!bias) return;
+    if (type == VLM_DTYPE_BF16 && column + 8 <= width) { /* its address is a placed weight's */
+        float b[8];
+        widen(b, *(const uint4 *)((const __nv_bfloat16 *)bias + column));
+#pragma unroll
+        for (int i = 0; i < 8; i++) v[i] += b[i];
+        return;
+    }
+#pragma unroll
+    for (int i = 0; i < 8; i++)
+        if (column + i < width) v[i] += vcuda_load(bias, type, column + i);
+}
+/* What becomes bfloat16 needs no exact exponential. */
+__device__ static float activate(float x, int act) {
+    return act == VLM_ACT_SILU ? __fdividef(x, 1 + __expf(-x)) : vcuda_activate(x, act);
 }
 
 __global__ static void gate_rows(const __grid_constant__ gate_args a) {
@@ -171,7 +183,7 @@ __global__ static void gate_rows(const __grid_constant__ gate_args a) {
         __nv_bfloat162 pair[4];
 #pragma unroll
         for (int k = 0; k < 4; k++)
-            pair[k] = __floats2bfloat162_rn(vcuda_activate(g[2 * k], a.act) * u[2 * k], vcuda_activate(g[2 * k + 1], a.act) * u[2 * k + 1]);
+            pair[k] = __floats2bfloat162_rn(activate(g[2 * k], a.act) * u[2 * k], activate(g[2 * k + 1], a.act) * u[2 * k + 1]);
         *(uint4 *)(a.gate + i) = *(const uint4 *)pair;
     }
 }

@@ -1,25 +1,27 @@
 /* SPDX-License-Identifier: MIT */
 /* One row of x against dense matrices in one launch, with the norm before them and what follows them: a decode step's
- * products, bound by reading the weights. A warp computes OUTS outputs. The norm is a factor of the whole row, so each
- * warp sums x² beside its products and multiplies at the end: no block waits for another. Weights are asked for before
- * the launch before has ended. */
+ * products, bound by reading the weights. Blocks stay and take outputs in turns: a warp computes OUTS outputs at a time
+ * and asks for the next ones' weights before it has added these up, and for its first before the launch before has
+ * ended. x, with the norm's weights in it, lies in shared memory; the norm's factor is one of the whole row. */
 #include "tensor/cuda/cuda.h"
 
-enum { WARPS = 4, THREADS = 32 * WARPS, LOADS = 8 /* of a lane on their way, and as many behind them */ };
+/* LOADS: of 16 bytes that a lane has on their way, and as many behind them. */
+enum { WARPS = 8, THREADS = 32 * WARPS, BLOCKS = 2 /* of a multiprocessor */, LOADS = 8, ROUND = LOADS * 32 * 8 /* values of a row read at a time, at most */ };
+static const size_t MOST_SHARED = (size_t)100 << 10;
 
 struct part {
     const void *w, *bias;
     float *y;
-    int64_t out, stride, first; /* first: its first block */
-    int64_t bias_type;
+    int64_t out, stride;
+    int32_t bias_type, first; /* first: its first group of outputs */
 };
 struct step_args {
     const float *x;
     const void *norm;
     int64_t in;
     part parts[VCUDA_STEP_PARTS];
-    int32_t n_parts, what, act, norm_type;
-    float eps, offset;
+    int32_t n_parts, what, act, norm_type, groups, pad;
+    float eps, offset; /* eps below 0: no norm */
 };
 
 __device__ static void widen(float (&v)[8], uint4 u, __nv_bfloat16) {
@@ -43,28 +45,6 @@ __device__ static void widen(float (&v)[4], uint4 u, float) {
     v[0] = __uint_as_float(u.x), v[1] = __uint_as_float(u.y), v[2] = __uint_as_float(u.z), v[3] = __uint_as_float(u.w);
 }
 
-/* x, times the norm's weights; adds its squares. Behind the end it is zero. */
-template <int N> __device__ static void load_x(float (&x)[N], float &squares, const step_args &a, int k, bool norm) {
-    const bool there = k < (int)a.in;
-#pragma unroll
-    for (int i = 0; i < N; i += 4) {
-        float4 v = there ? *(const float4 *)(a.x + k + i) : float4();
-        x[i] = v.x, x[i + 1] = v.y, x[i + 2] = v.z, x[i + 3] = v.w;
-    }
-    if (!norm) return;
-#pragma unroll
-    for (int i = 0; i < N; i++) squares = fmaf(x[i], x[i], squares);
-    if (a.norm_type == VLM_DTYPE_BF16 && N == 8) {
-        float g[8];
-        widen(g, there ? *(const uint4 *)((const __nv_bfloat16 *)a.norm + k) : uint4(), __nv_bfloat16());
-#pragma unroll
-        for (int i = 0; i < N; i++) x[i] *= a.offset + g[i];
-    } else if (there) {
-#pragma unroll
-        for (int i = 0; i < N; i++) x[i] *= a.offset + (a.norm ? vcuda_load(a.norm, a.norm_type, k + i) : 1);
-    }
-}
-
 __device__ static float warp_sum(float v) {
     for (int d = 16; d; d /= 2) v += __shfl_xor_sync(~0u, v, d);
     return v;
@@ -80,84 +60,139 @@ __device__ static void finish(const step_args &a, const part &m, int64_t row, fl
     m.y[row] = a.what == VCUDA_STEP_ADD ? m.y[row] + v : v;
 }
 
-/* GATE: half of a warp's outputs are of parts[0], the others the same ones of parts[1]. */
-template <class T, int OUTS, bool NORM> __global__ __launch_bounds__(THREADS) static void step(const __grid_constant__ step_args a) {
-    const int N = 16 / sizeof(T), LANES = 32 * N, DEPTH = LOADS / OUTS, ROUND = DEPTH * LANES;
-    vcuda_begin_next();
-    const bool gate = OUTS > 1 && a.what == VCUDA_STEP_GATE;
-    const int lane = threadIdx.x % 32, outs = gate ? OUTS / 2 : OUTS;
-    int p = 0;
-    while (!gate && p + 1 < a.n_parts && blockIdx.x >= a.parts[p + 1].first) p++;
-    const part &m = a.parts[p];
-    const int64_t row0 = ((blockIdx.x - m.first) * WARPS + threadIdx.x / 32) * outs;
-    if (row0 >= m.out) return;
-    const T *w[OUTS];
-#pragma unroll
-    for (int o = 0; o < OUTS; o++) {
-        int64_t row = row0 + (gate ? o % (OUTS / 2 ? OUTS / 2 : 1) : o);
-        const part &from = gate && o >= OUTS / 2 ? a.parts[1] : m;
-        w[o] = (const T *)from.w + (row < m.out ? row : row0) * from.stride;
-    }
-    const int in = (int)a.in, k0 = lane * N;
-    uint4 raw[DEPTH][OUTS], next[DEPTH][OUTS];
-    auto load = [&](uint4(&to)[DEPTH][OUTS], int k) {
-#pragma unroll
-        for (int d = 0; d < DEPTH; d++)
-#pragma unroll
-            for (int o = 0; o < OUTS; o++) to[d][o] = k + d * LANES < in ? __ldcs((const uint4 *)(w[o] + k + d * LANES)) : uint4();
-    };
-    load(raw, k0);
-    vcuda_wait_before();
-    float sum[OUTS] = {}, squares = 0;
-    for (int k = k0; k < in; k += ROUND) {
-        if (k - k0 + ROUND < in) load(next, k + ROUND);
-#pragma unroll
-        for (int d = 0; d < DEPTH; d++) {
-            float x[N];
-            load_x(x, squares, a, k + d * LANES, NORM);
-#pragma unroll
-            for (int o = 0; o < OUTS; o++) {
-                float v[N];
-                widen(v, raw[d][o], T());
-#pragma unroll
-                for (int i = 0; i < N; i++) sum[o] = fmaf(v[i], x[i], sum[o]);
-            }
-        }
-#pragma unroll
-        for (int d = 0; d < DEPTH; d++)
-#pragma unroll
-            for (int o = 0; o < OUTS; o++) raw[d][o] = next[d][o];
-    }
-    float factor = NORM ? rsqrtf(warp_sum(squares) / (float)a.in + a.eps) : 1, mine = 0, other = 0;
-#pragma unroll
-    for (int o = 0; o < OUTS; o++) {
-        float v = warp_sum(sum[o]) * factor;
-        if (lane == o) mine = v;
-        if (gate && lane + OUTS / 2 == o) other = v;
-    }
-    if (lane < outs && row0 + lane < m.out) finish(a, m, row0 + lane, mine, other);
+/* Where four values of x lie: of eight that a lane reads, the second four in a half of their own, so that the lanes'
+ * reads meet no bank twice. */
+template <int N> __device__ static int place(int i, int padded) {
+    return N == 8 ? i / 8 * 4 + (i & 4 ? padded / 2 : 0) : i;
 }
 
+/* x to shared memory, times the norm's weights, zeros behind its end; returns the norm's factor. */
+template <int N> __device__ static float stage_x(const step_args &a, float *x, int padded) {
+    __shared__ float shared[WARPS];
+    const int in = (int)a.in;
+    float squares = 0;
+    for (int i = threadIdx.x * 4; i < padded; i += THREADS * 4) {
+        float4 v = i < in ? *(const float4 *)(a.x + i) : float4();
+        if (a.eps >= 0) {
+            squares += v.x * v.x + v.y * v.y + v.z * v.z + v.w * v.w;
+            if (a.norm && i < in && a.norm_type == VLM_DTYPE_BF16) {
+                const uint2 g = *(const uint2 *)((const __nv_bfloat16 *)a.norm + i);
+                v.x *= a.offset + __uint_as_float(g.x << 16), v.y *= a.offset + __uint_as_float(g.x & 0xFFFF0000u);
+                v.z *= a.offset + __uint_as_float(g.y << 16), v.w *= a.offset + __uint_as_float(g.y & 0xFFFF0000u);
+            } else if (a.norm && i < in) {
+                v.x *= a.offset + vcuda_load(a.norm, a.norm_type, i), v.y *= a.offset + vcuda_load(a.norm, a.norm_type, i + 1);
+                v.z *= a.offset + vcuda_load(a.norm, a.norm_type, i + 2), v.w *= a.offset + vcuda_load(a.norm, a.norm_type, i + 3);
+            }
+        }
+        *(float4 *)(x + place<N>(i, padded)) = v;
+    }
+    squares = warp_sum(squares);
+    if (threadIdx.x % 32 == 0) shared[threadIdx.x / 32] = squares;
+    __syncthreads();
+    squares = 0;
+    for (int i = 0; i < WARPS; i++) squares += shared[i];
+    return a.eps >= 0 ? rsqrtf(squares / (float)a.in + a.eps) : 1;
+}
+
+/* A warp's group of outputs: rows of one part; GATE: half of them are of parts[0], the others the same ones of parts[1]. */
+template <class T, int OUTS> struct group_of {
+    const T *w[OUTS];
+    int part, row;
+
+    __device__ void find(const step_args &a, int group, bool gate) {
+        const int outs = gate ? OUTS / 2 : OUTS;
+        part = 0;
+        while (!gate && part + 1 < a.n_parts && group >= a.parts[part + 1].first) part++;
+        row = (group - a.parts[part].first) * outs;
+#pragma unroll
+        for (int o = 0; o < OUTS; o++) {
+            const struct part &from = a.parts[gate && o >= OUTS / 2 ? 1 : part];
+            int at = row + (gate ? o % (OUTS / 2 ? OUTS / 2 : 1) : o);
+            w[o] = (const T *)from.w + (at < from.out ? at : row) * from.stride;
+        }
+    }
+};
+
+template <class T, int OUTS> __global__ __launch_bounds__(THREADS, BLOCKS) static void step(const __grid_constant__ step_args a) {
+    const int N = 16 / sizeof(T), LANES = 32 * N, DEPTH = LOADS / OUTS, STEP = DEPTH * LANES;
+    extern __shared__ __align__(16) float x[];
+    vcuda_begin_next();
+    const bool gate = OUTS > 1 && a.what == VCUDA_STEP_GATE;
+    const int lane = threadIdx.x % 32, in = (int)a.in, k0 = lane * N, padded = (in + STEP - 1) / STEP * STEP;
+    const int warps = gridDim.x * WARPS;
+    int group = threadIdx.x / 32 * gridDim.x + blockIdx.x;
+    group_of<T, OUTS> now, then;
+    uint4 raw[DEPTH][OUTS], next[DEPTH][OUTS];
+    auto load = [&](uint4(&to)[DEPTH][OUTS], const group_of<T, OUTS> &g, int k) {
+#pragma unroll
+        for (int d = 0; d < DEPTH; d++)
+#pragma unroll
+            for (int o = 0; o < OUTS; o++) to[d][o] = k + d * LANES < in ? __ldcs((const uint4 *)(g.w[o] + k + d * LANES)) : uint4();
+    };
+    if (group < a.groups) {
+        now.find(a, group, gate);
+        load(raw, now, k0);
+    }
+    vcuda_wait_before();
+    const float factor = stage_x<N>(a, x, padded);
+    while (group < a.groups) {
+        float sum[OUTS] = {};
+        if (group + warps < a.groups) then.find(a, group + warps, gate);
+        for (int k = k0; k < padded; k += STEP) {
+            if (k + STEP < padded)
+                load(next, now, k + STEP);
+            else if (group + warps < a.groups)
+                load(next, then, k0);
+#pragma unroll
+            for (int d = 0; d < DEPTH; d++) {
+                float v[N], xs[N];
+#pragma unroll
+                for (int i = 0; i < N; i += 4) *(float4 *)(xs + i) = *(const float4 *)(x + place<N>(k + d * LANES + i, padded));
+#pragma unroll
+                for (int o = 0; o < OUTS; o++) {
+                    widen(v, raw[d][o], T());
+#pragma unroll
+                    for (int i = 0; i < N; i++) sum[o] = fmaf(v[i], xs[i], sum[o]);
+                }
+            }
+#pragma unroll
+            for (int d = 0; d < DEPTH; d++)
+#pragma unroll
+                for (int o = 0; o < OUTS; o++) raw[d][o] = next[d][o];
+        }
+        float mine = 0, other = 0;
+#pragma unroll
+        for (int o = 0; o < OUTS; o++) {
+            float v = warp_sum(sum[o]) * factor;
+            if (lane == o) mine = v;
+            if (gate && lane + OUTS / 2 == o) other = v;
+        }
+        const part &m = a.parts[now.part];
+        if (lane < (gate ? OUTS / 2 : OUTS) && now.row + lane < m.out) finish(a, m, now.row + lane, mine, other);
+        now = then;
+        group += warps;
+    }
+}
+
+/* As many blocks as make all warps take equally many turns. */
 template <class T, int OUTS> static void launch(vcuda_stream *s, const step_args *given) {
     step_args a = *given;
-    unsigned blocks = 0;
-    bool gate = a.what == VCUDA_STEP_GATE;
+    const bool gate = a.what == VCUDA_STEP_GATE;
+    const int per = gate ? OUTS / 2 : OUTS, round = LOADS / OUTS * 32 * 16 / (int)sizeof(T);
     for (int i = 0; i < (gate ? 1 : a.n_parts); i++) {
-        a.parts[i].first = blocks;
-        blocks += vcuda_blocks(a.parts[i].out, WARPS * (gate ? OUTS / 2 : OUTS));
+        a.parts[i].first = a.groups;
+        a.groups += (int32_t)((a.parts[i].out + per - 1) / per);
     }
-    if (a.eps >= 0)
-        vcuda_launch_after(s, step<T, OUTS, true>, dim3(blocks), THREADS, 0, a);
-    else
-        vcuda_launch_after(s, step<T, OUTS, false>, dim3(blocks), THREADS, 0, a);
+    const int64_t most = (int64_t)s->b->multiprocessors * BLOCKS * WARPS, turns = (a.groups + most - 1) / most;
+    const size_t bytes = (size_t)((a.in + round - 1) / round * round) * sizeof(float);
+    vcuda_check(s, cudaFuncSetAttribute(step<T, OUTS>, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)MOST_SHARED));
+    vcuda_launch_after(s, step<T, OUTS>, dim3(vcuda_blocks(a.groups, turns * WARPS)), THREADS, bytes, a);
 }
 
 template <class T> static void run_step(vcuda_stream *s, const step_args *a) {
-    int64_t outs = 0, warps = (int64_t)s->b->multiprocessors * 32;
+    int64_t outs = 0;
     for (int i = 0; i < a->n_parts; i++) outs += a->parts[i].out;
-    if (outs > 16 * warps)
-        launch<T, 4>(s, a);
-    else if (outs > 2 * warps || a->what == VCUDA_STEP_GATE)
+    if (outs > (int64_t)s->b->multiprocessors * BLOCKS * WARPS * 2 || a->what == VCUDA_STEP_GATE)
         launch<T, 2>(s, a);
     else
         launch<T, 1>(s, a);
@@ -172,7 +207,7 @@ bool vcuda_step(vlm_frame *f, const vlm_tensor *y, vcuda_rows x, const vlm_norm 
     const vlm_matrix *first = &linears[0]->weight;
     if (f->mode != VTENSOR_FAST || x.rows != 1 || n > VCUDA_STEP_PARTS || !aligned(x.data, 16)) return false;
     int size = first->data.dtype == VLM_DTYPE_F32 ? 4 : 2;
-    if (x.dim % (16 / size) != 0) return false;
+    if (x.dim % (16 / size) != 0 || (size_t)(x.dim + ROUND) * sizeof(float) > MOST_SHARED) return false;
     step_args a = vcuda_args<step_args>();
     for (int i = 0; i < n; i++) {
         const vlm_matrix *m = &linears[i]->weight;
@@ -193,7 +228,7 @@ bool vcuda_step(vlm_frame *f, const vlm_tensor *y, vcuda_rows x, const vlm_norm 
     a.act = act;
     a.eps = -1; /* no norm */
     if (norm) {
-        if (norm->weight.rank && norm->weight.dtype == VLM_DTYPE_BF16 && !aligned(norm->weight.data, 16)) return false;
+        if (norm->weight.rank && norm->weight.dtype == VLM_DTYPE_BF16 && (uintptr_t)norm->weight.data % 8 != 0) return false;
         a.norm = norm->weight.rank ? norm->weight.data : NULL;
         a.norm_type = norm->weight.rank ? norm->weight.dtype : VLM_DTYPE_F32;
         a.eps = norm->eps;
