@@ -112,6 +112,31 @@ static void products_are_near(void **state) {
     }
 }
 
+/* What is added to a state meets x of 16 bits, though the backend may round others to 8. */
+static void sums_are_precise(void **state) {
+    (void)state;
+    enum { OUT = 48, IN = 1024 };
+    for (int at = 0; at < N_LEVELS; at++)
+        for (int64_t n = 3; n <= 40; n += 37) {
+            vtensor_backend *b = open_rounding(at, false);
+            vlm_frame *f = open_frame(b, VTENSOR_FAST);
+            quantized q = make_quantized(4, 64, OUT, IN);
+            array x = make_array(VLM_DTYPE_F32, 1, 0, 2, (int64_t[]) { n, IN });
+            array sum = make_array(VLM_DTYPE_F32, 1, 0, 2, (int64_t[]) { n, OUT });
+            double *want = reference(f, &x, &q, n);
+            for (int64_t i = 0; i < n * OUT; i++) want[i] += sum.v[i];
+            vlm_add_linear(f, sum.t, x.t, &q.l);
+            assert_near(sum.t.data, want, (size_t)(n * OUT), TOLERANCE, "a sum of %d rows", (int)n);
+            free(want);
+            free_array(&x);
+            free_array(&sum);
+            free_quantized(&q);
+            end_ok(f);
+            vtensor_frame_free(f);
+            vtensor_backend_free(b);
+        }
+}
+
 /* One value a thousand times the others' size, as real activations have: only its own group is
  * rounded the worse for it. */
 static void massive_activations(void **state) {
@@ -184,6 +209,7 @@ static void company_does_not_show(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(products_are_near),
+        cmocka_unit_test(sums_are_precise),
         cmocka_unit_test(massive_activations),
         cmocka_unit_test(company_does_not_show),
     };

@@ -115,12 +115,13 @@ static int way_of(vlm_frame *f, const vlm_matrix *w) {
 }
 
 static void multiply(vlm_frame *f, const vlm_tensor *y, vlm_tensor x,
-                     const vlm_linear *const *linears, int n_linears, int way) {
+                     const vlm_linear *const *linears, int n_linears, int way, bool to_state) {
     vcpu_backend *b = vcpu_of(f);
     vcpu_matmul m = {
         .b = b, .k = &b->k, .x = x, .y = y, .linears = linears, .n_linears = n_linears
     };
     m.pairs = way == AS_PAIRS;
+    m.bytes = !to_state && !b->no_int8;
     m.rows = (size_t)x.shape[0];
     if (way >= AS_INTEGERS)
         vcpu_quantized(f, &m);
@@ -137,10 +138,22 @@ void vcpu_linears(vlm_frame *f, const vlm_tensor *y, vlm_tensor x, const vlm_lin
         int way = way_of(f, &linears[first]->weight);
         for (end = first + 1; end < n_linears; end++)
             if (way_of(f, &linears[end]->weight) != way) break;
-        multiply(f, y + first, x, linears + first, end - first, way);
+        multiply(f, y + first, x, linears + first, end - first, way, false);
     }
 }
 
 void vcpu_linear(vlm_frame *f, vlm_tensor y, vlm_tensor x, const vlm_linear *linear) {
     vcpu_linears(f, &y, x, &linear, 1);
+}
+
+/* What is added to a layer's state stays there: the errors of all layers add up, so that x is
+ * rounded to 16 bits at least. Bytes here alone would make up half of the logits' error. */
+void vcpu_linear_add(vlm_frame *f, vlm_tensor sum, vlm_tensor x, const vlm_linear *linear) {
+    vlm_scope scope = vlm_scope_begin(f);
+    vlm_tensor y = vlm_tensor_new(f, VLM_DTYPE_F32, sum.rank, sum.shape);
+    if (y.rank) {
+        multiply(f, &y, x, &linear, 1, way_of(f, &linear->weight), true);
+        VTENSOR_RUN(f, add, sum, y);
+    }
+    vlm_scope_end(f, scope);
 }

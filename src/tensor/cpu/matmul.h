@@ -20,6 +20,7 @@ typedef struct vcpu_matmul {
     const vlm_linear *const *linears;
     int n_linears;
     bool pairs;        /* x is multiplied as pairs of bfloat16 */
+    bool bytes;        /* as integers it may be rounded to 8 bits */
     const char *xp;    /* x as the kernels want it */
     size_t xp_row;     /* few rows: elements between rows of xp */
     size_t row0, rows; /* the block of rows at work */

@@ -51,7 +51,7 @@ vcpu_quants vcpu_quants_of(const vlm_matrix *w, size_t o) {
 
 /* ---- few rows ---- */
 static bool takes_bytes(const vcpu_matmul *m) {
-    return m->linears[0]->weight.bits == 4 && m->k->dot_nibbles && !m->b->no_int8;
+    return m->bytes && m->k->dot_nibbles && m->linears[0]->weight.bits == 4;
 }
 
 /* Row r of x and what follows. */

@@ -22,7 +22,7 @@ typedef struct product {
 /* Bytes of x where they are faster and allowed, else 16-bit integers. */
 static const vcpu_int_gemm *gemm_of(const vcpu_matmul *m) {
     const vcpu_kernels *k = m->k;
-    if (m->b->no_int8) return &k->gemm_int16;
+    if (!m->bytes) return &k->gemm_int16;
     if (k->gemm_nibbles.tile && m->linears[0]->weight.bits == 4) return &k->gemm_nibbles;
     return k->prefers_int8 ? &k->gemm_int8 : &k->gemm_int16;
 }
