@@ -2,6 +2,7 @@
 /* Every operation against plain loops in double, over random shapes and tails, at every instruction
  * set; and the same bits whatever the number of threads. */
 #include "tensor_check.h"
+#include "vlm/extend/nn.h"
 
 static const vlm_dtype float_types[] = { VLM_DTYPE_F32, VLM_DTYPE_BF16, VLM_DTYPE_F16 };
 
@@ -213,6 +214,54 @@ static void rope_rotates(void **state) {
 }
 
 /* ---- moving elements ---- */
+/* ---- blocks ---- */
+static void assert_same(vlm_tensor a, vlm_tensor b) {
+    assert_int_equal(vtensor_count(a), vtensor_count(b));
+    assert_memory_equal(a.data, b.data, (size_t)vtensor_count(a) * sizeof(float));
+}
+
+/* A block gives what its parts give in turn: on the CPU in the same bits. */
+static void blocks_are_their_parts(void **state) {
+    (void)state;
+    vtensor_backend *b = open_backend(N_LEVELS - 1, 1);
+    vlm_frame *f = open_frame(b, VTENSOR_EXACT);
+    vlm_linear gate, up, down;
+    array wg = random_matrix(&gate, VLM_DTYPE_BF16, 96, 64), wu = random_matrix(&up, VLM_DTYPE_F32, 96, 64);
+    array wd = random_matrix(&down, VLM_DTYPE_F16, 64, 96), x = make_array(VLM_DTYPE_F32, 1, 0, 2, (int64_t[]) { 5, 64 });
+    const vlm_linear *const l[] = { &gate, &up, &down };
+    const vlm_norm norm = { .eps = 1e-6f };
+    vlm_tensor y[2], want[2], sum = vlm_copy(f, x.t), parts = vlm_copy(f, x.t);
+    vlm_apply_norm_linears(f, y, x.t, &norm, l, 2);
+    vlm_apply_linears(f, want, vlm_rms_norm(f, x.t, &norm), l, 2);
+    assert_same(y[0], want[0]);
+    assert_same(y[1], want[1]);
+    vlm_add_gated(f, sum, x.t, &norm, l, VLM_ACT_SILU);
+    vlm_gate_to(f, want[0], want[1], VLM_ACT_SILU);
+    vlm_add_linear(f, parts, want[0], &down);
+    assert_same(sum, parts);
+    vlm_tensor q = vlm_reshape3(f, vlm_copy(f, x.t), 5, 4, 16), turned = vlm_reshape3(f, vlm_copy(f, x.t), 5, 4, 16);
+    float inv_freq[8];
+    vlm_rope_frequencies(inv_freq, 16, 1e4);
+    vlm_tensor positions = vlm_tensor_from(f, VLM_DTYPE_I32, 2, (int64_t[]) { 1, 5 }, (int32_t[]) { 3, 4, 5, 6, 7 });
+    vlm_rope_table rope = vlm_rope_angles(f, positions, inv_freq, NULL, 8);
+    const vlm_segment s = { .length = 5 };
+    vlm_attention_desc desc = { .scale = 0.25f, .causal = true };
+    vlm_rope_to(f, turned, &rope, VLM_ROPE_HALVES);
+    vlm_tensor a = vlm_attention(f, turned, turned, q, &s, 1, &desc);
+    desc.rope = &rope;
+    vlm_tensor k = vlm_copy(f, q);
+    assert_same(a, vlm_attention(f, vlm_copy(f, q), k, q, &s, 1, &desc));
+    assert_true(vlm_frame_ok(f));
+    vlm_add_linear(f, sum, x.t, &down); /* 64 columns where 96 are needed */
+    assert_false(vlm_frame_ok(f));
+    vtensor_frame_free(f);
+    vtensor_backend_free(b);
+    free_array(&wg);
+    free_array(&wu);
+    free_array(&wd);
+    free_array(&x);
+}
+
 static void permute_and_copy(void **state) {
     (void)state;
     vtensor_backend *b = open_backend(N_LEVELS - 1, 3);
@@ -417,6 +466,7 @@ int main(void) {
         cmocka_unit_test(elementwise_matches_loops),
         cmocka_unit_test(norms_match_loops),
         cmocka_unit_test(rope_rotates),
+        cmocka_unit_test(blocks_are_their_parts),
         cmocka_unit_test(permute_and_copy),
         cmocka_unit_test(gather_scatter_concat_views),
         cmocka_unit_test(wrong_use_is_an_error),
