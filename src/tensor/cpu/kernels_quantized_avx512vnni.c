@@ -1,17 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-/* Products of quantized weights with integers, for AVX-512 with VNNI. Few rows: weights become 16
- * bits wide in registers and meet 16-bit x in vpdpwssd. Many rows: unsigned bytes of weights and
- * signed bytes of x in vpdpbusd, or 16-bit pairs of both. */
+/* Products of quantized weights with many rows of integers, for AVX-512 with VNNI: unsigned bytes of
+ * weights and signed bytes of x in vpdpbusd, or 16-bit pairs of both in vpdpwssd. Few rows have
+ * AVX2's kernels, which wait for memory, too. */
 #include "tensor/cpu/simd_quantized.h"
 
 #include <immintrin.h>
-
-enum {
-    PREFETCH_BYTES = 1024,
-    BATCH = 8,   /* rows whose scales are converted at a time, */
-    CHUNK = 256, /* and how many scales of them */
-    WIDTH = 272  /* of an array of scales: what is written and read goes beyond the last */
-};
 
 INLINE __mmask16 first16(size_t n) {
     return (__mmask16)(n < 16 ? (1u << n) - 1 : 0xFFFF);
@@ -40,63 +33,6 @@ INLINE int32_t round_to(char *q, const float *x, size_t n, float by, size_t size
             _mm256_storeu_si256((void *)(q + 2 * i), _mm512_cvtepi32_epi16(u));
     }
     return _mm512_reduce_add_epi32(sum);
-}
-
-/* ---- scales ---- */
-/* The first n <= 16 numbers, zeros behind them. */
-INLINE __m512 numbers16(const char *p, size_t n, vcpu_number type, float factor) {
-    __mmask16 first = first16(n);
-    __m512i u;
-    switch (type) {
-    case VCPU_BF16:
-        u = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(first, p));
-        return _mm512_castsi512_ps(_mm512_slli_epi32(u, 16));
-    case VCPU_F16: return _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(first, p));
-    case VCPU_E8M0:
-        u = _mm512_cvtepu8_epi32(_mm_maskz_loadu_epi8(first, p));
-        return _mm512_castsi512_ps(_mm512_slli_epi32(u, 23)) * _mm512_set1_ps(factor);
-    case VCPU_E4M3: /* the exponents' zeros are 120 apart */
-        u = _mm512_cvtepi8_epi32(_mm_maskz_loadu_epi8(first, p));
-        u = _mm512_and_si512(_mm512_slli_epi32(u, 20), _mm512_set1_epi32((int32_t)0x87F00000));
-        return _mm512_castsi512_ps(u) * _mm512_set1_ps(0x1p120f) * _mm512_set1_ps(factor);
-    default: return _mm512_maskz_loadu_ps(first, p);
-    }
-}
-
-/* Sums of a few rows of x with one row of weights, in sixteen lanes: of the products, and of the
- * biases' part. */
-typedef struct sums {
-    __m512 products[4], biases[4];
-} sums;
-
-/* The scales of some rows of weights times those of x, for each row of x. */
-typedef struct row_scales {
-    float of[4][WIDTH];
-    size_t width; /* from one row of weights to the next */
-} row_scales;
-
-/* The scales of groups [g, g + count) of row o, the i-th of those at a time; and the part of the
- * biases. */
-INLINE void convert_scales(row_scales *s, sums *part, const vcpu_ints *x, int rows,
-                           const vcpu_quants *w, size_t o, size_t i, size_t g, size_t count) {
-    const char *scales = w->scales + o * w->scale_row_bytes + g * vcpu_number_size(w->scale_type);
-    const char *biases = w->biases + o * w->bias_row_bytes + g * vcpu_number_size(w->bias_type);
-    __builtin_prefetch(scales + 16 * w->scale_row_bytes);
-    if (w->biases) __builtin_prefetch(biases + 16 * w->bias_row_bytes);
-    for (size_t at = 0; at < count; at += 16) {
-        size_t n = count - at, from = g + at;
-        __m512 v = numbers16(scales + at * vcpu_number_size(w->scale_type), n, w->scale_type, w->factor);
-        EACH (r, rows) {
-            __m512 of_x = _mm512_loadu_ps(x->scales + r * x->group_row + from);
-            _mm512_storeu_ps(s->of[r] + i * s->width + at, v * of_x);
-        }
-        if (!w->biases) continue;
-        v = numbers16(biases + at * vcpu_number_size(w->bias_type), n, w->bias_type, 1);
-        EACH (r, rows) {
-            __m512 of_x = _mm512_loadu_ps(x->sums + r * x->group_row + from);
-            part->biases[r] = _mm512_fmadd_ps(v, of_x, part->biases[r]);
-        }
-    }
 }
 
 /* ---- weights as 16-bit integers ---- */
@@ -141,95 +77,6 @@ INLINE __m512i values32(const char *p, const char *end, const spread *s, int bit
         _mm_setr_epi8(12, 13, 14, 15, 16, 18, 20, 24, 12, 11, 10, 9, 8, 6, 4, 0));
     return _mm512_sub_epi16(_mm512_shuffle_epi8(table, v), _mm512_set1_epi16(0x0C0C));
 }
-
-/* ---- few rows ---- */
-/* n values of a row, in blocks of 32 that have one scale, or two for groups of 16. */
-INLINE void products(__m512 *s, const int16_t *q, size_t q_row, int rows, const char *p,
-                     const char *end, size_t n, const float *scales, int shift, const spread *by,
-                     int bits, bool e2m1) {
-    for (size_t i = 0; i < n; i += 32, p += 4 * bits) {
-        __builtin_prefetch(p + PREFETCH_BYTES);
-        __m512i v = values32(p, end, by, bits, e2m1);
-        EACH (r, rows) {
-            __m512i xv = _mm512_loadu_si512(q + r * q_row + i);
-            __m512 sum = _mm512_cvtepi32_ps(_mm512_dpwssd_epi32(_mm512_setzero_si512(), v, xv));
-            const float *of = scales + r * WIDTH + (i >> shift);
-            __m512 scale = _mm512_set1_ps(*of);
-            if (e2m1 && shift == 4)
-                scale = _mm512_mask_mov_ps(scale, 0xFF00, _mm512_set1_ps(of[1]));
-            s[r] = _mm512_fmadd_ps(sum, scale, s[r]);
-        }
-    }
-}
-
-/* The same where a group has a multiple of 64 values. */
-INLINE void wide_products(__m512 *s, const int16_t *q, size_t q_row, int rows, const char *p,
-                          const char *end, size_t n, const float *scales, int shift,
-                          const spread *by, int bits) {
-    for (size_t i = 0; i < n; i += 64, p += 8 * bits) {
-        __builtin_prefetch(p + PREFETCH_BYTES);
-        if (bits > 4) __builtin_prefetch(p + PREFETCH_BYTES + 4 * bits);
-        __m512i a = values32(p, end, by, bits, false);
-        __m512i b = values32(p + 4 * bits, end, by, bits, false);
-        EACH (r, rows) {
-            const int16_t *at = q + r * q_row + i;
-            __m512i sum = _mm512_dpwssd_epi32(_mm512_setzero_si512(), a, _mm512_loadu_si512(at));
-            sum = _mm512_dpwssd_epi32(sum, b, _mm512_loadu_si512(at + 32));
-            __m512 scale = _mm512_set1_ps(scales[r * WIDTH + (i >> shift)]);
-            s[r] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum), scale, s[r]);
-        }
-    }
-}
-
-/* bits: a constant, or w's. */
-INLINE void dot_bits(float *y, size_t y_row, const vcpu_ints *x, int rows, const vcpu_quants *w,
-                     size_t outs, size_t k, int bits, bool e2m1) {
-    const spread by = spread_of(bits < 8 ? bits : 4);
-    size_t groups = k / w->group, count = groups < CHUNK ? groups : CHUNK;
-    int shift = __builtin_ctz((unsigned)w->group);
-    row_scales scales = { .width = (count + 15) / 16 * 16 };
-    size_t batch = CHUNK / scales.width < BATCH ? CHUNK / scales.width : BATCH;
-    for (size_t o = 0; o < outs; o += batch) {
-        sums s[BATCH];
-        if (batch > outs - o) batch = outs - o;
-        for (size_t i = 0; i < batch; i++)
-            EACH (r, rows) s[i].products[r] = s[i].biases[r] = _mm512_setzero_ps();
-        for (size_t g = 0; g < groups; g += CHUNK) {
-            size_t here = groups - g < CHUNK ? groups - g : CHUNK, n = here << shift;
-            const int16_t *q = (const int16_t *)x->q + (g << shift);
-            for (size_t i = 0; i < batch; i++)
-                convert_scales(&scales, &s[i], x, rows, w, o + i, i, g, here);
-            for (size_t i = 0; i < batch; i++) {
-                const char *p = w->data + (o + i) * w->row_bytes + (g << shift) / 8 * (size_t)bits;
-                const float *of = scales.of[0] + i * scales.width;
-                __m512 at[4];
-                EACH (r, rows) at[r] = s[i].products[r];
-                if (!e2m1 && shift > 5)
-                    wide_products(at, q, x->row, rows, p, w->end, n, of, shift, &by, bits);
-                else
-                    products(at, q, x->row, rows, p, w->end, n, of, shift, &by, bits, e2m1);
-                EACH (r, rows) s[i].products[r] = at[r];
-            }
-        }
-        for (size_t i = 0; i < batch; i++)
-            EACH (r, rows)
-                y[r * y_row + o + i] = _mm512_reduce_add_ps(s[i].products[r] + s[i].biases[r]);
-    }
-}
-
-INLINE void dot_rows(float *y, size_t y_row, const vcpu_ints *x, int rows, const vcpu_quants *w,
-                     size_t outs, size_t k) {
-    if (w->e2m1)
-        dot_bits(y, y_row, x, rows, w, outs, k, 4, true);
-    else if (w->bits == 4)
-        dot_bits(y, y_row, x, rows, w, outs, k, 4, false);
-    else if (w->bits == 8)
-        dot_bits(y, y_row, x, rows, w, outs, k, 8, false);
-    else
-        dot_bits(y, y_row, x, rows, w, outs, k, w->bits, false);
-}
-
-DEFINE_DOT_QUANTS
 
 /* ---- many rows ---- */
 /* Integers as unsigned bytes; 12 more than stored for e2m1. */
@@ -288,13 +135,10 @@ DEFINE_TILE(tile_int16, _mm512_dpwssd_epi32)
 DEFINE_TILE(tile_int8, _mm512_dpbusd_epi32)
 
 void vcpu_kernels_quantized_avx512vnni(vcpu_kernels *k) {
-    k->quantize16 = quantize16_in_order;
     k->quantize8 = quantize8;
-    k->dot_quants = dot_quants;
     k->unpack8 = unpack8;
     k->gemm_int16 = (vcpu_int_gemm) { MR, NR, KC, tile_int16 };
     k->gemm_int8 = (vcpu_int_gemm) { MR, NR, KC, tile_int8 };
     k->prefers_int8 = true;
-    k->dot_nibbles = NULL; /* AVX2's: the above are as fast for four bits as for eight */
-    k->gemm_nibbles.tile = NULL;
+    k->gemm_nibbles.tile = NULL; /* AVX2's: these bytes are as fast with four bits as with eight */
 }

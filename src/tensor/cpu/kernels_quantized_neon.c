@@ -40,6 +40,12 @@ INLINE int32_t round_to(char *q, const float *x, size_t n, float by, size_t size
     return vaddvq_s32(sum);
 }
 
+/* All bits in order. */
+static void quantize16(int16_t *q, float *scales, float *sums, const float *x, size_t n, size_t group, int bits) {
+    (void)bits;
+    quantize_groups((char *)q, scales, sums, x, n, group, 32767, sizeof *q);
+}
+
 /* ---- scales ---- */
 INLINE int8x8_t four_bytes(const char *p) {
     uint32_t four;
@@ -203,7 +209,15 @@ INLINE void dot_rows(float *y, size_t y_row, const vcpu_ints *x, int rows, const
         dot_bits(y, y_row, x, rows, w, outs, k, w->bits, false);
 }
 
-DEFINE_DOT_QUANTS
+static void dot_quants(float *y, size_t y_row, const vcpu_ints *x, int rows,
+                       const vcpu_quants *w, size_t outs, size_t k) {
+    switch (rows) {
+    case 1: dot_rows(y, y_row, x, 1, w, outs, k); break;
+    case 2: dot_rows(y, y_row, x, 2, w, outs, k); break;
+    case 3: dot_rows(y, y_row, x, 3, w, outs, k); break;
+    default: dot_rows(y, y_row, x, 4, w, outs, k);
+    }
+}
 
 /* ---- many rows ---- */
 static void unpack16(int16_t *to, const vcpu_quants *w, size_t row, size_t start, size_t n) {
@@ -251,7 +265,7 @@ static void tile_int16(const vcpu_int_tile *t) {
 
 void vcpu_kernels_quantized_neon(vcpu_kernels *k) {
     k->numbers = numbers;
-    k->quantize16 = quantize16_in_order;
+    k->quantize16 = quantize16;
     k->dot_quants = dot_quants;
     k->unpack16 = unpack16;
     k->gemm_int16 = (vcpu_int_gemm) { MR, NR, KC, tile_int16 };

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* Written once for the kernels of quantized weights on vectors of any kind: how a row of x becomes integers, and which
- * of them is compiled for how many rows. Not a header to include elsewhere.
+/* Written once for the kernels of quantized weights on vectors of any kind: how a row of x becomes integers.
+ * Not a header to include elsewhere.
  *
- * Wanted from the including file, behind the include: greatest() and round_to(); dot_rows() where it uses
- * DEFINE_DOT_QUANTS, numbers_as() where it uses DEFINE_NUMBERS. */
+ * Wanted from the including file, behind the include: greatest() and round_to(); numbers_as() where it uses
+ * DEFINE_NUMBERS. */
 #ifndef VLM_CPU_SIMD_QUANTIZED_H
 #define VLM_CPU_SIMD_QUANTIZED_H
 
@@ -41,13 +41,6 @@ static inline void quantize8(int8_t *q, float *scales, float *sums, const float 
     quantize_groups((char *)q, scales, sums, x, n, group, 127, sizeof *q);
 }
 
-/* All bits in order. */
-static inline void quantize16_in_order(int16_t *q, float *scales, float *sums, const float *x, size_t n, size_t group,
-                                       int bits) {
-    (void)bits;
-    quantize_groups((char *)q, scales, sums, x, n, group, 32767, sizeof *q);
-}
-
 #define DEFINE_NUMBERS                                                                             \
     static void numbers(float *to, const char *p, size_t n, vcpu_number type, float factor) {      \
         switch (type) {                                                                            \
@@ -56,17 +49,6 @@ static inline void quantize16_in_order(int16_t *q, float *scales, float *sums, c
         case VCPU_F16: numbers_as(to, p, n, VCPU_F16, factor); break;                              \
         case VCPU_E8M0: numbers_as(to, p, n, VCPU_E8M0, factor); break;                            \
         case VCPU_E4M3: numbers_as(to, p, n, VCPU_E4M3, factor); break;                            \
-        }                                                                                          \
-    }
-
-#define DEFINE_DOT_QUANTS                                                                          \
-    static void dot_quants(float *y, size_t y_row, const vcpu_ints *x, int rows,                   \
-                           const vcpu_quants *w, size_t outs, size_t k) {                          \
-        switch (rows) {                                                                            \
-        case 1: dot_rows(y, y_row, x, 1, w, outs, k); break;                                       \
-        case 2: dot_rows(y, y_row, x, 2, w, outs, k); break;                                       \
-        case 3: dot_rows(y, y_row, x, 3, w, outs, k); break;                                       \
-        default: dot_rows(y, y_row, x, 4, w, outs, k);                                             \
         }                                                                                          \
     }
 
