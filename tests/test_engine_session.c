@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "engine/engine.h"
+#include "tensor/backend.h"
 #include "support/families.h"
 #include "support/allocations.h"
 #include "support/cm.h"
@@ -239,6 +240,50 @@ static void a_step_allocates_nothing(void **state) {
     tparity_close(&p);
 }
 
+/* A CPU backend that finds the largest logit itself, as a GPU's does. */
+static size_t found_by_backend;
+
+static void argmax(vlm_frame *f, vlm_tensor y, vlm_tensor x) {
+    (void)f;
+    for (int64_t r = 0; r < x.shape[0]; r++) {
+        const float *row = (const float *)x.data + r * x.stride[0];
+        int32_t best = 0;
+        for (int32_t i = 1; i < x.shape[1]; i++)
+            if (row[i] > row[best]) best = i;
+        ((int32_t *)y.data)[r] = best;
+    }
+    found_by_backend++;
+}
+
+/* Tokens are the same whether their logits come to the session or only the largest's index, also where a turn begins
+ * while the last token of the one before waits for its pass. */
+static void the_backend_may_choose(void **state) {
+    tparity p;
+    tparity_open(&p, *state, NULL, VLM_PRECISION_F32, 2);
+    vlm_prepared *turn = tparity_prepare(&p, tgolden_case_named(p.golden, "tiny"));
+    const vtensor_table *plain = p.context->backend->table;
+    vtensor_table chooses = *plain;
+    chooses.argmax = argmax;
+    uint32_t ids[2][3][7];
+    found_by_backend = 0;
+    for (int with = 0; with < 2; with++) {
+        p.context->backend->table = with ? &chooses : plain;
+        vlm_session_options o = options_of(7);
+        o.context = 512;
+        vlm_session *s = session_of(&p, o);
+        for (int i = 0; i < 3; i++) {
+            feed(s, turn);
+            assert_int_equal(tparity_generate(s, ids[with][i], 7), 7);
+        }
+        vlm_session_free(s);
+    }
+    p.context->backend->table = plain;
+    assert_true(found_by_backend >= 18);
+    assert_memory_equal(ids[1], ids[0], sizeof ids[0]);
+    vlm_prepared_free(turn);
+    tparity_close(&p);
+}
+
 /* ---- what ends a turn ---------------------------------------------------------------------------------- */
 
 static void length_ends_a_turn(void **state) {
@@ -380,6 +425,7 @@ int main(void) {
         { "sync follows a conversation", sync_follows_a_conversation },
         { "together equals alone", together_equals_alone },
         { "a step allocates nothing", a_step_allocates_nothing },
+        { "the backend may choose", the_backend_may_choose },
         { "length ends a turn", length_ends_a_turn },
         { "an end token ends a turn", an_end_token_ends_a_turn },
         { "a full context is an error", a_full_context_is_an_error_and_changes_nothing },

@@ -6,6 +6,10 @@
 
 #include <time.h>
 
+/* What a pass brought: all logits of its last token, or where only the largest is wanted and the backend finds it, its
+ * token (the logits stay where they were computed). */
+typedef enum fresh { NOTHING, LOGITS, BEST } fresh;
+
 struct vlm_session {
     const vlm_context *context;
     vlm_session_options options;
@@ -21,9 +25,8 @@ struct vlm_session {
     int32_t *positions;   /* [capacity]: of the stored tokens, on the first axis */
     size_t length;        /* tokens whose state is stored */
     int64_t next;         /* position of the token that follows them */
-    float *logits;        /* [vocab], of the last stored token */
-    bool have_logits;     /* they are fresh: no token was chosen from them yet */
-    bool have_best;       /* `best` is the token of the largest of them, and they stayed where they were computed */
+    fresh fresh;          /* what is known of the token behind the last stored one, until it is chosen */
+    float *logits;        /* [vocab] */
     uint32_t best;
     bool pending;         /* tokens[length] was generated but its state is not stored yet */
     size_t generated;     /* in this turn */
@@ -120,7 +123,8 @@ void vlm_session_reset(vlm_session *s) {
     s->length = s->generated = s->media_end = 0;
     s->media_hash = 0;
     s->next = 0;
-    s->have_logits = s->pending = false;
+    s->fresh = NOTHING;
+    s->pending = false;
     s->turn_over = true;
     vtext_stream_reset(s->stream);
     vengine_stops_reset(&s->stops);
@@ -272,7 +276,7 @@ static vlm_status read_prompt(vlm_session *s, const vlm_prepared *prepared, size
     s->length = past + r.run.n;
     s->next = next;
     s->pending = false;
-    s->have_logits = true;
+    s->fresh = LOGITS;
     s->turn_over = false;
     s->generated = 0;
     if (r.run.n_features) s->media_end = past + last_media_token(&r.run);
@@ -294,7 +298,7 @@ vlm_status vlm_session_feed(vlm_session *s, const vlm_prepared *prepared, vlm_er
     vlm_prepared_ids(prepared, &n);
     if (n == 0) return vcore_fail(err, VLM_ERR_PROCESSING, "the prompt is empty");
     VTRY(make_room(s, n, err));
-    bool fresh = s->length == 0, pending = s->pending;
+    bool first = s->length == 0, pending = s->pending;
     if (pending) VTRY(decode_pending(&s, 1, err)); /* the last token of the turn before */
     vlm_status status = read_prompt(s, prepared, s->length, 0, err);
     if (status < 0) {
@@ -302,11 +306,11 @@ vlm_status vlm_session_feed(vlm_session *s, const vlm_prepared *prepared, vlm_er
             s->length--;
             s->next--;
             s->pending = true;
-            s->have_logits = false;
+            s->fresh = NOTHING;
         }
         return status;
     }
-    s->media_hash = fresh ? hash_media(prepared) : s->media_hash ^ (hash_media(prepared) | 1);
+    s->media_hash = first ? hash_media(prepared) : s->media_hash ^ (hash_media(prepared) | 1);
     return VLM_OK;
 }
 
@@ -338,7 +342,8 @@ static void keep_beginning(vlm_session *s, size_t keep) {
     }
     s->length = keep;
     s->next = (int64_t)s->positions[keep - 1] + 1;
-    s->have_logits = s->pending = false;
+    s->fresh = NOTHING;
+    s->pending = false;
     s->turn_over = true;
 }
 
@@ -378,19 +383,19 @@ vlm_status vlm_session_see(vlm_session *s, const vlm_prepared *prepared, vlm_err
 
 vlm_status vlm_session_assume(vlm_session *s, size_t n, vlm_error *err) {
     if (!s || !n) return vcore_fail(err, VLM_ERR_ARGUMENT, "vlm_session_assume: no session, or no tokens");
-    bool fresh = !s->kv_memory;
+    bool unused = !s->kv_memory;
     vlm_session_reset(s);
     VTRY(make_room(s, n, err));
     /* Pages that were never written may all be one page of zeros, which no cache misses; the halves, and the
      * floats, of these bytes are small finite numbers. */
-    if (fresh) vtensor_memory_touch(s->context->backend, s->kv_memory, 0x3C, s->stats.kv_bytes);
+    if (unused) vtensor_memory_touch(s->context->backend, s->kv_memory, 0x3C, s->stats.kv_bytes);
     size_t vocab = vlm_context_get_info(s->context)->vocab_size;
     memset(s->logits, 0, vocab * sizeof *s->logits);
     memset(s->tokens, 0, n * sizeof *s->tokens);
     for (size_t i = 0; i < n; i++) s->positions[i] = (int32_t)i;
     s->length = n;
     s->next = (int64_t)n;
-    s->have_logits = true;
+    s->fresh = LOGITS;
     s->turn_over = false;
     s->stats.prompt_tokens = n;
     s->stats.media_tokens = 0;
@@ -402,14 +407,15 @@ vlm_status vlm_session_assume(vlm_session *s, size_t n, vlm_error *err) {
 /* ---- generating ------------------------------------------------------------------------------------------------ */
 
 /* What the sessions need of a pass: where all take the largest logit and the backend finds it, its token alone. */
-static vlm_status read_logits(vlm_session *const *sessions, size_t n, vlm_frame *f, vlm_tensor logits, vlm_error *err) {
+static vlm_status read_logits(fresh *got, vlm_session *const *sessions, size_t n, vlm_frame *f, vlm_tensor logits,
+                              vlm_error *err) {
     bool greedy = true;
     for (size_t i = 0; i < n; i++) greedy &= vengine_sampler_is_greedy(sessions[i]->sampler);
     vlm_tensor best = greedy ? vtensor_argmax(f, logits) : (vlm_tensor) { 0 };
     int32_t ids[VENGINE_BATCH];
+    *got = best.rank ? BEST : LOGITS;
     if (best.rank) VTRY(vtensor_read(f, best, ids, err));
     for (size_t i = 0; i < n && vlm_frame_ok(f); i++) {
-        sessions[i]->have_best = best.rank != 0;
         if (best.rank)
             sessions[i]->best = (uint32_t)ids[i];
         else
@@ -425,6 +431,7 @@ static vlm_status decode_pending(vlm_session *const *sessions, size_t n, vlm_err
     int64_t axes = vlm_text_get_info(c->model_type->text(c->model))->position_axes, rows = (int64_t)n;
     int32_t ids[VENGINE_BATCH], positions[VENGINE_BATCH * 4];
     vlm_sequence sequences[VENGINE_BATCH];
+    fresh got = NOTHING;
     for (size_t i = 0; i < n; i++) {
         const vlm_session *s = sessions[i];
         ids[i] = (int32_t)s->tokens[s->length];
@@ -434,14 +441,14 @@ static vlm_status decode_pending(vlm_session *const *sessions, size_t n, vlm_err
     vlm_frame *f = sessions[0]->frame;
     vtensor_frame_begin(f);
     vlm_tensor logits = vengine_run_step(f, c, ids, positions, sequences, n);
-    vlm_status status = vlm_frame_ok(f) ? read_logits(sessions, n, f, logits, err) : VLM_OK;
+    vlm_status status = vlm_frame_ok(f) ? read_logits(&got, sessions, n, f, logits, err) : VLM_OK;
     vlm_status ended = vtensor_frame_end(f, status >= 0 ? err : NULL);
     if (status < 0 || ended < 0) return status < 0 ? status : ended;
     for (size_t i = 0; i < n; i++) {
         vlm_session *s = sessions[i];
         s->positions[s->length++] = (int32_t)s->next++;
         s->pending = false;
-        s->have_logits = true;
+        s->fresh = got;
     }
     return VLM_OK;
 }
@@ -476,11 +483,11 @@ static vlm_status choose(vlm_session *s, vlm_piece *piece, vlm_error *err) {
         return finish(s, piece, VLM_FINISH_LENGTH, err);
     uint32_t id;
     if (!vengine_thinking_forces(&s->thinking, &id))
-        id = s->have_best ? s->best : vengine_sampler_next(s->sampler, s->logits, s->tokens, s->length);
+        id = s->fresh == BEST ? s->best : vengine_sampler_next(s->sampler, s->logits, s->tokens, s->length);
     s->tokens[s->length] = id;
     vengine_thinking_saw(&s->thinking, s->tokens, s->length + 1);
     s->pending = true;
-    s->have_logits = s->have_best = false;
+    s->fresh = NOTHING;
     s->generated++;
     piece->token = id;
     piece->has_token = true;
@@ -546,7 +553,7 @@ vlm_status vlm_sessions_next(vlm_session *const *sessions, vlm_piece *pieces, vl
             statuses[i] = status;
         else if (s->turn_over)
             statuses[i] = vcore_fail(err, VLM_ERR_ARGUMENT, "session: the turn is over; feed it again");
-        else if (s->have_logits)
+        else if (s->fresh != NOTHING)
             statuses[i] = choose(s, &pieces[i], err);
         else
             statuses[i] = finish(s, &pieces[i], VLM_FINISH_LENGTH, err);

@@ -272,7 +272,7 @@ void vlm_apply_norm_linears(vlm_frame *f, vlm_tensor *y, vlm_tensor x, const vlm
 static bool enter_sum(vlm_frame *f, vlm_tensor sum, vlm_tensor x, const vlm_linear *l) {
     if (!enter_rows(f, "add", sum) || !enter_rows(f, "linear", x)) return false;
     int64_t out = sum.shape[sum.rank - 1], in = x.shape[x.rank - 1];
-    if (out == l->weight.out && in > 0 && vtensor_count(sum) / out == vtensor_count(x) / in) return true;
+    if (out == l->weight.out && out > 0 && in > 0 && vtensor_count(sum) / out == vtensor_count(x) / in) return true;
     return refuse(f, "add", sum, x);
 }
 

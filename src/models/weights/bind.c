@@ -306,7 +306,8 @@ static vlm_status place_row(const vmodel_row *c, void *member) {
     switch (c->row->kind) {
     case VLM_WEIGHT_LINEAR:
     case VLM_WEIGHT_CONV: return place_linear(c, &linear->weight, &linear->bias);
-    case VLM_WEIGHT_MATRIX: return place_linear(c, member, NULL);
+    case VLM_WEIGHT_MATRIX:
+    case VLM_WEIGHT_EXPERTS: return place_linear(c, member, NULL);
     case VLM_WEIGHT_NORM: VTRY(place(c, &norm->weight)); return place(c, &norm->bias);
     case VLM_WEIGHT_TENSOR: return place(c, member);
     default: return VLM_OK;

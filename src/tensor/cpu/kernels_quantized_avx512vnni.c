@@ -56,9 +56,8 @@ INLINE spread spread_of(int bits) {
                       _mm512_set1_epi16((int16_t)((1 << bits) - 1)) };
 }
 
-/* 32 values in order, of which `bytes` <= 4 * bits are there. */
+/* 32 values of fewer than eight bits in order; nothing is read from `end` on. */
 INLINE __m512i values32(const char *p, const char *end, const spread *s, int bits, bool e2m1) {
-    if (bits == 8) return _mm512_cvtepu8_epi16(_mm256_loadu_si256((const void *)p));
     size_t left = (size_t)(end - p), second = 2 * (size_t)bits;
     __m512i v;
     if (bits <= 4) {

@@ -47,8 +47,13 @@ static __attribute__((noinline)) __m256 last_numbers(const char *p, size_t n, vc
     return numbers8(eight, type, factor);
 }
 
+INLINE __m256 first_lanes(size_t n) {
+    const __m256i lanes = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+    return _mm256_castsi256_ps(_mm256_cmpgt_epi32(_mm256_set1_epi32((int)n), lanes));
+}
+
 /* The scales of groups [g, g + count) of row o of the weights, and what biases add to the sums.
- * Behind a row's last scale others are read, where there are any: they meet zeros of x. */
+ * Behind a row's last scale others are read, where there are any, and masked. */
 INLINE void begin_chunk_of(row_scales *to, row_sums s, const few *p, int rows, size_t o, size_t g,
                            size_t count, vcpu_number type, vcpu_number bias_type) {
     const vcpu_ints *x = p->x;
@@ -62,13 +67,19 @@ INLINE void begin_chunk_of(row_scales *to, row_sums s, const few *p, int rows, s
         __builtin_prefetch(biases + 16 * w->bias_row_bytes);
     }
     for (size_t at = 0; at < count; at += 8) {
-        bool all = more || at + 8 <= count;
+        bool whole = at + 8 <= count, all = whole || more;
         __m256 scale = all ? numbers8(scales + at * size, type, w->factor)
                            : last_numbers(scales + at * size, count - at, type, w->factor);
-        __m256 bias = scale * _mm256_set1_ps(-p->more);
+        __m256 bias = _mm256_setzero_ps();
         if (biased)
             bias = all ? numbers8(biases + at * bias_size, bias_type, 1)
                        : last_numbers(biases + at * bias_size, count - at, bias_type, 1);
+        if (!whole) {
+            const __m256 own = first_lanes(count - at);
+            scale = _mm256_and_ps(scale, own);
+            bias = _mm256_and_ps(bias, own);
+        }
+        if (!biased) bias = scale * _mm256_set1_ps(-p->more);
         EACH (r, rows) {
             const size_t i = r * x->group_row + g + at;
             s[r] = _mm256_fmadd_ps(bias, _mm256_loadu_ps(x->sums + i), s[r]);

@@ -287,7 +287,9 @@ void vcuda_attention(vlm_frame *f, vlm_tensor y, vlm_tensor q, vlm_tensor k, vlm
     bool fast = f->mode == VTENSOR_FAST && a.dim % 8 == 0 && a.dim <= 256 && a.scale > 0 && a.heads <= 65535;
     bool tiles = fast && all.uniform && (!all.stored || all.type == VLM_DTYPE_BF16);
     a.state_type = all.type;
-    a.tile_rows = vcuda_tile_rows(a, all.longest, vcuda_of(f)->multiprocessors);
+    a.tile_rows = vcuda_tile_rows(a, all.longest, vcuda_of(f));
+    tiles = tiles && a.tile_rows;
+    if (!a.tile_rows) a.tile_rows = a.rows; /* not used, but counted by */
     for (int i = 0; i < n_segments; i++) a.n_tiles += (segments[i].length + a.tile_rows - 1) / a.tile_rows;
     if (tiles && !all.stored) rows[0] = make_rows(f, k), rows[1] = make_rows(f, v);
     if (tiles) {

@@ -80,7 +80,7 @@ __device__ static inline uint32_t vcuda_pair(float lo, float hi) {
 /* attention_few.cu: one query of every segment, behind its state, which it stores itself */
 bool vcuda_attention_few(vlm_frame *f, vcuda_attention_args a, int64_t most_keys);
 /* attention_tiles.cu: bfloat16 keys and values, heads of up to 256 in whole 16 bytes; how many rows its tiles have */
-int64_t vcuda_tile_rows(const vcuda_attention_args &a, int64_t longest, int multiprocessors);
+int64_t vcuda_tile_rows(const vcuda_attention_args &a, int64_t longest, const vcuda_backend *b);
 void vcuda_attention_tiles(vlm_frame *f, const vcuda_attention_args &a);
 
 #endif

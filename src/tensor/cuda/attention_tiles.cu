@@ -221,8 +221,13 @@ template <int DIM, int M> __global__ __launch_bounds__(THREADS) static void tile
     for (int t = 0; t < M; t++) finish<DIM>(r[t], a, row0, head, (warp * M + t) * 16, n);
 }
 
+/* Shared memory of a block whose warps have m tiles of queries each. */
+static size_t tile_bytes(int64_t dim, int m) {
+    return (size_t)(16 * WARPS * m + 4 * KEYS) * (size_t)(dim + PAD) * sizeof(__nv_bfloat16);
+}
+
 template <int DIM, int M> static void run_tiles(vcuda_stream *s, const vcuda_attention_args *a) {
-    const size_t bytes = (size_t)(16 * WARPS * M + 4 * KEYS) * (DIM + PAD) * sizeof(__nv_bfloat16);
+    const size_t bytes = tile_bytes(DIM, M);
     vcuda_check(s, cudaFuncSetAttribute(tiles<DIM, M>, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)bytes));
     tiles<DIM, M><<<dim3((unsigned)a->n_tiles, (unsigned)a->heads), THREADS, bytes, s->stream>>>(*a);
     vcuda_launched(s);
@@ -239,10 +244,17 @@ template <int DIM> static void submit(vlm_frame *f, const vcuda_attention_args &
     vcuda_submit(f, run_tiles<DIM, 1>, a);
 }
 
-/* Large tiles where there are enough of them for every multiprocessor. */
-int64_t vcuda_tile_rows(const vcuda_attention_args &a, int64_t longest, int multiprocessors) {
-    bool large = a.dim <= 128 && longest > FEW_ROWS && (a.rows + MANY_ROWS - 1) / MANY_ROWS * a.heads >= 2 * multiprocessors;
-    return large ? MANY_ROWS : FEW_ROWS;
+/* The head size that tiles are made for. */
+static int64_t tile_dim(int64_t dim) {
+    return dim <= 64 ? 64 : dim <= 80 ? 80 : dim <= 96 ? 96 : dim <= 128 ? 128 : 256;
+}
+
+/* Large tiles where there are enough of them for every multiprocessor; 0 where the device has too little shared
+ * memory for any (head sizes above 128 before compute capability 9.0). */
+int64_t vcuda_tile_rows(const vcuda_attention_args &a, int64_t longest, const vcuda_backend *b) {
+    if (tile_bytes(tile_dim(a.dim), 1) > b->shared) return 0;
+    bool large = a.dim <= 128 && longest > FEW_ROWS && (a.rows + MANY_ROWS - 1) / MANY_ROWS * a.heads >= 2 * b->multiprocessors;
+    return large && tile_bytes(tile_dim(a.dim), 2) <= b->shared ? MANY_ROWS : FEW_ROWS;
 }
 
 void vcuda_attention_tiles(vlm_frame *f, const vcuda_attention_args &a) {

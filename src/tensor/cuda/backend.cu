@@ -11,6 +11,7 @@ static void backend_free(vtensor_backend *base) {
     cudaSetDevice(b->device);
     vcuda_weights_free(b);
     if (b->blas) cublasLtDestroy(b->blas);
+    if (b->base.pool) host->pool_free(b->base.pool);
     host->free(b);
 }
 
@@ -82,7 +83,8 @@ static vlm_status fail(const vtensor_cuda_host *host, vlm_error *err, int device
 extern "C" __attribute__((visibility("default"))) vlm_status
 vlm_cuda_backend_new(vtensor_backend **out, const vtensor_cuda_host *host, vcore_pool *pool, int device, vlm_error *err) {
     *out = NULL;
-    if (host->version != VTENSOR_CUDA_VERSION || host->frame_bytes != sizeof(vlm_frame))
+    static const size_t sizes[] = VTENSOR_CUDA_SIZES;
+    if (host->version != VTENSOR_CUDA_VERSION || memcmp(host->sizes, sizes, sizeof sizes) != 0)
         return host->fail(err, VLM_ERR_BACKEND, "cuda: libvlm-cuda.so is of another version than the library");
     int devices = 0;
     cudaError_t e = cudaGetDeviceCount(&devices);
@@ -92,7 +94,6 @@ vlm_cuda_backend_new(vtensor_backend **out, const vtensor_cuda_host *host, vcore
     vcuda_backend *b = (vcuda_backend *)host->alloc(sizeof *b);
     if (!b) return host->fail(err, VLM_ERR_MEMORY, "cuda: no memory for the backend");
     b->base.table = table();
-    b->base.pool = pool;
     b->host = host;
     b->device = device;
     e = cudaSetDevice(device);
@@ -100,11 +101,15 @@ vlm_cuda_backend_new(vtensor_backend **out, const vtensor_cuda_host *host, vcore
     int major = 0;
     if (e == cudaSuccess) e = cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device);
     b->overlaps = major >= 9;
+    int shared = 0;
+    if (e == cudaSuccess) e = cudaDeviceGetAttribute(&shared, cudaDevAttrMaxSharedMemoryPerBlockOptin, device);
+    b->shared = (size_t)shared;
     if (e == cudaSuccess && cublasLtCreate(&b->blas) != CUBLAS_STATUS_SUCCESS) e = cudaErrorInitializationError;
     if (e != cudaSuccess) {
         backend_free(&b->base);
         return fail(host, err, device, e);
     }
+    b->base.pool = pool; /* from here on the backend's */
     *out = &b->base;
     return VLM_OK;
 }

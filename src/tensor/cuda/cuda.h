@@ -44,11 +44,18 @@ struct vcuda_backend {
     vtensor_backend base;
     const vtensor_cuda_host *host;
     int device, multiprocessors;
+    size_t shared; /* bytes of shared memory that a block may have */
     bool overlaps; /* a launch may begin while the one before it ends */
     cublasLtHandle_t blas;
     vcuda_slab *slabs;
     vcuda_staging staging;
 };
+
+/* Bytes that a step's product may keep in shared memory, beside the little that kernels have of their own. */
+static inline size_t vcuda_step_shared(const vcuda_backend *b) {
+    const size_t most = (size_t)100 << 10, own = (size_t)4 << 10;
+    return b->shared < most + own ? b->shared - own : most;
+}
 
 struct vcuda_stream;
 typedef void vcuda_run(vcuda_stream *s, const void *args);

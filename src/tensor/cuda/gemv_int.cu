@@ -213,7 +213,6 @@ template <int BITS, int ROWS, int OUTS, class T> __global__ __launch_bounds__(TH
 
 /* ---- one row: as in step.cu, blocks stay and take outputs in turns ---- */
 enum { STREAM_WARPS = 8, STREAM_THREADS = 32 * STREAM_WARPS, STREAM_BLOCKS = 2, DEPTHS = 4 /* runs of a lane on their way, of all its outputs */, MOST_STEP = 32 * DEPTHS };
-static const size_t MOST_SHARED = (size_t)100 << 10;
 
 /* Prepared x to shared memory, zeros behind its end; returns the norm's factor. */
 __device__ static float stage(const int_args &a, uint4 *x, run_sums *sums, int padded) {
@@ -342,7 +341,7 @@ template <int BITS, int OUTS> static void launch_stream(vcuda_stream *s, const i
     const dim3 blocks(vcuda_blocks(a.n_groups, turns * STREAM_WARPS));
     const size_t bytes = (size_t)((a.runs + MOST_STEP - 1) / MOST_STEP * MOST_STEP) * (64 + sizeof(run_sums));
     auto go = [&](void (*kernel)(int_args)) {
-        vcuda_check(s, cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)MOST_SHARED));
+        vcuda_check(s, cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)vcuda_step_shared(s->b)));
         vcuda_launch_after(s, kernel, blocks, STREAM_THREADS, bytes, a);
     };
     switch (a.parts[0].w.scale_type) {
@@ -387,7 +386,7 @@ bool vcuda_gemv_int(vlm_frame *f, const vlm_tensor *y, vcuda_rows x, const vlm_n
                     int act) {
     const vlm_matrix *first = &linears[0]->weight;
     if (f->mode != VTENSOR_FAST || x.rows > VCUDA_GEMV_ROWS || x.dim % RUN != 0 || n > VCUDA_STEP_PARTS) return false;
-    if ((size_t)(x.dim / RUN + MOST_STEP) * (64 + sizeof(run_sums)) > MOST_SHARED) return false;
+    if ((size_t)(x.dim / RUN + MOST_STEP) * (64 + sizeof(run_sums)) > vcuda_step_shared(vcuda_of(f))) return false;
     int_args a = vcuda_args<int_args>();
     for (int i = 0; i < n; i++) {
         const vlm_matrix *m = &linears[i]->weight;

@@ -12,6 +12,7 @@ static const size_t WORKSPACE_BYTES = (size_t)32 << 20;
 struct product_shape {
     int64_t rows, out, in, w_stride, x_stride, y_stride;
     int32_t type, compute, y_type, biased; /* cudaDataType_t, cublasComputeType_t */
+    uint32_t alignment[4];                 /* of w, x and y, in bytes; a zero */
 };
 struct vcuda_plan {
     product_shape shape;
@@ -66,10 +67,7 @@ static bool fill_plan(vcuda_stream *s, vcuda_plan *p, const product_args *a) {
                && cublasLtMatmulDescSetAttribute(p->desc, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &a->bias, sizeof a->bias) == CUBLAS_STATUS_SUCCESS;
     if (made) {
         cublasLtMatmulPreferenceSetAttribute(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &WORKSPACE_BYTES, sizeof WORKSPACE_BYTES);
-        uint32_t alignment[] = { 16, 16, 16 };
-        const void *at[] = { a->w, a->x, a->y };
-        for (int i = 0; i < 3; i++)
-            while ((uintptr_t)at[i] % alignment[i] != 0) alignment[i] /= 2;
+        const uint32_t *alignment = h->alignment;
         cublasLtMatmulPreferenceSetAttribute(preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, &alignment[0], 4);
         cublasLtMatmulPreferenceSetAttribute(preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, &alignment[1], 4);
         cublasLtMatmulPreferenceSetAttribute(preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, &alignment[2], 4);
@@ -82,7 +80,17 @@ static bool fill_plan(vcuda_stream *s, vcuda_plan *p, const product_args *a) {
     return made;
 }
 
-static vcuda_plan *plan_for(vcuda_stream *s, const product_args *a) {
+static uint32_t alignment_of(const void *p) {
+    uint32_t bytes = 16;
+    while ((uintptr_t)p % bytes != 0) bytes /= 2;
+    return bytes;
+}
+
+static vcuda_plan *plan_for(vcuda_stream *s, const product_args *given) {
+    product_args with = *given;
+    const product_args *a = &with;
+    const void *at[] = { a->w, a->x, a->y };
+    for (int i = 0; i < 3; i++) with.shape.alignment[i] = alignment_of(at[i]);
     int n = 0;
     for (vcuda_plan *p = s->plans; p; p = p->next, n++)
         if (memcmp(&p->shape, &a->shape, sizeof a->shape) == 0) return p;
@@ -203,7 +211,7 @@ struct pad_args {
 
 __global__ static void pad_rows(const __grid_constant__ pad_args a) {
     int64_t row = blockIdx.x;
-    const bool fours = a.from_columns % 4 == 0 && a.from_stride % 4 == 0 && (uintptr_t)a.from % 8 == 0; /* columns are anyway */
+    const bool fours = a.columns % 4 == 0 && a.from_columns % 4 == 0 && a.from_stride % 4 == 0 && (uintptr_t)a.from % 8 == 0;
     for (int64_t i = threadIdx.x * 4; i < a.columns; i += THREADS * 4) {
         __nv_bfloat16 *to = a.to + row * a.columns + i;
         const __nv_bfloat16 *from = a.from + row * a.from_stride + i;
@@ -211,7 +219,7 @@ __global__ static void pad_rows(const __grid_constant__ pad_args a) {
             *(uint2 *)to = row < a.from_rows && i < a.from_columns ? *(const uint2 *)from : uint2();
             continue;
         }
-        for (int k = 0; k < 4; k++) to[k] = row < a.from_rows && i + k < a.from_columns ? from[k] : __float2bfloat16(0);
+        for (int k = 0; k < 4 && i + k < a.columns; k++) to[k] = row < a.from_rows && i + k < a.from_columns ? from[k] : __float2bfloat16(0);
     }
 }
 
@@ -248,7 +256,7 @@ static product_args product_of(void *y, int64_t y_stride, int y_type, operand w,
     a.w = w.data;
     a.x = x.data;
     a.y = y;
-    a.shape = { x.rows, w.rows, x.columns, w.stride, x.stride, y_stride, type, compute, y_type, 0 };
+    a.shape = { x.rows, w.rows, x.columns, w.stride, x.stride, y_stride, type, compute, y_type, 0, {} };
     return a;
 }
 

@@ -5,12 +5,12 @@
 
 #include <dlfcn.h>
 #include <stdio.h>
+#include <unistd.h>
 
 #define NAME "libvlm-cuda.so"
 
 static const vtensor_cuda_host host = {
     .version = VTENSOR_CUDA_VERSION,
-    .frame_bytes = sizeof(vlm_frame),
     .fail = vcore_fail,
     .frame_fail = vlm_frame_fail,
     .temporary = vtensor_new,
@@ -19,23 +19,36 @@ static const vtensor_cuda_host host = {
     .alloc = vcore_alloc,
     .free = vcore_free,
     .run = vcore_pool_run,
+    .pool_free = vcore_pool_free,
+    .sizes = VTENSOR_CUDA_SIZES,
 };
 
-static void *open_beside(void) {
+/* The file beside what holds this code: a shared library says where it lies, a program may say only how it was called. */
+static bool path_beside(char *path, size_t size) {
     Dl_info info;
-    char path[4096];
-    if (!dladdr(&host, &info) || !info.dli_fname) return NULL;
-    const char *slash = strrchr(info.dli_fname, '/');
-    int folder = slash ? (int)(slash - info.dli_fname + 1) : 0;
-    int n = snprintf(path, sizeof path, "%.*s" NAME, folder, info.dli_fname);
-    if (n < 0 || (size_t)n >= sizeof path) return NULL;
-    return dlopen(path, RTLD_NOW | RTLD_LOCAL);
+    char program[4096];
+    const char *self = dladdr(&host, &info) && info.dli_fname ? info.dli_fname : "";
+    if (*self != '/') {
+        ssize_t n = readlink("/proc/self/exe", program, sizeof program - 1);
+        if (n <= 0) return false;
+        program[n] = 0;
+        self = program;
+    }
+    const char *slash = strrchr(self, '/');
+    int n = slash ? snprintf(path, size, "%.*s" NAME, (int)(slash - self + 1), self) : -1;
+    return n > 0 && (size_t)n < size;
+}
+
+/* One that lies beside is the one meant: another is not looked for when it fails to load. */
+static void *open_library(void) {
+    char path[4096 + sizeof NAME];
+    bool beside = path_beside(path, sizeof path) && access(path, F_OK) == 0;
+    return dlopen(beside ? path : NAME, RTLD_NOW | RTLD_LOCAL);
 }
 
 vlm_status vtensor_backend_cuda(vtensor_backend **out, int device, int threads, vlm_error *err) {
     *out = NULL;
-    void *library = open_beside();
-    if (!library) library = dlopen(NAME, RTLD_NOW | RTLD_LOCAL);
+    void *library = open_library();
     if (!library) {
         const char *why = dlerror();
         return vcore_fail(err, VLM_ERR_UNSUPPORTED, "backend: 'cuda': %s", why ? why : NAME " cannot be loaded");

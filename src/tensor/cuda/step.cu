@@ -7,7 +7,6 @@
 
 /* LOADS: of 16 bytes that a lane has on their way, and as many behind them. */
 enum { WARPS = 8, THREADS = 32 * WARPS, BLOCKS = 2 /* of a multiprocessor */, LOADS = 8, ROUND = LOADS * 32 * 8 /* values of a row read at a time, at most */ };
-static const size_t MOST_SHARED = (size_t)100 << 10;
 
 struct part {
     const void *w, *bias;
@@ -185,7 +184,7 @@ template <class T, int OUTS> static void launch(vcuda_stream *s, const step_args
     }
     const int64_t most = (int64_t)s->b->multiprocessors * BLOCKS * WARPS, turns = (a.groups + most - 1) / most;
     const size_t bytes = (size_t)((a.in + round - 1) / round * round) * sizeof(float);
-    vcuda_check(s, cudaFuncSetAttribute(step<T, OUTS>, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)MOST_SHARED));
+    vcuda_check(s, cudaFuncSetAttribute(step<T, OUTS>, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)vcuda_step_shared(s->b)));
     vcuda_launch_after(s, step<T, OUTS>, dim3(vcuda_blocks(a.groups, turns * WARPS)), THREADS, bytes, a);
 }
 
@@ -207,7 +206,7 @@ bool vcuda_step(vlm_frame *f, const vlm_tensor *y, vcuda_rows x, const vlm_norm 
     const vlm_matrix *first = &linears[0]->weight;
     if (f->mode != VTENSOR_FAST || x.rows != 1 || n > VCUDA_STEP_PARTS || !aligned(x.data, 16)) return false;
     int size = first->data.dtype == VLM_DTYPE_F32 ? 4 : 2;
-    if (x.dim % (16 / size) != 0 || (size_t)(x.dim + ROUND) * sizeof(float) > MOST_SHARED) return false;
+    if (x.dim % (16 / size) != 0 || (size_t)(x.dim + ROUND) * sizeof(float) > vcuda_step_shared(vcuda_of(f))) return false;
     step_args a = vcuda_args<step_args>();
     for (int i = 0; i < n; i++) {
         const vlm_matrix *m = &linears[i]->weight;

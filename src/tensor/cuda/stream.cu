@@ -86,6 +86,8 @@ void vcuda_submit_bytes(vlm_frame *f, vcuda_run *run, const void *args, size_t b
 static void capture(vcuda_stream *s) {
     cudaGraph_t graph = NULL;
     if (cudaStreamBeginCapture(s->stream, cudaStreamCaptureModeThreadLocal) != cudaSuccess) return;
+    cudaError_t before = s->error; /* of the pass, which has been computed already */
+    s->error = cudaSuccess;
     s->capturing = true;
     if (s->pinned_used) vcuda_check(s, cudaMemcpyAsync(s->mirror, s->pinned, s->pinned_used, cudaMemcpyHostToDevice, s->stream));
     run_records(s, s->n_records);
@@ -94,6 +96,7 @@ static void capture(vcuda_stream *s) {
     if (e == cudaSuccess && s->error == cudaSuccess && cudaGraphInstantiate(&s->graph, graph, 0) != cudaSuccess)
         s->graph = NULL;
     if (graph) cudaGraphDestroy(graph);
+    s->error = before;
     cudaGetLastError();
     s->captures += s->graph != NULL;
 }
@@ -128,6 +131,7 @@ vlm_status vcuda_frame_open(vlm_frame *f, vlm_error *err) {
     if (e == cudaSuccess) e = cudaMalloc((void **)&s->counters, VCUDA_COUNTERS * sizeof *s->counters);
     if (e == cudaSuccess) e = cudaMemsetAsync(s->counters, 0, VCUDA_COUNTERS * sizeof *s->counters, s->stream);
     if (e != cudaSuccess) {
+        cudaGetLastError(); /* not the next call's */
         vcuda_frame_close(f);
         return b->host->fail(err, e == cudaErrorMemoryAllocation ? VLM_ERR_MEMORY : VLM_ERR_BACKEND, "cuda: a stream: %s",
                              cudaGetErrorString(e));
@@ -166,6 +170,7 @@ void vcuda_frame_close(vlm_frame *f) {
 void vcuda_frame_begin(vlm_frame *f) {
     vcuda_stream *s = vcuda_stream_of(f);
     cudaSetDevice(s->b->device);
+    cudaGetLastError(); /* what another frame's call left on this thread */
     s->error = cudaSuccess;
     s->pinned_used = 0;
     s->cursor = s->read_at = 0;
