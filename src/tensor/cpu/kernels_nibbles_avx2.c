@@ -68,8 +68,6 @@ static void dot_nibbles(float *y, size_t y_row, const vcpu_ints *x, int rows, co
 }
 
 /* ---- many rows ---- */
-enum { MR = 6, NR = 16, KC = 256 };
-
 /* Sums of `step` elements of a and b, from the i-th on, join those in sums. */
 INLINE void add_step(__m256i sums[MR][2], const int32_t *a, const __m256i *b, int step) {
     __m256i s[MR][2];
@@ -93,23 +91,10 @@ INLINE void tile_of(const vcpu_int_tile *t, int step) {
     const __m256i *b = t->b;
     for (size_t g = 0; g < t->groups; g++) {
         __m256i s[MR][2];
-        EACH (r, MR) {
-            __builtin_prefetch(t->c + r * t->c_row);
-            s[r][0] = s[r][1] = _mm256_setzero_si256();
-        }
+        begin_group(t, s);
         for (size_t i = 0; i < t->depth; i += step, a += MR * step, b += 2 * step)
             add_step(s, a, b, step);
-        EACH (j, 2) {
-            __m256 scale = _mm256_loadu_ps(t->w_scales + g * NR + 8 * j);
-            __m256 bias = _mm256_loadu_ps(t->w_biases + g * NR + 8 * j);
-            EACH (r, MR) {
-                float *c = t->c + r * t->c_row + 8 * j;
-                __m256 xs = _mm256_broadcast_ss(t->x_scales + g * MR + r);
-                __m256 sum = _mm256_broadcast_ss(t->x_sums + g * MR + r);
-                __m256 v = _mm256_fmadd_ps(bias, sum, _mm256_loadu_ps(c));
-                _mm256_storeu_ps(c, _mm256_fmadd_ps(_mm256_cvtepi32_ps(s[r][j]) * scale, xs, v));
-            }
-        }
+        end_group(t, g, s);
     }
 }
 

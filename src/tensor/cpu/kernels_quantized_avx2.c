@@ -225,17 +225,12 @@ static void unpack8(uint8_t *to, const vcpu_quants *w, size_t row, size_t start,
     }
 }
 
-enum { MR = 6, NR = 16, KC = 256 };
-
 static void tile_int16(const vcpu_int_tile *t) {
     const int32_t *a = t->a;
     const __m256i *b = t->b;
     for (size_t g = 0; g < t->groups; g++) {
         __m256i s[MR][2];
-        EACH (r, MR) { /* wanted at the end; a and b are streams, which the CPU follows unasked */
-            __builtin_prefetch(t->c + r * t->c_row);
-            s[r][0] = s[r][1] = _mm256_setzero_si256();
-        }
+        begin_group(t, s);
         for (size_t i = 0; i < t->depth; i += 8, a += 8 * MR, b += 8 * 2)
             EACH (e, 8) {
                 __m256i b0 = _mm256_loadu_si256(b + 2 * e), b1 = _mm256_loadu_si256(b + 2 * e + 1);
@@ -245,17 +240,7 @@ static void tile_int16(const vcpu_int_tile *t) {
                     s[r][1] = at_once(_mm256_add_epi32(s[r][1], _mm256_madd_epi16(of_x, b1)));
                 }
             }
-        EACH (j, 2) {
-            __m256 scale = _mm256_loadu_ps(t->w_scales + g * NR + 8 * j);
-            __m256 bias = _mm256_loadu_ps(t->w_biases + g * NR + 8 * j);
-            EACH (r, MR) {
-                float *c = t->c + r * t->c_row + 8 * j;
-                __m256 xs = _mm256_broadcast_ss(t->x_scales + g * MR + r);
-                __m256 sum = _mm256_broadcast_ss(t->x_sums + g * MR + r);
-                __m256 v = _mm256_fmadd_ps(bias, sum, _mm256_loadu_ps(c));
-                _mm256_storeu_ps(c, _mm256_fmadd_ps(_mm256_cvtepi32_ps(s[r][j]) * scale, xs, v));
-            }
-        }
+        end_group(t, g, s);
     }
 }
 

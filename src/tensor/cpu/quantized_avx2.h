@@ -86,4 +86,30 @@ INLINE __m256i e2m1_and_12(__m256i nibbles) {
     return _mm256_shuffle_epi8(table, nibbles);
 }
 
+/* ---- tiles of integers ---- */
+enum { MR = 6, NR = 16, KC = 256 };
+
+/* The results are wanted at the end; a and b are streams, which the CPU follows unasked. */
+INLINE void begin_group(const vcpu_int_tile *t, __m256i s[MR][2]) {
+    EACH (r, MR) {
+        __builtin_prefetch(t->c + r * t->c_row);
+        s[r][0] = s[r][1] = _mm256_setzero_si256();
+    }
+}
+
+/* Applies what belongs to a group to its sums of integers. */
+INLINE void end_group(const vcpu_int_tile *t, size_t g, __m256i s[MR][2]) {
+    EACH (j, 2) {
+        __m256 scale = _mm256_loadu_ps(t->w_scales + g * NR + 8 * j);
+        __m256 bias = _mm256_loadu_ps(t->w_biases + g * NR + 8 * j);
+        EACH (r, MR) {
+            float *c = t->c + r * t->c_row + 8 * j;
+            __m256 xs = _mm256_broadcast_ss(t->x_scales + g * MR + r);
+            __m256 sum = _mm256_broadcast_ss(t->x_sums + g * MR + r);
+            __m256 v = _mm256_fmadd_ps(bias, sum, _mm256_loadu_ps(c));
+            _mm256_storeu_ps(c, _mm256_fmadd_ps(_mm256_cvtepi32_ps(s[r][j]) * scale, xs, v));
+        }
+    }
+}
+
 #endif
