@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Kernels for AVX2 with FMA and F16C: vectors of eight floats. */
 #include "tensor/cpu/kernels.h"
-
-#include <immintrin.h>
+#include "tensor/cpu/simd_x86.h"
 
 enum { LANES = 8, TILE_MR = 6, TILE_NV = 2, TILE_KC = 256, DOT_OUTS = 2, PREFETCH_BYTES = 1024,
        SCORE_KEYS_8 = 1, SCORE_KEYS_4 = 2, MIX_VECTORS_8 = 1, MIX_VECTORS = 3 };
@@ -113,19 +112,7 @@ static inline vf vf_exponent(vf v) {
     return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(v), 23));
 }
 static inline void vf_sums4(float *y, vf a, vf b, vf c, vf d) {
-    vf ab = _mm256_add_ps(_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b));
-    vf cd = _mm256_add_ps(_mm256_unpacklo_ps(c, d), _mm256_unpackhi_ps(c, d));
-    vf s = _mm256_add_ps(_mm256_shuffle_ps(ab, cd, 0x44), _mm256_shuffle_ps(ab, cd, 0xEE));
-    _mm_storeu_ps(y, _mm_add_ps(_mm256_castps256_ps128(s), _mm256_extractf128_ps(s, 1)));
-}
-static inline void vf_turn4(float *y, size_t y_row, const float *x, size_t x_row) {
-    __m128 a = _mm_loadu_ps(x), b = _mm_loadu_ps(x + x_row);
-    __m128 c = _mm_loadu_ps(x + 2 * x_row), d = _mm_loadu_ps(x + 3 * x_row);
-    _MM_TRANSPOSE4_PS(a, b, c, d);
-    _mm_storeu_ps(y, a);
-    _mm_storeu_ps(y + y_row, b);
-    _mm_storeu_ps(y + 2 * y_row, c);
-    _mm_storeu_ps(y + 3 * y_row, d);
+    sums4_of_eight(y, a, b, c, d);
 }
 static inline vf vf_bf16_even(const void *p) {
     return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_loadu_si256(p), 16));

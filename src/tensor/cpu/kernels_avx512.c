@@ -2,8 +2,7 @@
 /* Kernels for AVX-512 (F, BW, VL, DQ): vectors of sixteen floats. What is not overridden stays
  * AVX2's. */
 #include "tensor/cpu/kernels.h"
-
-#include <immintrin.h>
+#include "tensor/cpu/simd_x86.h"
 
 enum { LANES = 16, TILE_MR = 14, TILE_NV = 2, TILE_KC = 256, DOT_OUTS = 4, PREFETCH_BYTES = 1024,
        SCORE_KEYS_8 = 2, SCORE_KEYS_4 = 4, MIX_VECTORS_8 = 2, MIX_VECTORS = 4 };
@@ -110,20 +109,7 @@ static inline __m256 halves(vf v) {
     return _mm256_add_ps(_mm512_castps512_ps256(v), _mm512_extractf32x8_ps(v, 1));
 }
 static inline void vf_sums4(float *y, vf a, vf b, vf c, vf d) {
-    __m256 x[] = { halves(a), halves(b), halves(c), halves(d) };
-    __m256 ab = _mm256_add_ps(_mm256_unpacklo_ps(x[0], x[1]), _mm256_unpackhi_ps(x[0], x[1]));
-    __m256 cd = _mm256_add_ps(_mm256_unpacklo_ps(x[2], x[3]), _mm256_unpackhi_ps(x[2], x[3]));
-    __m256 s = _mm256_add_ps(_mm256_shuffle_ps(ab, cd, 0x44), _mm256_shuffle_ps(ab, cd, 0xEE));
-    _mm_storeu_ps(y, _mm_add_ps(_mm256_castps256_ps128(s), _mm256_extractf128_ps(s, 1)));
-}
-static inline void vf_turn4(float *y, size_t y_row, const float *x, size_t x_row) {
-    __m128 a = _mm_loadu_ps(x), b = _mm_loadu_ps(x + x_row);
-    __m128 c = _mm_loadu_ps(x + 2 * x_row), d = _mm_loadu_ps(x + 3 * x_row);
-    _MM_TRANSPOSE4_PS(a, b, c, d);
-    _mm_storeu_ps(y, a);
-    _mm_storeu_ps(y + y_row, b);
-    _mm_storeu_ps(y + 2 * y_row, c);
-    _mm_storeu_ps(y + 3 * y_row, d);
+    sums4_of_eight(y, halves(a), halves(b), halves(c), halves(d));
 }
 static inline vf vf_bf16_even(const void *p) {
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_loadu_si512(p), 16));

@@ -42,29 +42,9 @@ INLINE void add_nibbles(row_sums s, const row_scales *by, const few *p, int rows
     }
 }
 
-INLINE void add_wide(row_sums s, const row_scales *by, const few *p, int rows, size_t i,
-                     const char *q, const char *weights) {
-    add_nibbles(s, by, p, rows, i, q, weights, true, false);
-}
-
-INLINE void add_narrow(row_sums s, const row_scales *by, const few *p, int rows, size_t i,
-                       const char *q, const char *weights) {
-    add_nibbles(s, by, p, rows, i, q, weights, false, false);
-}
-
-INLINE void add_e2m1(row_sums s, const row_scales *by, const few *p, int rows, size_t i,
-                     const char *q, const char *weights) {
-    add_nibbles(s, by, p, rows, i, q, weights, false, true);
-}
-
 static void dot_nibbles(float *y, size_t y_row, const vcpu_ints *x, int rows, const vcpu_quants *w,
                         size_t outs, size_t k) {
-    if (w->e2m1)
-        dot_few(y, y_row, x, 1, rows, w, 12, NULL, outs, k, 64, 4, add_e2m1);
-    else if (w->group == 32)
-        dot_few(y, y_row, x, 1, rows, w, 0, NULL, outs, k, 64, 4, add_narrow);
-    else
-        dot_few(y, y_row, x, 1, rows, w, 0, NULL, outs, k, 64, 4, add_wide);
+    dot_four_bits(y, y_row, x, 1, rows, w, 12, outs, k);
 }
 
 /* ---- many rows ---- */

@@ -117,21 +117,6 @@ INLINE void add_nibbles(row_sums s, const row_scales *by, const few *p, int rows
     }
 }
 
-INLINE void add_wide(row_sums s, const row_scales *by, const few *p, int rows, size_t i,
-                     const char *q, const char *weights) {
-    add_nibbles(s, by, p, rows, i, q, weights, true, false);
-}
-
-INLINE void add_narrow(row_sums s, const row_scales *by, const few *p, int rows, size_t i,
-                       const char *q, const char *weights) {
-    add_nibbles(s, by, p, rows, i, q, weights, false, false);
-}
-
-INLINE void add_e2m1(row_sums s, const row_scales *by, const few *p, int rows, size_t i,
-                     const char *q, const char *weights) {
-    add_nibbles(s, by, p, rows, i, q, weights, false, true);
-}
-
 /* 32 values, which are of one group. */
 INLINE void add_values(row_sums s, const row_scales *by, const few *p, int rows, size_t i,
                        const char *q, const __m256i v[2]) {
@@ -165,12 +150,8 @@ static void dot_quants(float *y, size_t y_row, const vcpu_ints *x, int rows, con
         dot_few(y, y_row, x, 2, rows, w, 0, NULL, outs, k, 32, 8, add_bytes);
     else if (w->bits != 4)
         dot_few(y, y_row, x, 2, rows, w, 0, &how, outs, k, 32, (size_t)w->bits, add_bits);
-    else if (w->e2m1)
-        dot_few(y, y_row, x, 2, rows, w, 0, NULL, outs, k, 64, 4, add_e2m1);
-    else if (w->group == 32)
-        dot_few(y, y_row, x, 2, rows, w, 0, NULL, outs, k, 64, 4, add_narrow);
     else
-        dot_few(y, y_row, x, 2, rows, w, 0, NULL, outs, k, 64, 4, add_wide);
+        dot_four_bits(y, y_row, x, 2, rows, w, 0, outs, k);
 }
 
 /* ---- many rows ---- */

@@ -171,4 +171,35 @@ INLINE __m256 scales64(const row_scales *by, const few *p, size_t r, size_t i, b
     return _mm256_permutevar8x32_ps(_mm256_broadcast_ps((const void *)scales), p->lanes);
 }
 
+/* ---- four bits ---- */
+/* Wanted from the including file: an add_block for 64 values of four bits. */
+INLINE void add_nibbles(row_sums s, const row_scales *by, const few *p, int rows, size_t i,
+                        const char *q, const char *weights, bool wide, bool e2m1);
+
+INLINE void add_wide(row_sums s, const row_scales *by, const few *p, int rows, size_t i,
+                     const char *q, const char *weights) {
+    add_nibbles(s, by, p, rows, i, q, weights, true, false);
+}
+
+INLINE void add_narrow(row_sums s, const row_scales *by, const few *p, int rows, size_t i,
+                       const char *q, const char *weights) {
+    add_nibbles(s, by, p, rows, i, q, weights, false, false);
+}
+
+INLINE void add_e2m1(row_sums s, const row_scales *by, const few *p, int rows, size_t i,
+                     const char *q, const char *weights) {
+    add_nibbles(s, by, p, rows, i, q, weights, false, true);
+}
+
+/* vcpu_dot_quants of four bits; integers that stand for e2m1 are `more` too large. */
+INLINE void dot_four_bits(float *y, size_t y_row, const vcpu_ints *x, size_t size, int rows,
+                          const vcpu_quants *w, float more, size_t outs, size_t k) {
+    if (w->e2m1)
+        dot_few(y, y_row, x, size, rows, w, more, NULL, outs, k, 64, 4, add_e2m1);
+    else if (w->group == 32)
+        dot_few(y, y_row, x, size, rows, w, 0, NULL, outs, k, 64, 4, add_narrow);
+    else
+        dot_few(y, y_row, x, size, rows, w, 0, NULL, outs, k, 64, 4, add_wide);
+}
+
 #endif

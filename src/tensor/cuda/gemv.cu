@@ -2,7 +2,7 @@
 /* y = x Wᵀ + b for a few rows of x: bound by reading W, which is read once, 16 bytes a lane, from where it lies. A
  * warp computes `OUTS` outputs for up to `ROWS` rows. x stays float32; sums are float32. Quantized weights are taken
  * apart in registers, 32 values at a time: Σ (q s + b) x = s Σ q x + b Σ x. */
-#include "tensor/cuda/cuda.h"
+#include "tensor/cuda/gemv.h"
 
 enum { WARPS = 4, THREADS = 32 * WARPS };
 
@@ -12,11 +12,6 @@ struct gemv_args {
     const void *bias;
     int64_t bias_type;
 };
-
-__device__ static float warp_sum(float v) {
-    for (int d = 16; d; d /= 2) v += __shfl_xor_sync(~0u, v, d);
-    return v;
-}
 
 template <int ROWS, int OUTS> __device__ static void finish(const gemv_args &a, float (&sum)[OUTS][ROWS], int64_t out0) {
     int lane = threadIdx.x % 32;
@@ -40,27 +35,6 @@ template <int N> __device__ static void load_x(float (&x)[N], const gemv_args &a
 }
 
 /* ---- dense ---- */
-__device__ static void widen(float (&v)[8], uint4 u, __nv_bfloat16) {
-    const uint32_t word[4] = { u.x, u.y, u.z, u.w };
-#pragma unroll
-    for (int i = 0; i < 4; i++) {
-        v[2 * i] = __uint_as_float(word[i] << 16);
-        v[2 * i + 1] = __uint_as_float(word[i] & 0xFFFF0000u);
-    }
-}
-__device__ static void widen(float (&v)[8], uint4 u, __half) {
-    const uint32_t word[4] = { u.x, u.y, u.z, u.w };
-#pragma unroll
-    for (int i = 0; i < 4; i++) {
-        float2 pair = __half22float2(*(const __half2 *)&word[i]);
-        v[2 * i] = pair.x;
-        v[2 * i + 1] = pair.y;
-    }
-}
-__device__ static void widen(float (&v)[4], uint4 u, float) {
-    v[0] = __uint_as_float(u.x), v[1] = __uint_as_float(u.y), v[2] = __uint_as_float(u.z), v[3] = __uint_as_float(u.w);
-}
-
 template <class T, int ROWS, int OUTS> __global__ __launch_bounds__(THREADS) static void dense(const __grid_constant__ gemv_args a) {
     const int per_lane = 16 / sizeof(T);
     int64_t out0 = ((int64_t)blockIdx.x * WARPS + threadIdx.x / 32) * OUTS;

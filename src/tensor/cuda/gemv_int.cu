@@ -6,7 +6,7 @@
  * Prepared x, for every run of 32 values: 64 bytes in the order in which the weights come out of their words (for 4
  * bits even ones before odd ones), in four pieces that lie apart, so that neighbouring lanes read neighbouring pieces; its
  * scale, its sum, and the sum of its squares before the norm's weights, from which every warp makes the norm's factor. */
-#include "tensor/cuda/cuda.h"
+#include "tensor/cuda/gemv.h"
 
 enum { RUN = 32, THREADS = 128, WARPS = THREADS / 32 };
 
@@ -89,11 +89,6 @@ __device__ static void add_word4(int &hi, int &lo, uint32_t q, uint4 x) {
 __device__ static void add_words8(int &hi, int &lo, uint32_t q0, uint32_t q1, uint4 x) {
     hi = dot4(q1, x.z, dot4(q0, x.x, hi));
     lo = dot4(q1, x.w, dot4(q0, x.y, lo));
-}
-
-__device__ static float warp_sum(float v) {
-    for (int d = 16; d; d /= 2) v += __shfl_xor_sync(~0u, v, d);
-    return v;
 }
 
 __device__ static void finish(const int_args &a, const int_part &m, int64_t row, int r, float v, float up) {

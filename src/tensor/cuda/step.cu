@@ -3,7 +3,7 @@
  * products, bound by reading the weights. Blocks stay and take outputs in turns: a warp computes OUTS outputs at a time
  * and asks for the next ones' weights before it has added these up, and for its first before the launch before has
  * ended. x, with the norm's weights in it, lies in shared memory; the norm's factor is one of the whole row. */
-#include "tensor/cuda/cuda.h"
+#include "tensor/cuda/gemv.h"
 
 /* LOADS: of 16 bytes that a lane has on their way, and as many behind them. */
 enum { WARPS = 8, THREADS = 32 * WARPS, BLOCKS = 2 /* of a multiprocessor */, LOADS = 8, ROUND = LOADS * 32 * 8 /* values of a row read at a time, at most */ };
@@ -22,32 +22,6 @@ struct step_args {
     int32_t n_parts, what, act, norm_type, groups, pad;
     float eps, offset; /* eps below 0: no norm */
 };
-
-__device__ static void widen(float (&v)[8], uint4 u, __nv_bfloat16) {
-    const uint32_t word[4] = { u.x, u.y, u.z, u.w };
-#pragma unroll
-    for (int i = 0; i < 4; i++) {
-        v[2 * i] = __uint_as_float(word[i] << 16);
-        v[2 * i + 1] = __uint_as_float(word[i] & 0xFFFF0000u);
-    }
-}
-__device__ static void widen(float (&v)[8], uint4 u, __half) {
-    const uint32_t word[4] = { u.x, u.y, u.z, u.w };
-#pragma unroll
-    for (int i = 0; i < 4; i++) {
-        float2 pair = __half22float2(*(const __half2 *)&word[i]);
-        v[2 * i] = pair.x;
-        v[2 * i + 1] = pair.y;
-    }
-}
-__device__ static void widen(float (&v)[4], uint4 u, float) {
-    v[0] = __uint_as_float(u.x), v[1] = __uint_as_float(u.y), v[2] = __uint_as_float(u.z), v[3] = __uint_as_float(u.w);
-}
-
-__device__ static float warp_sum(float v) {
-    for (int d = 16; d; d /= 2) v += __shfl_xor_sync(~0u, v, d);
-    return v;
-}
 
 __device__ static void finish(const step_args &a, const part &m, int64_t row, float v, float up) {
     if (m.bias) v += vcuda_load(m.bias, (int)m.bias_type, row);
