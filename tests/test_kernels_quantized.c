@@ -7,7 +7,7 @@
  * cases: of each kind; 1000 unless given. */
 #include "tensor_check.h"
 
-#include "tensor/cpu/kernels.h"
+#include "tensor/cpu/kernels/kernels.h"
 
 static int cases = 1000;
 

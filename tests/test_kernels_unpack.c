@@ -8,7 +8,7 @@
 #include <unistd.h>
 
 #include "core/core.h"
-#include "tensor/cpu/kernels.h"
+#include "tensor/cpu/kernels/kernels.h"
 #include "tensor_check.h"
 
 static long n_cases = 1000;

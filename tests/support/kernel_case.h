@@ -26,7 +26,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "tensor/cpu/kernels.h"
+#include "tensor/cpu/kernels/kernels.h"
 
 typedef enum kc_role {
     KC_READ = 1,

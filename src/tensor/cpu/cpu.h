@@ -6,7 +6,7 @@
 #include <pthread.h>
 
 #include "tensor/backend.h"
-#include "tensor/cpu/kernels.h"
+#include "tensor/cpu/kernels/kernels.h"
 
 /* Scratch belongs to the backend and to one operation at a time (`turn`): operations use all
  * threads anyway. It grows to what the largest operation needed; a repeated pass allocates nothing.
