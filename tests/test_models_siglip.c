@@ -96,7 +96,7 @@ static void features(const char *type, int64_t side, float rest, float *out) {
     assert_int_equal(vcore_json_parse(&config, json, strlen(json), "test", &err), VLM_OK);
     const vmodel_build_args args = { .tensors = tensors, .arena = arena, .backend = backend };
     assert_int_equal(vmodel_build_new(&build, &args, &err), VLM_OK);
-    if (vlm_vision_new(&tower, build, vcore_json_root(config), NULL, "", &err) < 0)
+    if (vlm_vision_new(&tower, build, &(vlm_vision_options) { .config = vcore_json_root(config), .prefix = "" }, &err) < 0)
         fail_msg("%s", err.message);
     vtensor_frame_begin(f);
     const int64_t shape[] = { 3, side, side };

@@ -31,9 +31,12 @@ static const vlm_weight_row rows[] = {
 
 static vlm_status create_parts(deepseek_vl *m, vlm_build *build, vlm_error *err) {
     const vlm_json *config = vlm_build_config(build);
-    vlm_status status =
-        vlm_vision_new(&m->vision, build, vlm_json_find(config, "vision_config"), "siglip_vision_model",
-                       "model.vision_model.|model.vision_model.vision_model.", err);
+    const vlm_vision_options vision = {
+        .config = vlm_json_find(config, "vision_config"),
+        .fallback_type = "siglip_vision_model",
+        .prefix = "model.vision_model.|model.vision_model.vision_model.",
+    };
+    vlm_status status = vlm_vision_new(&m->vision, build, &vision, err);
     if (status < 0) return status;
     const vlm_text_options text = {
         .config = vlm_json_find(config, "text_config"),
@@ -96,7 +99,7 @@ static int features(vlm_frame *f, const void *model, const vlm_prepared *prepare
         vlm_copy_to(f, vlm_rows(f, all, i * tokens, tokens), picture_features(f, m, picture));
         vlm_scope_end(f, scope);
     }
-    out[0] = (vlm_features) { (uint32_t)m->image_token_id, all, "image_features" };
+    out[0] = (vlm_features) { .token_id = (uint32_t)m->image_token_id, .rows = all, .name = "image_features" };
     return 1;
 }
 

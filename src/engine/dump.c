@@ -51,8 +51,7 @@ static vlm_status run(const vlm_context *c, const vlm_prepared *prepared, vlm_fr
                       collector *collected, const int32_t *positions, vlm_error *err) {
     size_t n;
     const uint32_t *ids = vlm_prepared_ids(prepared, &n);
-    vengine_run run = { .context = c, .frame = f, .ids = ids, .n = n, .positions = positions,
-                        .span = { 0, (int64_t)n } };
+    vengine_run run = { .context = c, .frame = f, .ids = ids, .n = n, .positions = positions };
     vtensor_frame_dump(f, collect, collected);
     vtensor_frame_begin(f);
     vlm_status status = vengine_run_features(&run, prepared, err);

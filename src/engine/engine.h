@@ -180,7 +180,7 @@ vlm_status vengine_prompt_expand(vengine_prompt *prompt, const vlm_context *c, c
                                  vlm_plan *plan, vlm_error *err);
 void vengine_prompt_free(vengine_prompt *p);
 
-/* ---- forward passes (forward.c) --------------------------------------------------------------------------------- */
+/* ---- forward passes (merge.c, forward.c) ------------------------------------------------------------------------- */
 /* One prompt's run through the model inside a frame that has begun. */
 typedef struct vengine_run {
     const vlm_context *context;
@@ -190,10 +190,24 @@ typedef struct vengine_run {
     const int32_t *positions;         /* [axes, n] */
     vlm_features features[VLM_MAX_FEATURES];
     int n_features;
-    vlm_span span;                    /* used when the model's prompt is bidirectional */
 } vengine_run;
 /* Runs the tower over a prepared input's media and checks that features and media tokens agree in number. */
 vlm_status vengine_run_features(vengine_run *run, const vlm_prepared *prepared, vlm_error *err);
+/* What the rows [begin, end) of a run are made of: features in the place of media tokens, and what the decoder is told of
+ * them. Positions count from the beginning of the sequence, `past` tokens before the run. */
+typedef struct vengine_rows {
+    vlm_tensor embeddings; /* [end - begin, dim] */
+    const vlm_span *spans; /* that see each other; into the next two */
+    int n_spans;
+    vlm_span whole, *own;
+    vlm_injection injections[VLM_MAX_FEATURES * VLM_MAX_DEEP];
+    int n_injections;
+} vengine_rows;
+/* Free it after the pass, whatever became of the frame. */
+void vengine_rows_of(vengine_rows *rows, const vengine_run *run, size_t begin, size_t end, size_t past);
+void vengine_rows_free(vengine_rows *rows);
+/* Where a pass that begins at `begin` ends: behind `step` rows, or where no tokens that see each other are parted. */
+size_t vengine_run_cut(const vengine_run *run, size_t begin, size_t step);
 /* Reads rows [first, run->n) of a prompt that begins behind `past` tokens, in the steps of the options; a prompt
  * whose tokens all see each other goes in one. The last row's logits stay: [vocab]. */
 typedef struct vengine_prefill {

@@ -105,7 +105,6 @@ static vlm_status count_prompt(counter *k, vlm_work *vision, vlm_work *prefill,
     VTRY(vengine_positions(&positions, &next, k->context, prepared, 0, err));
     vengine_run run = { .context = k->context, .frame = k->frame, .positions = positions };
     run.ids = vlm_prepared_ids(prepared, &run.n);
-    run.span = (vlm_span) { 0, (int64_t)run.n };
     const vengine_prefill how = { .kv = k->kv, .options = options };
     vlm_status status = vengine_run_features(&run, prepared, err);
     *vision = counter_take(k);

@@ -150,7 +150,6 @@ static vlm_status dry_run(vengine_memory *out, const vlm_context *c, const vlm_p
     const vlm_text_info *text = vlm_text_get_info(c->model_type->text(c->model));
     vengine_run r = { .context = c };
     r.ids = vlm_prepared_ids(prepared, &r.n);
-    r.span = (vlm_span) { 0, (int64_t)r.n };
     reads seen = { .n = 0 };
     uint32_t *ids = distinct(r.ids, r.n, &seen.n_ids);
     vlm_kv *kv = vcore_alloc_array((size_t)text->layers, sizeof *kv);

@@ -263,7 +263,6 @@ static vlm_status read_prompt(vlm_session *s, const vlm_prepared *prepared, size
                               vlm_error *err) {
     reading r = { .run = { .context = s->context, .frame = s->frame }, .first = first, .past = past };
     r.run.ids = vlm_prepared_ids(prepared, &r.run.n);
-    r.run.span = (vlm_span) { (int64_t)past, (int64_t)(past + r.run.n) };
     int64_t next = past ? s->next : 0;
     int32_t *positions;
     VTRY(vengine_positions(&positions, &next, s->context, prepared, past, err));

@@ -64,7 +64,7 @@ static int toy_features(vlm_frame *f, const void *model, const vlm_prepared *pre
     if (dim > 4096) return vlm_frame_fail(f, VLM_ERR_UNSUPPORTED, "toy: too wide"), 0;
     for (int64_t i = 0; i < 4 * dim; i++) rows[i] = ((const float *)pixels->data)[i % 3];
     const int64_t shape[] = { 4, dim };
-    out[0] = (vlm_features) { t->image_token_id, vlm_tensor_from(f, VLM_DTYPE_F32, 2, shape, rows), "image_features" };
+    out[0] = (vlm_features) { .token_id = t->image_token_id, .rows = vlm_tensor_from(f, VLM_DTYPE_F32, 2, shape, rows), .name = "image_features" };
     return 1;
 }
 

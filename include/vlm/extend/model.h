@@ -124,6 +124,12 @@ typedef struct vlm_sequence {
     const vlm_span *spans; /**< bidirectional spans, in positions */
     int n_spans;
 } vlm_sequence;
+/** Features that are added to some rows of a pass behind a layer (DeepStack). */
+typedef struct vlm_injection {
+    int layer;        /**< behind this one, from 0 */
+    vlm_tensor index; /**< I32 [k]: rows of the pass, each once */
+    vlm_tensor rows;  /**< [k, dim] */
+} vlm_injection;
 /** Input of a text decoder. */
 typedef struct vlm_text_input {
     vlm_tensor embeddings; /**< [n, dim] float32; the forward pass works in it */
@@ -131,6 +137,8 @@ typedef struct vlm_text_input {
     const vlm_sequence *sequences;
     int n_sequences;
     vlm_tensor wanted; /**< I32 [m]: rows whose hidden state is wanted; empty (of rank 0): all */
+    const vlm_injection *injections;
+    int n_injections;
 } vlm_text_input;
 
 /** Properties of a decoder that others need. */
@@ -176,10 +184,20 @@ typedef struct vlm_vision_input {
     const int64_t *grids; /**< host [n_grids][3]: time, height, width in patches */
     int n_grids;
 } vlm_vision_input;
-/** Builds the tower that the config's model_type names. @param vision_config NULL: the defaults of
- * fallback_type, which also counts when the config names none @param prefix as in vlm_binding */
-VLM_API vlm_status vlm_vision_new(vlm_vision **out, vlm_build *build, const vlm_json *vision_config,
-                                  const char *fallback_type, const char *prefix, vlm_error *err);
+/** What a tower is built from. */
+typedef struct vlm_vision_options {
+    const vlm_json *config;    /**< vision_config; NULL: the defaults of fallback_type */
+    const char *fallback_type; /**< type when the config names none */
+    const char *prefix;        /**< as in vlm_binding */
+    /** Hidden states that the features are made of, as transformers' vision_feature_layer counts
+     * them: 0 enters the first layer, -1 leaves the last, -2 enters it; several stand side by side
+     * in a row. NULL: what the tower itself gives. A tower may refuse (VLM_ERR_UNSUPPORTED). */
+    const vlm_ints *layers;
+    bool drop_class; /**< without the row of a class token */
+} vlm_vision_options;
+/** Builds the tower that the config's model_type names. */
+VLM_API vlm_status vlm_vision_new(vlm_vision **out, vlm_build *build,
+                                  const vlm_vision_options *options, vlm_error *err);
 /** Properties of a tower that others need. */
 typedef struct vlm_vision_info {
     int64_t dim; /**< width of a row of vlm_vision_forward */
@@ -216,11 +234,16 @@ VLM_API vlm_status vlm_prepared_get(const vlm_array **out, const vlm_prepared *p
 VLM_API const uint32_t *vlm_prepared_ids(const vlm_prepared *prepared, size_t *count);
 
 /* ---- the model type -------------------------------------------------------------------------- */
+/** Most layers of the decoder that features enter behind. */
+#define VLM_MAX_DEEP 8
 /** Rows that take the place of a token's embeddings, in prompt order. */
 typedef struct vlm_features {
     uint32_t token_id; /**< the media token whose rows they replace */
     vlm_tensor rows;   /**< [tokens, dim] */
     const char *name;  /**< of the seam, static: "image_features", "video_features" */
+    vlm_tensor deep[VLM_MAX_DEEP]; /**< [tokens, dim] each: deep[i] is added to the same tokens'
+                                        hidden state behind decoder layer i (DeepStack) */
+    int n_deep;
 } vlm_features;
 #define VLM_MAX_FEATURES 4
 
@@ -255,6 +278,8 @@ typedef struct vlm_model_type {
                             vlm_positions *positions, vlm_error *err);
     /** The prompt's tokens all see each other (PaliGemma). */
     bool bidirectional_prompt;
+    /** Media tokens of a kind that follow each other all see each other (Gemma 3). */
+    bool bidirectional_media;
     /** Frees what create took beyond vlm_build_alloc; may be NULL. */
     void (*destroy)(void *model);
     const void *user; /**< what vlm_build_user() gives to create; may be NULL */

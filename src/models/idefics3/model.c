@@ -40,8 +40,12 @@ static vlm_status create(void **model, vlm_build *build, vlm_error *err) {
     if (!m) return vlm_fail(err, VLM_ERR_MEMORY, "idefics3: out of memory");
     vlm_status status = vlm_config_read(m, config, "config.json", fields, COUNT(fields), err);
     if (status < 0) return status;
-    status = vlm_vision_new(&m->vision, build, vlm_json_find(config, "vision_config"),
-                            "idefics3_vision", "model.vision_model.|vision_model.", err);
+    const vlm_vision_options vision = {
+        .config = vlm_json_find(config, "vision_config"),
+        .fallback_type = "idefics3_vision",
+        .prefix = "model.vision_model.|vision_model.",
+    };
+    status = vlm_vision_new(&m->vision, build, &vision, err);
     if (status < 0) return status;
     if ((status = check(m, err)) < 0) return status;
     const vlm_text_options text = {

@@ -43,8 +43,12 @@ static vlm_status create(void **model, vlm_build *build, vlm_error *err) {
     vlm_status status =
         vlm_config_read(m, config, "config.json", fields, sizeof fields / sizeof fields[0], err);
     if (status < 0) return status;
-    status = vlm_vision_new(&m->vision, build, vlm_json_find(config, "vision_config"),
-                            "qwen2_5_vl_vision", "model.visual.|visual.|vision_tower.", err);
+    const vlm_vision_options vision = {
+        .config = vlm_json_find(config, "vision_config"),
+        .fallback_type = "qwen2_5_vl_vision",
+        .prefix = "model.visual.|visual.|vision_tower.",
+    };
+    status = vlm_vision_new(&m->vision, build, &vision, err);
     if (status < 0) return status;
     const vlm_json *nested = vlm_json_find(config, "text_config");
     const vlm_text_options text = {
@@ -134,7 +138,7 @@ static int features(vlm_frame *f, const void *model, const vlm_prepared *prepare
             .grids = x.grids,
             .n_grids = (int)x.n,
         };
-        out[n++] = (vlm_features) { ids[of], vlm_vision_forward(f, m->vision, &input), names[of] };
+        out[n++] = (vlm_features) { .token_id = ids[of], .rows = vlm_vision_forward(f, m->vision, &input), .name = names[of] };
     }
     return n;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The one text decoder: its config, the traits that a type adds, and the loaded model. Everything
- * that Llama, Qwen 2, Mistral, Gemma and Gemma 2 differ in is a value here. */
+ * that Llama, Qwen, Mistral and Gemma differ in is a value here. types.c has the types, config.c and rope.c read
+ * the config, weights.c binds, attention.c and mlp.c are the two halves of a layer, decoder.c is the pass. */
 #ifndef VLM_MODELS_TEXT_DECODER_H
 #define VLM_MODELS_TEXT_DECODER_H
 
@@ -47,17 +48,29 @@ typedef struct text_type {
     bool scaled_embeddings; /* times sqrt(hidden_size) */
     bool sandwich_norms;    /* norms behind attention and MLP, too */
     bool alternating;       /* without layer_types, layers 0, 2, 4 ... have the window */
+    bool qk_norm;           /* every head of q and k has an RMS norm in front of the rotation */
     int position_axes;      /* 3: M-RoPE */
+    bool interleaved_axes;  /* M-RoPE's pairs take turns (t h w t h w ...), not section by section */
+    vlm_rope_pairs pairs;
 } text_type;
 extern const text_type vmodel_text_types[]; /* ended by a NULL model_type */
 
+/* The norms go by what they stand around: files have several names for them (weights.c). */
 typedef struct text_layer {
-    vlm_norm input_layernorm, post_attention_layernorm;
-    vlm_norm pre_feedforward_layernorm, post_feedforward_layernorm; /* sandwich norms only */
+    vlm_norm attention_norm, mlp_norm;           /* in front */
+    vlm_norm attention_post_norm, mlp_post_norm; /* behind; sandwich norms only */
     vlm_linear q_proj, k_proj, v_proj, o_proj;
+    vlm_norm q_norm, k_norm; /* [head_dim]; qk_norm only */
     vlm_gated_mlp mlp;
-    int64_t window;
+    int64_t window; /* 0: none */
 } text_layer;
+
+/* What turns the heads. */
+typedef struct text_rope {
+    int pairs;
+    float *inv_freq;  /* [pairs] */
+    uint8_t *axis_of; /* [pairs] M-RoPE: the axis that turns the pair; NULL: axis 0 */
+} text_rope;
 
 struct vlm_text {
     const text_type *type;
@@ -68,8 +81,7 @@ struct vlm_text {
     vlm_norm norm;
     vlm_linear lm_head; /* the embedding table when tied */
     float embed_scale, attention_scale;
-    float *inv_freq;  /* [head_dim / 2] */
-    uint8_t *axis_of; /* [head_dim / 2] M-RoPE: the axis that turns the pair; NULL: axis 0 */
+    text_rope rope;
 };
 
 /* Reads text_config, checks it as a whole and fills in what follows from it (config.c). */
@@ -78,8 +90,27 @@ vlm_status vmodel_text_config_read(text_config *out, const text_type *type, cons
 /* The window of every layer, 0 for none. @param windows [num_hidden_layers] */
 vlm_status vmodel_text_config_windows(int64_t *windows, const text_config *config,
                                       const text_type *type, const vlm_json *json, vlm_error *err);
-/* Frequencies after the config's scaling. @param inv_freq [head_dim / 2] */
+/* Frequencies after the config's scaling (rope.c). @param inv_freq [head_dim / 2] */
 vlm_status vmodel_text_config_rope(float *inv_freq, const text_config *config, const vlm_json *json,
                                    vlm_error *err);
+/* The same, and the axes that they belong to. */
+vlm_status vmodel_text_rope_new(text_rope *out, vlm_build *build, const text_config *config,
+                                const text_type *type, const vlm_json *json, vlm_error *err);
+/* Binds embeddings, layers and head (weights.c). */
+vlm_status vmodel_text_bind(vlm_text *t, vlm_build *build, const vlm_text_options *options,
+                            vlm_error *err);
+
+/* What the layers of a pass share. n is the number of rows of a pass over all its sequences. */
+typedef struct text_pass {
+    vlm_rope_table rope;
+    const vlm_segment *segments; /* of the layer at hand */
+    int n_segments;
+    vlm_tensor wanted; /* I32 [m]: rows that the layer computes; empty: all */
+} text_pass;
+/* x + o_proj(attention(norm(x))), x [n, dim]: in place, or the rows wanted alone (attention.c). */
+vlm_tensor vmodel_text_attention(vlm_frame *f, const vlm_text *t, const text_layer *layer,
+                                 vlm_tensor x, const text_pass *pass);
+/* x += mlp(norm(x)), x [n, dim] (mlp.c) */
+void vmodel_text_mlp(vlm_frame *f, const vlm_text *t, const text_layer *layer, vlm_tensor x);
 
 #endif

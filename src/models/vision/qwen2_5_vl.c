@@ -333,12 +333,12 @@ static vlm_tensor forward(vlm_frame *f, const vlm_vision *vision, const vlm_visi
 }
 
 /* ---- building -------------------------------------------------------------------------------- */
-static vlm_status create(vlm_vision **out, vlm_build *build, const vlm_json *json,
-                         const char *prefix, vlm_error *err) {
+static vlm_status create(vlm_vision **out, vlm_build *build, const vlm_vision_options *options,
+                         vlm_error *err) {
     qwen2_5_vl *t = vlm_build_alloc(build, 1, sizeof *t);
     if (!t) return vcore_no_memory(err, "vision tower");
     qwen2_5_vl_config *c = &t->config;
-    VTRY(read_config(c, json, err));
+    VTRY(read_config(c, options->config, err));
     int64_t head_dim = c->hidden_size / c->num_heads, quarter = head_dim / 4;
     t->unit = c->spatial_merge_size * c->spatial_merge_size;
     t->window_side = c->window_size / c->spatial_merge_size / c->patch_size;
@@ -360,7 +360,7 @@ static vlm_status create(vlm_vision **out, vlm_build *build, const vlm_json *jso
     t->base.info = (vlm_vision_info) { .dim = c->out_hidden_size,
                                        .channels = c->in_channels,
                                        .patch_size = c->patch_size };
-    VTRY(bind(t, build, prefix, err));
+    VTRY(bind(t, build, options->prefix, err));
     *out = &t->base;
     return VLM_OK;
 }

@@ -240,14 +240,13 @@ static vlm_tensor forward(vlm_frame *f, const vlm_vision *vision, const vlm_visi
 }
 
 /* ---- building -------------------------------------------------------------------------------- */
-static vlm_status create(vlm_vision **out, vlm_build *build, const vlm_json *json,
-                         const char *prefix, const siglip_config *defaults, bool navit,
-                         vlm_error *err) {
+static vlm_status create(vlm_vision **out, vlm_build *build, const vlm_vision_options *options,
+                         const siglip_config *defaults, bool navit, vlm_error *err) {
     siglip *s = vlm_build_alloc(build, 1, sizeof *s);
     if (!s) return vcore_no_memory(err, "vision tower");
     siglip_config *c = &s->config;
     *c = *defaults;
-    VTRY(vlm_config_read(c, json, WHERE, fields, COUNT(fields), err));
+    VTRY(vlm_config_read(c, options->config, WHERE, fields, COUNT(fields), err));
     VTRY(check(c, err));
     s->navit = navit;
     s->side = c->image_size / c->patch_size;
@@ -259,7 +258,7 @@ static vlm_status create(vlm_vision **out, vlm_build *build, const vlm_json *jso
                                        .channels = c->num_channels,
                                        .image_size = c->image_size,
                                        .patch_size = c->patch_size };
-    VTRY(bind(s, build, prefix, err));
+    VTRY(bind(s, build, options->prefix, err));
     *out = &s->base;
     return VLM_OK;
 }
@@ -287,14 +286,14 @@ static const siglip_config idefics3_defaults = {
     .layer_norm_eps = 1e-6f,
 };
 
-static vlm_status create_siglip(vlm_vision **out, vlm_build *build, const vlm_json *config,
-                                const char *prefix, vlm_error *err) {
-    return create(out, build, config, prefix, &siglip_defaults, false, err);
+static vlm_status create_siglip(vlm_vision **out, vlm_build *build,
+                                const vlm_vision_options *options, vlm_error *err) {
+    return create(out, build, options, &siglip_defaults, false, err);
 }
 
-static vlm_status create_idefics3(vlm_vision **out, vlm_build *build, const vlm_json *config,
-                                  const char *prefix, vlm_error *err) {
-    return create(out, build, config, prefix, &idefics3_defaults, true, err);
+static vlm_status create_idefics3(vlm_vision **out, vlm_build *build,
+                                  const vlm_vision_options *options, vlm_error *err) {
+    return create(out, build, options, &idefics3_defaults, true, err);
 }
 
 const vmodel_vision_type vmodel_vision_siglip = {

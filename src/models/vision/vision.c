@@ -10,17 +10,23 @@ static const vmodel_vision_type *const types[] = {
     NULL,
 };
 
-vlm_status vlm_vision_new(vlm_vision **out, vlm_build *build, const vlm_json *vision_config,
-                          const char *fallback_type, const char *prefix, vlm_error *err) {
+vlm_status vlm_vision_new(vlm_vision **out, vlm_build *build, const vlm_vision_options *options,
+                          vlm_error *err) {
     *out = NULL;
     vcore_str name;
-    VTRY(vmodel_part_type(&name, vision_config, fallback_type, "config.json: vision_config", err));
-    for (size_t i = 0; types[i]; i++)
-        if (vmodel_is_one_of(types[i]->model_type, name))
-            return types[i]->create(out, build, vision_config, prefix, err);
-    return vcore_fail_field(err, VLM_ERR_UNSUPPORTED, "config.json", "vision_config.model_type",
-                            "'%.*s' is no vision tower that is known",
-                            (int)(name.n < 60 ? name.n : 60), name.p);
+    const vmodel_vision_type *const *type = types;
+    VTRY(vmodel_part_type(&name, options->config, options->fallback_type,
+                          "config.json: vision_config", err));
+    while (*type && !vmodel_is_one_of((*type)->model_type, name)) type++;
+    if (!*type)
+        return vcore_fail_field(err, VLM_ERR_UNSUPPORTED, "config.json", "vision_config.model_type",
+                                "'%.*s' is no vision tower that is known",
+                                (int)(name.n < 60 ? name.n : 60), name.p);
+    if (options->layers && !(*type)->chooses_layers)
+        return vcore_fail_field(err, VLM_ERR_UNSUPPORTED, "config.json", "vision_feature_layer",
+                                "the tower '%.*s' gives no hidden states of its layers", (int)name.n,
+                                name.p);
+    return (*type)->create(out, build, options, err);
 }
 
 const vlm_vision_info *vlm_vision_get_info(const vlm_vision *vision) {

@@ -13,8 +13,9 @@ struct vlm_vision {
 
 typedef struct vmodel_vision_type {
     const char *model_type; /* alternatives by '|' */
-    vlm_status (*create)(vlm_vision **out, vlm_build *build, const vlm_json *config,
-                         const char *prefix, vlm_error *err);
+    bool chooses_layers;    /* takes options->layers and drop_class */
+    vlm_status (*create)(vlm_vision **out, vlm_build *build, const vlm_vision_options *options,
+                         vlm_error *err);
 } vmodel_vision_type;
 
 extern const vmodel_vision_type vmodel_vision_siglip, vmodel_vision_idefics3; /* siglip.c */

@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: MIT */
+/* The decoder's tensors: names, shapes and when they are there. */
+#include "models/text/decoder.h"
+
+enum { D, INNER, Q, KV, HEAD, VOCAB, DIMS };
+enum {
+    ATTENTION_BIAS = 1,
+    QKV_BIAS = 2,
+    MLP_BIAS = 4,
+    PLAIN = 8,
+    SANDWICH = 16,
+    QK_NORM = 32,
+    UNTIED = 64,
+    TIED = 128
+};
+
+#define LINEAR(m, n, bias, out, in) VLM_BIND_LINEAR(text_layer, m, "layers.%d." n, bias, out, in)
+#define NORM_IF(when, m, n, dim) \
+    VLM_BIND_NORM_IF(when, text_layer, m, "layers.%d." n, VLM_NEVER, dim)
+static const vlm_weight_row layer_rows[] = {
+    NORM_IF(VLM_ALWAYS, attention_norm, "input_layernorm", D),
+    LINEAR(q_proj, "self_attn.q_proj", QKV_BIAS, Q, D),
+    LINEAR(k_proj, "self_attn.k_proj", QKV_BIAS, KV, D),
+    LINEAR(v_proj, "self_attn.v_proj", QKV_BIAS, KV, D),
+    LINEAR(o_proj, "self_attn.o_proj", ATTENTION_BIAS, D, Q),
+    NORM_IF(QK_NORM, q_norm, "self_attn.q_norm", HEAD),
+    NORM_IF(QK_NORM, k_norm, "self_attn.k_norm", HEAD),
+    NORM_IF(PLAIN, mlp_norm, "post_attention_layernorm", D),
+    NORM_IF(SANDWICH, attention_post_norm, "post_attention_layernorm", D),
+    NORM_IF(SANDWICH, mlp_norm, "pre_feedforward_layernorm", D),
+    NORM_IF(SANDWICH, mlp_post_norm, "post_feedforward_layernorm", D),
+    LINEAR(mlp.gate_proj, "mlp.gate_proj", MLP_BIAS, INNER, D),
+    LINEAR(mlp.up_proj, "mlp.up_proj", MLP_BIAS, INNER, D),
+    LINEAR(mlp.down_proj, "mlp.down_proj", MLP_BIAS, D, INNER),
+    VLM_BIND_IGNORED("layers.%d.self_attn.rotary_emb.inv_freq"),
+};
+static const vlm_weight_row model_rows[] = {
+    VLM_BIND_MATRIX(vlm_text, embed_tokens, "embed_tokens", VOCAB, D),
+    VLM_BIND_NORM(vlm_text, norm, "norm", VLM_NEVER, D),
+    VLM_BIND_IGNORED("rotary_emb.inv_freq"),
+};
+static const vlm_weight_row head_rows[] = {
+    VLM_BIND_LINEAR_IF(UNTIED, vlm_text, lm_head, "lm_head", VLM_NEVER, VOCAB, D),
+    VLM_BIND_IGNORED_IF(TIED, "lm_head.*"),
+};
+#define COUNT(rows) (sizeof(rows) / sizeof(rows)[0])
+
+static unsigned conditions_of(const vlm_text *t, bool tied) {
+    const text_config *c = &t->config;
+    unsigned found = tied ? TIED : UNTIED;
+    if (c->attention_bias) found |= ATTENTION_BIAS | QKV_BIAS;
+    if (t->type->qkv_bias) found |= QKV_BIAS;
+    if (c->mlp_bias) found |= MLP_BIAS;
+    if (t->type->qk_norm) found |= QK_NORM;
+    return found | (t->type->sandwich_norms ? SANDWICH : PLAIN);
+}
+
+vlm_status vmodel_text_bind(vlm_text *t, vlm_build *build, const vlm_text_options *options,
+                            vlm_error *err) {
+    const text_config *c = &t->config;
+    const int64_t dims[DIMS] = { c->hidden_size,
+                                 c->intermediate_size,
+                                 c->num_attention_heads * c->head_dim,
+                                 c->num_key_value_heads * c->head_dim,
+                                 c->head_dim,
+                                 c->vocab_size };
+    vlm_binding at = { .prefix = options->prefix,
+                       .dims = dims,
+                       .conditions = conditions_of(t, options->tied) };
+    VTRY(vlm_bind(build, t, model_rows, COUNT(model_rows), &at, err));
+    if (options->tied && options->mlx_untied)
+        VTRY(vmodel_build_keep_copy(build, &model_rows[0], &at, options->head_prefix, "lm_head", err));
+    for (; at.layer < c->num_hidden_layers; at.layer++)
+        VTRY(vlm_bind(build, &t->layers[at.layer], layer_rows, COUNT(layer_rows), &at, err));
+    at.prefix = options->head_prefix;
+    VTRY(vlm_bind(build, t, head_rows, COUNT(head_rows), &at, err));
+    if (options->tied) t->lm_head = (vlm_linear) { .weight = t->embed_tokens };
+    return VLM_OK;
+}
