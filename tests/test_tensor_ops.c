@@ -239,6 +239,9 @@ static void blocks_are_their_parts(void **state) {
     vlm_gate_to(f, want[0], want[1], VLM_ACT_SILU);
     vlm_add_linear(f, parts, want[0], &down);
     assert_same(sum, parts);
+    vlm_add_normed_linear(f, sum, want[0], &down, &norm);
+    vlm_add_to(f, parts, vlm_rms_norm(f, vlm_apply_linear(f, want[0], &down), &norm));
+    assert_same(sum, parts);
     vlm_tensor q = vlm_reshape3(f, vlm_copy(f, x.t), 5, 4, 16), turned = vlm_reshape3(f, vlm_copy(f, x.t), 5, 4, 16);
     float inv_freq[8];
     vlm_rope_frequencies(inv_freq, 16, 1e4);

@@ -124,10 +124,22 @@ static void sums_are_precise(void **state) {
             array x = make_array(VLM_DTYPE_F32, 1, 0, 2, (int64_t[]) { n, IN });
             array sum = make_array(VLM_DTYPE_F32, 1, 0, 2, (int64_t[]) { n, OUT });
             double *want = reference(f, &x, &q, n);
+            vlm_tensor through = vlm_copy(f, sum.t); /* the same through a norm */
+            double *normed = malloc((size_t)(n * OUT) * sizeof *normed);
+            assert_non_null(normed);
+            for (int64_t r = 0; r < n; r++) {
+                double squares = 0;
+                for (int64_t i = r * OUT; i < (r + 1) * OUT; i++) squares += want[i] * want[i];
+                for (int64_t i = r * OUT; i < (r + 1) * OUT; i++)
+                    normed[i] = sum.v[i] + want[i] / sqrt(squares / OUT);
+            }
             for (int64_t i = 0; i < n * OUT; i++) want[i] += sum.v[i];
             vlm_add_linear(f, sum.t, x.t, &q.l);
             assert_near(sum.t.data, want, (size_t)(n * OUT), TOLERANCE, "a sum of %d rows", (int)n);
+            vlm_add_normed_linear(f, through, x.t, &q.l, &(vlm_norm) { .eps = 1e-12f });
+            assert_near(through.data, normed, (size_t)(n * OUT), TOLERANCE, "normed, %d rows", (int)n);
             free(want);
+            free(normed);
             free_array(&x);
             free_array(&sum);
             free_quantized(&q);

@@ -28,6 +28,14 @@ void vlm_add_gated_mlp(vlm_frame *f, vlm_tensor x, const vlm_norm *norm, const v
     vlm_add_gated(f, x, x, norm, linears, mlp->act);
 }
 
+void vlm_add_normed_gated_mlp(vlm_frame *f, vlm_tensor x, const vlm_norm *norm, const vlm_gated_mlp *mlp, const vlm_norm *after) {
+    const vlm_linear *const both[] = { &mlp->gate_proj, &mlp->up_proj };
+    vlm_tensor h[2]; /* gate and up, [n, inner] each */
+    vlm_apply_norm_linears(f, h, x, norm, both, 2);
+    vlm_gate_to(f, h[0], h[1], mlp->act);
+    vlm_add_normed_linear(f, x, h[0], &mlp->down_proj, after);
+}
+
 /* A piece's widest temporary holds about this many values, and a piece has rows enough for the
  * matrix products to be worth reading the weights again. */
 enum { PIECE_VALUES = 4 << 20, PIECE_ROWS = 64 };

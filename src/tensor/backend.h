@@ -68,6 +68,8 @@ typedef struct vtensor_table {
     void (*gate)(vlm_frame *f, vlm_tensor gate, vlm_tensor up, vlm_activation act);
     void (*linears)(vlm_frame *f, const vlm_tensor *y, vlm_tensor x,
                     const vlm_linear *const *linears, int n_linears);
+    /* linear, of which y goes into a layer's state: as precise as linear_add is. */
+    void (*linear_for_sum)(vlm_frame *f, vlm_tensor y, vlm_tensor x, const vlm_linear *linear);
     /* Blocks: y = linears(rms_norm(x)); sum += linear(x); sum += down(act(gate(n)) * up(n)), n = rms_norm(x). */
     void (*norm_linears)(vlm_frame *f, const vlm_tensor *y, vlm_tensor x, const vlm_norm *norm,
                          const vlm_linear *const *linears, int n_linears);

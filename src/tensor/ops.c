@@ -276,9 +276,27 @@ static bool enter_sum(vlm_frame *f, vlm_tensor sum, vlm_tensor x, const vlm_line
     return refuse(f, "add", sum, x);
 }
 
+/* A linear whose outputs go into a sum. */
+static vlm_tensor apply_for_sum(vlm_frame *f, vlm_tensor x, const vlm_linear *linear) {
+    if (!f->table->linear_for_sum) return vlm_apply_linear(f, x, linear);
+    vlm_tensor y, rows;
+    if (!enter_linears(f, &y, x, 1) || !make_outputs(f, &y, &rows, x, &linear, 1)) return y;
+    if (vtensor_count(x) > 0) VTENSOR_RUN(f, linear_for_sum, rows, rows_of(x), linear);
+    return y;
+}
+
+void vlm_add_normed_linear(vlm_frame *f, vlm_tensor sum, vlm_tensor x, const vlm_linear *linear,
+                           const vlm_norm *norm) {
+    vlm_scope scope = vlm_scope_begin(f);
+    vlm_add_to(f, sum, vlm_rms_norm(f, apply_for_sum(f, x, linear), norm));
+    vlm_scope_end(f, scope);
+}
+
 void vlm_add_linear(vlm_frame *f, vlm_tensor sum, vlm_tensor x, const vlm_linear *linear) {
     if (!f->table->linear_add) {
-        vlm_add_to(f, sum, vlm_apply_linear(f, x, linear));
+        vlm_scope scope = vlm_scope_begin(f);
+        vlm_add_to(f, sum, apply_for_sum(f, x, linear));
+        vlm_scope_end(f, scope);
         return;
     }
     if (!enter_sum(f, sum, x, linear) || !enter_linear(f, x, linear)) return;

@@ -37,6 +37,9 @@ VLM_API vlm_tensor vlm_apply_gated_mlp(vlm_frame *f, vlm_tensor x, const vlm_gat
 
 /** x += gated_mlp(rms_norm(x)). @param x [n, dim] */
 VLM_API void vlm_add_gated_mlp(vlm_frame *f, vlm_tensor x, const vlm_norm *norm, const vlm_gated_mlp *mlp);
+/** x += rms_norm(gated_mlp(rms_norm(x))), the outer norm being `after`. @param x [n, dim] */
+VLM_API void vlm_add_normed_gated_mlp(vlm_frame *f, vlm_tensor x, const vlm_norm *norm,
+                                      const vlm_gated_mlp *mlp, const vlm_norm *after);
 
 /**
  * A walk over the rows of x in pieces, for blocks that are wide in the middle: what a piece makes

@@ -173,6 +173,9 @@ VLM_API void vlm_apply_norm_linears(vlm_frame *f, vlm_tensor *y, vlm_tensor x, c
                                     const vlm_linear *const *linears, int n_linears);
 /** sum += x Wᵀ + b. @param sum [n, out] @param x [n, in] */
 VLM_API void vlm_add_linear(vlm_frame *f, vlm_tensor sum, vlm_tensor x, const vlm_linear *linear);
+/** sum += rms_norm(x Wᵀ + b): Gemma 2's sums. @param sum [n, out] @param x [n, in] */
+VLM_API void vlm_add_normed_linear(vlm_frame *f, vlm_tensor sum, vlm_tensor x, const vlm_linear *linear,
+                                   const vlm_norm *norm);
 /** sum += down(act(gate(n)) * up(n)), n = rms_norm(x). @param gate_up_down three @param sum [n, out] may be x */
 VLM_API void vlm_add_gated(vlm_frame *f, vlm_tensor sum, vlm_tensor x, const vlm_norm *norm,
                            const vlm_linear *const *gate_up_down, vlm_activation act);

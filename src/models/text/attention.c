@@ -33,7 +33,7 @@ vlm_tensor vmodel_text_attention(vlm_frame *f, const vlm_text *t, const text_lay
     a = vlm_reshape2(f, a, -1, c->num_attention_heads * c->head_dim);
     if (some) a = vlm_gather(f, a, pass->wanted);
     if (t->type->sandwich_norms)
-        vlm_add_to(f, sum, vlm_rms_norm(f, vlm_apply_linear(f, a, &layer->o_proj), &layer->attention_post_norm));
+        vlm_add_normed_linear(f, sum, a, &layer->o_proj, &layer->attention_post_norm);
     else
         vlm_add_linear(f, sum, a, &layer->o_proj);
     vlm_scope_end(f, scope);

@@ -4,11 +4,9 @@
 
 void vmodel_text_mlp(vlm_frame *f, const vlm_text *t, const text_layer *layer, vlm_tensor x) {
     for (vlm_pieces p = vlm_pieces_of(f, x, t->config.intermediate_size); vlm_pieces_next(&p);) {
-        if (!t->type->sandwich_norms) {
+        if (t->type->sandwich_norms)
+            vlm_add_normed_gated_mlp(f, p.rows, &layer->mlp_norm, &layer->mlp, &layer->mlp_post_norm);
+        else
             vlm_add_gated_mlp(f, p.rows, &layer->mlp_norm, &layer->mlp);
-            continue;
-        }
-        vlm_tensor y = vlm_apply_gated_mlp(f, vlm_rms_norm(f, p.rows, &layer->mlp_norm), &layer->mlp);
-        vlm_add_to(f, p.rows, vlm_rms_norm(f, y, &layer->mlp_post_norm));
     }
 }

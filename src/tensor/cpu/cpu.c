@@ -152,7 +152,7 @@ static const vtensor_table cpu_table = {
     .attention = vcpu_attention,
     .gate = vcpu_gate,
     .linears = vcpu_linears,
-    .linear_add = vcpu_linear_add,
+    .linear_for_sum = vcpu_linear_for_sum,
 };
 
 /* The operations that take scratch go as far as to say how much; see vcpu_begin. */
@@ -167,7 +167,7 @@ static const vtensor_table dry_table = {
     .scratch = scratch,
     .linear = vcpu_linear,
     .linears = vcpu_linears,
-    .linear_add = vcpu_linear_add,
+    .linear_for_sum = vcpu_linear_for_sum,
     .norm = vcpu_norm,
     .attention = vcpu_attention,
 };

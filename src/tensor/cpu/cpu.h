@@ -90,7 +90,7 @@ void vcpu_rope_angles(vlm_frame *f, const vlm_rope_table *y, vlm_tensor position
 void vcpu_rope(vlm_frame *f, vlm_tensor x, const vlm_rope_table *table, vlm_rope_pairs pairs);
 
 void vcpu_linear(vlm_frame *f, vlm_tensor y, vlm_tensor x, const vlm_linear *linear);
-void vcpu_linear_add(vlm_frame *f, vlm_tensor sum, vlm_tensor x, const vlm_linear *linear);
+void vcpu_linear_for_sum(vlm_frame *f, vlm_tensor y, vlm_tensor x, const vlm_linear *linear);
 void vcpu_linears(vlm_frame *f, const vlm_tensor *y, vlm_tensor x, const vlm_linear *const *linears,
                   int n_linears);
 

@@ -148,12 +148,6 @@ void vcpu_linear(vlm_frame *f, vlm_tensor y, vlm_tensor x, const vlm_linear *lin
 
 /* What is added to a layer's state stays there: the errors of all layers add up, so that x is
  * rounded to 16 bits at least. Bytes here alone would make up half of the logits' error. */
-void vcpu_linear_add(vlm_frame *f, vlm_tensor sum, vlm_tensor x, const vlm_linear *linear) {
-    vlm_scope scope = vlm_scope_begin(f);
-    vlm_tensor y = vlm_tensor_new(f, VLM_DTYPE_F32, sum.rank, sum.shape);
-    if (y.rank) {
-        multiply(f, &y, x, &linear, 1, way_of(f, &linear->weight), true);
-        VTENSOR_RUN(f, add, sum, y);
-    }
-    vlm_scope_end(f, scope);
+void vcpu_linear_for_sum(vlm_frame *f, vlm_tensor y, vlm_tensor x, const vlm_linear *linear) {
+    multiply(f, &y, x, &linear, 1, way_of(f, &linear->weight), true);
 }
