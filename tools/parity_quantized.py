@@ -4,14 +4,15 @@
 
     tools/parity_quantized.py [BUILD_DIR] [--write] [--only NAME] [--modes TEXT]
 
-Needs the packages of tools/requirements.txt and a build. --write puts the table into docs/PARITY_QUANTIZED.md between its marks.
-Every matrix of the text decoder, embeddings and heads included, and of the vision tower that a mode's groups divide is
-quantized; what is left stays float32.
+Needs the packages of tools/requirements.txt and a build. --write puts the table into docs/PARITY_QUANTIZED.md and its summary into README.md, between
+their marks. Every matrix of the text decoder, embeddings and heads included, and of the vision tower that a mode's groups
+divide is quantized; what is left stays float32. Goldens whose widths no group divides are made wider first.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import shutil
 import subprocess
@@ -24,6 +25,8 @@ from parity import ROOT, Refused, dump, generate, relative  # noqa: E402
 
 try:
     import mlx.core as mx
+    import torch
+    from golden import common, make
     from transformers.utils import logging
     from verify import reference
 except ImportError as error:
@@ -31,12 +34,49 @@ except ImportError as error:
 
 BEGIN, END = "<!-- quantized -->", "<!-- /quantized -->"
 PAGE = ROOT / "docs" / "PARITY_QUANTIZED.md"
-GOLDENS = ("idefics3-split", "paligemma-gemma", "paligemma2-gemma2", "qwen2_5_vl-tied", "qwen2_5_vl-untied", "smolvlm-video")
+SUMMARY = ROOT / "README.md"
+# Changes of config.json that make groups fit, for goldens in which hardly a matrix would be quantized. Weights follow the goldens' own rules.
+WIDER = {
+    "idefics3-whole": {
+        "text_config": {"hidden_size": 192, "intermediate_size": 256, "head_dim": 64},
+        "vision_config": {"hidden_size": 320, "intermediate_size": 128},
+    },
+    "paligemma2-gemma2": {
+        "hidden_size": 192,
+        "projection_dim": 192,
+        "text_config": {"hidden_size": 192, "intermediate_size": 256, "head_dim": 32},
+        "vision_config": {"hidden_size": 64, "intermediate_size": 128, "projection_dim": 192},
+    },
+    "qwen2_5_vl-untied": {
+        "text_config": {"hidden_size": 128, "intermediate_size": 192, "num_attention_heads": 4},
+        "vision_config": {"hidden_size": 64, "intermediate_size": 128, "out_hidden_size": 128},
+    },
+    "smolvlm-video": {
+        "text_config": {"hidden_size": 192, "intermediate_size": 256, "head_dim": 32},
+        "vision_config": {"hidden_size": 64, "intermediate_size": 128},
+    },
+}
+MROPE = [4, 6, 6]  # sections of the wider Qwen's heads
 MODES = [("affine", bits, 32) for bits in (2, 3, 4, 5, 6, 8)] + [("affine", 4, 64), ("mxfp4", 4, 32), ("mxfp8", 8, 32), ("nvfp4", 4, 16)]
 PROMPT, TOKENS, PICTURE = "What is it?", 24, "tests/data/pictures/tiny.png"
 HEAD = """| golden | mode | bits | group | matrices | exact: logits | exact: greedy tokens | fast: logits | fast: greedy tokens | without int8: logits |
 |---|---|---:|---:|---:|---:|---:|---:|---:|---:|
 """
+
+
+def widen(golden: str, base: Path) -> None:
+    """A golden's checkpoint in `base` becomes one of other widths, drawn by the same rules."""
+    path = base / "config.json"
+    config = json.loads(path.read_text())
+    for key, value in WIDER[golden].items():
+        config[key] = config[key] | value if isinstance(value, dict) else value
+    if "mrope_section" in config["text_config"].get("rope_parameters", {}):
+        config["text_config"]["rope_parameters"]["mrope_section"] = MROPE
+    path.write_text(json.dumps(config))
+    model, rows = common.build(dataclasses.replace(make.variants([golden])[0], place=str(base)))
+    values = dict(model.named_parameters())
+    tensors = {row["names"]["hf"]: mx.array(values[row["name"]].detach().to(torch.float32).numpy()) for row in rows}
+    mx.save_safetensors(str(base / "model.safetensors"), tensors, metadata={"format": "pt"})
 
 
 def is_matrix(name: str, value: mx.array, group: int) -> bool:
@@ -65,13 +105,31 @@ def quantize(base: Path, folder: Path, decoded: Path, mode: str, bits: int, grou
     return count
 
 
-def same(got: list[int], want: list[int], margins: list[float]) -> str:
-    """How many tokens agree; the margin of the reference's choice where the first does not."""
-    first = next((i for i, (a, b) in enumerate(zip(got, want)) if a != b), len(want))
-    return f"{first} of {len(want)}" + ("" if first == len(want) else f" (margin {margins[first]:.1e})")
+@dataclasses.dataclass
+class Way:
+    """One way of running libvlm: the relative error of its logits, greedy tokens that agree before the first that does not, of how many, and the
+    margin of the reference's choice there."""
+
+    error: float
+    first: int
+    tokens: int
+    margin: float | None
+
+    def cells(self) -> str:
+        margin = "" if self.margin is None else f" (margin {self.margin:.1e})"
+        return f"{self.error:.1e} | {self.first} of {self.tokens}{margin}"
 
 
-def measure(program: Path, base: Path, work: Path, mode: str, bits: int, group: int) -> str | None:
+@dataclasses.dataclass
+class Row:
+    matrices: int
+    exact: Way
+    fast: Way
+    wide: float  # error of the fast mode without activations of 8 bits
+
+
+def measure(program: Path, base: Path, work: Path, mode: str, bits: int, group: int) -> Row | None:
+    """None where the groups divide nothing."""
     folder, decoded = work / "quantized", work / "decoded"
     for path in (folder, decoded):
         shutil.rmtree(path, ignore_errors=True)
@@ -79,42 +137,70 @@ def measure(program: Path, base: Path, work: Path, mode: str, bits: int, group: 
     if not count:
         return None
     _, seams, margins = reference(decoded, str(ROOT / PICTURE), PROMPT, TOKENS)
-    want, inputs, cells = seams["greedy.tokens"].values.tolist(), ["-p", PROMPT, "-i", PICTURE], []
+    want, inputs, ways = seams["greedy.tokens"].values.tolist(), ["-p", PROMPT, "-i", PICTURE], []
     for dtype in ("f32", "auto"):
         logits = dump(program, folder, inputs, "logits", work, dtype)["logits"]
-        cells += [f"{relative(logits, seams['logits']):.1e}", same(generate(program, folder, inputs, TOKENS, dtype), want, margins)]
+        got = generate(program, folder, inputs, TOKENS, dtype)
+        first = next((i for i, (a, b) in enumerate(zip(got, want)) if a != b), len(want))
+        ways.append(Way(relative(logits, seams["logits"]), first, len(want), None if first == len(want) else margins[first]))
     logits = dump(program, folder, [*inputs, "--no-int8-activations"], "logits", work, "auto")["logits"]
-    cells.append(f"{relative(logits, seams['logits']):.1e}")
-    return f"| {mode} | {bits} | {group} | {count} | " + " | ".join(cells) + " |"
+    return Row(count, *ways, relative(logits, seams["logits"]))
+
+
+def summary(rows: dict[str, dict[tuple, Row | None]]) -> str:
+    """README's table: modes down, goldens across."""
+    names = [name + (" (wider)" if name in WIDER else "") for name in rows]
+    lines = ["| mode, bits, group | " + " | ".join(names) + " |", "|---|" + "---:|" * len(rows)]
+    for way in MODES:
+        found = [rows[name].get(way) for name in rows]
+        cells = [f"{one.exact.error:.1e} / {one.fast.error:.1e}" if one else "-" for one in found]
+        lines.append(f"| {way[0]} {way[1]}, {way[2]} | " + " | ".join(cells) + " |")
+    exact = [one.exact for found in rows.values() for one in found.values() if one]
+    agree, of = sum(way.first for way in exact), sum(way.tokens for way in exact)
+    lines += ["", f"Exact / fast mode; greedy tokens of the exact mode: {agree} of {of} as the reference's."]
+    return "\n".join(lines) + "\n"
+
+
+def put(page: Path, text: str) -> None:
+    front, rest = page.read_text().split(BEGIN, 1)
+    page.write_text(front + BEGIN + "\n" + text + END + rest.split(END, 1)[1])
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("build", nargs="?", type=Path, default=ROOT / "build")
-    parser.add_argument("--write", action="store_true", help="put the table into docs/PARITY_QUANTIZED.md")
+    parser.add_argument("--write", action="store_true", help="put the tables into docs/PARITY_QUANTIZED.md and README.md")
     parser.add_argument("--only", default="", help="goldens whose name contains this")
     parser.add_argument("--modes", default="", help="modes whose name contains this, e.g. affine-4")
     args = parser.parse_args()
+    if args.write and (args.only or args.modes):
+        parser.error("--write takes all of them")
     logging.set_verbosity_error()
     logging.disable_progress_bar()
-    build, table, wrong = args.build.resolve(), HEAD, 0
+    build, table, wrong, rows = args.build.resolve(), HEAD, 0, {}
     print(HEAD, end="")
-    for golden in (name for name in GOLDENS if args.only in name):
+    goldens = [path.parent.name for path in sorted((ROOT / "tests" / "golden").glob("*/cases.json"))]
+    for golden in (name for name in goldens if args.only in name):
+        rows[golden] = {}
         with tempfile.TemporaryDirectory() as name:
             base = Path(name) / "base"
             base.mkdir()
             subprocess.run([build / "tests" / "write_checkpoint", ROOT / "tests/golden" / golden, base, "hf", "f32"], check=True)
-            for mode, bits, group in (m for m in MODES if args.modes in f"{m[0]}-{m[1]}-{m[2]}"):
+            if golden in WIDER:
+                widen(golden, base)
+            for way in (m for m in MODES if args.modes in f"{m[0]}-{m[1]}-{m[2]}"):
+                line = f"| {golden}{' (wider)' if golden in WIDER else ''} | {way[0]} | {way[1]} | {way[2]} | "
                 try:
-                    cells = measure(build / "vlm", base, Path(name), mode, bits, group)
+                    row = rows[golden][way] = measure(build / "vlm", base, Path(name), *way)
                 except Refused as refusal:
-                    wrong, cells = wrong + 1, f"| {mode} | {bits} | {group} | {refusal} |"
-                row = f"| {golden} {cells}\n" if cells else ""  # nothing that the groups divide
-                print(row, end="", flush=True)
-                table += row
+                    wrong, row, line = wrong + 1, None, line + f"{refusal} |\n"
+                else:
+                    line += f"{row.matrices} | {row.exact.cells()} | {row.fast.cells()} | {row.wide:.1e} |\n" if row else "0 | | | | | |\n"
+                print(line, end="", flush=True)
+                table += line
     if args.write:
-        front, rest = PAGE.read_text().split(BEGIN, 1)
-        PAGE.write_text(front + BEGIN + "\n" + table + END + rest.split(END, 1)[1])
+        put(PAGE, table)
+        put(SUMMARY, summary(rows))
     return 1 if wrong else 0
 
 
