@@ -13,6 +13,7 @@
 #include "vlm/extend/geometry.h"
 #include "vlm/extend/model.h"
 #include "vlm/extend/nn.h"
+#include "vlm/extend/parts.h"
 #include "vlm/extend/tensor.h"
 
 #endif

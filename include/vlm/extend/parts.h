@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: MIT */
+/**
+ * @file parts.h
+ * @brief Parts that several families share beyond their decoders and towers.
+ *
+ * Part of the extension interface (vlm/extend.h): version-locked, without an ABI promise.
+ *
+ * Grids of patches: a picture of any size is a grid of patches, squares of which become one token; a video is
+ * a grid with times. Qwen2-VL brought them; its successors are a table of values each.
+ */
+#ifndef VLM_EXTEND_PARTS_H
+#define VLM_EXTEND_PARTS_H
+
+#include "vlm/extend/geometry.h"
+#include "vlm/extend/model.h"
+#include "vlm/video.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---- models over grids of patches ------------------------------------------------------------------ */
+/** What a family of them is. */
+typedef struct vlm_grid_spec {
+    vlm_vision_options vision; /**< their configs, */
+    vlm_text_options text;     /**< and whether the head is tied, are found by the part */
+    uint32_t image_token_id, video_token_id; /**< where config.json is silent */
+    /** A step of a video's time is tokens_per_second times 'second_per_grid_ts' positions (Qwen2.5-VL); else one. */
+    bool paced;
+} vlm_grid_spec;
+/** A tower that takes grids, a decoder whose positions have three axes (M-RoPE): a media token stands at its time,
+ * row and column. */
+typedef struct vlm_grid_model vlm_grid_model;
+/** For create() of a vlm_model_type. @param spec must outlive the model */
+VLM_API vlm_status vlm_grid_model_new(void **model, vlm_build *build, const vlm_grid_spec *spec,
+                                      vlm_error *err);
+/** The other functions of that row. */
+VLM_API const vlm_text *vlm_grid_text(const void *model);
+VLM_API int vlm_grid_features(vlm_frame *f, const void *model, const vlm_prepared *prepared,
+                              vlm_features *out);
+VLM_API vlm_status vlm_grid_positions(const void *model, const vlm_prepared *prepared,
+                                      vlm_positions *positions, vlm_error *err);
+
+/* ---- processors that make grids of patches --------------------------------------------------------- */
+/** How media of one kind are made: what a class takes where the image or video processor's config is silent. */
+typedef struct vlm_grid_recipe {
+    bool do_resize;
+    int64_t patch_size, merge_size, temporal_patch_size;
+    int64_t min_pixels, max_pixels;
+    vlm_pixel_rules rules;
+    float fps; /**< of a video file: frames a second to take, */
+    int64_t num_frames, min_frames, max_frames; /**< or so many of them; 0: not */
+} vlm_grid_recipe;
+/** What a class of such processors is. */
+typedef struct vlm_grid_processor_spec {
+    const char *image_token, *video_token; /**< what the template prints for a picture, a video */
+    vlm_grid_recipe image, video;
+    bool paced; /**< returns 'second_per_grid_ts', the seconds of a step in a video's time */
+} vlm_grid_processor_spec;
+/** CLIP's rules of pixels, bicubic: what all these classes begin with. */
+#define VLM_GRID_PIXEL_RULES                                                                       \
+    {                                                                                              \
+        .resample = VLM_FILTER_BICUBIC, .do_rescale = true, .do_normalize = true,                  \
+        .rescale_factor = 1.0 / 255, .mean = { 0.48145466, 0.4578275, 0.40821073 },                \
+        .std = { 0.26862954, 0.26130258, 0.27577711 }                                              \
+    }
+
+/** For create() of a vlm_processor_type. @param spec must outlive the processor */
+VLM_API vlm_status vlm_grid_processor_new(void **processor, const vlm_processor_build *build,
+                                          const vlm_grid_processor_spec *spec, vlm_error *err);
+/** The other functions of that row. */
+VLM_API const char *vlm_grid_placeholder(const void *processor, bool video);
+VLM_API vlm_status vlm_grid_plan(const void *processor, vlm_plan *plan, vlm_error *err);
+VLM_API vlm_status vlm_grid_fill(const void *processor, const vlm_plan *plan,
+                                 const vlm_media *media, vlm_prepared *prepared, vlm_error *err);
+VLM_API vlm_status vlm_grid_frame_size(const void *processor, const vlm_media_item *item,
+                                       const vlm_processing *processing, vlm_size *size,
+                                       const vlm_pixel_rules **rules, vlm_error *err);
+VLM_API void vlm_grid_image_processor_config(const void *processor,
+                                             vlm_image_processor_config *out);
+/** sample() as Qwen2VLVideoProcessor has it; another class has its own, over the recipe of its videos. */
+VLM_API vlm_status vlm_grid_sample(const void *processor, const vlm_clip *clip, int64_t *numbers,
+                                   size_t *n, vlm_error *err);
+VLM_API const vlm_grid_recipe *vlm_grid_video_recipe(const void *processor);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

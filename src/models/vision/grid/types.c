@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: MIT */
+/* The types of the one tower of grids: what each takes for absent keys (as the reference's config
+ * classes do) and how it is built. */
+#include "models/vision/grid/grid.h"
+
+static const grid_type qwen2_5_vl = {
+    .keys = GRID_WIDTHS | GRID_WINDOWS,
+    .defaults = { .depth = 32,
+                  .hidden_size = 3584,
+                  .intermediate_size = 3420,
+                  .out_hidden_size = 3584,
+                  .num_heads = 16,
+                  .in_channels = 3,
+                  .patch_size = 14,
+                  .temporal_patch_size = 2,
+                  .spatial_merge_size = 2,
+                  .window_size = 112,
+                  .hidden_act = VLM_ACT_SILU,
+                  .norm_eps = 1e-6f,
+                  .rope_theta = 1e4f,
+                  .fullatt_block_indexes = { 4, { 7, 15, 23, 31 } } },
+    .gated = true,
+};
+
+#define TYPE(type, names)                                                                          \
+    static vlm_status create_##type(vlm_vision **out, vlm_build *build,                            \
+                                    const vlm_vision_options *options, vlm_error *err) {           \
+        return vmodel_grid_new(out, &type, build, options, err);                                   \
+    }                                                                                              \
+    const vmodel_vision_type vmodel_vision_##type = { .model_type = names,                         \
+                                                      .create = create_##type }
+TYPE(qwen2_5_vl, "qwen2_5_vl_vision|qwen2_5_vl");

@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: MIT */
+/* The tensors of a tower of grids, by the traits of its type. */
+#include "models/vision/grid/grid.h"
+
+enum { D, QKV, INNER, CHANNELS, TIME, PATCH, MERGED, OUT, DIMS };
+enum { LAYER_NORM = 1, PLAIN = 2, GATED = 4 };
+
+static const vlm_weight_row block_rows[] = {
+    VLM_BIND_NORM(grid_block, norm1, "blocks.%d.norm1", LAYER_NORM, D),
+    VLM_BIND_LINEAR(grid_block, qkv, "blocks.%d.attn.qkv", VLM_ALWAYS, QKV, D),
+    VLM_BIND_LINEAR(grid_block, proj, "blocks.%d.attn.proj", VLM_ALWAYS, D, D),
+    VLM_BIND_NORM(grid_block, norm2, "blocks.%d.norm2", LAYER_NORM, D),
+    VLM_BIND_LINEAR_IF(PLAIN, grid_block, mlp.fc1, "blocks.%d.mlp.fc1", VLM_ALWAYS, INNER, D),
+    VLM_BIND_LINEAR_IF(PLAIN, grid_block, mlp.fc2, "blocks.%d.mlp.fc2", VLM_ALWAYS, D, INNER),
+    VLM_BIND_LINEAR_IF(GATED, grid_block, gated.gate_proj, "blocks.%d.mlp.gate_proj", VLM_ALWAYS,
+                       INNER, D),
+    VLM_BIND_LINEAR_IF(GATED, grid_block, gated.up_proj, "blocks.%d.mlp.up_proj", VLM_ALWAYS, INNER,
+                       D),
+    VLM_BIND_LINEAR_IF(GATED, grid_block, gated.down_proj, "blocks.%d.mlp.down_proj", VLM_ALWAYS, D,
+                       INNER),
+};
+static const vlm_weight_row tower_rows[] = {
+    VLM_BIND_CONV(grid_tower, patch_embed, "patch_embed.proj", VLM_NEVER, D, CHANNELS, TIME, PATCH,
+                  PATCH),
+    VLM_BIND_NORM(grid_tower, merger.norm, "merger.ln_q", LAYER_NORM, D),
+    VLM_BIND_LINEAR(grid_tower, merger.mlp.fc1, "merger.mlp.0", VLM_ALWAYS, MERGED, MERGED),
+    VLM_BIND_LINEAR(grid_tower, merger.mlp.fc2, "merger.mlp.2", VLM_ALWAYS, OUT, MERGED),
+    VLM_BIND_IGNORED("rotary_pos_emb.inv_freq"),
+};
+#define COUNT(rows) (sizeof(rows) / sizeof(rows)[0])
+
+/* Rows [start, start + count) of a weight, seen where they lie. */
+static vlm_tensor rows_of(vlm_tensor x, int64_t start, int64_t count) {
+    size_t skipped = (size_t)(start * x.stride[0]) * vtensor_dtype_size(x.dtype);
+    if (x.rank == 0) return x;
+    if (x.data) x.data = (char *)x.data + skipped;
+    x.shape[0] = count;
+    return x;
+}
+
+static vlm_linear outputs_of(const vlm_linear *fused, int64_t start, int64_t count) {
+    vlm_linear part = *fused;
+    part.weight.out = count;
+    part.weight.data = rows_of(part.weight.data, start, count);
+    part.weight.scales = rows_of(part.weight.scales, start, count);
+    part.weight.biases = rows_of(part.weight.biases, start, count);
+    part.bias = rows_of(part.bias, start, count);
+    return part;
+}
+
+static vlm_status bind_block(grid_block *block, const grid_tower *t, vlm_build *build,
+                             const vlm_binding *at, vlm_error *err) {
+    const int64_t dim = t->config.hidden_size;
+    block->norm1 = block->norm2 = (vlm_norm) { .eps = t->config.norm_eps };
+    block->mlp.act = block->gated.act = (vlm_activation)t->config.hidden_act;
+    VTRY(vlm_bind(build, block, block_rows, COUNT(block_rows), at, err));
+    block->q = outputs_of(&block->qkv, 0, dim);
+    block->k = outputs_of(&block->qkv, dim, dim);
+    block->v = outputs_of(&block->qkv, 2 * dim, dim);
+    return VLM_OK;
+}
+
+vlm_status vmodel_grid_bind(grid_tower *t, vlm_build *build, const char *prefix, vlm_error *err) {
+    const grid_config *c = &t->config;
+    const int64_t dim = c->hidden_size;
+    const int64_t dims[DIMS] = {
+        dim,           3 * dim,       c->intermediate_size, c->in_channels, c->temporal_patch_size,
+        c->patch_size, dim * t->unit, c->out_hidden_size
+    };
+    vlm_binding at = { .prefix = prefix, .dims = dims };
+    at.conditions = t->type->gated ? GATED : PLAIN;
+    if (t->type->layer_norm) at.conditions |= LAYER_NORM;
+    t->merger.norm = (vlm_norm) { .eps = c->norm_eps };
+    t->merger.mlp.act = VLM_ACT_GELU;
+    VTRY(vlm_bind(build, t, tower_rows, COUNT(tower_rows), &at, err));
+    for (; at.layer < c->depth; at.layer++)
+        VTRY(bind_block(&t->blocks[at.layer], t, build, &at, err));
+    return VLM_OK;
+}
