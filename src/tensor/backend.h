@@ -76,6 +76,14 @@ typedef struct vtensor_table {
     void (*linear_add)(vlm_frame *f, vlm_tensor sum, vlm_tensor x, const vlm_linear *linear);
     void (*gated_add)(vlm_frame *f, vlm_tensor sum, vlm_tensor x, const vlm_norm *norm,
                       const vlm_linear *const *gate_up_down, vlm_activation act);
+    /* ---- of some families: NULL is an error where a model needs it ------------------------------
+     */
+    /* y[i] = sum of weights[i][k] * x[index[i][k]], in the order of k; x [rows, dim] float32 */
+    void (*blend)(vlm_frame *f, vlm_tensor y, vlm_tensor x, vlm_tensor index, vlm_tensor weights);
+    /* See vlm_short_conv; weight [dim, taps] and bias (may be empty) float32. */
+    void (*short_conv)(vlm_frame *f, vlm_tensor y, vlm_tensor x, vlm_tensor weight, vlm_tensor bias,
+                       const vlm_segment *segments, int n_segments);
+
     /* I32 [rows]: the first of a row's largest values. */
     void (*argmax)(vlm_frame *f, vlm_tensor y, vlm_tensor x);
     bool attention_rotates; /* attention takes desc->rope itself */
@@ -145,6 +153,10 @@ vtensor_range vtensor_visible(const vlm_segment *s, const vlm_attention_desc *de
 static inline void vtensor_note_read(vlm_frame *f, vlm_tensor x, bool sparse) {
     if (f->reads && x.rank && x.data) f->reads(f->reads_user, x, sparse);
 }
+
+/* Whether the backend has an operation that not every one has; the frame fails when it has not. */
+#define VTENSOR_HAS(f, op) vtensor_has(f, #op, (f)->table->op != NULL)
+bool vtensor_has(vlm_frame *f, const char *op, bool there);
 
 /* Calls an operation of the table, which a dry run's need not have. */
 #define VTENSOR_RUN(f, op, ...)                                                                    \

@@ -101,6 +101,10 @@ VLM_API vlm_tensor vlm_gather(vlm_frame *f, vlm_tensor x, vlm_tensor index);
 /** x[index[i]] = rows[i], in order: the last of two rows for one place stays.
  *  @param x [n, dim] @param index I32 [m], checked @param rows [m, dim] */
 VLM_API void vlm_scatter_to(vlm_frame *f, vlm_tensor x, vlm_tensor index, vlm_tensor rows);
+/** y[i] = sum over k of weights[i][k] * x[index[i][k]]: interpolation in a table, pooling. In float32, in the
+ *  order of k. @param x [rows, dim], floats @param index I32 [n, taps], checked @param weights float32 [n, taps]
+ *  @return float32 [n, dim] */
+VLM_API vlm_tensor vlm_blend(vlm_frame *f, vlm_tensor x, vlm_tensor index, vlm_tensor weights);
 
 /* ---- elementwise, in place ----------------------------------------------------------------------- */
 /** x += y. y (of any float type) has x's shape, or is one row that is added to every row. */
@@ -210,7 +214,8 @@ VLM_API void vlm_rope_to(vlm_frame *f, vlm_tensor x, const vlm_rope_table *table
 
 /* ---- attention ------------------------------------------------------------------------------------- */
 /** Keys and values of one layer of one sequence; dimensions may lie in any order in memory, but for the
- *  innermost. Quantized, a value is code * scale + bias. */
+ *  innermost. Quantized, a value is code * scale + bias. Of a short convolution, k alone: float32
+ *  [rows, 1, dim], what position p brought in row p % rows. */
 typedef struct vlm_kv {
     vlm_tensor k, v; /**< [capacity, kv_heads, head_dim]; quantized: U8 [capacity, kv_heads, bytes], bytes those of
                           head_dim rounded up to a multiple of 16; the first code is in the lowest bits */
@@ -257,6 +262,18 @@ typedef struct vlm_attention_desc {
 VLM_API vlm_tensor vlm_attention(vlm_frame *f, vlm_tensor q, vlm_tensor k, vlm_tensor v,
                                  const vlm_segment *segments, int n_segments,
                                  const vlm_attention_desc *desc);
+
+/* ---- short convolutions ------------------------------------------------------------------------------ */
+/**
+ * Every channel of every sequence convolved with taps of its own, causally: y[t] = bias + sum over k of
+ * weight[k] * x[t - taps + 1 + k], zeros in front of a sequence's first position. With kv (one of at least `taps`
+ * rows), x is stored there as keys are, and what is stored before is seen.
+ * @param x [n, dim] @param weight floats [dim, taps] @param bias [dim], or empty
+ * @param segments [n_segments], in row order, covering all rows; only start, length, past and kv count
+ * @return [n, dim]
+ */
+VLM_API vlm_tensor vlm_short_conv(vlm_frame *f, vlm_tensor x, vlm_tensor weight, vlm_tensor bias,
+                                  const vlm_segment *segments, int n_segments);
 
 #ifdef __cplusplus
 }

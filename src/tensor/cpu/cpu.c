@@ -153,6 +153,8 @@ static const vtensor_table cpu_table = {
     .gate = vcpu_gate,
     .linears = vcpu_linears,
     .linear_for_sum = vcpu_linear_for_sum,
+    .blend = vcpu_blend,
+    .short_conv = vcpu_short_conv,
 };
 
 /* The operations that take scratch go as far as to say how much; see vcpu_begin. */

@@ -89,6 +89,10 @@ void vcpu_rope_angles(vlm_frame *f, const vlm_rope_table *y, vlm_tensor position
                       const float *inv_freq, const uint8_t *axis_of);
 void vcpu_rope(vlm_frame *f, vlm_tensor x, const vlm_rope_table *table, vlm_rope_pairs pairs);
 
+void vcpu_blend(vlm_frame *f, vlm_tensor y, vlm_tensor x, vlm_tensor index, vlm_tensor weights);
+void vcpu_short_conv(vlm_frame *f, vlm_tensor y, vlm_tensor x, vlm_tensor weight, vlm_tensor bias,
+                     const vlm_segment *segments, int n_segments);
+
 void vcpu_linear(vlm_frame *f, vlm_tensor y, vlm_tensor x, const vlm_linear *linear);
 void vcpu_linear_for_sum(vlm_frame *f, vlm_tensor y, vlm_tensor x, const vlm_linear *linear);
 void vcpu_linears(vlm_frame *f, const vlm_tensor *y, vlm_tensor x, const vlm_linear *const *linears,
