@@ -16,10 +16,11 @@ typedef struct setup {
 static inline bool sees(const setup *c, int64_t at, int64_t key) {
     bool seen = true;
     if (c->desc.causal) seen = key <= at;
-    if (c->desc.window > 0) seen = seen && key > at - c->desc.window;
+    const bool passed = c->desc.window > 0 && key <= at - c->desc.window;
+    seen = seen && !passed;
     for (int i = 0; i < c->n_spans; i++)
         if (at >= c->spans[i].begin && at < c->spans[i].end && key >= c->spans[i].begin
-            && key < c->spans[i].end)
+            && key < c->spans[i].end && !(passed && c->desc.window_in_spans))
             seen = true;
     return seen && (c->visible == 0 || key < c->visible);
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* text_config as the decoder reads it: defaults of every type, windows by every rule, Llama 3's
+/* text_config as the decoder reads it: defaults of every type, windows by every rule, scaled
  * frequencies (figures of transformers). */
 #include <math.h>
 
@@ -59,6 +59,11 @@ static void windows(void **state) {
         "{\"num_hidden_layers\": 4, \"sliding_window\": 9, \"layer_types\": [\"full_attention\","
         " \"sliding_attention\", \"sliding_attention\", \"full_attention\"]}",
         (int64_t[]) { 0, 9, 9, 0 }, 4);
+    windows_of("gemma3_text", "{\"num_hidden_layers\": 7, \"sliding_window\": 9}",
+               (int64_t[]) { 9, 9, 9, 9, 9, 0, 9 }, 7);
+    windows_of("gemma3_text",
+               "{\"num_hidden_layers\": 4, \"sliding_window\": 9, \"sliding_window_pattern\": 3}",
+               (int64_t[]) { 9, 9, 0, 9 }, 4);
 }
 
 static void defaults(void **state) {
@@ -86,45 +91,59 @@ static void defaults(void **state) {
     assert_non_null(strstr(err.message, "mrope_section"));
 }
 
-static void llama3_frequencies(void **state) {
+/* What transformers makes of rope_parameters, heads of 32. */
+static const struct {
+    const char *object;
+    double theta;
+    float attention_factor, inv_freq[16];
+} scaled[] = {
+    { "{\"rope_type\": \"llama3\", \"factor\": 8.0, \"low_freq_factor\": 1.0, \"high_freq_factor\": 4.0,"
+      " \"original_max_position_embeddings\": 8192}",
+      5e5, 1,
+      { 1, 0.440366626f, 0.193922758f, 0.0853971019f, 0.0376060307f, 0.0165604409f, 0.00729266508f, 0.00321144611f,
+        0.000524846022f, 7.78465546e-05f, 3.42810235e-05f, 1.50962178e-05f, 6.64786967e-06f, 2.92749974e-06f,
+        1.28917316e-06f, 5.6770881e-07f } },
+    { "{\"type\": \"linear\", \"factor\": 8.0}",
+      1e6, 1,
+      { 0.125f, 0.0527120642f, 0.0222284924f, 0.00937367696f, 0.00395284733f, 0.00166690187f, 0.000702926656f,
+        0.000296421727f, 0.000125000006f, 5.2712061e-05f, 2.22284925e-05f, 9.37367804e-06f, 3.95284678e-06f,
+        1.66690177e-06f, 7.02926684e-07f, 2.96421717e-07f } },
+    { "{\"rope_type\": \"yarn\", \"factor\": 16.0, \"original_max_position_embeddings\": 4096, \"beta_fast\": 32.0,"
+      " \"beta_slow\": 1.0, \"mscale\": 1.0, \"mscale_all_dim\": 1.0}",
+      1e6, 1,
+      { 1, 0.421696514f, 0.177827939f, 0.0749894157f, 0.0256935079f, 0.0083345091f, 0.00246024318f, 0.000592843455f,
+        6.2500003e-05f, 2.63560305e-05f, 1.11142463e-05f, 4.68683902e-06f, 1.97642339e-06f, 8.33450883e-07f,
+        3.51463342e-07f, 1.48210859e-07f } },
+    { "{\"rope_type\": \"yarn\", \"factor\": 10.0, \"original_max_position_embeddings\": 2048, \"beta_fast\": 8.0,"
+      " \"truncate\": false}",
+      1e4, 1.2302585092994045f,
+      { 1, 0.562341332f, 0.316227764f, 0.177827939f, 0.100000001f, 0.0562341288f, 0.0316227786f, 0.0153027866f,
+        0.00611394271f, 0.00203707977f, 0.000357669807f, 0.00017782794f, 9.99999975e-05f, 5.62341302e-05f,
+        3.16227779e-05f, 1.77827933e-05f } },
+};
+
+static void scaled_frequencies(void **state) {
     (void)state;
-    static const float want[] = { 1,
-                                  0.440366626f,
-                                  0.193922758f,
-                                  0.0853971019f,
-                                  0.0376060307f,
-                                  0.0165604409f,
-                                  0.00729266508f,
-                                  0.00321144611f,
-                                  0.000524846022f,
-                                  7.78465546e-05f,
-                                  3.42810235e-05f,
-                                  1.50962178e-05f,
-                                  6.64786967e-06f,
-                                  2.92749974e-06f,
-                                  1.28917316e-06f,
-                                  5.6770881e-07f };
-    float got[16];
-    text_config c;
-    vlm_error err = VLM_ERROR_INIT;
-    vcore_json_doc *doc =
-        read(&c, type_named("llama"),
-             "{\"hidden_size\": 64, \"num_attention_heads\": 2, \"rope_theta\": 500000.0,"
-             " \"rope_scaling\": {\"rope_type\": \"llama3\", \"factor\": 8.0,"
-             " \"low_freq_factor\": 1.0, \"high_freq_factor\": 4.0,"
-             " \"original_max_position_embeddings\": 8192}}");
-    assert_int_equal(vmodel_text_config_rope(got, &c, vcore_json_root(doc), &err), VLM_OK);
-    for (int i = 0; i < 16; i++)
-        if (fabsf(got[i] - want[i]) > 3e-7f * want[i])
-            fail_msg("%d: %.9g, %.9g", i, got[i], want[i]);
-    vcore_json_free(doc);
+    for (size_t k = 0; k < sizeof scaled / sizeof scaled[0]; k++) {
+        float got[16];
+        text_rope rope = { .pairs = 16, .inv_freq = got };
+        vlm_error err = VLM_ERROR_INIT;
+        vcore_json_doc *doc;
+        assert_int_equal(vcore_json_parse(&doc, scaled[k].object, strlen(scaled[k].object), "test", &err), VLM_OK);
+        assert_int_equal(vmodel_text_rope_fill(&rope, scaled[k].theta, vcore_json_root(doc), &err), VLM_OK);
+        assert_true(fabsf(rope.attention_factor - scaled[k].attention_factor) < 1e-6f);
+        for (int i = 0; i < 16; i++)
+            if (fabsf(got[i] - scaled[k].inv_freq[i]) > 3e-7f * scaled[k].inv_freq[i])
+                fail_msg("%s: %d: %.9g, %.9g", scaled[k].object, i, (double)got[i], (double)scaled[k].inv_freq[i]);
+        vcore_json_free(doc);
+    }
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(windows),
         cmocka_unit_test(defaults),
-        cmocka_unit_test(llama3_frequencies),
+        cmocka_unit_test(scaled_frequencies),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

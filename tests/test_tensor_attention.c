@@ -58,6 +58,7 @@ static setup random_setup(void) {
     c.desc.causal = rng() % 3 > 0;
     if (rng() % 3 == 0) c.desc.softcap = 5;
     if (rng() % 3 == 0) c.desc.window = rng_int(1, 90);
+    c.desc.window_in_spans = rng() % 2;
     return c;
 }
 

@@ -433,7 +433,7 @@ vtensor_range vtensor_visible(const vlm_segment *s, const vlm_attention_desc *de
     for (int n = 0; n < s->n_spans; n++) {
         const vlm_span *span = &s->spans[n];
         if (at < span->begin || at >= span->end) continue;
-        if (span->begin < begin) begin = span->begin;
+        if (span->begin < begin && !desc->window_in_spans) begin = span->begin;
         if (span->end > end) end = span->end;
     }
     if (s->visible > 0 && end > s->visible) end = s->visible;

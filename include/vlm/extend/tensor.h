@@ -250,6 +250,7 @@ typedef struct vlm_attention_desc {
     float softcap;  /**< 0: none */
     bool causal;
     int64_t window; /**< a position sees itself and window - 1 before it; 0: no limit */
+    bool window_in_spans; /**< what lies before the window is not seen within a span either */
     const vlm_rope_table *rope; /**< q and k are rotated by it first, in place; NULL: they are not */
     vlm_rope_pairs pairs;
 } vlm_attention_desc;

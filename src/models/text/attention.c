@@ -18,11 +18,13 @@ static void project(vlm_frame *f, vlm_tensor *qkv, const vlm_text *t, const text
 vlm_tensor vmodel_text_attention(vlm_frame *f, const vlm_text *t, const text_layer *layer,
                                  vlm_tensor x, const text_pass *pass) {
     const text_config *c = &t->config;
+    const bool local = layer->window > 0 && t->local_rope.pairs > 0;
     const vlm_attention_desc desc = { .scale = t->attention_scale,
                                       .softcap = c->attn_logit_softcapping,
                                       .causal = true,
                                       .window = layer->window,
-                                      .rope = &pass->rope,
+                                      .window_in_spans = t->type->window_in_spans,
+                                      .rope = local ? &pass->local_rope : &pass->rope,
                                       .pairs = t->type->pairs };
     const bool some = pass->wanted.rank > 0;
     vlm_tensor sum = some ? vlm_gather(f, x, pass->wanted) : x;

@@ -26,9 +26,14 @@ static const struct {
       VLM_NAME(text_config, hidden_act, "hidden_activation", vlm_activation_names, VLM_KEEP) },
     { 0, REAL(rms_norm_eps, "rms_norm_eps", 0, 1) },
     { 0, REAL(rope_theta, "rope_scaling.rope_theta|rope_parameters.rope_theta|rope_theta", 1, 1e12) },
-    { TEXT_SOFTCAP, REAL(query_pre_attn_scalar, "query_pre_attn_scalar", 1e-3, 1e6) },
+    { TEXT_LOCAL_ROPE,
+      REAL(rope_theta, "rope_scaling.rope_theta|rope_parameters.full_attention.rope_theta|rope_theta", 1, 1e12) },
+    { TEXT_LOCAL_ROPE, REAL(rope_local_theta,
+                            "rope_parameters.sliding_attention.rope_theta|rope_local_base_freq", 1, 1e12) },
+    { TEXT_QUERY_SCALAR, REAL(query_pre_attn_scalar, "query_pre_attn_scalar", 1e-3, 1e6) },
     { TEXT_SOFTCAP, REAL(attn_logit_softcapping, "attn_logit_softcapping", 1e-3, 1e6) },
     { TEXT_WINDOW, INT(sliding_window, "sliding_window", 1, 1 << 30) },
+    { TEXT_WINDOW_PATTERN, INT(sliding_window_pattern, "sliding_window_pattern", 1, 1 << 16) },
     { TEXT_USE_WINDOW, INT(max_window_layers, "max_window_layers", 0, 1 << 16) },
     { TEXT_USE_WINDOW, BOOL(use_sliding_window, "use_sliding_window") },
     { TEXT_ATTENTION_BIAS, BOOL(attention_bias, "attention_bias") },
@@ -113,7 +118,7 @@ vlm_status vmodel_text_config_windows(int64_t *windows, const text_config *confi
                                 vcore_json_kind_name(types));
     for (int64_t i = 0; i < config->num_hidden_layers; i++) {
         bool has = config->use_sliding_window && i >= config->max_window_layers;
-        if (type->alternating && i % 2 != 0) has = false;
+        if (config->sliding_window_pattern && (i + 1) % config->sliding_window_pattern == 0) has = false;
         windows[i] = has ? config->sliding_window : 0;
     }
     return VLM_OK;

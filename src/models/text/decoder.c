@@ -32,7 +32,7 @@ static vlm_status configure(vlm_text *t, vlm_build *build, const vlm_json *json,
     t->layers = vlm_build_alloc(build, layers, sizeof *t->layers);
     if (!windows || !state || !t->layers) return vcore_no_memory(err, "text decoder");
     VTRY(vmodel_text_config_windows(windows, c, t->type, json, err));
-    VTRY(vmodel_text_rope_new(&t->rope, build, c, t->type, json, err));
+    VTRY(vmodel_text_rope_new(t, build, json, err));
     const vlm_norm norm = { .eps = c->rms_norm_eps, .offset = t->type->norm_offset };
     t->norm = norm;
     for (size_t i = 0; i < layers; i++) {
@@ -128,7 +128,8 @@ vlm_tensor vlm_text_forward(vlm_frame *f, const vlm_text *text, const vlm_text_i
     vlm_tensor x = input->embeddings; /* [n, dim] */
     const bool skip = may_skip(text, input);
     text_pass pass = { .segments = segments, .n_segments = n };
-    pass.rope = vlm_rope_angles(f, input->positions, text->rope.inv_freq, text->rope.axis_of, text->rope.pairs);
+    pass.rope = vmodel_text_rope_table(f, &text->rope, input->positions);
+    if (text->local_rope.pairs) pass.local_rope = vmodel_text_rope_table(f, &text->local_rope, input->positions);
     vlm_dump_at(f, "hidden", 0, x);
     for (int layer = 0; layer < text->info.layers; layer++) {
         place_sequences(segments, input, layer);

@@ -16,10 +16,12 @@ typedef struct text_config {
     int hidden_act;              /* vlm_activation */
     float rms_norm_eps;
     float rope_theta;
+    float rope_local_theta;       /* of layers with a window (Gemma 3) */
     float query_pre_attn_scalar;  /* absent: head_dim */
     float attn_logit_softcapping; /* 0: none */
     int64_t sliding_window;       /* 0: none */
     int64_t max_window_layers;    /* layers below it have no window (Qwen 2) */
+    int64_t sliding_window_pattern; /* without layer_types, every so manieth layer has no window (Gemma 2, 3) */
     bool use_sliding_window;
     bool attention_bias, mlp_bias;
     vlm_ints mrope_section;
@@ -31,11 +33,14 @@ enum {
     TEXT_HIDDEN_ACTIVATION = 2, /* instead of hidden_act */
     TEXT_ATTENTION_BIAS = 4,
     TEXT_MLP_BIAS = 8,
-    TEXT_SOFTCAP = 16, /* attn_logit_softcapping, query_pre_attn_scalar */
+    TEXT_SOFTCAP = 16, /* attn_logit_softcapping */
     TEXT_WINDOW = 32,
     TEXT_USE_WINDOW = 64, /* use_sliding_window, max_window_layers */
     TEXT_LAYER_TYPES = 128,
     TEXT_MROPE = 256,
+    TEXT_QUERY_SCALAR = 1 << 9, /* query_pre_attn_scalar */
+    TEXT_WINDOW_PATTERN = 1 << 10,
+    TEXT_LOCAL_ROPE = 1 << 11, /* layers with a window turn by frequencies of their own */
 };
 
 /* What a type is, beyond its config. */
@@ -47,7 +52,7 @@ typedef struct text_type {
     float norm_offset;      /* norms multiply by offset + w */
     bool scaled_embeddings; /* times sqrt(hidden_size) */
     bool sandwich_norms;    /* norms behind attention and MLP, too */
-    bool alternating;       /* without layer_types, layers 0, 2, 4 ... have the window */
+    bool window_in_spans;   /* the window holds among tokens that all see each other, too */
     bool qk_norm;           /* every head of q and k has an RMS norm in front of the rotation */
     int position_axes;      /* 3: M-RoPE */
     bool interleaved_axes;  /* M-RoPE's pairs take turns (t h w t h w ...), not section by section */
@@ -70,6 +75,7 @@ typedef struct text_rope {
     int pairs;
     float *inv_freq;  /* [pairs] */
     uint8_t *axis_of; /* [pairs] M-RoPE: the axis that turns the pair; NULL: axis 0 */
+    float attention_factor; /* of cosines and sines (YaRN) */
 } text_rope;
 
 struct vlm_text {
@@ -82,6 +88,7 @@ struct vlm_text {
     vlm_linear lm_head; /* the embedding table when tied */
     float embed_scale, attention_scale;
     text_rope rope;
+    text_rope local_rope; /* TEXT_LOCAL_ROPE only: of layers with a window */
 };
 
 /* Reads text_config, checks it as a whole and fills in what follows from it (config.c). */
@@ -90,19 +97,20 @@ vlm_status vmodel_text_config_read(text_config *out, const text_type *type, cons
 /* The window of every layer, 0 for none. @param windows [num_hidden_layers] */
 vlm_status vmodel_text_config_windows(int64_t *windows, const text_config *config,
                                       const text_type *type, const vlm_json *json, vlm_error *err);
-/* Frequencies after the config's scaling (rope.c). @param inv_freq [head_dim / 2] */
-vlm_status vmodel_text_config_rope(float *inv_freq, const text_config *config, const vlm_json *json,
-                                   vlm_error *err);
-/* The same, and the axes that they belong to. */
-vlm_status vmodel_text_rope_new(text_rope *out, vlm_build *build, const text_config *config,
-                                const text_type *type, const vlm_json *json, vlm_error *err);
+/* Frequencies of theta after the scaling that an object like rope_parameters asks for (rope.c). @param rope has
+ * pairs and room @param object NULL: none */
+vlm_status vmodel_text_rope_fill(text_rope *rope, double theta, const vlm_json *object, vlm_error *err);
+/* t->rope and t->local_rope as the config has them, and the axes that the pairs belong to. */
+vlm_status vmodel_text_rope_new(vlm_text *t, vlm_build *build, const vlm_json *json, vlm_error *err);
+/* Cosines and sines of a pass. */
+vlm_rope_table vmodel_text_rope_table(vlm_frame *f, const text_rope *rope, vlm_tensor positions);
 /* Binds embeddings, layers and head (weights.c). */
 vlm_status vmodel_text_bind(vlm_text *t, vlm_build *build, const vlm_text_options *options,
                             vlm_error *err);
 
 /* What the layers of a pass share. n is the number of rows of a pass over all its sequences. */
 typedef struct text_pass {
-    vlm_rope_table rope;
+    vlm_rope_table rope, local_rope;
     const vlm_segment *segments; /* of the layer at hand */
     int n_segments;
     vlm_tensor wanted; /* I32 [m]: rows that the layer computes; empty: all */

@@ -231,7 +231,7 @@ static vcuda_attention_args describe_all(vlm_tensor y, vlm_tensor q, vlm_tensor 
     a.k_row = k.stride[0], a.k_head = k.stride[1], a.v_row = v.stride[0], a.v_head = v.stride[1];
     a.y_row = y.stride[0], a.y_head = y.stride[1];
     a.scale = desc->scale, a.softcap = desc->softcap;
-    a.window = desc->window, a.causal = desc->causal;
+    a.window = desc->window, a.causal = desc->causal, a.window_in_spans = desc->window_in_spans;
     return a;
 }
 

@@ -34,7 +34,7 @@ struct vcuda_attention_args {
     int64_t rows, heads, kv_heads, dim, n_tiles, window, splits, half, tile_rows;
     float scale, softcap;
     int32_t causal, state_type; /* state_type: of the keys and values of all segments */
-    int32_t adjacent, pad;
+    int32_t adjacent, window_in_spans;
 };
 
 /* The keys [lo, hi) that row i of a segment sees; always one run. */
@@ -44,7 +44,7 @@ __device__ static inline void vcuda_visible(const vcuda_attention_args &a, const
     for (int n = 0; n < s->n_spans; n++) {
         vcuda_span span = a.spans[s->first_span + n];
         if (at < span.begin || at >= span.end) continue;
-        begin = span.begin < begin ? span.begin : begin;
+        begin = span.begin < begin && !a.window_in_spans ? span.begin : begin;
         end = span.end > end ? span.end : end;
     }
     if (s->visible > 0 && end > s->visible) end = s->visible;
