@@ -159,6 +159,9 @@ def prepare(processor: Any, case: Case) -> tuple[str | None, dict[str, torch.Ten
     if case.messages is not None:
         text = processor.apply_chat_template(copy.deepcopy(case.messages), add_generation_prompt=True, tokenize=False)
     kwargs: dict[str, Any] = dict(case.options)
+    bos = processor.tokenizer.bos_token
+    if case.messages is not None and bos and text.startswith(bos):
+        kwargs["add_special_tokens"] = False  # as apply_chat_template has it when it tokenizes
     if case.pictures:
         kwargs["images"] = [load_image(str(ROOT / path)) for path in case.pictures]
     if case.frames:
@@ -265,7 +268,8 @@ def check_cache(model: Any, batch: dict[str, torch.Tensor], seen: dict[str, torc
     model.model.rope_deltas = None
     tokens = seen["greedy.tokens"][None]
     longer = dict(batch, input_ids=torch.cat([batch["input_ids"], tokens], dim=1))
-    for name, filler in (("attention_mask", 1), ("token_type_ids", 1), ("mm_token_type_ids", 0)):
+    behind = 0 if model.config.model_type == "gemma3" else 1  # token types: of a picture there, of what is generated elsewhere
+    for name, filler in (("attention_mask", 1), ("token_type_ids", behind), ("mm_token_type_ids", 0)):
         if name in batch:
             longer[name] = torch.cat([batch[name], torch.full_like(tokens, filler)], dim=1)
     logits = model(**longer, use_cache=False).logits[0, -STEPS - 1 : -1]

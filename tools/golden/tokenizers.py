@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 CORPUS = """
 The quick brown fox jumps over the lazy dog while the small red square stays to the left of the large blue circle.
@@ -73,8 +73,11 @@ def qwen(path: Path, merges: int) -> int:
     return tokenizer.get_vocab_size()
 
 
-def gemma(path: Path, merges: int) -> int:
-    """Gemma: SentencePiece BPE as tokenizer.json has it: spaces become U+2581, unknown characters fall back to bytes."""
+def gemma(path: Path, merges: int, names: tuple[str, ...] = ("<image>",), bos: bool = False) -> int:
+    """Gemma: SentencePiece BPE as tokenizer.json has it: spaces become U+2581, unknown characters fall back to bytes.
+
+    names: special tokens at the end; bos: the file itself puts <bos> in front.
+    """
     tokenizer = Tokenizer(models.BPE(byte_fallback=True, unk_token="<unk>", fuse_unk=True))
     tokenizer.normalizer = normalizers.Replace(" ", "\u2581")
     tokenizer.pre_tokenizer = pre_tokenizers.Split(" ", behavior="merged_with_previous")
@@ -87,7 +90,11 @@ def gemma(path: Path, merges: int) -> int:
     tokenizer.pre_tokenizer = pre_tokenizers.Split("\u2581", behavior="merged_with_next")
     train(tokenizer, len(first) + len(alphabet) + merges, alphabet, first)
     tokenizer.pre_tokenizer = pre_tokenizers.Split(" ", behavior="merged_with_previous")
-    tokenizer.add_special_tokens(specials(["<image>"]))
+    tokenizer.add_special_tokens(specials(list(names)))
+    if bos:
+        tokenizer.post_processor = processors.TemplateProcessing(
+            single="<bos> $A", pair="<bos> $A <bos>:1 $B:1", special_tokens=[("<bos>", tokenizer.token_to_id("<bos>"))]
+        )
     tokenizer.save(str(path))
     # The trainer made every byte token special; in a real file they are plain entries of the vocabulary.
     data = json.loads(path.read_text())
