@@ -3,9 +3,12 @@
  * identical, seams within their bounds, greedy tokens equal, in exact mode; then the same checkpoint in every naming convention, dtype
  * and in shards; then the fast mode. */
 #include <dirent.h>
+#include <json-c/json.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
+#include "engine/engine.h"
 #include "support/cm.h"
 #include "support/parity.h"
 
@@ -108,16 +111,27 @@ static int by_name(const void *a, const void *b) {
     return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
-/* The families that are built in: a golden directory begins with one of these names. */
-static const char *const families[] = { "idefics3", "smolvlm", "paligemma", "qwen2_5_vl" };
+/* Whether a directory is a golden of a model type that is built in. */
+static bool is_golden(const char *dir) {
+    char *path = tcheckpoint_path(dir, "config.json");
+    struct json_object *config = access(path, R_OK) == 0 ? json_object_from_file(path) : NULL, *type;
+    bool found = config && json_object_object_get_ex(config, "model_type", &type)
+                 && vlm_model_registry_find(vlm_model_registry_default(), json_object_get_string(type));
+    json_object_put(config);
+    free(path);
+    return found;
+}
 
 static void find_dirs(void) {
     DIR *golden = opendir("tests/golden");
     struct dirent *e;
-    while (golden && (e = readdir(golden)) && n_dirs < 64)
-        for (size_t i = 0; i < sizeof families / sizeof families[0]; i++)
-            if (!strncmp(e->d_name, families[i], strlen(families[i])))
-                dirs[n_dirs++] = tcheckpoint_path("tests/golden", e->d_name);
+    while (golden && (e = readdir(golden)) && n_dirs < 64) {
+        char *dir = tcheckpoint_path("tests/golden", e->d_name);
+        if (is_golden(dir))
+            dirs[n_dirs++] = dir;
+        else
+            free(dir);
+    }
     if (golden) closedir(golden);
     qsort(dirs, n_dirs, sizeof dirs[0], by_name);
 }

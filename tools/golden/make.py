@@ -12,7 +12,13 @@ from transformers.utils import logging
 from . import common, pictures
 from .common import ROOT, Variant
 
-FAMILIES = ("idefics3", "paligemma", "qwen2_5_vl", "gemma3")
+FAMILIES = (
+    "idefics3",
+    "paligemma",
+    "qwen2_vl",
+    "qwen2_5_vl",
+    "gemma3",
+)
 EXAMPLES = ("deepseek_vl",)  # of the examples, made only when they are named: the library has no such family
 
 

@@ -45,7 +45,7 @@ DRAWS = [
     (r"embed_tokens\.weight$", spread(0.3)),
     (r"attn\.qkv\.weight$", linear(1.6)),
     (r"(q_proj|k_proj)\.weight$", linear(1.7)),
-    (r"visual.*(attn\.proj|gate_proj|up_proj|down_proj)\.weight$", linear(1.4)),
+    (r"visual.*(attn\.proj|gate_proj|up_proj|down_proj|fc1|fc2)\.weight$", linear(1.4)),
     # The merger's first layer works around -2, where the GELUs differ most for what they give.
     (r"merger\.mlp\.0\.weight$", linear(0.8)),
     (r"merger\.mlp\.0\.bias$", lambda shape: Draw(-2, -6, 31)),
@@ -99,7 +99,7 @@ def tokenizer_files(folder: Path, merges: int, config: dict, tokenizer_class: st
     write_json(folder / "generation_config.json", generation)
 
 
-def old_files(folder: Path, config: dict, merges: int) -> None:
+def old_files(folder: Path, config: dict, merges: int, processor_class: str = "Qwen2_5_VLProcessor") -> None:
     """As published: a flat config, preprocessor_config.json without most keys, chat_template.json."""
     tokenizer_files(folder, merges, config, "Qwen2Tokenizer")
     processor = CLIP | {
@@ -108,7 +108,7 @@ def old_files(folder: Path, config: dict, merges: int) -> None:
         "merge_size": 2,
         "min_pixels": 28 * 28 * 4,
         "patch_size": 14,
-        "processor_class": "Qwen2_5_VLProcessor",
+        "processor_class": processor_class,
         "temporal_patch_size": 2,
     }
     write_json(folder / "preprocessor_config.json", processor)

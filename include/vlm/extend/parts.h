@@ -64,6 +64,18 @@ typedef struct vlm_grid_processor_spec {
         .rescale_factor = 1.0 / 255, .mean = { 0.48145466, 0.4578275, 0.40821073 },                \
         .std = { 0.26862954, 0.26130258, 0.27577711 }                                              \
     }
+/** Recipes of Qwen2VLImageProcessor and Qwen2VLVideoProcessor. */
+#define VLM_GRID_QWEN2_IMAGE                                                                       \
+    {                                                                                              \
+        .do_resize = true, .patch_size = 14, .merge_size = 2, .temporal_patch_size = 2,            \
+        .min_pixels = 56 * 56, .max_pixels = 28 * 28 * 1280, .rules = VLM_GRID_PIXEL_RULES         \
+    }
+#define VLM_GRID_QWEN2_VIDEO                                                                       \
+    {                                                                                              \
+        .do_resize = true, .patch_size = 14, .merge_size = 2, .temporal_patch_size = 2,            \
+        .min_pixels = 128 * 28 * 28, .max_pixels = 768 * 28 * 28, .rules = VLM_GRID_PIXEL_RULES,   \
+        .fps = 2, .min_frames = 4, .max_frames = 768                                               \
+    }
 
 /** For create() of a vlm_processor_type. @param spec must outlive the processor */
 VLM_API vlm_status vlm_grid_processor_new(void **processor, const vlm_processor_build *build,

@@ -42,7 +42,7 @@ const text_type vmodel_text_types[] = {
                     .sliding_window = 4096,
                     .max_window_layers = 28 },
       .qkv_bias = true },
-    { .model_type = "qwen2_5_vl_text|qwen2_5_vl",
+    { .model_type = "qwen2_5_vl_text|qwen2_5_vl|qwen2_vl_text|qwen2_vl",
       .keys = TEXT_HIDDEN_ACT | TEXT_WINDOW | TEXT_USE_WINDOW | TEXT_LAYER_TYPES | TEXT_MROPE,
       .defaults = { .vocab_size = 152064,
                     .hidden_size = 8192,

@@ -3,6 +3,22 @@
  * classes do) and how it is built. */
 #include "models/vision/grid/grid.h"
 
+static const grid_type qwen2_vl = {
+    .keys = GRID_EMBED_DIM,
+    .defaults = { .depth = 32,
+                  .hidden_size = 1280,
+                  .out_hidden_size = 3584,
+                  .mlp_ratio = 4,
+                  .num_heads = 16,
+                  .in_channels = 3,
+                  .patch_size = 14,
+                  .temporal_patch_size = 2,
+                  .spatial_merge_size = 2,
+                  .hidden_act = VLM_ACT_QUICK_GELU,
+                  .norm_eps = 1e-6f,
+                  .rope_theta = 1e4f },
+    .layer_norm = true,
+};
 static const grid_type qwen2_5_vl = {
     .keys = GRID_WIDTHS | GRID_WINDOWS,
     .defaults = { .depth = 32,
@@ -29,4 +45,5 @@ static const grid_type qwen2_5_vl = {
     }                                                                                              \
     const vmodel_vision_type vmodel_vision_##type = { .model_type = names,                         \
                                                       .create = create_##type }
+TYPE(qwen2_vl, "qwen2_vl_vision|qwen2_vl");
 TYPE(qwen2_5_vl, "qwen2_5_vl_vision|qwen2_5_vl");
