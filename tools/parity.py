@@ -142,7 +142,7 @@ def inputs_of(case: dict, golden: dict[str, Tensor], folder: Path) -> list[str]:
         path = folder / "messages.json"
         path.write_text(json.dumps(case["messages"]))
         out += ["--messages", str(path)]
-    elif "<image>" in case["prompt"]:
+    elif any(place in case["prompt"] for place in ("<image>", "<start_of_image>", "[IMG]")):
         out += ["--raw-prompt", case["prompt"]]  # media tokens typed into -p are plain text
     else:
         out += ["-p", case["prompt"]]
@@ -151,7 +151,8 @@ def inputs_of(case: dict, golden: dict[str, Tensor], folder: Path) -> list[str]:
     if "frames" in case:
         out += ["--video-frames", case["frames"], "--fps", str(case["fps"])]
     for name, value in case.get("options", {}).items():
-        out += ["--" + name.replace("_", "-"), str(value)]
+        option = "--" + name.removeprefix("do_").replace("_", "-")
+        out += [option] if value is True else [option, str(value)]
     return out
 
 

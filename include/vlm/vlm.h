@@ -168,8 +168,9 @@ typedef struct vlm_processing {
                                           default */
     double fps;                      /**< of videos given as frames; frames a second to take of video files */
     uint32_t max_frames;             /**< most frames of a video */
+    uint32_t pan_and_scan;           /**< 1: a long picture is followed by its crops, for families that know how */
 } vlm_processing;
-#define VLM_PROCESSING_INIT { sizeof(vlm_processing), 0, 0, { 0, 0 }, VLM_RESAMPLER_PILLOW, 0, 0 }
+#define VLM_PROCESSING_INIT { sizeof(vlm_processing), 0, 0, { 0, 0 }, VLM_RESAMPLER_PILLOW, 0, 0, 0 }
 
 /** What a user says and shows. One thread at a time. */
 typedef struct vlm_input vlm_input;

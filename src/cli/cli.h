@@ -47,7 +47,7 @@ typedef struct cli_input {
     uint64_t min_pixels, max_pixels;
     uint32_t max_frames, device, threads, context, prefill_step, kv_bits;
     double fps;
-    bool lenient, no_mmap, no_int8_activations;
+    bool lenient, no_mmap, no_int8_activations, pan_and_scan;
 } cli_input;
 const cli_option *cli_input_options(cli_input *in); /* table to hand to cli_parse; valid until the next call */
 /* Checks what only usage can be wrong about; prints and returns CLI_USAGE, or -1. */

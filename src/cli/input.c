@@ -28,6 +28,7 @@ const cli_option *cli_input_options(cli_input *in) {
         { "--min-pixels", NULL, CLI_LONG, &in->min_pixels, 0, 0, "N   least pixels of a picture" },
         { "--max-pixels", NULL, CLI_LONG, &in->max_pixels, 0, 0, "N   most pixels of a picture" },
         { "--resize", NULL, CLI_TEXT, &in->resize, 0, 0, "WxH   best fit inside, before all else" },
+        { "--pan-and-scan", NULL, CLI_FLAG, &in->pan_and_scan, 0, 0, "a long picture is followed by its crops (Gemma 3)" },
         { "--image-backend", NULL, CLI_TEXT, &in->image_backend, 0, 0, "pillow|torchvision|torchvision-bicubic   whose pixels; pillow by default" },
         { "--fps", NULL, CLI_DOUBLE, &in->fps, 0.001, 1000, "F   frames per second: of --video-frames; to take of --video" },
         { "--max-frames", NULL, CLI_COUNT, &in->max_frames, 1, 0, "N   most frames of a video" },
@@ -156,6 +157,7 @@ static vlm_status add_media(vlm_input *to, const cli_input *in, vlm_error *err) 
     p.min_pixels = in->min_pixels;
     p.max_pixels = in->max_pixels;
     p.max_frames = in->max_frames;
+    p.pan_and_scan = in->pan_and_scan;
     p.fps = in->fps;
     for (int i = 0; in->image_backend && image_backends[i]; i++)
         if (!strcmp(in->image_backend, image_backends[i])) p.image_backend = (vlm_resampler)i;

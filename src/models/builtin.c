@@ -7,6 +7,7 @@
 #define FAMILIES(MODEL, PROCESSOR)                                                                 \
     MODEL(vmodel_idefics3) PROCESSOR(vmodel_idefics3_processor) PROCESSOR(vmodel_smolvlm_processor) \
     MODEL(vmodel_paligemma) PROCESSOR(vmodel_paligemma_processor)                                  \
+    MODEL(vmodel_gemma3) PROCESSOR(vmodel_gemma3_processor)                                        \
     MODEL(vmodel_qwen2_vl) PROCESSOR(vmodel_qwen2_vl_processor)                                    \
     MODEL(vmodel_qwen2_5_vl) PROCESSOR(vmodel_qwen2_5_vl_processor)
 /* clang-format on */

@@ -139,6 +139,7 @@ static void read_case(tgolden_case *c, json_object *row) {
         c->pictures[i] = json_object_get_string(json_object_array_get_idx(pictures, i));
     c->min_pixels = options ? json_object_get_int64(get(options, "min_pixels")) : 0;
     c->max_pixels = options ? json_object_get_int64(get(options, "max_pixels")) : 0;
+    c->pan_and_scan = options && json_object_get_boolean(get(options, "do_pan_and_scan"));
     c->all_rows = strcmp(string(row, "rows"), "all") == 0;
     c->prompt_tokens = json_object_get_int64(get(row, "prompt_tokens"));
     c->image_tokens = json_object_get_int64(get(row, "image_tokens"));

@@ -48,6 +48,7 @@ typedef struct {
     const char *frames;             /* directory of a video's frames, or NULL */
     double fps;                     /* of the frames */
     int64_t min_pixels, max_pixels; /* 0: as the checkpoint says */
+    bool pan_and_scan;
     bool all_rows;                  /* hidden states and logits hold every row, not only the last */
     int64_t prompt_tokens, image_tokens;
     double bf16_logits_error; /* the reference's own bfloat16 run */

@@ -39,6 +39,7 @@ vlm_input *tparity_input(const tgolden_case *of) {
     vlm_processing processing = VLM_PROCESSING_INIT;
     processing.min_pixels = (uint64_t)of->min_pixels;
     processing.max_pixels = (uint64_t)of->max_pixels;
+    processing.pan_and_scan = of->pan_and_scan;
     require(vlm_input_set_processing(in, &processing, &err), &err, of->name);
     for (size_t i = 0; i < of->picture_count; i++)
         require(vlm_input_add_image_file(in, of->pictures[i], &err), &err, of->name);
