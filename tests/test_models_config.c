@@ -125,8 +125,8 @@ static void types(void **state) {
     refused("text_config.model_type", "5", VLM_ERR_CONFIG,
             "text_config.model_type: must be a string");
     refused("vision_config.model_type", "\"resnet\"", VLM_ERR_UNSUPPORTED, "'resnet'");
-    refused("text_config.rope_scaling", "{\"rope_type\": \"yarn\", \"factor\": 2}",
-            VLM_ERR_UNSUPPORTED, "'yarn'");
+    refused("text_config.rope_scaling", "{\"rope_type\": \"longrope\", \"factor\": 2}",
+            VLM_ERR_UNSUPPORTED, "'longrope'");
     refused("text_config.rope_scaling", "{\"type\": \"llama3\", \"factor\": 8}", VLM_ERR_MISSING_FIELD,
             "low_freq_factor: is missing");
     refused("text_config.rope_parameters", "{\"partial_rotary_factor\": 0.5}", VLM_ERR_UNSUPPORTED,
