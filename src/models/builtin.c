@@ -9,7 +9,9 @@
     MODEL(vmodel_paligemma) PROCESSOR(vmodel_paligemma_processor)                                  \
     MODEL(vmodel_gemma3) PROCESSOR(vmodel_gemma3_processor)                                        \
     MODEL(vmodel_qwen2_vl) PROCESSOR(vmodel_qwen2_vl_processor)                                    \
-    MODEL(vmodel_qwen2_5_vl) PROCESSOR(vmodel_qwen2_5_vl_processor)
+    MODEL(vmodel_qwen2_5_vl) PROCESSOR(vmodel_qwen2_5_vl_processor)                                \
+    MODEL(vmodel_llava) PROCESSOR(vmodel_llava_processor)                                          \
+    MODEL(vmodel_llava_next) PROCESSOR(vmodel_llava_next_processor)
 /* clang-format on */
 
 #define DECLARE_MODEL(name) extern const vlm_model_type name;

@@ -223,7 +223,7 @@ def image_features(model: Any, batch: dict[str, torch.Tensor]) -> torch.Tensor |
     """Features as they enter the decoder, [tokens, dim], pictures before videos."""
     out = []
     if "pixel_values" in batch:
-        kwargs = {k: batch[k] for k in ("pixel_attention_mask", "image_grid_thw") if k in batch}
+        kwargs = {k: batch[k] for k in ("pixel_attention_mask", "image_grid_thw", "image_sizes") if k in batch}
         owner = model if hasattr(model, "get_image_features") else model.model
         out.append(owner.get_image_features(batch["pixel_values"], **kwargs).pooler_output)
     if "pixel_values_videos" in batch:
@@ -404,6 +404,8 @@ def least_patch(model: Any, batch: dict[str, torch.Tensor]) -> float:
         else:
             *view, y, x = place
             patch = changed[tuple(view)][:, y : y + side, x : x + side]
+            if (patch == patch[:, :1, :1]).all():
+                continue  # of one colour: padding, which may be cut off again
         patch.neg_()
         changes.append(relative(image_features(model, batch | {name: changed}), base))
     return min(changes)

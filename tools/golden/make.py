@@ -18,6 +18,8 @@ FAMILIES = (
     "qwen2_vl",
     "qwen2_5_vl",
     "gemma3",
+    "llava",
+    "llava_next",
 )
 EXAMPLES = ("deepseek_vl",)  # of the examples, made only when they are named: the library has no such family
 

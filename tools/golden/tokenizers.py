@@ -53,8 +53,8 @@ def smollm(path: Path, merges: int, rows: int, cols: int) -> int:
     return tokenizer.get_vocab_size()
 
 
-def qwen(path: Path, merges: int) -> int:
-    """Qwen2.5: NFC, the Split expression, byte level."""
+def chatml(path: Path, merges: int, behind: list[str]) -> int:
+    """Qwen: NFC, the Split expression, byte level; ChatML's three tokens, then those of a family."""
     tokenizer = Tokenizer(models.BPE(byte_fallback=False))
     tokenizer.normalizer = normalizers.NFC()
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
@@ -65,12 +65,17 @@ def qwen(path: Path, merges: int) -> int:
     )
     tokenizer.decoder = decoders.ByteLevel()
     train(tokenizer, 256 + merges, pre_tokenizers.ByteLevel.alphabet())
-    names = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|object_ref_start|>", "<|object_ref_end|>"]
-    names += ["<|box_start|>", "<|box_end|>", "<|quad_start|>", "<|quad_end|>", "<|vision_start|>", "<|vision_end|>"]
-    names += ["<|vision_pad|>", "<|image_pad|>", "<|video_pad|>"]
-    tokenizer.add_special_tokens(specials(names))
+    tokenizer.add_special_tokens(specials(["<|endoftext|>", "<|im_start|>", "<|im_end|>", *behind]))
     tokenizer.save(str(path))
     return tokenizer.get_vocab_size()
+
+
+def qwen(path: Path, merges: int) -> int:
+    """Qwen2.5-VL's tokens."""
+    names = ["<|object_ref_start|>", "<|object_ref_end|>"]
+    names += ["<|box_start|>", "<|box_end|>", "<|quad_start|>", "<|quad_end|>", "<|vision_start|>", "<|vision_end|>"]
+    names += ["<|vision_pad|>", "<|image_pad|>", "<|video_pad|>"]
+    return chatml(path, merges, names)
 
 
 def gemma(path: Path, merges: int, names: tuple[str, ...] = ("<image>",), bos: bool = False) -> int:
@@ -100,4 +105,30 @@ def gemma(path: Path, merges: int, names: tuple[str, ...] = ("<image>",), bos: b
     data = json.loads(path.read_text())
     data["added_tokens"] = [token for token in data["added_tokens"] if not token["content"].startswith("<0x")]
     path.write_text(json.dumps(data, indent=1, ensure_ascii=False) + "\n")
+    return tokenizer.get_vocab_size()
+
+
+def llama(path: Path, merges: int, behind: list[str]) -> int:
+    """Llama: SentencePiece BPE as tokenizer.json has it: U+2581 for spaces and before a text, bytes for what is unknown, `<s>` in front."""
+    tokenizer = Tokenizer(models.BPE(byte_fallback=True, unk_token="<unk>", fuse_unk=True))
+    spaces = normalizers.Replace(" ", "\u2581")
+    first = ["<unk>", "<s>", "</s>"] + [f"<0x{byte:02X}>" for byte in range(256)]
+    alphabet = sorted(set("".join(CORPUS.split())) & {chr(code) for code in range(33, 127)}) + ["\u2581", "\n"]
+    # Words are cut at their spaces for training only, as Gemma's are.
+    tokenizer.normalizer = spaces
+    tokenizer.pre_tokenizer = pre_tokenizers.Split("\u2581", behavior="merged_with_next")
+    train(tokenizer, len(first) + len(alphabet) + merges, alphabet, first)
+    trained = json.loads(tokenizer.to_str())
+    trained["pre_tokenizer"] = None
+    trained["added_tokens"] = [token for token in trained["added_tokens"] if not token["content"].startswith("<0x")]
+    tokenizer = Tokenizer.from_str(json.dumps(trained))
+    tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("\u2581"), spaces])
+    tokenizer.decoder = decoders.Sequence(
+        [decoders.Replace("\u2581", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    )
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A", pair="<s> $A <s> $B", special_tokens=[("<s>", 1)]
+    )
+    tokenizer.add_special_tokens(specials(behind))
+    tokenizer.save(str(path))
     return tokenizer.get_vocab_size()

@@ -72,6 +72,9 @@ typedef enum vlm_weight_kind {
     VLM_BIND_ROW_(EXPERTS, VLM_ALWAYS, s, m, n, VLM_NEVER, __VA_ARGS__)
 #define VLM_BIND_NORM(...) VLM_BIND_ROW_(NORM, VLM_ALWAYS, __VA_ARGS__)
 #define VLM_BIND_NORM_IF(when, ...) VLM_BIND_ROW_(NORM, when, __VA_ARGS__)
+#define VLM_BIND_TENSOR(...) VLM_BIND_TENSOR_IF(VLM_ALWAYS, __VA_ARGS__)
+#define VLM_BIND_TENSOR_IF(when, s, m, n, ...)                                                     \
+    VLM_BIND_ROW_(TENSOR, when, s, m, n, VLM_NEVER, __VA_ARGS__)
 #define VLM_BIND_CONV(...) VLM_BIND_ROW_(CONV, VLM_ALWAYS, __VA_ARGS__)
 #define VLM_BIND_IGNORED(n)                                                                        \
     { VLM_WEIGHT_IGNORED, n, 0, { -1 }, VLM_ALWAYS, VLM_NEVER }
@@ -193,7 +196,8 @@ typedef struct vlm_vision_options {
      * them: 0 enters the first layer, -1 leaves the last, -2 enters it; several stand side by side
      * in a row. NULL: what the tower itself gives. A tower may refuse (VLM_ERR_UNSUPPORTED). */
     const vlm_ints *layers;
-    bool drop_class; /**< without the row of a class token */
+    bool drop_class; /**< without the row of a class token: the first row, also where there is no
+                          such token, as the reference has it */
 } vlm_vision_options;
 /** Builds the tower that the config's model_type names. */
 VLM_API vlm_status vlm_vision_new(vlm_vision **out, vlm_build *build,
@@ -204,6 +208,8 @@ typedef struct vlm_vision_info {
     int64_t channels;
     int64_t image_size; /**< side of a picture in pixels; 0: any */
     int64_t patch_size; /**< side of a patch in pixels */
+    int64_t extra_rows; /**< of a picture beyond one for each of its patches: 1 for a class token in
+                             front of them, -1 for a first one that is dropped; 0 where rows are merged */
 } vlm_vision_info;
 VLM_API const vlm_vision_info *vlm_vision_get_info(const vlm_vision *vision);
 /** @return [rows, dim]: patches in order, picture by picture; merged ones where the tower merges */

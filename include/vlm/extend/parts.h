@@ -95,6 +95,44 @@ VLM_API vlm_status vlm_grid_sample(const void *processor, const vlm_clip *clip, 
                                    size_t *n, vlm_error *err);
 VLM_API const vlm_grid_recipe *vlm_grid_video_recipe(const void *processor);
 
+/* ---- views of one size (views.c) ------------------------------------------------------------- */
+/**
+ * How any picture becomes a view of the tower's size: CLIP's, SigLIP's and LLaVA's image processors. In this order:
+ * padded to a square of the mean colour, resized, cut to its middle, rescaled, normalised.
+ */
+typedef struct vlm_view_rules {
+    bool do_pad, do_resize, do_center_crop;
+    uint32_t shortest_edge; /**< what the resize makes of the shorter side; 0: `size` says */
+    vlm_size size, crop_size;
+    vlm_pixel_rules pixels;
+} vlm_view_rules;
+/** Reads them under transformers' names, with the defaults of the class that image_processor_type names.
+ * VLM_ERR_UNSUPPORTED for a class that makes no views of one size, and where sizes would follow the picture.
+ * @param fallback_type class where the config names none: "CLIPImageProcessor" */
+VLM_API vlm_status vlm_view_rules_read(vlm_view_rules *out, const vlm_json *image_config, const char *where,
+                                       const char *fallback_type, vlm_error *err);
+/** The size of a view. */
+VLM_API vlm_size vlm_view_size(const vlm_view_rules *rules);
+/** Adds "pixel_values" [pictures, 3, height, width], by the backend of the plan. */
+VLM_API vlm_status vlm_views_fill(const vlm_view_rules *rules, const vlm_plan *plan, const vlm_media *media,
+                                  vlm_prepared *prepared, vlm_error *err);
+/** Copies the rules into what image_processor_config() fills. */
+VLM_API void vlm_view_rules_describe(vlm_image_processor_config *out, const vlm_view_rules *rules);
+
+/* ---- canvases of LLaVA-NeXT (pinpoints.c) ---------------------------------------------------- */
+#define VLM_MAX_PINPOINTS 64
+typedef struct vlm_pinpoints {
+    size_t n;
+    vlm_size at[VLM_MAX_PINPOINTS];
+} vlm_pinpoints;
+/** Reads "image_grid_pinpoints", a list of [height, width]; absent: LLaVA-NeXT's five. */
+VLM_API vlm_status vlm_pinpoints_read(vlm_pinpoints *out, const vlm_json *config, const char *where,
+                                      vlm_error *err);
+
+/* ---- text of plans (views.c) ----------------------------------------------------------------- */
+/** n copies of a text, one behind the other, that live as long as the plan; NULL: no memory. */
+VLM_API char *vlm_plan_repeat(vlm_plan *plan, const char *text, int64_t n);
+
 #ifdef __cplusplus
 }
 #endif
