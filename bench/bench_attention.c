@@ -37,7 +37,7 @@ static vlm_tensor input(bench *b, const task *t, int64_t heads) {
 }
 
 static vtensor_kv_form form_of(const task *t) {
-    return (vtensor_kv_form) { t->dtype, t->bits, t->past + t->n, t->kv_heads, t->dim };
+    return (vtensor_kv_form) { .dtype = t->dtype, .bits = t->bits, .capacity = t->past + t->n, .heads = t->kv_heads, .head_dim = t->dim };
 }
 
 static double seconds(bench *b, const task *t) {

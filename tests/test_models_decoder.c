@@ -9,13 +9,14 @@
 #include "support/cm.h"
 #include "support/golden.h"
 
-enum { TOKENS = 23, OTHER = 9, VOCAB = 40, MOST_TENSORS = 64, MOST_LAYERS = 4 };
+enum { TOKENS = 23, OTHER = 9, VOCAB = 40, MOST_TENSORS = 80, MOST_LAYERS = 4 };
 
 /* A type with the sizes of its tensors. */
 typedef struct {
     const char *name, *config;
     int64_t hidden, inner, q, kv, layers;
     bool qkv_bias, sandwich;
+    const char *conv; /* layers with a short convolution have a 'c'; NULL: Llama's names */
 } kind;
 
 #define SIZES "\"vocab_size\": 40, \"hidden_size\": 24, \"intermediate_size\": 40, "
@@ -23,29 +24,34 @@ static const kind kinds[] = {
     { "llama",
       "{\"model_type\": \"llama\", " SIZES "\"num_hidden_layers\": 2, \"num_attention_heads\": 4,"
       " \"num_key_value_heads\": 2, \"head_dim\": 8}",
-      24, 40, 32, 16, 2, false, false },
+      24, 40, 32, 16, 2, false, false, NULL },
     { "mistral",
       "{\"model_type\": \"mistral\", " SIZES "\"num_hidden_layers\": 2, \"num_attention_heads\": 3,"
       " \"num_key_value_heads\": 1, \"head_dim\": 8, \"sliding_window\": 6}",
-      24, 40, 24, 8, 2, false, false },
+      24, 40, 24, 8, 2, false, false, NULL },
     { "qwen2",
       "{\"model_type\": \"qwen2\", " SIZES "\"num_hidden_layers\": 2, \"num_attention_heads\": 3,"
       " \"num_key_value_heads\": 3}",
-      24, 40, 24, 24, 2, true, false },
+      24, 40, 24, 24, 2, true, false, NULL },
     { "qwen2_5_vl",
       "{\"model_type\": \"qwen2_5_vl_text\", " SIZES
       "\"num_hidden_layers\": 2, \"num_attention_heads\": 2,"
       " \"num_key_value_heads\": 1, \"rope_parameters\": {\"mrope_section\": [2, 1, 3]}}",
-      24, 40, 24, 12, 2, true, false },
+      24, 40, 24, 12, 2, true, false, NULL },
     { "gemma",
       "{\"model_type\": \"gemma\", " SIZES "\"num_hidden_layers\": 2, \"num_attention_heads\": 4,"
       " \"num_key_value_heads\": 1, \"head_dim\": 16}",
-      24, 40, 64, 16, 2, false, false },
+      24, 40, 64, 16, 2, false, false, NULL },
     { "gemma2",
       "{\"model_type\": \"gemma2\", " SIZES "\"num_hidden_layers\": 4, \"num_attention_heads\": 2,"
       " \"num_key_value_heads\": 2, \"head_dim\": 8, \"sliding_window\": 5, "
       "\"query_pre_attn_scalar\": 12}",
-      24, 40, 16, 16, 4, false, true },
+      24, 40, 16, 16, 4, false, true, NULL },
+    { "lfm2",
+      "{\"model_type\": \"lfm2\", " SIZES "\"num_hidden_layers\": 4, \"num_attention_heads\": 3,"
+      " \"num_key_value_heads\": 1, \"block_auto_adjust_ff_dim\": false, \"conv_L_cache\": 4,"
+      " \"conv_bias\": true, \"layer_types\": [\"conv\", \"full_attention\", \"conv\", \"conv\"]}",
+      24, 40, 24, 8, 4, false, false, "cacc" },
 };
 
 /* ---- a decoder ------------------------------------------------------------------------------- */
@@ -81,6 +87,33 @@ static void draw(weights *w, int64_t layer, const char *name, int64_t a, int64_t
     w->n++;
 }
 
+static void draw_lfm2_layer(weights *w, const kind *k, int64_t i) {
+    const int64_t d = k->hidden;
+    draw(w, i, "operator_norm.weight", d, 0);
+    draw(w, i, "ffn_norm.weight", d, 0);
+    draw(w, i, "feed_forward.w1.weight", k->inner, d);
+    draw(w, i, "feed_forward.w2.weight", d, k->inner);
+    draw(w, i, "feed_forward.w3.weight", k->inner, d);
+    if (k->conv[i] == 'c') {
+        draw(w, i, "conv.in_proj.weight", 3 * d, d);
+        draw(w, i, "conv.in_proj.bias", 3 * d, 0);
+        draw(w, i, "conv.conv.weight", d, 4);
+        w->list[w->n - 1].rank = 3;
+        w->list[w->n - 1].shape[1] = 1;
+        w->list[w->n - 1].shape[2] = 4;
+        draw(w, i, "conv.conv.bias", d, 0);
+        draw(w, i, "conv.out_proj.weight", d, d);
+        draw(w, i, "conv.out_proj.bias", d, 0);
+        return;
+    }
+    draw(w, i, "self_attn.q_proj.weight", k->q, d);
+    draw(w, i, "self_attn.k_proj.weight", k->kv, d);
+    draw(w, i, "self_attn.v_proj.weight", k->kv, d);
+    draw(w, i, "self_attn.out_proj.weight", d, k->q);
+    draw(w, i, "self_attn.q_layernorm.weight", d / 3, 0);
+    draw(w, i, "self_attn.k_layernorm.weight", d / 3, 0);
+}
+
 static void draw_layer(weights *w, const kind *k, int64_t i) {
     draw(w, i, "self_attn.q_proj.weight", k->q, k->hidden);
     draw(w, i, "self_attn.k_proj.weight", k->kv, k->hidden);
@@ -107,8 +140,8 @@ static void write_weights(const kind *k, const char *path) {
     vlm_error err = VLM_ERROR_INIT;
     draw(w, -1, "embed_tokens.weight", VOCAB, k->hidden);
     draw(w, -1, "lm_head.weight", VOCAB, k->hidden);
-    draw(w, -1, "norm.weight", k->hidden, 0);
-    for (int64_t i = 0; i < k->layers; i++) draw_layer(w, k, i);
+    draw(w, -1, k->conv ? "embedding_norm.weight" : "norm.weight", k->hidden, 0);
+    for (int64_t i = 0; i < k->layers; i++) (k->conv ? draw_lfm2_layer : draw_layer)(w, k, i);
     if (vio_safetensors_write(path, w->list, w->n, "pt", &err) < 0) fail_msg("%s", err.message);
     for (size_t i = 0; i < w->n; i++) free((void *)w->list[i].data);
     free(w);
@@ -150,16 +183,18 @@ static void decoder_close(decoder *d) {
 }
 
 /* ---- passes ---------------------------------------------------------------------------------- */
-/* Fills kv for `capacity` positions; returns the memory, to be freed. */
+/* Fills kv for `capacity` positions; returns the memory, to be freed. A short convolution has a few rows more
+ * than it sees. */
 static float *make_kv(const decoder *d, vlm_kv *kv, int64_t capacity) {
-    const vlm_state_layer *s = d->info->state;
-    size_t one = (size_t)(capacity * s->kv_heads * s->head_dim);
-    float *memory = calloc(2 * (size_t)d->info->layers * one, sizeof *memory);
-    const int64_t shape[] = { capacity, s->kv_heads, s->head_dim };
-    for (int64_t i = 0; i < d->info->layers; i++) {
-        float *k = memory + (size_t)(2 * i) * one;
-        kv[i] = (vlm_kv) { .k = vtensor_of(k, VLM_DTYPE_F32, 3, shape),
-                           .v = vtensor_of(k + one, VLM_DTYPE_F32, 3, shape) };
+    enum { MORE = 3, MOST = 64 * 64 };
+    float *memory = calloc(2 * (size_t)d->info->layers * MOST, sizeof *memory), *at = memory;
+    for (int64_t i = 0; i < d->info->layers; i++, at += 2 * MOST) {
+        const vlm_state_layer *s = &d->info->state[i];
+        const bool conv = s->kind == VLM_STATE_CONV;
+        const int64_t shape[] = { conv ? s->window + MORE : capacity, s->kv_heads, s->head_dim };
+        assert_true(shape[0] * shape[1] * shape[2] <= MOST);
+        kv[i] = (vlm_kv) { .k = vtensor_of(at, VLM_DTYPE_F32, 3, shape) };
+        if (!conv) kv[i].v = vtensor_of(at + MOST, VLM_DTYPE_F32, 3, shape);
     }
     return memory;
 }

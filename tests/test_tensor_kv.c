@@ -220,11 +220,13 @@ static void sizes_that_cannot_be(void **unused) {
     (void)unused;
     size_t bytes;
     assert_false(vtensor_kv_bytes(
-        &bytes, &(vtensor_kv_form) { VLM_DTYPE_BF16, 0, INT64_MAX / 2, 8, 128 }));
+        &bytes, &(vtensor_kv_form) { VLM_DTYPE_BF16, 0, INT64_MAX / 2, 8, 128, false }));
     assert_false(
-        vtensor_kv_bytes(&bytes, &(vtensor_kv_form) { VLM_DTYPE_U8, 4, INT64_MAX / 64, 2, 128 }));
-    assert_true(vtensor_kv_bytes(&bytes, &(vtensor_kv_form) { VLM_DTYPE_U8, 8, 10, 2, 128 }));
+        vtensor_kv_bytes(&bytes, &(vtensor_kv_form) { VLM_DTYPE_U8, 4, INT64_MAX / 64, 2, 128, false }));
+    assert_true(vtensor_kv_bytes(&bytes, &(vtensor_kv_form) { VLM_DTYPE_U8, 8, 10, 2, 128, false }));
     assert_int_equal(bytes, 2 * (10 * 2 * 128 + 10 * 2 * 2 * 4 + 32)); /* scales fill up a line */
+    assert_true(vtensor_kv_bytes(&bytes, &(vtensor_kv_form) { VLM_DTYPE_F32, 0, 19, 1, 40, true }));
+    assert_int_equal(bytes, (19 * 40 * 4 + 63) / 64 * 64);
 }
 
 static void wrong_states_are_errors(void **unused) {

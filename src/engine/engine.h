@@ -234,6 +234,10 @@ vlm_status vengine_state_bytes(size_t *out, const vlm_context *c, uint32_t kv_bi
 /* Lays kv [layers] out in such memory, layer by layer. NULL: shapes only. */
 void vengine_state_place(vlm_kv *kv, const vlm_context *c, uint32_t kv_bits, size_t capacity, void *memory);
 
+/* Whether a timeline whose state may have seen `length` tokens can go on behind the first `keep` of them: short
+ * convolutions remember no more than the last few. */
+bool vengine_state_reaches(const vlm_context *c, size_t length, size_t keep);
+
 /* ---- predicted memory (predict.c) -------------------------------------------------------------------------------------- */
 /* Bytes that a run holds at its peak, by what they are for. */
 typedef struct vengine_memory {

@@ -291,6 +291,18 @@ static vlm_status read_prompt(vlm_session *s, const vlm_prepared *prepared, size
 
 static vlm_status decode_pending(vlm_session *const *sessions, size_t n, vlm_error *err);
 
+/* After n tokens that could not be read: the session as before the call, empty where its state cannot go back. */
+static void undo_feed(vlm_session *s, size_t n, bool pending) {
+    if (!vengine_state_reaches(s->context, s->length + n, s->length - pending)) {
+        vlm_session_reset(s);
+    } else if (pending) { /* its state and logits are made again when they are needed */
+        s->length--;
+        s->next--;
+        s->pending = true;
+        s->fresh = NOTHING;
+    }
+}
+
 vlm_status vlm_session_feed(vlm_session *s, const vlm_prepared *prepared, vlm_error *err) {
     if (!s || !prepared) return vcore_fail(err, VLM_ERR_ARGUMENT, "vlm_session_feed: a null argument");
     size_t n;
@@ -301,12 +313,7 @@ vlm_status vlm_session_feed(vlm_session *s, const vlm_prepared *prepared, vlm_er
     if (pending) VTRY(decode_pending(&s, 1, err)); /* the last token of the turn before */
     vlm_status status = read_prompt(s, prepared, s->length, 0, err);
     if (status < 0) {
-        if (pending) { /* as before the call: its state and logits are made again when they are needed */
-            s->length--;
-            s->next--;
-            s->pending = true;
-            s->fresh = NOTHING;
-        }
+        undo_feed(s, n, pending);
         return status;
     }
     s->media_hash = first ? hash_media(prepared) : s->media_hash ^ (hash_media(prepared) | 1);
@@ -328,14 +335,14 @@ static vlm_status common_beginning(size_t *out, const vlm_session *s, const vlm_
     vcore_free(positions);
     if (p == n) p--;
     bool same_media = s->media_end == 0 || (hash == s->media_hash && p >= s->media_end);
-    if (same_media) *out = p;
+    if (same_media && vengine_state_reaches(s->context, s->length, p)) *out = p;
     return VLM_OK;
 }
 
-/* After a failure that may have overwritten the rows behind `keep`. Behind text a position follows from the
+/* After a failure that may have overwritten the rows [keep, read). Behind text a position follows from the
  * one before it; behind media it does not, and nothing is kept. */
-static void keep_beginning(vlm_session *s, size_t keep) {
-    if (keep <= s->media_end) {
+static void keep_beginning(vlm_session *s, size_t keep, size_t read) {
+    if (keep <= s->media_end || !vengine_state_reaches(s->context, read, keep)) {
         vlm_session_reset(s);
         return;
     }
@@ -361,7 +368,7 @@ vlm_status vlm_session_sync(vlm_session *s, const vlm_prepared *prepared, vlm_er
     if (keep == 0) s->media_end = 0;
     vlm_status status = read_prompt(s, prepared, 0, keep, err);
     if (status < 0) {
-        keep_beginning(s, keep);
+        keep_beginning(s, keep, n);
         return status;
     }
     s->media_hash = hash;

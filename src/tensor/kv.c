@@ -33,7 +33,7 @@ bool vtensor_kv_bytes(size_t *out, const vtensor_kv_form *form) {
     size_t values, scales;
     return part_bytes(&values, form, r.length, r.dtype)
            && part_bytes(&scales, form, 2 * r.groups, VLM_DTYPE_BF16)
-           && vcore_add(values, scales, out) && vcore_mul(*out, 2, out);
+           && vcore_add(values, scales, out) && vcore_mul(*out, form->keys_only ? 1 : 2, out);
 }
 
 /* The next part of the memory as [capacity, heads, ...]. */
@@ -56,6 +56,7 @@ void vtensor_kv_place(vlm_kv *kv, const vtensor_kv_form *form, void *memory) {
     *kv = (vlm_kv) { .bits = form->bits, .group = r.group };
     kv->k = take(&at, form, r.dtype, 3, r.length, 0);
     if (r.groups) kv->k_scales = take(&at, form, VLM_DTYPE_BF16, 4, r.groups, 2);
+    if (form->keys_only) return;
     kv->v = take(&at, form, r.dtype, 3, r.length, 0);
     if (r.groups) kv->v_scales = take(&at, form, VLM_DTYPE_BF16, 4, r.groups, 2);
 }

@@ -72,6 +72,7 @@ typedef struct vtensor_kv_form {
     vlm_dtype dtype; /* when bits is 0 */
     int bits;        /* 8 or 4: quantized */
     int64_t capacity, heads, head_dim;
+    bool keys_only; /* there are no values: the state of a short convolution */
 } vtensor_kv_form;
 /* Bytes that it takes, a multiple of 64; false: more than there can be. */
 bool vtensor_kv_bytes(size_t *out, const vtensor_kv_form *form);

@@ -76,6 +76,7 @@ typedef enum vlm_weight_kind {
 #define VLM_BIND_TENSOR_IF(when, s, m, n, ...)                                                     \
     VLM_BIND_ROW_(TENSOR, when, s, m, n, VLM_NEVER, __VA_ARGS__)
 #define VLM_BIND_CONV(...) VLM_BIND_ROW_(CONV, VLM_ALWAYS, __VA_ARGS__)
+#define VLM_BIND_CONV_IF(when, ...) VLM_BIND_ROW_(CONV, when, __VA_ARGS__)
 #define VLM_BIND_IGNORED(n)                                                                        \
     { VLM_WEIGHT_IGNORED, n, 0, { -1 }, VLM_ALWAYS, VLM_NEVER }
 #define VLM_BIND_IGNORED_IF(when, n)                                                               \
@@ -112,11 +113,15 @@ VLM_API vlm_status vlm_bind(vlm_build *build, void *object, const vlm_weight_row
 /** A text decoder, chosen by text_config.model_type. Immutable. */
 typedef struct vlm_text vlm_text;
 /** What a layer remembers of a sequence. */
-typedef enum vlm_state_kind { VLM_STATE_KV } vlm_state_kind;
+typedef enum vlm_state_kind {
+    VLM_STATE_KV,  /**< keys and values of every position */
+    VLM_STATE_CONV /**< what the last positions brought a short convolution: kv_heads is 1, head_dim the
+                        channels */
+} vlm_state_kind;
 typedef struct vlm_state_layer {
     vlm_state_kind kind;
     int64_t kv_heads, head_dim;
-    int64_t window; /**< 0: everything */
+    int64_t window; /**< positions that are seen, the newest included; 0: all */
 } vlm_state_layer;
 
 /** Rows of one sequence in a batch. */

@@ -40,6 +40,14 @@ static const struct {
     { TEXT_MLP_BIAS, BOOL(mlp_bias, "mlp_bias") },
     { TEXT_MROPE, VLM_INTS(text_config, mrope_section,
                            "rope_scaling.mrope_section|rope_parameters.mrope_section", 1, 1024) },
+    { TEXT_SHORT_CONV, REAL(rms_norm_eps, "norm_eps", 0, 1) },
+    { TEXT_SHORT_CONV, INT(intermediate_size, "block_ff_dim", 1, 1 << 18) },
+    { TEXT_SHORT_CONV, INT(conv_l_cache, "conv_L_cache", 1, 64) },
+    { TEXT_SHORT_CONV, BOOL(conv_bias, "conv_bias") },
+    { TEXT_SHORT_CONV, VLM_INTS(text_config, full_attn_idxs, "full_attn_idxs", 0, 1023) },
+    { TEXT_SHORT_CONV, BOOL(block_auto_adjust_ff_dim, "block_auto_adjust_ff_dim") },
+    { TEXT_SHORT_CONV, REAL(block_ffn_dim_multiplier, "block_ffn_dim_multiplier", 1e-3, 1e3) },
+    { TEXT_SHORT_CONV, INT(block_multiple_of, "block_multiple_of", 1, 1 << 18) },
 };
 
 /* A null is "none" for keys whose default is something. */
@@ -73,6 +81,22 @@ static vlm_status check(text_config *c, const text_type *type, vlm_error *err) {
     return VLM_OK;
 }
 
+/* LFM2's files say four thirds of a width that is then rounded up. */
+static vlm_status adjust_inner(text_config *c, vlm_error *err) {
+    const int64_t said = c->intermediate_size, multiple = c->block_multiple_of;
+    if (!c->block_auto_adjust_ff_dim) return VLM_OK;
+    int64_t inner = 2 * said / 3;
+    if (c->block_ffn_dim_multiplier > 0) {
+        inner = (int64_t)((double)c->block_ffn_dim_multiplier * (double)inner);
+        inner = (inner + multiple - 1) / multiple * multiple;
+    }
+    c->intermediate_size = inner;
+    if (inner >= 1 && inner <= 1 << 18) return VLM_OK;
+    return vcore_fail_field(err, VLM_ERR_CONFIG, WHERE, "intermediate_size",
+                            "%lld becomes %lld by block_ffn_dim_multiplier", (long long)said,
+                            (long long)inner);
+}
+
 vlm_status vmodel_text_config_read(text_config *out, const text_type *type, const vlm_json *json,
                                    vlm_error *err) {
     *out = type->defaults;
@@ -81,6 +105,8 @@ vlm_status vmodel_text_config_read(text_config *out, const text_type *type, cons
             VTRY(vlm_config_read(out, json, WHERE, &fields[i].field, 1, err));
     if (is_null(json, "sliding_window")) out->sliding_window = 0;
     if (is_null(json, "attn_logit_softcapping")) out->attn_logit_softcapping = 0;
+    if (is_null(json, "block_ffn_dim_multiplier")) out->block_ffn_dim_multiplier = 0;
+    VTRY(adjust_inner(out, err));
     return check(out, type, err);
 }
 
@@ -98,6 +124,8 @@ static vlm_status listed_windows(int64_t *windows, const text_config *c, const v
             windows[i] = c->sliding_window;
         else if (text && vcore_str_eq(name, vcore_str_of("full_attention")))
             windows[i] = 0;
+        else if (text && c->conv_l_cache && vcore_str_eq(name, vcore_str_of("conv")))
+            windows[i] = TEXT_NO_ATTENTION;
         else
             return vcore_fail_field(err, VLM_ERR_UNSUPPORTED, WHERE, "layer_types",
                                     "'%.*s' is not supported", (int)(name.n < 60 ? name.n : 60),
@@ -121,5 +149,11 @@ vlm_status vmodel_text_config_windows(int64_t *windows, const text_config *confi
         if (config->sliding_window_pattern && (i + 1) % config->sliding_window_pattern == 0) has = false;
         windows[i] = has ? config->sliding_window : 0;
     }
+    if (vcore_json_kind_of(vcore_json_get(json, "full_attn_idxs")) == VCORE_JSON_NULL) return VLM_OK;
+    for (int64_t i = 0; config->conv_l_cache && i < config->num_hidden_layers; i++)
+        windows[i] = TEXT_NO_ATTENTION;
+    for (int64_t i = 0; i < config->full_attn_idxs.n; i++)
+        if (config->full_attn_idxs.at[i] < config->num_hidden_layers)
+            windows[config->full_attn_idxs.at[i]] = 0;
     return VLM_OK;
 }

@@ -41,8 +41,9 @@ static vlm_status configure(vlm_text *t, vlm_build *build, const vlm_json *json,
         l->q_norm = l->k_norm = norm;
         l->mlp.act = (vlm_activation)c->hidden_act;
         l->window = windows[i];
-        state[i] =
-            (vlm_state_layer) { VLM_STATE_KV, c->num_key_value_heads, c->head_dim, windows[i] };
+        state[i] = windows[i] == TEXT_NO_ATTENTION
+                       ? (vlm_state_layer) { VLM_STATE_CONV, 1, c->hidden_size, c->conv_l_cache }
+                       : (vlm_state_layer) { VLM_STATE_KV, c->num_key_value_heads, c->head_dim, windows[i] };
     }
     float scalar = c->query_pre_attn_scalar > 0 ? c->query_pre_attn_scalar : (float)c->head_dim;
     t->attention_scale = (float)(1 / sqrt(scalar));
@@ -134,8 +135,10 @@ vlm_tensor vlm_text_forward(vlm_frame *f, const vlm_text *text, const vlm_text_i
     for (int layer = 0; layer < text->info.layers; layer++) {
         place_sequences(segments, input, layer);
         if (skip && layer + 1 == text->info.layers) pass.wanted = input->wanted;
-        x = vmodel_text_attention(f, text, &text->layers[layer], x, &pass);
-        vmodel_text_mlp(f, text, &text->layers[layer], x);
+        const text_layer *l = &text->layers[layer];
+        x = l->window == TEXT_NO_ATTENTION ? vmodel_text_conv(f, text, l, x, &pass)
+                                           : vmodel_text_attention(f, text, l, x, &pass);
+        vmodel_text_mlp(f, text, l, x);
         inject(f, x, input, layer);
         vlm_dump_at(f, "hidden", layer + 1, x);
     }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The one text decoder: its config, the traits that a type adds, and the loaded model. Everything
  * that Llama, Qwen, Mistral and Gemma differ in is a value here. types.c has the types, config.c and rope.c read
- * the config, weights.c binds, attention.c and mlp.c are the two halves of a layer, decoder.c is the pass. */
+ * the config, weights.c binds, attention.c or conv.c and mlp.c are the two halves of a layer, decoder.c is the pass. */
 #ifndef VLM_MODELS_TEXT_DECODER_H
 #define VLM_MODELS_TEXT_DECODER_H
 
@@ -25,6 +25,12 @@ typedef struct text_config {
     bool use_sliding_window;
     bool attention_bias, mlp_bias;
     vlm_ints mrope_section;
+    int64_t conv_l_cache; /* taps of short convolutions (LFM2) */
+    bool conv_bias;
+    vlm_ints full_attn_idxs; /* without layer_types, the layers that attend; absent: all */
+    bool block_auto_adjust_ff_dim; /* intermediate_size is two thirds of what is said, times the multiplier */
+    float block_ffn_dim_multiplier;
+    int64_t block_multiple_of;
 } text_config;
 
 /* Keys that only some types read: in the config of another they mean nothing, as in the reference. */
@@ -41,11 +47,16 @@ enum {
     TEXT_QUERY_SCALAR = 1 << 9, /* query_pre_attn_scalar */
     TEXT_WINDOW_PATTERN = 1 << 10,
     TEXT_LOCAL_ROPE = 1 << 11, /* layers with a window turn by frequencies of their own */
+    TEXT_SHORT_CONV = 1 << 12, /* the keys of LFM2, norm_eps among them */
 };
+
+typedef struct text_names text_names; /* weights.c */
+extern const text_names vmodel_text_names_lfm2;
 
 /* What a type is, beyond its config. */
 typedef struct text_type {
     const char *model_type; /* alternatives by '|' */
+    const text_names *names; /* of tensors; NULL: Llama's */
     unsigned keys;          /* of those above */
     text_config defaults;   /* what the reference takes for absent keys */
     bool qkv_bias;          /* q, k and v have biases whatever attention_bias says */
@@ -60,14 +71,22 @@ typedef struct text_type {
 } text_type;
 extern const text_type vmodel_text_types[]; /* ended by a NULL model_type */
 
+/* The window of a layer with a short convolution. */
+enum { TEXT_NO_ATTENTION = -1 };
+
 /* The norms go by what they stand around: files have several names for them (weights.c). */
 typedef struct text_layer {
     vlm_norm attention_norm, mlp_norm;           /* in front */
     vlm_norm attention_post_norm, mlp_post_norm; /* behind; sandwich norms only */
     vlm_linear q_proj, k_proj, v_proj, o_proj;
     vlm_norm q_norm, k_norm; /* [head_dim]; qk_norm only */
+    struct {
+        vlm_linear in_proj; /* to the gate in front, the gate behind and the rows that are convolved */
+        vlm_linear taps;    /* [hidden_size, conv_l_cache] and bias: a convolution, not a product */
+        vlm_linear out_proj;
+    } conv; /* in place of attention */
     vlm_gated_mlp mlp;
-    int64_t window; /* 0: none */
+    int64_t window; /* 0: none; or TEXT_NO_ATTENTION */
 } text_layer;
 
 /* What turns the heads. */
@@ -94,7 +113,7 @@ struct vlm_text {
 /* Reads text_config, checks it as a whole and fills in what follows from it (config.c). */
 vlm_status vmodel_text_config_read(text_config *out, const text_type *type, const vlm_json *json,
                                    vlm_error *err);
-/* The window of every layer, 0 for none. @param windows [num_hidden_layers] */
+/* The window of every layer, 0 for none, or TEXT_NO_ATTENTION. @param windows [num_hidden_layers] */
 vlm_status vmodel_text_config_windows(int64_t *windows, const text_config *config,
                                       const text_type *type, const vlm_json *json, vlm_error *err);
 /* Frequencies of theta after the scaling that an object like rope_parameters asks for (rope.c). @param rope has
@@ -118,6 +137,9 @@ typedef struct text_pass {
 /* x + o_proj(attention(norm(x))), x [n, dim]: in place, or the rows wanted alone (attention.c). */
 vlm_tensor vmodel_text_attention(vlm_frame *f, const vlm_text *t, const text_layer *layer,
                                  vlm_tensor x, const text_pass *pass);
+/* The same with a gated short convolution (conv.c). */
+vlm_tensor vmodel_text_conv(vlm_frame *f, const vlm_text *t, const text_layer *layer, vlm_tensor x,
+                            const text_pass *pass);
 /* x += mlp(norm(x)), x [n, dim] (mlp.c) */
 void vmodel_text_mlp(vlm_frame *f, const vlm_text *t, const text_layer *layer, vlm_tensor x);
 

@@ -2,7 +2,7 @@
 /* The decoder's tensors: names, shapes and when they are there. */
 #include "models/text/decoder.h"
 
-enum { D, INNER, Q, KV, HEAD, VOCAB, DIMS };
+enum { D, INNER, Q, KV, HEAD, VOCAB, ONE, TAPS, D3, DIMS };
 enum {
     ATTENTION_BIAS = 1,
     QKV_BIAS = 2,
@@ -11,7 +11,10 @@ enum {
     SANDWICH = 16,
     QK_NORM = 32,
     UNTIED = 64,
-    TIED = 128
+    TIED = 128,
+    ATTENTION = 256, /* the layer attends; else */
+    CONV = 512,
+    CONV_BIAS = 1024
 };
 
 #define LINEAR(m, n, bias, out, in) VLM_BIND_LINEAR(text_layer, m, "layers.%d." n, bias, out, in)
@@ -45,6 +48,38 @@ static const vlm_weight_row head_rows[] = {
 };
 #define COUNT(rows) (sizeof(rows) / sizeof(rows)[0])
 
+struct text_names {
+    const vlm_weight_row *layer, *model;
+    size_t n_layer, n_model;
+};
+static const text_names llama_names = { layer_rows, model_rows, COUNT(layer_rows), COUNT(model_rows) };
+
+/* ---- LFM2 ---- */
+#define LINEAR_IF(when, m, n, bias, out, in) \
+    VLM_BIND_LINEAR_IF(when, text_layer, m, "layers.%d." n, bias, out, in)
+static const vlm_weight_row lfm2_layer_rows[] = {
+    NORM_IF(VLM_ALWAYS, attention_norm, "operator_norm", D),
+    LINEAR_IF(ATTENTION, q_proj, "self_attn.q_proj", VLM_NEVER, Q, D),
+    LINEAR_IF(ATTENTION, k_proj, "self_attn.k_proj", VLM_NEVER, KV, D),
+    LINEAR_IF(ATTENTION, v_proj, "self_attn.v_proj", VLM_NEVER, KV, D),
+    LINEAR_IF(ATTENTION, o_proj, "self_attn.out_proj", VLM_NEVER, D, Q),
+    NORM_IF(ATTENTION, q_norm, "self_attn.q_layernorm", HEAD),
+    NORM_IF(ATTENTION, k_norm, "self_attn.k_layernorm", HEAD),
+    LINEAR_IF(CONV, conv.in_proj, "conv.in_proj", CONV_BIAS, D3, D),
+    VLM_BIND_CONV_IF(CONV, text_layer, conv.taps, "layers.%d.conv.conv", CONV_BIAS, D, ONE, TAPS),
+    LINEAR_IF(CONV, conv.out_proj, "conv.out_proj", CONV_BIAS, D, D),
+    NORM_IF(VLM_ALWAYS, mlp_norm, "ffn_norm", D),
+    LINEAR(mlp.gate_proj, "feed_forward.w1", VLM_NEVER, INNER, D),
+    LINEAR(mlp.up_proj, "feed_forward.w3", VLM_NEVER, INNER, D),
+    LINEAR(mlp.down_proj, "feed_forward.w2", VLM_NEVER, D, INNER),
+};
+static const vlm_weight_row lfm2_model_rows[] = {
+    VLM_BIND_MATRIX(vlm_text, embed_tokens, "embed_tokens", VOCAB, D),
+    VLM_BIND_NORM(vlm_text, norm, "embedding_norm", VLM_NEVER, D),
+};
+const text_names vmodel_text_names_lfm2 = { lfm2_layer_rows, lfm2_model_rows, COUNT(lfm2_layer_rows),
+                                            COUNT(lfm2_model_rows) };
+
 static unsigned conditions_of(const vlm_text *t, bool tied) {
     const text_config *c = &t->config;
     unsigned found = tied ? TIED : UNTIED;
@@ -52,6 +87,7 @@ static unsigned conditions_of(const vlm_text *t, bool tied) {
     if (t->type->qkv_bias) found |= QKV_BIAS;
     if (c->mlp_bias) found |= MLP_BIAS;
     if (t->type->qk_norm) found |= QK_NORM;
+    if (c->conv_bias) found |= CONV_BIAS;
     return found | (t->type->sandwich_norms ? SANDWICH : PLAIN);
 }
 
@@ -63,15 +99,23 @@ vlm_status vmodel_text_bind(vlm_text *t, vlm_build *build, const vlm_text_option
                                  c->num_attention_heads * c->head_dim,
                                  c->num_key_value_heads * c->head_dim,
                                  c->head_dim,
-                                 c->vocab_size };
+                                 c->vocab_size,
+                                 1,
+                                 c->conv_l_cache,
+                                 3 * c->hidden_size };
+    const text_names *names = t->type->names ? t->type->names : &llama_names;
     vlm_binding at = { .prefix = options->prefix,
                        .dims = dims,
                        .conditions = conditions_of(t, options->tied) };
-    VTRY(vlm_bind(build, t, model_rows, COUNT(model_rows), &at, err));
+    VTRY(vlm_bind(build, t, names->model, names->n_model, &at, err));
     if (options->tied && options->mlx_untied)
-        VTRY(vmodel_build_keep_copy(build, &model_rows[0], &at, options->head_prefix, "lm_head", err));
-    for (; at.layer < c->num_hidden_layers; at.layer++)
-        VTRY(vlm_bind(build, &t->layers[at.layer], layer_rows, COUNT(layer_rows), &at, err));
+        VTRY(vmodel_build_keep_copy(build, &names->model[0], &at, options->head_prefix, "lm_head", err));
+    const unsigned all = at.conditions;
+    for (; at.layer < c->num_hidden_layers; at.layer++) {
+        text_layer *layer = &t->layers[at.layer];
+        at.conditions = all | (layer->window == TEXT_NO_ATTENTION ? CONV : ATTENTION);
+        VTRY(vlm_bind(build, layer, names->layer, names->n_layer, &at, err));
+    }
     at.prefix = options->head_prefix;
     VTRY(vlm_bind(build, t, head_rows, COUNT(head_rows), &at, err));
     if (options->tied) t->lm_head = (vlm_linear) { .weight = t->embed_tokens };
