@@ -10,6 +10,7 @@
     MODEL(vmodel_gemma3) PROCESSOR(vmodel_gemma3_processor)                                        \
     MODEL(vmodel_qwen2_vl) PROCESSOR(vmodel_qwen2_vl_processor)                                    \
     MODEL(vmodel_qwen2_5_vl) PROCESSOR(vmodel_qwen2_5_vl_processor)                                \
+    MODEL(vmodel_qwen3_vl) PROCESSOR(vmodel_qwen3_vl_processor)                                    \
     MODEL(vmodel_llava) PROCESSOR(vmodel_llava_processor)                                          \
     MODEL(vmodel_llava_next) PROCESSOR(vmodel_llava_next_processor)
 /* clang-format on */

@@ -197,20 +197,16 @@ def watch(model: Any):
     decoder = model.model.text_model if hasattr(model.model, "text_model") else model.model.language_model
     handles = []
 
-    def entering(module, args, kwargs):
-        states = args[0] if args else kwargs["hidden_states"]
-        seen["hidden.0"] = states[0].clone()
-
-    def leaving(index):
-        def hook(module, args, output):
-            states = output[0] if isinstance(output, tuple) else output
+    # What enters a module is seen, not what leaves the one before: features may be added in between (DeepStack).
+    def entering(index):
+        def hook(module, args, kwargs):
+            states = args[0] if args else kwargs["hidden_states"]
             seen[f"hidden.{index}"] = states[0].clone()
 
         return hook
 
-    handles.append(decoder.layers[0].register_forward_pre_hook(entering, with_kwargs=True))
-    for index, layer in enumerate(decoder.layers):
-        handles.append(layer.register_forward_hook(leaving(index + 1)))
+    for index, module in enumerate([*decoder.layers, decoder.norm]):
+        handles.append(module.register_forward_pre_hook(entering(index), with_kwargs=True))
     handles.append(decoder.norm.register_forward_hook(lambda m, a, output: seen.update({"hidden.norm": output[0]})))
     try:
         yield seen

@@ -17,6 +17,7 @@ FAMILIES = (
     "paligemma",
     "qwen2_vl",
     "qwen2_5_vl",
+    "qwen3_vl",
     "gemma3",
     "llava",
     "llava_next",

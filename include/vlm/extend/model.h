@@ -179,6 +179,8 @@ VLM_API vlm_tensor vlm_text_forward(vlm_frame *f, const vlm_text *text,
 /** Logits of chosen rows. @param hidden [m, dim] @return float32 [m, vocab] */
 VLM_API vlm_tensor vlm_text_logits(vlm_frame *f, const vlm_text *text, vlm_tensor hidden);
 
+/** Most layers of the decoder that features enter behind. */
+#define VLM_MAX_DEEP 8
 /** A vision tower, chosen by vision_config.model_type. Immutable. */
 typedef struct vlm_vision vlm_vision;
 /** Input of a tower; each type says which fields it reads. */
@@ -191,6 +193,8 @@ typedef struct vlm_vision_input {
     vlm_dtype mask_dtype; /**< of pixel_mask: I64 or F32 */
     const int64_t *grids; /**< host [n_grids][3]: time, height, width in patches */
     int n_grids;
+    vlm_tensor *deep; /**< [info.n_deep], written: features for behind the decoder's layers (DeepStack), [rows, dim]
+                           each; NULL: not wanted */
 } vlm_vision_input;
 /** What a tower is built from. */
 typedef struct vlm_vision_options {
@@ -215,6 +219,7 @@ typedef struct vlm_vision_info {
     int64_t patch_size; /**< side of a patch in pixels */
     int64_t extra_rows; /**< of a picture beyond one for each of its patches: 1 for a class token in
                              front of them, -1 for a first one that is dropped; 0 where rows are merged */
+    int n_deep; /**< features that vlm_vision_input.deep takes; at most VLM_MAX_DEEP */
 } vlm_vision_info;
 VLM_API const vlm_vision_info *vlm_vision_get_info(const vlm_vision *vision);
 /** @return [rows, dim]: patches in order, picture by picture; merged ones where the tower merges */
@@ -245,8 +250,6 @@ VLM_API vlm_status vlm_prepared_get(const vlm_array **out, const vlm_prepared *p
 VLM_API const uint32_t *vlm_prepared_ids(const vlm_prepared *prepared, size_t *count);
 
 /* ---- the model type -------------------------------------------------------------------------- */
-/** Most layers of the decoder that features enter behind. */
-#define VLM_MAX_DEEP 8
 /** Rows that take the place of a token's embeddings, in prompt order. */
 typedef struct vlm_features {
     uint32_t token_id; /**< the media token whose rows they replace */

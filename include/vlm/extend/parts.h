@@ -27,6 +27,7 @@ typedef struct vlm_grid_spec {
     uint32_t image_token_id, video_token_id; /**< where config.json is silent */
     /** A step of a video's time is tokens_per_second times 'second_per_grid_ts' positions (Qwen2.5-VL); else one. */
     bool paced;
+    bool frames_apart; /**< each time of a video is a run of tokens by itself, with text between them (Qwen3-VL) */
 } vlm_grid_spec;
 /** A tower that takes grids, a decoder whose positions have three axes (M-RoPE): a media token stands at its time,
  * row and column. */
@@ -47,15 +48,24 @@ typedef struct vlm_grid_recipe {
     bool do_resize;
     int64_t patch_size, merge_size, temporal_patch_size;
     int64_t min_pixels, max_pixels;
+    bool frames_count; /**< the budget of pixels is for all frames: of a video, or those that a picture is repeated to */
     vlm_pixel_rules rules;
     float fps; /**< of a video file: frames a second to take, */
     int64_t num_frames, min_frames, max_frames; /**< or so many of them; 0: not */
 } vlm_grid_recipe;
+/** One time of a video, for its text in the prompt. */
+typedef struct vlm_grid_time {
+    const char *first, *middle; /**< seconds at which its first frame stands, and of the middle between that and its
+                                     last one, with one decimal */
+    const char *tokens;         /**< its media tokens */
+} vlm_grid_time;
 /** What a class of such processors is. */
 typedef struct vlm_grid_processor_spec {
     const char *image_token, *video_token; /**< what the template prints for a picture, a video */
     vlm_grid_recipe image, video;
     bool paced; /**< returns 'second_per_grid_ts', the seconds of a step in a video's time */
+    /** Prompt text of one time of a video, from vlm_plan_printf(); NULL: a video is its tokens alone. */
+    char *(*time_text)(vlm_plan *plan, const vlm_grid_time *time);
 } vlm_grid_processor_spec;
 /** CLIP's rules of pixels, bicubic: what all these classes begin with. */
 #define VLM_GRID_PIXEL_RULES                                                                       \

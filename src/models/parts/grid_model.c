@@ -112,14 +112,16 @@ int vlm_grid_features(vlm_frame *f, const void *model, const vlm_prepared *prepa
             return 0;
         }
         if (x.n == 0) continue;
+        vlm_features *to = &out[n++];
+        *to = (vlm_features) { .token_id = ids[of], .name = names[of] };
+        to->n_deep = vlm_vision_get_info(m->vision)->n_deep;
         const vlm_vision_input input = {
             .pixels = vlm_tensor_view(f, VLM_DTYPE_F32, 2, x.pixels->shape, x.pixels->data),
             .grids = x.grids,
             .n_grids = (int)x.n,
+            .deep = to->deep,
         };
-        out[n++] = (vlm_features) { .token_id = ids[of],
-                                    .rows = vlm_vision_forward(f, m->vision, &input),
-                                    .name = names[of] };
+        to->rows = vlm_vision_forward(f, m->vision, &input);
     }
     return n;
 }

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* Where the tokens of a prompt over grids stand: three axes, of which text takes the same position on
  * each and media tokens their time, row and column. */
+#include <string.h>
+
 #include "models/parts/grids.h"
 
 /* Far from where an int32 or a long conversation behind it would end. */
@@ -13,7 +15,8 @@ typedef struct walk {
     vlm_positions *out;
     grid_media media[2];
     const float *seconds; /* [videos] of a step in time; NULL: 1 */
-    int64_t used[2];      /* grids that were met */
+    int64_t used[2];      /* grids that were met, */
+    int64_t times;        /* and times of the video at hand, where they stand apart */
     int64_t current;      /* position of the next token */
     int64_t highest;      /* of all positions so far */
 } walk;
@@ -40,15 +43,28 @@ static vlm_status interval(int64_t *out, const walk *w, grid_kind of, int64_t gr
     return VLM_OK;
 }
 
-/* A run of media tokens is one picture or video: its time, row and column, counted from the current
- * position. What follows it counts on from its longer side; time is not counted. */
-static vlm_status place_media(walk *w, grid_kind of, int64_t begin, int64_t end, vlm_error *err) {
-    const int64_t merge = w->model->spatial_merge_size, n = w->out->n;
-    int64_t grid = w->used[of]++, step;
-    if (grid >= w->media[of].n)
+/* The grid of the next run: that of a picture or video, or one time of a video's. */
+static vlm_status next_grid(int64_t *number, int64_t *g, walk *w, grid_kind of, vlm_error *err) {
+    *number = w->used[of];
+    if (*number >= w->media[of].n)
         return vlm_fail(err, VLM_ERR_MEDIA_COUNT,
                         "the prompt has more places for media than '%s' has rows", vmodel_grid_name[of]);
-    const int64_t *g = w->media[of].grids + 3 * grid;
+    memcpy(g, w->media[of].grids + 3 * *number, 3 * sizeof *g);
+    bool apart = of == GRID_VIDEO && w->model->spec->frames_apart;
+    if (!apart || ++w->times == g[0]) {
+        w->used[of]++;
+        w->times = 0;
+    }
+    if (apart) g[0] = 1;
+    return VLM_OK;
+}
+
+/* A run of media tokens is one grid: its time, row and column, counted from the current position. What
+ * follows it counts on from its longer side; time is not counted. */
+static vlm_status place_media(walk *w, grid_kind of, int64_t begin, int64_t end, vlm_error *err) {
+    const int64_t merge = w->model->spatial_merge_size, n = w->out->n;
+    int64_t grid, step, g[3];
+    VTRY(next_grid(&grid, g, w, of, err));
     const int64_t rows = g[1] / merge, columns = g[2] / merge,
                   longer = rows > columns ? rows : columns;
     if (end - begin != g[0] * rows * columns)

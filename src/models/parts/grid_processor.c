@@ -78,26 +78,36 @@ static vlm_status refuse_size(vlm_size size, const char *why, vlm_error *err) {
                     size.height, why);
 }
 
-/* The budget of pixels is the user's, or the config's. */
-static vlm_status resized(vlm_size *out, vlm_size size, const vlm_grid_recipe *how,
+/* The user's budget is of a picture, the config's of all frames where they count. */
+static uint64_t budget(uint64_t wish, int64_t own, int64_t frames) {
+    if (!wish) return (uint64_t)own;
+    return wish > UINT64_MAX / (uint64_t)frames ? UINT64_MAX : wish * (uint64_t)frames;
+}
+
+static vlm_status resized(vlm_size *out, const vlm_media_item *item, const vlm_grid_recipe *how,
                           const vlm_processing *wish, vlm_error *err) {
+    const int64_t time = how->temporal_patch_size, frames = item->video ? item->frames : time;
+    const int64_t counted = how->frames_count ? frames : 1;
     const vlm_smart_resize_rule rule = {
         .factor = (uint32_t)(how->patch_size * how->merge_size),
-        .min_pixels = wish->min_pixels ? wish->min_pixels : (uint64_t)how->min_pixels,
-        .max_pixels = wish->max_pixels ? wish->max_pixels : (uint64_t)how->max_pixels,
+        .min_pixels = budget(wish->min_pixels, how->min_pixels, counted),
+        .max_pixels = budget(wish->max_pixels, how->max_pixels, counted),
         .longest_aspect = LONGEST_ASPECT,
     };
-    VTRY(vlm_smart_resize(out, size, &rule, err));
+    if (how->frames_count)
+        VTRY(vlm_smart_resize_frames(out, item->size, frames, (uint32_t)time, &rule, err));
+    else
+        VTRY(vlm_smart_resize(out, item->size, &rule, err));
     const double patch = (double)how->patch_size;
     if (out->height / patch * (out->width / patch) <= MOST_PATCHES) return VLM_OK;
-    return refuse_size(size, "has too many patches in its budget of pixels", err);
+    return refuse_size(item->size, "has too many patches in its budget of pixels", err);
 }
 
 static vlm_status measure(grid_geometry *g, const vlm_grid_recipe *how, const vlm_media_item *item,
                           const vlm_processing *wish, vlm_error *err) {
     *g = (grid_geometry) { .how = how, .size = item->size };
     const int64_t square = how->patch_size * how->merge_size, time = how->temporal_patch_size;
-    if (how->do_resize) VTRY(resized(&g->size, item->size, how, wish, err));
+    if (how->do_resize) VTRY(resized(&g->size, item, how, wish, err));
     if (g->size.height % square != 0 || g->size.width % square != 0)
         return refuse_size(g->size, "is not made of whole squares of patches, and do_resize is off",
                            err);
@@ -127,6 +137,57 @@ vlm_status vlm_grid_frame_size(const void *processor, const vlm_media_item *item
 }
 
 /* ---- plan ------------------------------------------------------------------------------------ */
+static char *repeated(vlm_plan *plan, const char *token, size_t n) {
+    const size_t bytes = strlen(token);
+    char *words = vlm_plan_alloc(plan, n * bytes + 1, 1);
+    for (size_t k = 0; words && k < n; k++) memcpy(words + k * bytes, token, bytes);
+    return words;
+}
+
+/* Seconds with one decimal, whatever the locale calls its point. */
+static char *seconds_text(vlm_plan *plan, double seconds) {
+    char *text = vlm_plan_printf(plan, "%.1f", seconds);
+    size_t n = text ? strlen(text) : 0, whole = text ? strspn(text, "0123456789") : 0;
+    if (n < 3 || whole + 1 >= n) return text;
+    text[whole + 1] = text[n - 1];
+    text[whole] = '.';
+    text[whole + 2] = 0;
+    return text;
+}
+
+/* The reference's for a video that tells none is 24. */
+static double fps_of(const vlm_media_item *item) {
+    return item->fps > 0 ? item->fps : 24;
+}
+
+static double time_of(const vlm_media_item *item, int64_t frame) {
+    if (frame >= item->frames) frame = item->frames - 1;
+    if (item->times) return item->times[frame];
+    return (double)frame / fps_of(item);
+}
+
+/* The text of all times of a video, one behind the other. */
+static char *times_text(const grid_processor *p, vlm_plan *plan, const vlm_media_item *item,
+                        const char *tokens, int64_t n) {
+    const int64_t at_once = p->video.temporal_patch_size;
+    vcore_buf all = { 0 };
+    for (int64_t i = 0; i < n; i++) {
+        const double first = time_of(item, i * at_once), last = time_of(item, (i + 1) * at_once - 1);
+        const vlm_grid_time time = { seconds_text(plan, first),
+                                     seconds_text(plan, (first + last) / 2), tokens };
+        char *one = time.first && time.middle ? p->spec->time_text(plan, &time) : NULL;
+        if (!one) {
+            vcore_buf_free(&all);
+            return NULL;
+        }
+        vcore_buf_puts(&all, one);
+    }
+    char *text = vcore_buf_take(&all);
+    char *kept = text ? vlm_plan_printf(plan, "%s", text) : NULL;
+    vcore_free(text);
+    return kept;
+}
+
 static vlm_status plan_item(const grid_processor *p, vlm_plan *plan, size_t i, vlm_error *err) {
     const vlm_media_item *item = &plan->media[i];
     const vlm_grid_recipe *how = item->video ? &p->video : &p->image;
@@ -134,13 +195,13 @@ static vlm_status plan_item(const grid_processor *p, vlm_plan *plan, size_t i, v
     if (!g) return vlm_fail(err, VLM_ERR_MEMORY, "plan: out of memory");
     VTRY(measure(g, how, item, plan->processing, err));
     VTRY(vlm_pixel_rules_for(&g->rules, &how->rules, plan->processing, err));
-    const char *token = vlm_grid_placeholder(p, item->video);
-    const size_t bytes = strlen(token);
-    const size_t n = (size_t)(vmodel_grid_patches(g) / (how->merge_size * how->merge_size));
-    char *words = vlm_plan_alloc(plan, n * bytes + 1, 1);
+    const int64_t n = vmodel_grid_patches(g) / (how->merge_size * how->merge_size);
+    const bool apart = item->video && p->spec->time_text;
+    char *words = repeated(plan, vlm_grid_placeholder(p, item->video),
+                           (size_t)(apart ? n / g->grid[0] : n));
+    if (words && apart) words = times_text(p, plan, item, words, g->grid[0]);
     if (!words) return vlm_fail(err, VLM_ERR_MEMORY, "plan: out of memory");
-    for (size_t k = 0; k < n; k++) memcpy(words + k * bytes, token, bytes);
-    plan->items[i] = (vlm_plan_item) { words, (int64_t)n, g };
+    plan->items[i] = (vlm_plan_item) { words, n, g };
     return VLM_OK;
 }
 
@@ -187,9 +248,8 @@ static vlm_status fill_kind(const grid_processor *p, const vlm_plan *plan, size_
         const vlm_media_item *item = &plan->media[i];
         const grid_geometry *g = plan->items[i].geometry;
         memcpy(to.grids + 3 * (i - begin), g->grid, sizeof g->grid);
-        double fps =
-            item->fps > 0 ? item->fps : 24; /* the reference's for a video that tells none */
-        if (to.seconds) to.seconds[i - begin] = (float)((double)how->temporal_patch_size / fps);
+        if (to.seconds)
+            to.seconds[i - begin] = (float)((double)how->temporal_patch_size / fps_of(item));
         VTRY(vmodel_grid_fill_rows(to.pixels, g, media->frames + frame, item->frames,
                                    media->threads, err));
         to.pixels += (size_t)vmodel_grid_patches(g) * values;

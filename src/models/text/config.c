@@ -103,6 +103,7 @@ vlm_status vmodel_text_config_read(text_config *out, const text_type *type, cons
     for (size_t i = 0; i < sizeof fields / sizeof fields[0]; i++)
         if (!fields[i].keys || type->keys & fields[i].keys)
             VTRY(vlm_config_read(out, json, WHERE, &fields[i].field, 1, err));
+    if (out->mrope_section.n == 0) out->mrope_section = type->defaults.mrope_section;
     if (is_null(json, "sliding_window")) out->sliding_window = 0;
     if (is_null(json, "attn_logit_softcapping")) out->attn_logit_softcapping = 0;
     if (is_null(json, "block_ffn_dim_multiplier")) out->block_ffn_dim_multiplier = 0;

@@ -9,6 +9,7 @@ static const vmodel_vision_type *const types[] = {
     &vmodel_vision_idefics3,
     &vmodel_vision_qwen2_vl,
     &vmodel_vision_qwen2_5_vl,
+    &vmodel_vision_qwen3_vl,
     NULL,
 };
 

@@ -20,6 +20,7 @@ typedef struct vmodel_vision_type {
 
 extern const vmodel_vision_type vmodel_vision_siglip, vmodel_vision_clip;  /* siglip.c */
 extern const vmodel_vision_type vmodel_vision_idefics3;                          /* siglip.c */
-extern const vmodel_vision_type vmodel_vision_qwen2_vl, vmodel_vision_qwen2_5_vl; /* grid/ */
+extern const vmodel_vision_type vmodel_vision_qwen2_vl, vmodel_vision_qwen2_5_vl,
+    vmodel_vision_qwen3_vl; /* grid/ */
 
 #endif

@@ -28,6 +28,9 @@ static const struct {
     { 0, VLM_REAL(grid_config, rope_theta, "rope_parameters.rope_theta", 1, 1e12, VLM_KEEP) },
     { GRID_WINDOWS,
       VLM_INTS(grid_config, fullatt_block_indexes, "fullatt_block_indexes", 0, 1023) },
+    { GRID_DEEPSTACK, INT(num_position_embeddings, 1, 1 << 20) },
+    { GRID_DEEPSTACK,
+      VLM_INTS(grid_config, deepstack_visual_indexes, "deepstack_visual_indexes", 0, 1023) },
 };
 
 static vlm_status check(grid_config *c, vlm_error *err) {
@@ -45,6 +48,10 @@ static vlm_status check(grid_config *c, vlm_error *err) {
         return vcore_fail_field(err, VLM_ERR_CONFIG, WHERE, "mlp_ratio",
                                 "%g leaves nothing of embed_dim %lld", c->mlp_ratio,
                                 (long long)c->hidden_size);
+    if (c->deepstack_visual_indexes.n > VLM_MAX_DEEP)
+        return vcore_fail_field(err, VLM_ERR_LIMIT, WHERE, "deepstack_visual_indexes",
+                                "%lld blocks, at most %d", (long long)c->deepstack_visual_indexes.n,
+                                VLM_MAX_DEEP);
     return VLM_OK;
 }
 
@@ -61,5 +68,7 @@ vlm_status vmodel_grid_config_read(grid_config *out, const grid_type *type, cons
             VTRY(vlm_config_read(out, json, WHERE, &fields[i].field, 1, err));
     if (is_absent(json, "fullatt_block_indexes"))
         out->fullatt_block_indexes = type->defaults.fullatt_block_indexes;
+    if (is_absent(json, "deepstack_visual_indexes"))
+        out->deepstack_visual_indexes = type->defaults.deepstack_visual_indexes;
     return check(out, err);
 }

@@ -15,7 +15,9 @@ typedef struct grid_config {
     int hidden_act;      /* vlm_activation */
     float norm_eps, rope_theta;
     float mlp_ratio; /* 0: intermediate_size says */
+    int64_t num_position_embeddings; /* rows of the position table; 0: none */
     vlm_ints fullatt_block_indexes;
+    vlm_ints deepstack_visual_indexes; /* blocks behind which the decoder's layers look, too */
 } grid_config;
 
 /* Keys that only some types read, or under another name. */
@@ -23,6 +25,7 @@ enum {
     GRID_EMBED_DIM = 1, /* embed_dim is the tower's width and hidden_size that of its result */
     GRID_WIDTHS = 2,    /* hidden_size, intermediate_size, out_hidden_size */
     GRID_WINDOWS = 4,   /* window_size, fullatt_block_indexes */
+    GRID_DEEPSTACK = 8, /* num_position_embeddings, deepstack_visual_indexes */
 };
 
 /* What a type is, beyond its config. */
@@ -31,6 +34,8 @@ typedef struct grid_type {
     grid_config defaults; /* what the reference takes for absent keys */
     bool layer_norm;      /* norms are layer norms; else RMS norms */
     bool gated;           /* the MLPs of blocks are gated */
+    bool patch_bias;
+    bool linear_names; /* layers of MLPs are called linear_fc1 and linear_fc2 */
 } grid_type;
 
 typedef struct grid_block {
@@ -40,12 +45,14 @@ typedef struct grid_block {
     vlm_mlp mlp;         /* plain types */
     vlm_gated_mlp gated; /* gated types */
     bool full;           /* attends within the frame, not within windows */
+    const struct grid_merger *deep; /* of what leaves it for the decoder's layers; NULL: nothing */
 } grid_block;
 
-/* Joins the patches of a unit, each normed. */
+/* Joins the patches of a unit. */
 typedef struct grid_merger {
     vlm_norm norm;
     vlm_mlp mlp;
+    bool norms_joined; /* the norm is of the unit's row, not of each patch's */
 } grid_merger;
 
 typedef struct grid_tower {
@@ -58,8 +65,11 @@ typedef struct grid_tower {
     float *inv_freq;  /* [head_dim / 2]: of rows, then of columns */
     uint8_t *axis_of; /* [head_dim / 2] */
     vlm_linear patch_embed;
+    int64_t table_side;    /* of the position table's square; 0: there is none */
+    vlm_matrix pos_embed;  /* [num_position_embeddings, hidden_size] */
     grid_block *blocks;
     grid_merger merger;
+    grid_merger *deep;     /* [deepstack_visual_indexes.n] */
 } grid_tower;
 
 /* Reads vision_config, checks it as a whole and fills in what follows from it (config.c). */
@@ -80,6 +90,8 @@ typedef struct grid_layout {
     int32_t *positions;    /* [2, patches] row and column of the patch at each place */
     vlm_segment *windows;  /* [n_windows] */
     int n_windows;
+    int32_t *taps;         /* [patches, 4] rows of the position table around each patch; or NULL */
+    float *weights;        /* [patches, 4] what each of them counts */
 } grid_layout;
 /* @param grid time, height, width in patches, checked. False: no memory. */
 bool vmodel_grid_layout_new(grid_layout *l, const grid_tower *t, const int64_t *grid);

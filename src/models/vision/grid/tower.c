@@ -49,6 +49,15 @@ static void mlp_block(vlm_frame *f, const grid_tower *t, const grid_block *block
 }
 
 /* ---- into the frame's order and out of it ---------------------------------------------------- */
+static vlm_tensor decoded(vlm_frame *f, const vlm_matrix *table) {
+    int32_t *rows = vcore_alloc_array((size_t)table->out, sizeof *rows);
+    if (!rows) return vlm_frame_fail(f, VLM_ERR_MEMORY, "vision tower: out of memory");
+    for (int64_t i = 0; i < table->out; i++) rows[i] = (int32_t)i;
+    vlm_tensor x = vlm_embed(f, table, vlm_tensor_from(f, VLM_DTYPE_I32, 1, &table->out, rows));
+    vcore_free(rows);
+    return x;
+}
+
 static vlm_tensor index_of(vlm_frame *f, const int32_t *host, int64_t n) {
     return vlm_tensor_from(f, VLM_DTYPE_I32, 1, &n, host);
 }
@@ -68,6 +77,17 @@ static void embed(vlm_frame *f, const grid_tower *t, vlm_tensor x, vlm_tensor pi
     }
 }
 
+/* x [patches, dim] += the learned table of positions, interpolated at every patch. */
+static void add_positions(vlm_frame *f, const grid_tower *t, vlm_tensor x, const grid_layout *l) {
+    const int64_t shape[] = { x.shape[0], 4 };
+    vlm_scope scope = vlm_scope_begin(f);
+    vlm_tensor table = t->pos_embed.data;
+    if (t->pos_embed.storage != VLM_STORAGE_DENSE) table = decoded(f, &t->pos_embed);
+    vlm_add_to(f, x, vlm_blend(f, table, vlm_tensor_from(f, VLM_DTYPE_I32, 2, shape, l->taps),
+                               vlm_tensor_from(f, VLM_DTYPE_F32, 2, shape, l->weights)));
+    vlm_scope_end(f, scope);
+}
+
 /* out [units, out dim] = merged units of x [units, unit * dim], each back in the picture's order. */
 static void merge(vlm_frame *f, const grid_tower *t, const grid_merger *merger, vlm_tensor out,
                   vlm_tensor x, const grid_layout *l) {
@@ -75,16 +95,22 @@ static void merge(vlm_frame *f, const grid_tower *t, const grid_merger *merger, 
     int64_t at = 0;
     for (vlm_pieces p = vlm_pieces_of(f, x, x.shape[1]); vlm_pieces_next(&p);
          at += p.rows.shape[0]) {
-        vlm_tensor y =
-            normed(f, t, vlm_reshape2(f, p.rows, -1, t->config.hidden_size), &merger->norm);
+        const int64_t width = merger->norms_joined ? x.shape[1] : t->config.hidden_size;
+        vlm_tensor y = normed(f, t, vlm_reshape2(f, p.rows, -1, width), &merger->norm);
         y = vlm_apply_mlp(f, vlm_reshape2(f, y, -1, x.shape[1]), &merger->mlp);
         vlm_scatter_to(f, out, vlm_rows(f, order, at, p.rows.shape[0]), y);
     }
 }
 
 /* ---- the forward pass ------------------------------------------------------------------------ */
-/* One frame. @param pixels [patches, values] @param out [units, out dim] */
-static void encode(vlm_frame *f, const grid_tower *t, vlm_tensor out, vlm_tensor pixels,
+/* What a pass gives, of all rows or of a frame's: each [units, out dim]. */
+typedef struct results {
+    vlm_tensor rows, deep[VLM_MAX_DEEP];
+    int n_deep; /* 0: not wanted */
+} results;
+
+/* One frame. @param pixels [patches, values] */
+static void encode(vlm_frame *f, const grid_tower *t, const results *out, vlm_tensor pixels,
                    const grid_layout *l) {
     const int64_t patches = pixels.shape[0], dim = t->config.hidden_size;
     vlm_scope scope = vlm_scope_begin(f);
@@ -98,11 +124,15 @@ static void encode(vlm_frame *f, const grid_tower *t, vlm_tensor out, vlm_tensor
         .layout = l,
     };
     if (vlm_frame_ok(f)) embed(f, t, units, pixels, l);
+    if (t->table_side && vlm_frame_ok(f)) add_positions(f, t, x, l);
+    int deep = 0;
     for (int64_t i = 0; i < t->config.depth && vlm_frame_ok(f); i++) {
-        attention_block(f, t, &t->blocks[i], x, &s);
-        mlp_block(f, t, &t->blocks[i], x);
+        const grid_block *block = &t->blocks[i];
+        attention_block(f, t, block, x, &s);
+        mlp_block(f, t, block, x);
+        if (block->deep && out->n_deep) merge(f, t, block->deep, out->deep[deep++], units, l);
     }
-    if (vlm_frame_ok(f)) merge(f, t, &t->merger, out, units, l);
+    if (vlm_frame_ok(f)) merge(f, t, &t->merger, out->rows, units, l);
     vlm_scope_end(f, scope);
 }
 
@@ -122,6 +152,21 @@ static bool grids_fit(const grid_tower *t, const vlm_vision_input *input) {
     return left == 0;
 }
 
+static results all_rows(vlm_frame *f, const grid_tower *t, const vlm_vision_input *input) {
+    const int64_t shape[] = { input->pixels.shape[0] / t->unit, t->config.out_hidden_size };
+    results all = { .n_deep = input->deep ? t->base.info.n_deep : 0 };
+    all.rows = vlm_tensor_new(f, VLM_DTYPE_F32, 2, shape);
+    for (int i = 0; i < all.n_deep; i++)
+        input->deep[i] = all.deep[i] = vlm_tensor_new(f, VLM_DTYPE_F32, 2, shape);
+    return all;
+}
+
+static results rows_of_frame(vlm_frame *f, const results *all, int64_t at, int64_t units) {
+    results part = { .rows = vlm_rows(f, all->rows, at, units), .n_deep = all->n_deep };
+    for (int i = 0; i < all->n_deep; i++) part.deep[i] = vlm_rows(f, all->deep[i], at, units);
+    return part;
+}
+
 static vlm_tensor forward(vlm_frame *f, const vlm_vision *vision, const vlm_vision_input *input) {
     const grid_tower *t = (const grid_tower *)vision;
     if (!vlm_frame_ok(f)) return (vlm_tensor) { 0 };
@@ -132,21 +177,20 @@ static vlm_tensor forward(vlm_frame *f, const vlm_vision *vision, const vlm_visi
             "values",
             (long long)input->pixels.shape[0], (long long)input->pixels.shape[1], input->n_grids,
             (long long)t->patch_embed.weight.in);
-    vlm_tensor out =
-        vlm_tensor_new(f, VLM_DTYPE_F32, 2,
-                       (int64_t[]) { input->pixels.shape[0] / t->unit, t->config.out_hidden_size });
+    const results all = all_rows(f, t, input);
     int64_t at = 0; /* in patches */
     for (int i = 0; i < input->n_grids && vlm_frame_ok(f); i++) {
         const int64_t *grid = input->grids + 3 * i, patches = grid[1] * grid[2];
         grid_layout l;
         if (!vmodel_grid_layout_new(&l, t, grid))
             return vlm_frame_fail(f, VLM_ERR_MEMORY, "vision tower: out of memory");
-        for (int64_t time = 0; time < grid[0] && vlm_frame_ok(f); time++, at += patches)
-            encode(f, t, vlm_rows(f, out, at / t->unit, patches / t->unit),
-                   vlm_rows(f, input->pixels, at, patches), &l);
+        for (int64_t time = 0; time < grid[0] && vlm_frame_ok(f); time++, at += patches) {
+            const results out = rows_of_frame(f, &all, at / t->unit, patches / t->unit);
+            encode(f, t, &out, vlm_rows(f, input->pixels, at, patches), &l);
+        }
         vmodel_grid_layout_free(&l);
     }
-    return out;
+    return all.rows;
 }
 
 /* ---- building -------------------------------------------------------------------------------- */
@@ -165,6 +209,23 @@ static vlm_status find_frequencies(grid_tower *t, vlm_build *build, vlm_error *e
     return VLM_OK;
 }
 
+/* Which blocks have windows and which have a merger of their own. */
+static vlm_status make_blocks(grid_tower *t, vlm_build *build, vlm_error *err) {
+    const grid_config *c = &t->config;
+    const vlm_ints *full = &c->fullatt_block_indexes, *deep = &c->deepstack_visual_indexes;
+    t->blocks = vlm_build_alloc(build, (size_t)c->depth, sizeof *t->blocks);
+    t->deep = vlm_build_alloc(build, (size_t)deep->n + 1, sizeof *t->deep);
+    if (!t->blocks || !t->deep) return vcore_no_memory(err, "vision tower");
+    for (int64_t i = 0; i < full->n; i++)
+        if (full->at[i] < c->depth) t->blocks[full->at[i]].full = true;
+    for (int64_t i = 0; i < deep->n; i++) {
+        if (deep->at[i] >= c->depth || t->blocks[deep->at[i]].deep) continue;
+        t->blocks[deep->at[i]].deep = &t->deep[i];
+        t->base.info.n_deep++;
+    }
+    return VLM_OK;
+}
+
 vlm_status vmodel_grid_new(vlm_vision **out, const grid_type *type, vlm_build *build,
                            const vlm_vision_options *options, vlm_error *err) {
     grid_tower *t = vlm_build_alloc(build, 1, sizeof *t);
@@ -175,15 +236,12 @@ vlm_status vmodel_grid_new(vlm_vision **out, const grid_type *type, vlm_build *b
     VTRY(find_frequencies(t, build, err));
     t->unit = c->spatial_merge_size * c->spatial_merge_size;
     t->window_side = c->window_size / c->spatial_merge_size / c->patch_size;
-    t->blocks = vlm_build_alloc(build, (size_t)c->depth, sizeof *t->blocks);
-    if (!t->blocks) return vcore_no_memory(err, "vision tower");
-    for (int64_t i = 0; i < c->fullatt_block_indexes.n; i++)
-        if (c->fullatt_block_indexes.at[i] < c->depth)
-            t->blocks[c->fullatt_block_indexes.at[i]].full = true;
+    t->table_side = (int64_t)sqrt((double)c->num_position_embeddings);
     t->base.forward = forward;
     t->base.info = (vlm_vision_info) { .dim = c->out_hidden_size,
                                        .channels = c->in_channels,
                                        .patch_size = c->patch_size };
+    VTRY(make_blocks(t, build, err));
     VTRY(vmodel_grid_bind(t, build, options->prefix, err));
     *out = &t->base;
     return VLM_OK;

@@ -38,6 +38,27 @@ static const grid_type qwen2_5_vl = {
     .gated = true,
 };
 
+static const grid_type qwen3_vl = {
+    .keys = GRID_WIDTHS | GRID_DEEPSTACK,
+    .defaults = { .depth = 27,
+                  .hidden_size = 1152,
+                  .intermediate_size = 4304,
+                  .out_hidden_size = 3584,
+                  .num_heads = 16,
+                  .in_channels = 3,
+                  .patch_size = 16,
+                  .temporal_patch_size = 2,
+                  .spatial_merge_size = 2,
+                  .hidden_act = VLM_ACT_GELU_TANH,
+                  .norm_eps = 1e-6f,
+                  .rope_theta = 1e4f,
+                  .num_position_embeddings = 2304,
+                  .deepstack_visual_indexes = { 3, { 8, 16, 24 } } },
+    .layer_norm = true,
+    .patch_bias = true,
+    .linear_names = true,
+};
+
 #define TYPE(type, names)                                                                          \
     static vlm_status create_##type(vlm_vision **out, vlm_build *build,                            \
                                     const vlm_vision_options *options, vlm_error *err) {           \
@@ -47,3 +68,4 @@ static const grid_type qwen2_5_vl = {
                                                       .create = create_##type }
 TYPE(qwen2_vl, "qwen2_vl_vision|qwen2_vl");
 TYPE(qwen2_5_vl, "qwen2_5_vl_vision|qwen2_5_vl");
+TYPE(qwen3_vl, "qwen3_vl_vision|qwen3_vl|qwen3_vl_moe_vision|qwen3_vl_moe");
