@@ -1,17 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-/* Vision towers by vision_config.model_type. A new tower is one file here and one line in the
- * table. */
+/* Vision towers by vision_config.model_type. A new tower is one file or folder here and one
+ * name in VMODEL_TOWERS. */
 #include "models/vision/vision.h"
 
-static const vmodel_vision_type *const types[] = {
-    &vmodel_vision_siglip,
-    &vmodel_vision_clip,
-    &vmodel_vision_idefics3,
-    &vmodel_vision_qwen2_vl,
-    &vmodel_vision_qwen2_5_vl,
-    &vmodel_vision_qwen3_vl,
-    NULL,
-};
+#define LIST(name) &vmodel_vision_##name,
+static const vmodel_vision_type *const types[] = { VMODEL_TOWERS(LIST) NULL };
 
 vlm_status vlm_vision_new(vlm_vision **out, vlm_build *build, const vlm_vision_options *options,
                           vlm_error *err) {

@@ -18,9 +18,11 @@ typedef struct vmodel_vision_type {
                          vlm_error *err);
 } vmodel_vision_type;
 
-extern const vmodel_vision_type vmodel_vision_siglip, vmodel_vision_clip;  /* siglip.c */
-extern const vmodel_vision_type vmodel_vision_idefics3;                          /* siglip.c */
-extern const vmodel_vision_type vmodel_vision_qwen2_vl, vmodel_vision_qwen2_5_vl,
-    vmodel_vision_qwen3_vl; /* grid/ */
+/* The towers, a line each: vmodel_vision_<name>. */
+#define VMODEL_TOWERS(TOWER)                                                                       \
+    TOWER(siglip) TOWER(clip) TOWER(idefics3) TOWER(siglip2) /* vit/ */                            \
+    TOWER(qwen2_vl) TOWER(qwen2_5_vl) TOWER(qwen3_vl)        /* grid/ */
+#define VMODEL_DECLARE_TOWER(name) extern const vmodel_vision_type vmodel_vision_##name;
+VMODEL_TOWERS(VMODEL_DECLARE_TOWER)
 
 #endif
