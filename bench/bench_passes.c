@@ -59,17 +59,24 @@ static double bytes_of(vlm_tensor x) {
     return x.rank ? (double)(vtensor_count(x) * (int64_t)vtensor_dtype_size(x.dtype)) : 0;
 }
 
+static void count_linear(vlm_tensor x, const vlm_linear *l) {
+    const vlm_matrix *w = &l->weight;
+    ops.bytes += bytes_of(w->data) + bytes_of(w->scales) + bytes_of(w->biases);
+    ops.products += 2 * (double)x.shape[0] * (double)w->in * (double)w->out;
+}
+
 static void linears(vlm_frame *f, const vlm_tensor *y, vlm_tensor x, const vlm_linear *const *l, int n) {
-    for (int i = 0; i < n; i++) {
-        const vlm_matrix *w = &l[i]->weight;
-        ops.bytes += bytes_of(w->data) + bytes_of(w->scales) + bytes_of(w->biases);
-        ops.products += 2 * (double)x.shape[0] * (double)w->in * (double)w->out;
-    }
+    for (int i = 0; i < n; i++) count_linear(x, l[i]);
     TIMED(linear, ops.real->linears(f, y, x, l, n));
 }
 
 static void linear(vlm_frame *f, vlm_tensor y, vlm_tensor x, const vlm_linear *l) {
     linears(f, &y, x, &l, 1);
+}
+
+static void linear_for_sum(vlm_frame *f, vlm_tensor y, vlm_tensor x, const vlm_linear *l) {
+    count_linear(x, l);
+    TIMED(linear, ops.real->linear_for_sum(f, y, x, l));
 }
 
 static void attention(vlm_frame *f, vlm_tensor y, vlm_tensor q, vlm_tensor k, vlm_tensor v,
@@ -126,7 +133,8 @@ static void scatter(vlm_frame *f, vlm_tensor x, vlm_tensor index, vlm_tensor row
 static void time_operations(vtensor_backend *backend) {
     static vtensor_table table;
     table = *(ops.real = backend->table);
-    table.linear = linear, table.linears = linears, table.attention = attention, table.norm = norm;
+    table.linear = linear, table.linears = linears, table.linear_for_sum = linear_for_sum;
+    table.attention = attention, table.norm = norm;
     table.rope_angles = rope_angles, table.rope = rope, table.embed = embed;
     if (table.gate) table.gate = gate;
     table.activation = activation, table.add = add, table.mul = mul, table.scale = scale;

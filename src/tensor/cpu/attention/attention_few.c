@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /* Attention of few queries over many keys: the decode step. Keys and values are read once, in
- * chunks of a fixed size that threads share out; what the chunks found is put together in their
- * order, so that the number of threads does not show. */
+ * chunks that threads share out; what the chunks found is put together in their order, and their size
+ * depends on shapes alone, so that the number of threads does not show. */
 #include "tensor/cpu/attention/attention.h"
 
 #include <math.h>
 
-enum { CHUNK = 512, ASKED = 16384, MAX_POSITIONS = 4, MAX_ROWS = VCPU_PAIRS_ROWS };
+enum { CHUNK = 512, LEAST_CHUNK = 64, LEAST_ITEMS = 24, ASKED = 16384, MAX_POSITIONS = 4, MAX_ROWS = VCPU_PAIRS_ROWS };
 
 /* What one chunk found for one row: maximum, sum, weighted values. */
 typedef struct few {
@@ -24,13 +24,20 @@ static size_t rows_of(const vcpu_attention_job *j, const vlm_segment *s) {
     return (size_t)s->length * j->group;
 }
 
-static size_t chunks_of(const vlm_segment *s) {
-    return vcpu_ceil((size_t)(s->past + s->length), CHUNK);
+/* Keys of a chunk: where there are few heads and keys, fewer, for threads to end together. */
+static size_t chunk_of(const vcpu_attention_job *j, const vlm_segment *s) {
+    size_t keys = (size_t)(s->past + s->length), chunk = CHUNK;
+    while (chunk > LEAST_CHUNK && vcpu_ceil(keys, chunk) * j->kv_heads < LEAST_ITEMS) chunk /= 2;
+    return chunk;
+}
+
+static size_t chunks_of(const vcpu_attention_job *j, const vlm_segment *s) {
+    return vcpu_ceil((size_t)(s->past + s->length), chunk_of(j, s));
 }
 
 /* Items (chunks of every head) and parts (rows of every item) of a segment. */
 static size_t items_of(const vcpu_attention_job *j, const vlm_segment *s) {
-    return s->length && vcpu_few_queries(j, s) ? chunks_of(s) * j->kv_heads : 0;
+    return s->length && vcpu_few_queries(j, s) ? chunks_of(j, s) * j->kv_heads : 0;
 }
 
 static size_t parts_of(const vcpu_attention_job *j, const vlm_segment *s) {
@@ -59,7 +66,7 @@ static void chunk(const few *a, const vlm_segment *s, size_t kv_head, size_t key
     const vcpu_attention_job *j = a->j;
     const vcpu_attention_kernels *kernels = &j->b->k.attention;
     vcpu_keys keys = vcpu_keys_of(j, s);
-    size_t rows = rows_of(j, s), n = vcpu_min(CHUNK, keys.n - key0), d = j->head_dim;
+    size_t rows = rows_of(j, s), n = vcpu_min(chunk_of(j, s), keys.n - key0), d = j->head_dim;
     size_t begin = n, end = 0, lo, hi;
     float *q = scratch, *scores = scratch + MAX_ROWS * d;
     for (size_t r = 0; r < rows; r++) {
@@ -102,7 +109,7 @@ static void chunk_item(void *arg, size_t item, int worker) {
     parts += item * rows_of(a->j, s) * a->part_floats;
     size_t heads =
         a->j->kv_heads; /* heads of one chunk follow each other: they lie in the same pages */
-    chunk(a, s, item % heads, item / heads * CHUNK, parts, vcpu_scratch(a->j->b, worker));
+    chunk(a, s, item % heads, item / heads * chunk_of(a->j, s), parts, vcpu_scratch(a->j->b, worker));
 }
 
 /* y of one row from the parts of its chunks, `stride` floats apart. */
@@ -127,7 +134,7 @@ static void combine_all(const few *a) {
     const float *parts = a->parts;
     for (int i = 0; i < j->n_segments; i++) {
         const vlm_segment *s = &j->segments[i];
-        size_t rows = rows_of(j, s), chunks = chunks_of(s);
+        size_t rows = rows_of(j, s), chunks = chunks_of(j, s);
         for (size_t h = 0; items_of(j, s) && h < j->kv_heads; h++)
             for (size_t r = 0; r < rows; r++)
                 combine(

@@ -44,7 +44,7 @@ INLINE void add_nibbles(row_sums s, const row_scales *by, const few *p, int rows
 
 static void dot_nibbles(float *y, size_t y_row, const vcpu_ints *x, int rows, const vcpu_quants *w,
                         size_t outs, size_t k) {
-    dot_four_bits(y, y_row, x, 1, rows, w, 12, outs, k);
+    dot_four_bits(y, y_row, x, 1, rows, w, 12, outs, k, 4);
 }
 
 /* ---- many rows ---- */

@@ -147,11 +147,11 @@ static void dot_quants(float *y, size_t y_row, const vcpu_ints *x, int rows, con
                        size_t outs, size_t k) {
     const spread how = spread_of(w->bits);
     if (w->bits == 8)
-        dot_few(y, y_row, x, 2, rows, w, 0, NULL, outs, k, 32, 8, add_bytes);
+        dot_few(y, y_row, x, 2, rows, w, 0, NULL, outs, k, 4, 32, 8, add_bytes);
     else if (w->bits != 4)
-        dot_few(y, y_row, x, 2, rows, w, 0, &how, outs, k, 32, (size_t)w->bits, add_bits);
+        dot_few(y, y_row, x, 2, rows, w, 0, &how, outs, k, 2, 32, (size_t)w->bits, add_bits);
     else
-        dot_four_bits(y, y_row, x, 2, rows, w, 0, outs, k);
+        dot_four_bits(y, y_row, x, 2, rows, w, 0, outs, k, 2);
 }
 
 /* ---- many rows ---- */

@@ -10,7 +10,7 @@
 
 enum {
     PREFETCH_BYTES = 1024,
-    STREAMS = 4, /* rows of weights far apart that are read in turns: memory gives more so */
+    STREAMS = 4, /* rows of weights far apart that are read in turns, at most: memory gives more so */
     CHUNK = 256, /* scales converted at a time */
     WIDTH = 264  /* of an array of them: what is written and read goes beyond the last */
 };
@@ -146,18 +146,19 @@ INLINE void dot_rows(float *y, size_t y_row, const few *all, int streams, int ro
         dot_streams(y, y_row, &p, 1, rows, o, k, block, bits, add);
 }
 
-/* vcpu_dot_quants, a block of so many values and bits each being worth what `add` says. */
+/* vcpu_dot_quants, a block of so many values and bits each being worth what `add` says. One row of x
+ * leaves registers for `streams` rows of weights. */
 INLINE void dot_few(float *y, size_t y_row, const vcpu_ints *x, size_t size, int rows,
                     const vcpu_quants *w, float more, const void *how, size_t outs, size_t k,
-                    size_t block, size_t bits, add_block *add) {
+                    int streams, size_t block, size_t bits, add_block *add) {
     few p = { .x = x, .w = w, .size = size, .more = more, .how = how, .outs = outs };
     p.shift = __builtin_ctz((unsigned)w->group);
     p.shortest_rows = 8 / (k / w->group) + 1;
     p.lanes = w->group == 16 ? _mm256_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3)
                              : _mm256_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1);
     switch (rows) {
-    case 1: dot_rows(y, y_row, &p, STREAMS, 1, outs, k, block, bits, add); break;
-    case 2: dot_rows(y, y_row, &p, STREAMS / 2, 2, outs, k, block, bits, add); break;
+    case 1: dot_rows(y, y_row, &p, streams, 1, outs, k, block, bits, add); break;
+    case 2: dot_rows(y, y_row, &p, streams / 2, 2, outs, k, block, bits, add); break;
     case 3: dot_rows(y, y_row, &p, 1, 3, outs, k, block, bits, add); break;
     default: dot_rows(y, y_row, &p, 1, 4, outs, k, block, bits, add);
     }
@@ -191,15 +192,16 @@ INLINE void add_e2m1(row_sums s, const row_scales *by, const few *p, int rows, s
     add_nibbles(s, by, p, rows, i, q, weights, false, true);
 }
 
-/* vcpu_dot_quants of four bits; integers that stand for e2m1 are `more` too large. */
+/* vcpu_dot_quants of four bits; integers that stand for e2m1 are `more` too large. `streams`: of
+ * groups that fill a block. */
 INLINE void dot_four_bits(float *y, size_t y_row, const vcpu_ints *x, size_t size, int rows,
-                          const vcpu_quants *w, float more, size_t outs, size_t k) {
+                          const vcpu_quants *w, float more, size_t outs, size_t k, int streams) {
     if (w->e2m1)
-        dot_few(y, y_row, x, size, rows, w, more, NULL, outs, k, 64, 4, add_e2m1);
+        dot_few(y, y_row, x, size, rows, w, more, NULL, outs, k, 2, 64, 4, add_e2m1);
     else if (w->group == 32)
-        dot_few(y, y_row, x, size, rows, w, 0, NULL, outs, k, 64, 4, add_narrow);
+        dot_few(y, y_row, x, size, rows, w, 0, NULL, outs, k, 2, 64, 4, add_narrow);
     else
-        dot_few(y, y_row, x, size, rows, w, 0, NULL, outs, k, 64, 4, add_wide);
+        dot_few(y, y_row, x, size, rows, w, 0, NULL, outs, k, streams, 64, 4, add_wide);
 }
 
 #endif
