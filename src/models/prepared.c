@@ -42,6 +42,11 @@ const uint32_t *vlm_prepared_ids(const vlm_prepared *prepared, size_t *count) {
     return prepared->ids;
 }
 
+void vlm_prepared_replace_token(vlm_prepared *prepared, uint32_t from, uint32_t to) {
+    for (size_t i = 0; i < prepared->n_ids; i++)
+        if (prepared->ids[i] == from) prepared->ids[i] = to;
+}
+
 void vmodel_prepared_set_media_tokens(vlm_prepared *p, size_t n) {
     p->media_tokens = n;
 }
@@ -221,7 +226,7 @@ static vlm_status load_ids(vlm_prepared *p, const vio_tensors *file, const char 
     p->n_ids = n;
     for (size_t i = 0; i < n; i++) {
         int64_t id = integer_at(ids, i);
-        if (id < 0 || id > UINT32_MAX)
+        if (id < INT32_MIN || id > INT32_MAX)
             return fail_tensor(err, VLM_ERR_FORMAT, path, "input_ids",
                                "%lld is no token id",
                                (long long)id);
@@ -282,7 +287,7 @@ vlm_status vlm_prepared_save(const vlm_prepared *prepared, const char *path, vlm
         vcore_free(out);
         return vcore_no_memory(err, path);
     }
-    for (size_t i = 0; i < n; i++) ids[i] = prepared->ids[i], ids[n + i] = 1;
+    for (size_t i = 0; i < n; i++) ids[i] = (int32_t)prepared->ids[i], ids[n + i] = 1; /* sentinels are negative */
     out[0] = (vio_out_tensor) { "input_ids", VIO_I64, 2, { 1, n }, ids };
     out[1] = (vio_out_tensor) { "attention_mask", VIO_I64, 2, { 1, n }, ids + n };
     for (size_t i = 0; i < prepared->count; i++) {

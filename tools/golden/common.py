@@ -60,6 +60,12 @@ class Variant:
     extras: list[dict] = field(default_factory=list)
     processor_patch: Callable[[Any], None] | None = None
     place: str | None = None
+    # Of a family that transformers has no class for: the config of the class of another that computes the same, what its
+    # parameters are called in the family, what reads the family's files, and a batch as the family's processor would give it.
+    reference: dict | None = None
+    own_name: Callable[[str], str] = lambda name: name
+    load_processor: Callable[[Variant], Any] | None = None
+    shown: Callable[[dict[str, torch.Tensor]], dict[str, torch.Tensor]] = lambda batch: batch
 
     @property
     def folder(self) -> Path:
@@ -112,12 +118,12 @@ def draw_for(variant: Variant, name: str, shape: tuple[int, ...]) -> Draw:
 
 def build(variant: Variant) -> tuple[Any, list[dict]]:
     """The reference model on the generated weights, float32 and eager, and the rows of weights.json."""
-    config = AutoConfig.from_pretrained(variant.folder)
+    config = AutoConfig.for_model(**variant.reference) if variant.reference else AutoConfig.from_pretrained(variant.folder)
     config._attn_implementation = "eager"
     model = AutoModelForImageTextToText.from_config(config, attn_implementation="eager", dtype=torch.float32).eval()
     rows, parameters = [], dict(model.named_parameters())
-    for name, parameter in parameters.items():
-        shape = tuple(parameter.shape)
+    for reference_name, parameter in parameters.items():
+        name, shape = variant.own_name(reference_name), tuple(parameter.shape)
         draw = draw_for(variant, name, shape)
         values = fill(name, parameter.numel(), variant.seed, draw).reshape(shape)
         parameter.data.copy_(torch.from_numpy(values))
@@ -134,6 +140,8 @@ def build(variant: Variant) -> tuple[Any, list[dict]]:
 
 
 def load_processor(variant: Variant) -> Any:
+    if variant.load_processor:
+        return variant.load_processor(variant)
     processor = AutoProcessor.from_pretrained(variant.folder)
     # AutoProcessor would hand backend="pil" to the video processor too, which refuses it.
     processor.image_processor = AutoImageProcessor.from_pretrained(variant.folder, backend="pil")

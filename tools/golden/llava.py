@@ -33,12 +33,12 @@ DRAWS = [
     (r"(q_proj|k_proj)\.weight$", linear(1.6)),
     # fc1 works around -2, where the GELUs differ most for what they give; so does the projector's first layer.
     (r"fc1\.weight$", linear(0.8)),
-    (r"(fc1|linear_1)\.bias$", lambda shape: Draw(-2, -6, 31)),
+    (r"(fc1|linear_1|mm_projector\.0)\.bias$", lambda shape: Draw(-2, -6, 31)),
     (r"fc2\.weight$", linear(14)),
     (r"vision_tower.*(v_proj|out_proj)\.weight$", linear(1.4)),
     (r"(v_proj|o_proj|gate_proj|up_proj|down_proj)\.weight$", linear(1.5)),
-    (r"linear_1\.weight$", linear(0.6)),
-    (r"linear_2\.weight$", linear(5)),
+    (r"(linear_1|mm_projector\.0)\.weight$", linear(0.6)),
+    (r"(linear_2|mm_projector\.2)\.weight$", linear(5)),
     (r"lm_head\.weight$", linear(2.5)),
     (r"bias$", spread(0.2)),
 ]

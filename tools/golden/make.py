@@ -21,6 +21,7 @@ FAMILIES = (
     "gemma3",
     "llava",
     "llava_next",
+    "llava_bunny",
 )
 EXAMPLES = ("deepseek_vl",)  # of the examples, made only when they are named: the library has no such family
 
@@ -43,7 +44,7 @@ def make(variant: Variant, write: bool) -> list[str]:
         label = f"{variant.name}/{case.name}"
         problems += common.check_greedy(label, model, seen)
         problems += common.check_condition(label, model, batch, seen, case.full)
-        entry = common.describe(case, text, batch, store)
+        entry = common.describe(case, text, variant.shown(batch), store)
         entry["prompt_tokens"] = batch["input_ids"].shape[1]
         entry["image_tokens"] = seen["image_features"].shape[0] if "image_features" in seen else 0
         entry["rows"] = "all" if case.full else "last"

@@ -246,6 +246,9 @@ VLM_API const vlm_array *vlm_prepared_find(const vlm_prepared *prepared, const c
 VLM_API vlm_status vlm_prepared_get(const vlm_array **out, const vlm_prepared *prepared,
                                     const char *name, vlm_dtype dtype, int rank,
                                     const int64_t *shape, vlm_error *err);
+/** Writes a token's id as the model knows it, for a media token that is none of the vocabulary (-200 of LLaVA's
+ * kin; an id is 32 bits, of which a prepared input's file shows the upper half as negative numbers). */
+VLM_API void vlm_prepared_replace_token(vlm_prepared *prepared, uint32_t from, uint32_t to);
 /** Token ids of a prepared input: [*count]. */
 VLM_API const uint32_t *vlm_prepared_ids(const vlm_prepared *prepared, size_t *count);
 

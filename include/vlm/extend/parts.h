@@ -129,6 +129,13 @@ VLM_API vlm_status vlm_views_fill(const vlm_view_rules *rules, const vlm_plan *p
 /** Copies the rules into what image_processor_config() fills. */
 VLM_API void vlm_view_rules_describe(vlm_image_processor_config *out, const vlm_view_rules *rules);
 
+/** Features of "pixel_values" [pictures, channels, side, side], of which the tower takes one at a time: what project()
+ * makes of its rows. Empty when the input has no pictures, and when the frame failed.
+ * @param project rows [n, vision dim] to [n, dim] @return [pictures * n, dim] */
+VLM_API vlm_tensor vlm_view_features(vlm_frame *f, const vlm_prepared *prepared, const vlm_vision *vision, int64_t dim,
+                                     vlm_tensor (*project)(vlm_frame *f, const void *model, vlm_tensor rows),
+                                     const void *model);
+
 /* ---- canvases of LLaVA-NeXT (pinpoints.c) ---------------------------------------------------- */
 #define VLM_MAX_PINPOINTS 64
 typedef struct vlm_pinpoints {

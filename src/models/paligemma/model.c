@@ -58,32 +58,15 @@ static const vlm_text *text_of(const void *model) {
     return ((const paligemma *)model)->text;
 }
 
-/* One picture: tower, projector. @param pixels host [3, side, side] @return [patches, text dim] */
-static vlm_tensor picture_features(vlm_frame *f, const paligemma *m, const float *pixels) {
-    const vlm_vision_info *vision = vlm_vision_get_info(m->vision);
-    const int64_t shape[] = { vision->channels, vision->image_size, vision->image_size };
-    const vlm_vision_input input = { .pixels = vlm_tensor_view(f, VLM_DTYPE_F32, 3, shape, pixels) };
-    return vlm_apply_linear(f, vlm_vision_forward(f, m->vision, &input), &m->projector);
+static vlm_tensor project(vlm_frame *f, const void *model, vlm_tensor x) {
+    return vlm_apply_linear(f, x, &((const paligemma *)model)->projector);
 }
 
 static int features(vlm_frame *f, const void *model, const vlm_prepared *prepared, vlm_features *out) {
     const paligemma *m = model;
-    const vlm_vision_info *vision = vlm_vision_get_info(m->vision);
-    const int64_t side = vision->image_size, like[] = { -1, vision->channels, side, side };
-    const vlm_array *pixels; /* [pictures, 3, side, side] */
-    vlm_error err = VLM_ERROR_INIT;
-    if (!vlm_prepared_find(prepared, "pixel_values")) return 0;
-    if (vlm_prepared_get(&pixels, prepared, "pixel_values", VLM_DTYPE_F32, 4, like, &err) < 0)
-        return vlm_frame_fail(f, err.code, "%s", err.message), 0;
-    int64_t n = pixels->shape[0], patches = (side / vision->patch_size) * (side / vision->patch_size);
-    const int64_t shape[] = { n * patches, vlm_text_get_info(m->text)->hidden_size };
-    vlm_tensor all = vlm_tensor_new(f, VLM_DTYPE_F32, 2, shape);
-    for (int64_t i = 0; i < n && vlm_frame_ok(f); i++) {
-        vlm_scope scope = vlm_scope_begin(f);
-        const float *picture = (const float *)pixels->data + i * vision->channels * side * side;
-        vlm_copy_to(f, vlm_rows(f, all, i * patches, patches), picture_features(f, m, picture));
-        vlm_scope_end(f, scope);
-    }
+    const int64_t dim = vlm_text_get_info(m->text)->hidden_size;
+    vlm_tensor all = vlm_view_features(f, prepared, m->vision, dim, project, m); /* [pictures * patches, dim] */
+    if (all.rank == 0) return 0;
     out[0] = (vlm_features) { .token_id = (uint32_t)m->image_token_id, .rows = all, .name = "image_features" };
     return 1;
 }

@@ -5,7 +5,7 @@
 #include "models/text/decoder.h"
 
 const text_type vmodel_text_types[] = {
-    { .model_type = "llama",
+    { .model_type = "llama|bunny-llama",
       .keys = TEXT_HIDDEN_ACT | TEXT_ATTENTION_BIAS | TEXT_MLP_BIAS,
       .defaults = { .vocab_size = 32000,
                     .hidden_size = 4096,
@@ -28,7 +28,7 @@ const text_type vmodel_text_types[] = {
                     .rope_theta = 1e4f,
                     .sliding_window = 4096,
                     .use_sliding_window = true } },
-    { .model_type = "qwen2",
+    { .model_type = "qwen2|llava_bunny|llava-qwen2|fastvlm|llava_qwen2",
       .keys = TEXT_HIDDEN_ACT | TEXT_WINDOW | TEXT_USE_WINDOW | TEXT_LAYER_TYPES,
       .defaults = { .vocab_size = 151936,
                     .hidden_size = 4096,

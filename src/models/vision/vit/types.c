@@ -14,6 +14,18 @@ static const vit_type siglip = {
                   .hidden_act = VLM_ACT_GELU_TANH,
                   .layer_norm_eps = 1e-6f },
 };
+/* Of configs that only name google/siglip-so400m-patch14-384. */
+static const vit_type so400m = {
+    .defaults = { .hidden_size = 1152,
+                  .intermediate_size = 4304,
+                  .num_hidden_layers = 27,
+                  .num_attention_heads = 16,
+                  .num_channels = 3,
+                  .image_size = 384,
+                  .patch_size = 14,
+                  .hidden_act = VLM_ACT_GELU_TANH,
+                  .layer_norm_eps = 1e-6f },
+};
 static const vit_type clip = {
     .defaults = { .hidden_size = 768,
                   .intermediate_size = 3072,
@@ -60,6 +72,7 @@ static const vit_type siglip2 = {
                                                       .chooses_layers = chooses,                   \
                                                       .create = create_##type }
 TYPE(siglip, true, "siglip_vision_model");
+TYPE(so400m, true, "siglip_so400m");
 TYPE(clip, true, "clip_vision_model");
 TYPE(idefics3, false, "idefics3_vision|idefics3|smolvlm_vision|smolvlm");
 TYPE(siglip2, true, "siglip2_vision_model");
