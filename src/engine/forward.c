@@ -47,6 +47,7 @@ vlm_tensor vengine_run_rows(const vengine_run *run, size_t begin, size_t end, si
     vlm_text_input input = {
         .embeddings = rows.embeddings,
         .positions = vlm_columns(f, all, (int64_t)begin, n),
+        .host_positions = run->positions + begin,
         .sequences = &sequence,
         .n_sequences = 1,
         .wanted = wanted,
@@ -88,6 +89,7 @@ vlm_tensor vengine_run_step(vlm_frame *f, const vlm_context *c, const int32_t *i
     vlm_text_input input = {
         .embeddings = vlm_text_embed(f, text, vlm_tensor_from(f, VLM_DTYPE_I32, 1, &rows, ids)),
         .positions = vlm_tensor_from(f, VLM_DTYPE_I32, 2, (int64_t[]) { axes, rows }, positions),
+        .host_positions = positions,
         .sequences = sequences,
         .n_sequences = (int)n,
     };

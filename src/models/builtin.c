@@ -8,6 +8,7 @@
     MODEL(vmodel_idefics3) PROCESSOR(vmodel_idefics3_processor) PROCESSOR(vmodel_smolvlm_processor) \
     MODEL(vmodel_paligemma) PROCESSOR(vmodel_paligemma_processor)                                  \
     MODEL(vmodel_gemma3) PROCESSOR(vmodel_gemma3_processor)                                        \
+    MODEL(vmodel_pixtral) MODEL(vmodel_mistral3) PROCESSOR(vmodel_pixtral_processor)               \
     MODEL(vmodel_qwen2_vl) PROCESSOR(vmodel_qwen2_vl_processor)                                    \
     MODEL(vmodel_qwen2_5_vl) PROCESSOR(vmodel_qwen2_5_vl_processor)                                \
     MODEL(vmodel_qwen3_vl) PROCESSOR(vmodel_qwen3_vl_processor)                                    \

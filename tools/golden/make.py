@@ -22,6 +22,7 @@ FAMILIES = (
     "llava",
     "llava_next",
     "llava_bunny",
+    "pixtral",
 )
 EXAMPLES = ("deepseek_vl",)  # of the examples, made only when they are named: the library has no such family
 

@@ -132,3 +132,22 @@ def llama(path: Path, merges: int, behind: list[str]) -> int:
     tokenizer.add_special_tokens(specials(behind))
     tokenizer.save(str(path))
     return tokenizer.get_vocab_size()
+
+
+def tekken(path: Path, merges: int, names: list[str]) -> int:
+    """Mistral's Tekken as tokenizer.json has it: special tokens first, then bytes; <s> in front of every text."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(QWEN_SPLIT), behavior="isolated", invert=False),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    first = ["<unk>", "<s>", "</s>", *names]
+    train(tokenizer, len(first) + 256 + merges, pre_tokenizers.ByteLevel.alphabet(), first)
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A", pair="<s> $A <s>:1 $B:1", special_tokens=[("<s>", 1)]
+    )
+    tokenizer.save(str(path))
+    return tokenizer.get_vocab_size()

@@ -142,6 +142,8 @@ typedef struct vlm_injection {
 typedef struct vlm_text_input {
     vlm_tensor embeddings; /**< [n, dim] float32; the forward pass works in it */
     vlm_tensor positions;  /**< I32 [axes, n]: one axis, or three for M-RoPE */
+    const int32_t *host_positions; /**< the first axis [n] on the host, for decoders whose scores grow
+                                        with positions; NULL: they do not grow */
     const vlm_sequence *sequences;
     int n_sequences;
     vlm_tensor wanted; /**< I32 [m]: rows whose hidden state is wanted; empty (of rank 0): all */

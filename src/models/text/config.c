@@ -8,6 +8,7 @@
 #define INT(m, k, lo, hi) VLM_INT(text_config, m, k, lo, hi, VLM_KEEP)
 #define REAL(m, k, lo, hi) VLM_REAL(text_config, m, k, lo, hi, VLM_KEEP)
 #define BOOL(m, k) VLM_BOOL(text_config, m, k, VLM_KEEP)
+#define ROPE(k) "rope_scaling." k "|rope_parameters." k
 
 static const struct {
     unsigned keys; /* of the types that read it; 0: all */
@@ -30,6 +31,9 @@ static const struct {
       REAL(rope_theta, "rope_scaling.rope_theta|rope_parameters.full_attention.rope_theta|rope_theta", 1, 1e12) },
     { TEXT_LOCAL_ROPE, REAL(rope_local_theta,
                             "rope_parameters.sliding_attention.rope_theta|rope_local_base_freq", 1, 1e12) },
+    { TEXT_GROWTH, VLM_REAL(text_config, llama_4_scaling_beta, ROPE("llama_4_scaling_beta"), 0, 1e3, VLM_REQUIRED) },
+    { TEXT_GROWTH, VLM_INT(text_config, original_max_position_embeddings, ROPE("original_max_position_embeddings"), 1,
+                           1 << 30, VLM_REQUIRED) },
     { TEXT_QUERY_SCALAR, REAL(query_pre_attn_scalar, "query_pre_attn_scalar", 1e-3, 1e6) },
     { TEXT_SOFTCAP, REAL(attn_logit_softcapping, "attn_logit_softcapping", 1e-3, 1e6) },
     { TEXT_WINDOW, INT(sliding_window, "sliding_window", 1, 1 << 30) },

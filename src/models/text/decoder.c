@@ -130,6 +130,7 @@ vlm_tensor vlm_text_forward(vlm_frame *f, const vlm_text *text, const vlm_text_i
     const bool skip = may_skip(text, input);
     text_pass pass = { .segments = segments, .n_segments = n };
     pass.rope = vmodel_text_rope_table(f, &text->rope, input->positions);
+    pass.growth = vmodel_text_growth(f, text, input->host_positions, x.shape[0]);
     if (text->local_rope.pairs) pass.local_rope = vmodel_text_rope_table(f, &text->local_rope, input->positions);
     vlm_dump_at(f, "hidden", 0, x);
     for (int layer = 0; layer < text->info.layers; layer++) {

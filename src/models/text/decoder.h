@@ -17,6 +17,8 @@ typedef struct text_config {
     float rms_norm_eps;
     float rope_theta;
     float rope_local_theta;       /* of layers with a window (Gemma 3) */
+    float llama_4_scaling_beta;   /* TEXT_GROWTH: queries grow by beta * log(1 + position / length, floored) */
+    int64_t original_max_position_embeddings; /* the length */
     float query_pre_attn_scalar;  /* absent: head_dim */
     float attn_logit_softcapping; /* 0: none */
     int64_t sliding_window;       /* 0: none */
@@ -48,6 +50,7 @@ enum {
     TEXT_WINDOW_PATTERN = 1 << 10,
     TEXT_LOCAL_ROPE = 1 << 11, /* layers with a window turn by frequencies of their own */
     TEXT_SHORT_CONV = 1 << 12, /* the keys of LFM2, norm_eps among them */
+    TEXT_GROWTH = 1 << 13,
 };
 
 typedef struct text_names text_names; /* weights.c */
@@ -123,6 +126,8 @@ vlm_status vmodel_text_rope_fill(text_rope *rope, double theta, const vlm_json *
 vlm_status vmodel_text_rope_new(vlm_text *t, vlm_build *build, const vlm_json *json, vlm_error *err);
 /* Cosines and sines of a pass. */
 vlm_rope_table vmodel_text_rope_table(vlm_frame *f, const text_rope *rope, vlm_tensor positions);
+/* What queries of a pass grow by. @param positions host [n], or NULL */
+vlm_rope_table vmodel_text_growth(vlm_frame *f, const vlm_text *t, const int32_t *positions, int64_t n);
 /* Binds embeddings, layers and head (weights.c). */
 vlm_status vmodel_text_bind(vlm_text *t, vlm_build *build, const vlm_text_options *options,
                             vlm_error *err);
@@ -130,6 +135,7 @@ vlm_status vmodel_text_bind(vlm_text *t, vlm_build *build, const vlm_text_option
 /* What the layers of a pass share. n is the number of rows of a pass over all its sequences. */
 typedef struct text_pass {
     vlm_rope_table rope, local_rope;
+    vlm_rope_table growth; /* of queries, as angles of 0 whose cosine is the factor; empty: none */
     const vlm_segment *segments; /* of the layer at hand */
     int n_segments;
     vlm_tensor wanted; /* I32 [m]: rows that the layer computes; empty: all */

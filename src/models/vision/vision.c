@@ -25,6 +25,26 @@ vlm_status vlm_vision_new(vlm_vision **out, vlm_build *build, const vlm_vision_o
     return (*type)->create(out, build, options, err);
 }
 
+vlm_status vmodel_vision_pick_layers(vlm_ints *picks, int64_t *depth, const vlm_ints *layers, int64_t n,
+                                     vlm_error *err) {
+    *depth = layers && layers->n ? 0 : n;
+    for (int64_t i = 0; layers && i < layers->n; i++) {
+        int64_t state = layers->at[i] < 0 ? n + 1 + layers->at[i] : layers->at[i];
+        if (state < 0 || state > n)
+            return vcore_fail_field(err, VLM_ERR_CONFIG, "config.json", "vision_feature_layer",
+                                    "there is no hidden state %lld of %lld layers",
+                                    (long long)layers->at[i], (long long)n);
+        picks->at[picks->n++] = state;
+        if (state > *depth) *depth = state;
+    }
+    return VLM_OK;
+}
+
+void vmodel_vision_keep(vlm_frame *f, vlm_tensor out, const vlm_ints *picks, vlm_tensor x, int64_t state) {
+    for (int64_t i = 0; i < picks->n; i++)
+        if (picks->at[i] == state) vlm_copy_to(f, vlm_columns(f, out, i * x.shape[1], x.shape[1]), x);
+}
+
 const vlm_vision_info *vlm_vision_get_info(const vlm_vision *vision) {
     return &vision->info;
 }

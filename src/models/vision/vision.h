@@ -21,8 +21,16 @@ typedef struct vmodel_vision_type {
 /* The towers, a line each: vmodel_vision_<name>. */
 #define VMODEL_TOWERS(TOWER)                                                                       \
     TOWER(siglip) TOWER(so400m) TOWER(clip) TOWER(idefics3) TOWER(siglip2) /* vit/ */              \
-    TOWER(qwen2_vl) TOWER(qwen2_5_vl) TOWER(qwen3_vl)        /* grid/ */
+    TOWER(qwen2_vl) TOWER(qwen2_5_vl) TOWER(qwen3_vl)                      /* grid/ */             \
+    TOWER(pixtral)
 #define VMODEL_DECLARE_TOWER(name) extern const vmodel_vision_type vmodel_vision_##name;
 VMODEL_TOWERS(VMODEL_DECLARE_TOWER)
+
+/* Which hidden states options->layers asks for, from 0, and so how many of n layers are run; none: all, and the end.
+ * @param picks zeroed */
+vlm_status vmodel_vision_pick_layers(vlm_ints *picks, int64_t *depth, const vlm_ints *layers, int64_t n,
+                                     vlm_error *err);
+/* Copies a hidden state to the columns of out [n, picks * dim] that ask for it. */
+void vmodel_vision_keep(vlm_frame *f, vlm_tensor out, const vlm_ints *picks, vlm_tensor x, int64_t state);
 
 #endif

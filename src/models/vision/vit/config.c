@@ -71,21 +71,6 @@ vlm_status vmodel_vit_config(vit *s, const vlm_json *json, vlm_error *err) {
     return check(s, err);
 }
 
-vlm_status vmodel_vit_pick(vit *s, const vlm_ints *layers, vlm_error *err) {
-    const int64_t n = s->config.num_hidden_layers;
-    s->depth = layers && layers->n ? 0 : n;
-    for (int64_t i = 0; layers && i < layers->n; i++) {
-        int64_t state = layers->at[i] < 0 ? n + 1 + layers->at[i] : layers->at[i];
-        if (state < 0 || state > n)
-            return vcore_fail_field(err, VLM_ERR_CONFIG, "config.json", "vision_feature_layer",
-                                    "there is no hidden state %lld of %lld layers",
-                                    (long long)layers->at[i], (long long)n);
-        s->picks.at[s->picks.n++] = state;
-        if (state > s->depth) s->depth = state;
-    }
-    return VLM_OK;
-}
-
 vlm_status vmodel_vit_bind(vit *s, vlm_build *build, const char *prefix, vlm_error *err) {
     const vit_config *c = &s->config;
     const vlm_norm norm = { .eps = c->layer_norm_eps };

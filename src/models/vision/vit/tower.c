@@ -50,13 +50,6 @@ static vlm_tensor embed(vlm_frame *f, const vit *s, vlm_tensor pixels, const vit
     return s->type->clip ? vlm_layer_norm(f, x, &s->pre_layrnorm) : x;
 }
 
-/* Copies a hidden state to its columns of out, [rows, picks * dim]. */
-static void keep(vlm_frame *f, const vit *s, vlm_tensor out, vlm_tensor x, int64_t state) {
-    for (int64_t i = 0; i < s->picks.n; i++)
-        if (s->picks.at[i] == state)
-            vlm_copy_to(f, vlm_columns(f, out, i * x.shape[1], x.shape[1]), x);
-}
-
 /* A picture to features, [rows, dim] in picture order. */
 static vlm_tensor encode(vlm_frame *f, const vit *s, vlm_tensor pixels, const vit_layout *l) {
     const int64_t n = l->rows * l->columns, wide = s->base.info.dim;
@@ -66,11 +59,11 @@ static vlm_tensor encode(vlm_frame *f, const vit *s, vlm_tensor pixels, const vi
     if (several)
         out = vlm_tensor_new(f, VLM_DTYPE_F32, 2, (int64_t[]) { x.shape[0], wide });
     for (int64_t i = 0; i < s->depth && vlm_frame_ok(f); i++) {
-        if (several) keep(f, s, out, x, i);
+        if (several) vmodel_vision_keep(f, out, &s->picks, x, i);
         attention_block(f, s, &s->layers[i], x, l->visible + s->type->clip);
         mlp_block(f, s, &s->layers[i], x);
     }
-    if (several) keep(f, s, out, x, s->depth), x = out;
+    if (several) vmodel_vision_keep(f, out, &s->picks, x, s->depth), x = out;
     if (padded) x = vlm_gather(f, x, vlm_tensor_from(f, VLM_DTYPE_I32, 1, &n, l->place));
     if (s->picks.n == 0 && !s->type->clip) x = vlm_layer_norm(f, x, &s->post_layernorm);
     return s->drop_first ? vlm_rows(f, x, 1, x.shape[0] - 1) : x;
@@ -93,7 +86,7 @@ vlm_status vmodel_vit_new(vlm_vision **out, const vit_type *type, vlm_build *bui
     vit_config *c = &s->config;
     s->type = type;
     VTRY(vmodel_vit_config(s, options->config, err));
-    VTRY(vmodel_vit_pick(s, options->layers, err));
+    VTRY(vmodel_vision_pick_layers(&s->picks, &s->depth, options->layers, c->num_hidden_layers, err));
     s->drop_first = options->drop_class;
     s->layers = vlm_build_alloc(build, (size_t)c->num_hidden_layers, sizeof *s->layers);
     if (!s->layers) return vcore_no_memory(err, "vision tower");

@@ -46,9 +46,8 @@ typedef struct vit {
     vlm_norm post_layernorm;
 } vit;
 
-/* Reads and checks vision_config; which hidden states are given, and so how many layers are run; weights (config.c). */
+/* Reads and checks vision_config; weights (config.c). */
 vlm_status vmodel_vit_config(vit *s, const vlm_json *json, vlm_error *err);
-vlm_status vmodel_vit_pick(vit *s, const vlm_ints *layers, vlm_error *err);
 vlm_status vmodel_vit_bind(vit *s, vlm_build *build, const char *prefix, vlm_error *err);
 /* Builds a tower of a type (tower.c). */
 vlm_status vmodel_vit_new(vlm_vision **out, const vit_type *type, vlm_build *build,
