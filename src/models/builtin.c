@@ -14,7 +14,8 @@
     MODEL(vmodel_qwen3_vl) PROCESSOR(vmodel_qwen3_vl_processor)                                    \
     MODEL(vmodel_llava) PROCESSOR(vmodel_llava_processor)                                          \
     MODEL(vmodel_llava_next) PROCESSOR(vmodel_llava_next_processor)                                \
-    MODEL(vmodel_llava_bunny) PROCESSOR(vmodel_bunny_processor)
+    MODEL(vmodel_llava_bunny) PROCESSOR(vmodel_bunny_processor)                                    \
+    MODEL(vmodel_lfm2_vl) PROCESSOR(vmodel_lfm2_vl_processor)
 /* clang-format on */
 
 #define DECLARE_MODEL(name) extern const vlm_model_type name;

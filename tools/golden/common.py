@@ -66,6 +66,7 @@ class Variant:
     own_name: Callable[[str], str] = lambda name: name
     load_processor: Callable[[Variant], Any] | None = None
     shown: Callable[[dict[str, torch.Tensor]], dict[str, torch.Tensor]] = lambda batch: batch
+    pil: bool = True  # the image processor's class exists for Pillow; else processor_patch has its arithmetic
 
     @property
     def folder(self) -> Path:
@@ -129,7 +130,7 @@ def build(variant: Variant) -> tuple[Any, list[dict]]:
         parameter.data.copy_(torch.from_numpy(values))
         row = {"name": name, "shape": list(shape), "offset": draw.offset, "exponent": draw.exponent, "range": draw.range}
         row["names"] = variant.names(name)
-        if len(shape) >= 4:
+        if len(shape) >= 4 or name.endswith("conv.conv.weight"):
             row["mlx_axes"] = [0, *range(2, len(shape)), 1]
         rows.append(row)
     assert not any(name.startswith("lm_head") for name in parameters) or not config.tie_word_embeddings
@@ -143,9 +144,10 @@ def load_processor(variant: Variant) -> Any:
     if variant.load_processor:
         return variant.load_processor(variant)
     processor = AutoProcessor.from_pretrained(variant.folder)
-    # AutoProcessor would hand backend="pil" to the video processor too, which refuses it.
-    processor.image_processor = AutoImageProcessor.from_pretrained(variant.folder, backend="pil")
-    assert type(processor.image_processor).__name__.endswith("Pil"), type(processor.image_processor)
+    if variant.pil:
+        # AutoProcessor would hand backend="pil" to the video processor too, which refuses it.
+        processor.image_processor = AutoImageProcessor.from_pretrained(variant.folder, backend="pil")
+        assert type(processor.image_processor).__name__.endswith("Pil"), type(processor.image_processor)
     if variant.processor_patch:
         variant.processor_patch(processor)
     return processor
@@ -213,9 +215,10 @@ def watch(model: Any):
 
         return hook
 
-    for index, module in enumerate([*decoder.layers, decoder.norm]):
+    last = decoder.norm if hasattr(decoder, "norm") else decoder.embedding_norm
+    for index, module in enumerate([*decoder.layers, last]):
         handles.append(module.register_forward_pre_hook(entering(index), with_kwargs=True))
-    handles.append(decoder.norm.register_forward_hook(lambda m, a, output: seen.update({"hidden.norm": output[0]})))
+    handles.append(last.register_forward_hook(lambda m, a, output: seen.update({"hidden.norm": output[0]})))
     try:
         yield seen
     finally:
@@ -227,7 +230,7 @@ def image_features(model: Any, batch: dict[str, torch.Tensor]) -> torch.Tensor |
     """Features as they enter the decoder, [tokens, dim], pictures before videos."""
     out = []
     if "pixel_values" in batch:
-        kwargs = {k: batch[k] for k in ("pixel_attention_mask", "image_grid_thw", "image_sizes") if k in batch}
+        kwargs = {k: batch[k] for k in ("pixel_attention_mask", "image_grid_thw", "image_sizes", "spatial_shapes") if k in batch}
         owner = model if hasattr(model, "get_image_features") else model.model
         out.append(owner.get_image_features(batch["pixel_values"], **kwargs).pooler_output)
     if "pixel_values_videos" in batch:
@@ -398,12 +401,14 @@ def least_patch(model: Any, batch: dict[str, torch.Tensor]) -> float:
     pixels, side = batch[name], model.config.vision_config.patch_size
     if pixels.ndim == 2:
         places = [(row,) for row in range(pixels.shape[0])]
+    elif pixels.ndim == 3:
+        places = [tuple(place) for place in batch["pixel_attention_mask"].nonzero().tolist()]
     else:
         ranges = [range(size) for size in pixels.shape[:-3]] + [range(0, size, side) for size in pixels.shape[-2:]]
         places = list(itertools.product(*ranges))
     for place in places:
         changed = pixels.clone()
-        if pixels.ndim == 2:
+        if pixels.ndim <= 3:
             patch = changed[place]
         else:
             *view, y, x = place

@@ -19,6 +19,7 @@ FAMILIES = (
     "qwen2_5_vl",
     "qwen3_vl",
     "gemma3",
+    "lfm2_vl",
     "llava",
     "llava_next",
     "llava_bunny",

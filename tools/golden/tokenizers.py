@@ -78,6 +78,32 @@ def qwen(path: Path, merges: int) -> int:
     return chatml(path, merges, names)
 
 
+LLAMA3_SPLIT = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+
+
+def lfm2(path: Path, merges: int, side: int) -> int:
+    """LFM2: Llama 3's Split expression, byte level; special tokens first, those of LFM2-VL's tiles behind."""
+    tokenizer = Tokenizer(models.BPE(byte_fallback=False))
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(LLAMA3_SPLIT), behavior="isolated", invert=False),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    first = ["<|pad|>", "<|startoftext|>", "<|endoftext|>", "<|fim_pre|>", "<|fim_mid|>", "<|fim_suf|>"]
+    first += ["<|im_start|>", "<|im_end|>"]
+    train(tokenizer, len(first) + 256 + merges, pre_tokenizers.ByteLevel.alphabet(), first)
+    tokenizer.add_special_tokens(specials(first))
+    tokenizer.add_special_tokens(specials(["<image>", "<|image_start|>", "<|image_end|>", "<|img_thumbnail|>"]))
+    grid = [f"<|img_row_{r}_col_{c}|>" for r in range(1, side + 1) for c in range(1, side + 1)]
+    tokenizer.add_special_tokens(specials(grid))
+    tokenizer.save(str(path))
+    return tokenizer.get_vocab_size()
+
+
 def gemma(path: Path, merges: int, names: tuple[str, ...] = ("<image>",), bos: bool = False) -> int:
     """Gemma: SentencePiece BPE as tokenizer.json has it: spaces become U+2581, unknown characters fall back to bytes.
 

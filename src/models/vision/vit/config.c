@@ -12,12 +12,12 @@ static const vlm_config_field fields[] = {
     INT(num_hidden_layers, 1, 1024),
     INT(num_attention_heads, 1, 1024),
     INT(num_channels, 1, 16),
-    INT(image_size, 1, 1 << 14),
     INT(patch_size, 1, 1024),
-    INT(num_patches, 1, 1 << 16),
     VLM_NAME(vit_config, hidden_act, "hidden_act", vlm_activation_names, VLM_KEEP),
     VLM_REAL(vit_config, layer_norm_eps, "layer_norm_eps", 0, 1, VLM_KEEP),
 };
+static const vlm_config_field image_size[] = { INT(image_size, 1, 1 << 14) };
+static const vlm_config_field num_patches[] = { INT(num_patches, 1, 1 << 16) };
 
 enum { D, INNER, CHANNELS, PATCH, VALUES, POSITIONS, DIMS };
 enum { CLIP = 1, NOT_CLIP = 2, CONV = 4, NAFLEX = 8 };
@@ -66,6 +66,7 @@ vlm_status vmodel_vit_config(vit *s, const vlm_json *json, vlm_error *err) {
     vit_config *c = &s->config;
     *c = s->type->defaults;
     VTRY(vlm_config_read(c, json, WHERE, fields, COUNT(fields), err));
+    VTRY(vlm_config_read(c, json, WHERE, s->type->naflex ? num_patches : image_size, 1, err));
     s->side = s->type->naflex ? (int64_t)sqrt((double)c->num_patches) : c->image_size / c->patch_size;
     s->attention_scale = (float)(1 / sqrt((double)(c->hidden_size / c->num_attention_heads)));
     return check(s, err);
