@@ -15,7 +15,7 @@
 
 #define LIST "tests/data/processors.txt"
 #define TEXT "Describe."
-enum { EDITS = 128, MEDIA = 8, LONGEST_LINE = 4096 };
+enum { EDITS = 512, MEDIA = 8, LONGEST_LINE = 4096 };
 
 /* ---- checkpoints ----------------------------------------------------------------------------- */
 /* Edits of a variant's image processor config, by the name of the setting. */

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""What transformers' processors return, of both image backends: `python -m golden.processors` in tools/ writes tests/data/processors.txt.
+"""What transformers' processors return, of both image backends: `python -m golden.processors` in tools/ writes tests/data/processors.txt;
+with names of variants or families, their lines alone are made anew.
 
 Over the tiny checkpoints of tests/golden, with edits of their image processor's config (`edit VARIANT SETTING FILE PATH JSON`), a line is
 VARIANT SETTING BACKEND MEDIA... | NAME=DTYPE:SHAPE:HASH[:VALUES]
@@ -25,8 +26,9 @@ from transformers.image_utils import load_image
 from transformers.utils import logging
 from transformers.video_utils import VideoMetadata
 
-from . import idefics3, paligemma, pictures, qwen2_5_vl
+from . import pictures
 from .common import DTYPES, IMAGE, PICTURES, ROOT, VIDEO, Variant, user, write_json
+from .make import variants
 from .video import decoded
 
 DATA = ROOT / "tests" / "data"
@@ -55,21 +57,38 @@ NORMALISATIONS = {
 }
 
 
+# The sizes of published checkpoints, by variant or family.
+PUBLISHED = {
+    "idefics3-split": {"size": {"longest_edge": 4 * 364}, "max_image_size": {"longest_edge": 364}},
+    "idefics3": {"size": {"longest_edge": 4 * 512}, "max_image_size": {"longest_edge": 512}},
+    "paligemma": {"size": {"height": 448, "width": 448}},
+    "qwen2_5_vl-tied": {"min_pixels": 3136, "max_pixels": 12845056},
+    "qwen2_5_vl": {"size": {"shortest_edge": 3136, "longest_edge": 12845056}},
+    "gemma3": {"size": {"height": 896, "width": 896}},
+    "pixtral": {"size": {"longest_edge": 1024}},
+    "mistral3": {"size": {"longest_edge": 1540}},
+}
+# Settings beyond those that all have.
+OTHERS = {
+    "smolvlm-video": {LARGEST: {"size": {"longest_edge": 5001}}},  # above the 4096 that bound it
+    "gemma3": {"scanned": {"do_pan_and_scan": True}},
+}
+# The first families try every filter and normalisation; for those that share their code, a few settings and prompts do.
+THOROUGH = ("idefics3", "paligemma", "qwen2_5_vl")
+# Families, or variants, whose messages show pictures behind the text (docs/TEXT.md).
+BEHIND = ("gemma3", "pixtral-llava")
+
+
+def of(table: dict, variant: Variant) -> dict:
+    return table.get(variant.name, table.get(variant.family, {}))
+
+
 def settings(variant: Variant) -> dict[str, dict]:
     """Edits of the image processor's config: the size of published checkpoints, other filters, other normalisations; or of the video processor's."""
-    if variant.family == "idefics3":
-        tile = 364 if variant.name == "idefics3-split" else 512
-        published = {"size": {"longest_edge": 4 * tile}, "max_image_size": {"longest_edge": tile}}
-    elif variant.family == "paligemma":
-        published = {"size": {"height": 448, "width": 448}}
-    elif variant.name == "qwen2_5_vl-tied":
-        published = {"min_pixels": 3136, "max_pixels": 12845056}
-    else:
-        published = {"size": {"shortest_edge": 3136, "longest_edge": 12845056}}
-    found = {"own": {}, "published": published, "nearest": {"resample": 0}, "bilinear": {"resample": 2}, **NORMALISATIONS}
-    if variant.name == "smolvlm-video":
-        found[LARGEST] = {"size": {"longest_edge": 5001}}  # above the 4096 that bound it
-    return found
+    found = {"own": {}, "published": of(PUBLISHED, variant), "nearest": {"resample": 0}}
+    if variant.family in THOROUGH:
+        found |= {"bilinear": {"resample": 2}, **NORMALISATIONS}
+    return found | of(OTHERS, variant)
 
 
 def place(variant: Variant, setting: str) -> tuple[str, str]:
@@ -123,11 +142,17 @@ def run(variant: Variant, processor, media: list[str]) -> dict[str, torch.Tensor
         options |= {"videos": [frames] if smol else frames, "video_metadata": [video[1] for video in videos], "do_sample_frames": videos[0][2]}
         if videos[0][2]:
             options |= {"fps": 1, "num_frames": 64} if smol else {"fps": 2.0, "max_frames": 768}
+    if getattr(processor.image_processor, "do_pan_and_scan", None):
+        options["do_pan_and_scan"] = True  # the processor class would hand its own default over the config's
     if variant.family == "paligemma":
         text = "<image>" * len(images) + "Describe."
     else:
-        message = user(*[IMAGE] * len(images), *[VIDEO] * len(videos), "Describe.")
+        media = [*[IMAGE] * len(images), *[VIDEO] * len(videos)]
+        behind = variant.name in BEHIND or variant.family in BEHIND
+        message = user("Describe.", *media) if behind else user(*media, "Describe.")
         text = processor.apply_chat_template([message], add_generation_prompt=True, tokenize=False)
+        if processor.tokenizer.bos_token and text.startswith(processor.tokenizer.bos_token):
+            options["add_special_tokens"] = False  # as apply_chat_template has it when it tokenizes
     batch = processor(text=text, return_tensors="pt", **options)
     return {name: value for name, value in sorted(batch.items()) if isinstance(value, torch.Tensor) and name != "labels"}
 
@@ -144,17 +169,34 @@ def describe(name: str, value: torch.Tensor) -> str:
 def prompts(variant: Variant, setting: str) -> list[list[str]]:
     video = variant.processor_patch is not None
     if setting != "own":
-        return [CLIPS[-1][1:]] if setting == LARGEST else FEW
+        return [CLIPS[-1][1:]] if setting == LARGEST else [PROMPTS[0], *FEW] if setting == "scanned" else FEW
+    if variant.family not in THOROUGH:
+        return [*PROMPTS[:3], *PROMPTS[4:6], *(CLIPS[:1] if video else [])]
     clips = CLIPS if video else []
     return PROMPTS + clips + ([MIXED] if video and variant.family == "qwen2_5_vl" else [])
 
 
-def main() -> None:
+def kept(wanted: list[str]) -> dict[str, list[str]]:
+    """The lines of the file by variant."""
+    found: dict[str, list[str]] = {}
+    for line in (DATA / "processors.txt").read_text().splitlines() if wanted else []:
+        words = line.split(maxsplit=2)
+        found.setdefault(words[1] if words[0] == "edit" else words[0], []).append(line)
+    return found
+
+
+def main(wanted: list[str]) -> None:
     torch.set_num_threads(1)
     logging.set_verbosity_error()
     pictures.make(ROOT / PICTURES)
-    lines = []
-    for variant in idefics3.variants() + paligemma.variants() + qwen2_5_vl.variants():
+    old, text = kept(wanted), []
+    for variant in variants([]):
+        if not of(PUBLISHED, variant):
+            continue
+        if wanted and variant.name not in wanted and variant.family not in wanted:
+            text += old.get(variant.name, [])
+            continue
+        lines = []
         for setting, edits in settings(variant).items():
             name, path = place(variant, setting)
             lines += [f"edit {variant.name} {setting} {name} {path}{key} {json.dumps(value)}" for key, value in edits.items()]
@@ -170,8 +212,9 @@ def main() -> None:
                         words = " ".join(describe(key, value) for key, value in tensors.items())
                         lines.append(f"{variant.name} {setting} {backend} {' '.join(media)} | {words}")
             print(variant.name, setting, file=sys.stderr, flush=True)
-    (DATA / "processors.txt").write_text("\n".join(lines) + "\n")
+        text += lines
+    (DATA / "processors.txt").write_text("\n".join(text) + "\n")
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])
