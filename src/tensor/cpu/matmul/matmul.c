@@ -114,6 +114,15 @@ static int way_of(vlm_frame *f, const vlm_matrix *w) {
     return w->storage == VLM_STORAGE_DENSE && pairs ? AS_PAIRS : AS_FLOATS;
 }
 
+/* Whether rounding x to bytes is worth its error: of a decoder's matrices those of an MLP and the head,
+ * which are most of the work and have many times as many outputs as inputs. */
+enum { BYTES_FROM = 4 };
+static bool is_wide(vlm_tensor x, const vlm_linear *const *linears, int n_linears) {
+    int64_t outs = 0;
+    for (int i = 0; i < n_linears; i++) outs += linears[i]->weight.out;
+    return outs > BYTES_FROM * x.shape[1];
+}
+
 static void multiply(vlm_frame *f, const vlm_tensor *y, vlm_tensor x,
                      const vlm_linear *const *linears, int n_linears, int way, bool to_state) {
     vcpu_backend *b = vcpu_of(f);
@@ -121,7 +130,7 @@ static void multiply(vlm_frame *f, const vlm_tensor *y, vlm_tensor x,
         .b = b, .k = &b->k, .x = x, .y = y, .linears = linears, .n_linears = n_linears
     };
     m.pairs = way == AS_PAIRS;
-    m.bytes = !to_state && !b->no_int8;
+    m.bytes = !to_state && !b->no_int8 && is_wide(x, linears, n_linears);
     m.rows = (size_t)x.shape[0];
     if (way >= AS_INTEGERS)
         vcpu_quantized(f, &m);
