@@ -40,7 +40,7 @@ static const char *const values[VALUES] = { "0",   "-1",    "1",    "2147483648"
 
 static const char *const goldens[] = {
     "idefics3-split",  "smolvlm-video",   "paligemma-gemma", "paligemma2-gemma2",
-    "qwen2_5_vl-tied", "qwen2_5_vl-untied",
+    "qwen2_5_vl-tied", "qwen2_5_vl-untied", "lfm2_vl-split",
 };
 enum { GOLDENS = sizeof goldens / sizeof *goldens };
 
