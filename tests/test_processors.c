@@ -144,8 +144,11 @@ static void check_tensor(const vio_tensor *t, const char *want, const char *wher
     for (int i = 0; i < t->rank; i++)
         sprintf(is + strlen(is), "%s%lld", i ? "x" : "", (long long)t->shape[i]);
     if (strcmp(is, shape)) fail_msg("%s: is %s, not %s", where, is, shape);
-    assert_true(t->dtype == VIO_F32 || t->dtype == VIO_I64);
-    if (strcmp(t->dtype == VIO_F32 ? "F32" : "I64", type)) fail_msg("%s: is no %s", where, type);
+    const char *name = t->dtype == VIO_F32   ? "F32"
+                       : t->dtype == VIO_I64 ? "I64"
+                       : t->dtype == VIO_I32 ? "I32"
+                                             : "?";
+    if (strcmp(name, type)) fail_msg("%s: is %s, not %s", where, name, type);
     tgolden_sha256(digest, t->data, t->bytes);
     digest[16] = 0;
     if (!strcmp(digest, hash)) return;

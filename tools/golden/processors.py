@@ -67,11 +67,13 @@ PUBLISHED = {
     "gemma3": {"size": {"height": 896, "width": 896}},
     "pixtral": {"size": {"longest_edge": 1024}},
     "mistral3": {"size": {"longest_edge": 1540}},
+    "lfm2_vl": {"encoder_patch_size": 16, "tile_size": 512, "min_image_tokens": 64, "max_image_tokens": 256, "max_tiles": 10},
 }
 # Settings beyond those that all have.
 OTHERS = {
     "smolvlm-video": {LARGEST: {"size": {"longest_edge": 5001}}},  # above the 4096 that bound it
     "gemma3": {"scanned": {"do_pan_and_scan": True}},
+    "lfm2_vl": {"alone": {"do_image_splitting": False}, "bare": {"use_thumbnail": False}},
 }
 # The first families try every filter and normalisation; for those that share their code, a few settings and prompts do.
 THOROUGH = ("idefics3", "paligemma", "qwen2_5_vl")
@@ -110,10 +112,11 @@ def write_edited(variant: Variant, setting: str, edits: dict, folder: Path) -> N
 def load(variant: Variant, backend: str, folder: Path):
     processor = AutoProcessor.from_pretrained(folder)
     if backend == "pillow":
-        processor.image_processor = AutoImageProcessor.from_pretrained(folder, backend="pil")
+        if variant.pil:
+            processor.image_processor = AutoImageProcessor.from_pretrained(folder, backend="pil")
         if variant.processor_patch:
             variant.processor_patch(processor)
-    ending = "ProcessorPil" if backend == "pillow" else "Processor"
+    ending = "ProcessorPil" if backend == "pillow" and variant.pil else "Processor"
     assert type(processor.image_processor).__name__.endswith(ending), type(processor.image_processor)
     # what decides whether Lanczos is replaced
     image_processing_backends.is_torchvision_greater_or_equal = lambda version: backend != "torchvision-bicubic"
@@ -167,7 +170,7 @@ def describe(name: str, value: torch.Tensor) -> str:
 
 
 def prompts(variant: Variant, setting: str) -> list[list[str]]:
-    video = variant.processor_patch is not None
+    video = variant.processor_patch is not None and variant.pil  # whose patch is of videos
     if setting != "own":
         return [CLIPS[-1][1:]] if setting == LARGEST else [PROMPTS[0], *FEW] if setting == "scanned" else FEW
     if variant.family not in THOROUGH:
