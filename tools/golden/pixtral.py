@@ -46,7 +46,6 @@ DRAWS = [
     (r"vision_tower.*gate_proj\.weight$", linear(1.6)),
     (r"vision_tower.*proj\.weight$", linear(1.4)),
     (r"merging_layer\.weight$", linear(1.5)),
-    # Without a bias to hold them near -2, where the GELUs differ most, the first layer's sums spread over all that they do.
     (r"projector\.linear_1\.weight$", linear(1.5)),
     (r"projector\.linear_2\.weight$", linear(1.0)),
     (r"(v_proj|o_proj|gate_proj|up_proj|down_proj)\.weight$", linear(1.5)),
@@ -54,6 +53,14 @@ DRAWS = [
     (r"bias$", spread(0.3)),
 ]
 
+# With a bias the projector's first layer works left of 0, where GELUs differ most for what they give.
+DRAWS_BIASED = [
+    (r"projector\.linear_1\.weight$", linear(0.8)),
+    (r"projector\.linear_1\.bias$", lambda shape: Draw(-2, -6, 31)),
+    (r"projector\.linear_2\.weight$", linear(6)),
+    (r"language_model.*(q_proj|k_proj)\.weight$", linear(1.25)),
+    *DRAWS,
+]
 # Ministral 3's queries grow with their position: it needs calmer ones, or rounding grows, too.
 DRAWS_GROWING = [(r"language_model.*(q_proj|k_proj)\.weight$", linear(1.25)), *DRAWS]
 
@@ -325,7 +332,7 @@ def variants() -> list[Variant]:
         "vision_feature_layer": -1,
     }
     return [
-        Variant("pixtral-llava", "pixtral", 4, llava, lambda f: old_files(f, llava, 280, 12, 1, 96), DRAWS, names, cases("small", 12, 1)),
+        Variant("pixtral-llava", "pixtral", 21, llava, lambda f: old_files(f, llava, 280, 12, 1, 96), DRAWS_BIASED, names, cases("small", 12, 1)),
         Variant("mistral3-mistral", "mistral3", 1, mistral, lambda f: old_files(f, mistral, 260, 8, 2, 112), DRAWS, names, cases("small", 8, 2)),
         Variant("mistral3-ministral3", "mistral3", 1, ministral, lambda f: new_files(f, ministral, 240, 10, 2, 100), DRAWS_GROWING, names, cases("portrait", 10, 2)),
     ]

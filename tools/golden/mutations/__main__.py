@@ -2,7 +2,7 @@
 """Shows that the goldens see: each mutation of the reference must break its seam by at least 100 times the tolerance.
 
 `python -m golden.mutations` (in tools/) writes docs/MUTATIONS.md and fails if a mutation stays invisible; with names of
-variants or families it only shows theirs. A family's mutations are the list MUTATIONS of golden/mutations/<family>.py.
+variants or families, their rows alone are made anew. A family's mutations are the list MUTATIONS of golden/mutations/<family>.py.
 """
 
 from __future__ import annotations
@@ -80,11 +80,23 @@ One thing cannot be seen by any golden: PaliGemma's positions start at 1, but Ro
 """
 
 
+PAGE = ROOT / "docs" / "MUTATIONS.md"
+
+
+def kept(name: str) -> list[str]:
+    """The rows that the page has of a variant."""
+    return [line for line in PAGE.read_text().splitlines() if f"| {name}/" in line]
+
+
 def main(wanted: list[str]) -> None:
     torch.set_num_threads(1)
     logging.set_verbosity_error()
     rows, invisible = [], []
-    for variant in variants(wanted):
+    made = [variant.name for variant in variants(wanted)]
+    for variant in variants([]):
+        if variant.name not in made:
+            rows += kept(variant.name)
+            continue
         model, _ = common.build(variant)
         processor = common.load_processor(variant)
         for mutation in (m for m in mutations_of(variant.family) if m.variant == variant.name):
@@ -104,8 +116,7 @@ def main(wanted: list[str]) -> None:
             rows.append(row)
             if not change >= FACTOR * tolerance:
                 invisible.append(row)
-    if not wanted:
-        (ROOT / "docs" / "MUTATIONS.md").write_text(HEAD + "\n".join(rows) + "\n")
+    PAGE.write_text(HEAD + "\n".join(rows) + "\n")
     assert not invisible, "invisible:\n" + "\n".join(invisible)
 
 
