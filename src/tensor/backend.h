@@ -84,6 +84,15 @@ typedef struct vtensor_table {
     void (*short_conv)(vlm_frame *f, vlm_tensor y, vlm_tensor x, vlm_tensor weight, vlm_tensor bias,
                        const vlm_segment *segments, int n_segments);
 
+    /* See vlm_route; logits contiguous. */
+    void (*route)(vlm_frame *f, const vlm_routes *y, vlm_tensor logits);
+    /* y [n * k, out] = rows of x, [n, in] or [n * k, in], times the out rows of each one's expert, experts I32
+     * [n, k]. Not needed where memory is the host's. The stack may lie across. */
+    void (*experts)(vlm_frame *f, vlm_tensor y, vlm_tensor x, const vlm_matrix *stack, int64_t out,
+                    vlm_tensor experts);
+    /* y [n, out] = x [n, in] W, of which the data is [in, out]. Not needed with `experts`. */
+    void (*linear_across)(vlm_frame *f, vlm_tensor y, vlm_tensor x, const vlm_matrix *w);
+
     /* I32 [rows]: the first of a row's largest values. */
     void (*argmax)(vlm_frame *f, vlm_tensor y, vlm_tensor x);
     bool attention_rotates; /* attention takes desc->rope itself */
@@ -130,6 +139,9 @@ struct vlm_frame {
 bool vtensor_enter(vlm_frame *f);
 /* Contiguous temporary; empty (and the frame failed) when it cannot be had. */
 vlm_tensor vtensor_new(vlm_frame *f, vlm_dtype dtype, int rank, const int64_t *shape);
+
+/* A linear of which the rows go into a sum (ops.c). */
+vlm_tensor vtensor_linear_for_sum(vlm_frame *f, vlm_tensor x, const vlm_linear *linear);
 
 bool vtensor_is_float(vlm_dtype dtype);
 bool vtensor_same_shape(vlm_tensor a, vlm_tensor b);

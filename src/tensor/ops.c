@@ -130,7 +130,8 @@ static bool check_matrix(vlm_frame *f, const char *op, const vlm_matrix *m) {
         fits = fits && check_quantized(m);
     else
         fits = fits && m->data.rank == 2 && vtensor_is_float(m->data.dtype)
-               && m->data.shape[0] == m->out && m->data.shape[1] == m->in;
+               && m->data.shape[0] == (m->across ? m->in : m->out)
+               && m->data.shape[1] == (m->across ? m->out : m->in);
     if (!fits)
         vlm_frame_fail(f, VLM_ERR_ARGUMENT, "%s: a matrix [%lld, %lld] stored as %s", op,
                        (long long)m->out, (long long)m->in, vtensor_describe(m->data).s);
@@ -140,6 +141,10 @@ static bool check_matrix(vlm_frame *f, const char *op, const vlm_matrix *m) {
 vlm_matrix vlm_matrix_rows(vlm_frame *f, const vlm_matrix *m, int64_t start, int64_t count) {
     vlm_matrix rows = *m;
     rows.out = count;
+    if (m->across) { /* whole experts: what is below each other is their inputs */
+        start = start / count * m->in;
+        count = m->in;
+    }
     rows.data = vlm_rows(f, m->data, start, count);
     if (m->scales.rank) rows.scales = vlm_rows(f, m->scales, start, count);
     if (m->biases.rank) rows.biases = vlm_rows(f, m->biases, start, count);
@@ -204,6 +209,13 @@ void vlm_apply_linears(vlm_frame *f, vlm_tensor *y, vlm_tensor x, const vlm_line
     vlm_tensor rows[MAX_LINEARS];
     if (!enter_linears(f, y, x, n_linears) || !make_outputs(f, y, rows, x, linears, n_linears)) return;
     if (vtensor_count(x) == 0) return;
+    if (linears[0]->weight.across) {
+        if (n_linears > 1 || linears[0]->bias.rank)
+            refuse(f, "linear: alone and without bias", linears[0]->weight.data, x);
+        else if (VTENSOR_HAS(f, linear_across))
+            VTENSOR_RUN(f, linear_across, rows[0], rows_of(x), &linears[0]->weight);
+        return;
+    }
     if (f->table->linears) {
         VTENSOR_RUN(f, linears, rows, rows_of(x), linears, n_linears);
         return;
@@ -277,8 +289,8 @@ static bool enter_sum(vlm_frame *f, vlm_tensor sum, vlm_tensor x, const vlm_line
 }
 
 /* A linear whose outputs go into a sum. */
-static vlm_tensor apply_for_sum(vlm_frame *f, vlm_tensor x, const vlm_linear *linear) {
-    if (!f->table->linear_for_sum) return vlm_apply_linear(f, x, linear);
+vlm_tensor vtensor_linear_for_sum(vlm_frame *f, vlm_tensor x, const vlm_linear *linear) {
+    if (!f->table->linear_for_sum || linear->weight.across) return vlm_apply_linear(f, x, linear);
     vlm_tensor y, rows;
     if (!enter_linears(f, &y, x, 1) || !make_outputs(f, &y, &rows, x, &linear, 1)) return y;
     if (vtensor_count(x) > 0) VTENSOR_RUN(f, linear_for_sum, rows, rows_of(x), linear);
@@ -288,14 +300,14 @@ static vlm_tensor apply_for_sum(vlm_frame *f, vlm_tensor x, const vlm_linear *li
 void vlm_add_normed_linear(vlm_frame *f, vlm_tensor sum, vlm_tensor x, const vlm_linear *linear,
                            const vlm_norm *norm) {
     vlm_scope scope = vlm_scope_begin(f);
-    vlm_add_to(f, sum, vlm_rms_norm(f, apply_for_sum(f, x, linear), norm));
+    vlm_add_to(f, sum, vlm_rms_norm(f, vtensor_linear_for_sum(f, x, linear), norm));
     vlm_scope_end(f, scope);
 }
 
 void vlm_add_linear(vlm_frame *f, vlm_tensor sum, vlm_tensor x, const vlm_linear *linear) {
     if (!f->table->linear_add) {
         vlm_scope scope = vlm_scope_begin(f);
-        vlm_add_to(f, sum, apply_for_sum(f, x, linear));
+        vlm_add_to(f, sum, vtensor_linear_for_sum(f, x, linear));
         vlm_scope_end(f, scope);
         return;
     }

@@ -146,6 +146,7 @@ typedef struct vlm_matrix {
     vlm_tensor data;           /**< dense: [out, in]; quantized: U32 [out, in * bits / 32] */
     vlm_tensor scales, biases; /**< affine: floats [out, in / group]; else scales are U8, no biases */
     int bits, group;
+    bool across;               /**< dense, of experts: each one's data is stored [in, out] */
     vlm_tensor factor;         /**< nvfp4: float32 [1], of all values; empty: 1 */
     bool divided;              /**< values are divided by the factor, not multiplied with it */
 } vlm_matrix;
@@ -263,6 +264,25 @@ typedef struct vlm_attention_desc {
 VLM_API vlm_tensor vlm_attention(vlm_frame *f, vlm_tensor q, vlm_tensor k, vlm_tensor v,
                                  const vlm_segment *segments, int n_segments,
                                  const vlm_attention_desc *desc);
+
+/* ---- mixtures of experts ------------------------------------------------------------------------------- */
+/** Where the rows of a pass go. */
+typedef struct vlm_routes {
+    vlm_tensor experts; /**< I32 [n, k]: the experts of a row */
+    vlm_tensor weights; /**< float32 [n, k]: what each counts */
+    vlm_tensor places;  /**< I32 [n, k]: i * k + j, the row that vlm_apply_experts() makes for each */
+} vlm_routes;
+/** The k likeliest experts of every row, the likeliest first, by the softmax over all; their weights are then divided
+ *  by their sum. @param logits float32 [n, experts] */
+VLM_API vlm_routes vlm_route(vlm_frame *f, vlm_tensor logits, int64_t k);
+/** Every row times the matrix of each of its experts. @param x [n, in], or [n * k, in]: a row for each expert
+ *  @param stack as VLM_BIND_EXPERTS binds it: only rows of experts that are chosen are read @param out rows of one
+ *  @return float32 [n * k, out] */
+VLM_API vlm_tensor vlm_apply_experts(vlm_frame *f, vlm_tensor x, const vlm_matrix *stack, int64_t out,
+                                     const vlm_routes *routes);
+/** sum += the rows of vlm_apply_experts(), each row's weighted and summed. @param sum [n, out] @param x [n * k, in] */
+VLM_API void vlm_add_experts(vlm_frame *f, vlm_tensor sum, vlm_tensor x, const vlm_matrix *stack,
+                             const vlm_routes *routes);
 
 /* ---- short convolutions ------------------------------------------------------------------------------ */
 /**

@@ -155,6 +155,8 @@ static const vtensor_table cpu_table = {
     .linear_for_sum = vcpu_linear_for_sum,
     .blend = vcpu_blend,
     .short_conv = vcpu_short_conv,
+    .route = vcpu_route,
+    .linear_across = vcpu_linear_across,
 };
 
 /* The operations that take scratch go as far as to say how much; see vcpu_begin. */
@@ -172,6 +174,8 @@ static const vtensor_table dry_table = {
     .linear_for_sum = vcpu_linear_for_sum,
     .norm = vcpu_norm,
     .attention = vcpu_attention,
+    .route = vcpu_route,
+    .linear_across = vcpu_linear_across,
 };
 
 vlm_status vtensor_backend_cpu(vtensor_backend **out, const vtensor_cpu_options *options,

@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: MIT */
+/* Mixtures of experts against plain loops in double: routes and their weights, products with stacks
+ * that lie either way, sums; what is refused. */
+#include "tensor_check.h"
+
+static void close_all(vlm_frame *f, vtensor_backend *b) {
+    vtensor_frame_free(f);
+    vtensor_backend_free(b);
+}
+
+/* ---- routes ---- */
+static void check_routes(vlm_frame *f) {
+    const int64_t n = rng_int(1, 30), experts = rng_int(1, 40), k = rng_int(1, experts);
+    array x = make_array(VLM_DTYPE_F32, 4, 0, 2, (int64_t[]) { n, experts });
+    vlm_routes y = vlm_route(f, x.t, k);
+    assert_true(vlm_frame_ok(f));
+    for (int64_t i = 0; i < n; i++) {
+        const double *row = x.v + i * experts;
+        const int32_t *chosen = (int32_t *)y.experts.data + i * k;
+        const float *weights = (float *)y.weights.data + i * k;
+        double sum = 0, total = 0;
+        for (int64_t j = 0; j < k; j++) {
+            int64_t above = 0; /* experts that come in front of this one */
+            for (int64_t e = 0; e < experts; e++) above += row[e] > row[chosen[j]];
+            assert_int_equal(above, j);
+            assert_int_equal(((int32_t *)y.places.data)[i * k + j], i * k + j);
+            sum += exp(row[chosen[j]]);
+            total += weights[j];
+        }
+        for (int64_t j = 0; j < k; j++) assert_true(fabs(weights[j] - exp(row[chosen[j]]) / sum) < 1e-6);
+        assert_true(fabs(total - 1) < 1e-6);
+    }
+    free_array(&x);
+}
+
+static void rows_go_to_their_likeliest_experts(void **state) {
+    (void)state;
+    vtensor_backend *b = open_backend(0, 2);
+    vlm_frame *f = open_frame(b, VTENSOR_EXACT);
+    for (int i = 0; i < 200; i++) check_routes(f);
+    float equal[] = { 1, 2, 2, NAN, 2, 0 };
+    vlm_routes y = vlm_route(f, vtensor_of(equal, VLM_DTYPE_F32, 2, (int64_t[]) { 1, 3 }), 2);
+    assert_int_equal(((int32_t *)y.experts.data)[0], 1); /* the first of equals */
+    assert_int_equal(((int32_t *)y.experts.data)[1], 2);
+    y = vlm_route(f, vtensor_of(equal + 3, VLM_DTYPE_F32, 2, (int64_t[]) { 1, 3 }), 2);
+    for (int j = 0; j < 2; j++) {
+        int32_t e = ((int32_t *)y.experts.data)[j];
+        assert_true(e >= 0 && e < 3); /* whatever a NaN does, it leads to an expert */
+    }
+    end_ok(f);
+    close_all(f, b);
+}
+
+/* ---- products ---- */
+typedef struct stack {
+    int64_t experts, out, in;
+    array w; /* [experts, out, in], or across: [experts, in, out] */
+    vlm_matrix matrix;
+} stack;
+
+static stack make_stack(vlm_dtype type, bool across) {
+    stack s = { .experts = rng_int(1, 9), .out = rng_int(1, 300), .in = rng_int(1, 90) };
+    const int64_t rows = s.experts * (across ? s.in : s.out), columns = across ? s.out : s.in;
+    s.w = make_array(type, 1, type == VLM_DTYPE_F32 ? 4 : 2, 2, (int64_t[]) { rows, columns });
+    s.matrix = (vlm_matrix) { .out = s.experts * s.out, .in = s.in, .data = s.w.t, .across = across };
+    return s;
+}
+
+static double weight_at(const stack *s, int64_t e, int64_t o, int64_t i) {
+    return s->matrix.across ? s->w.v[(e * s->in + i) * s->out + o] : s->w.v[(e * s->out + o) * s->in + i];
+}
+
+/* Row x of y for expert e, added with a weight. */
+static void add_product(double *y, const stack *s, int64_t e, const double *x, double weight) {
+    for (int64_t o = 0; o < s->out; o++)
+        for (int64_t i = 0; i < s->in; i++) y[o] += weight * weight_at(s, e, o, i) * x[i];
+}
+
+static void check_products(vlm_frame *f, vlm_dtype type, bool across) {
+    stack s = make_stack(type, across);
+    const int64_t n = rng_int(1, 80), k = rng_int(1, s.experts);
+    array logits = make_array(VLM_DTYPE_F32, 3, 0, 2, (int64_t[]) { n, s.experts });
+    array x = make_array(VLM_DTYPE_F32, 1, 0, 2, (int64_t[]) { n, s.in });
+    array own = make_array(VLM_DTYPE_F32, 1, 0, 2, (int64_t[]) { n * k, s.in });
+    array sum = make_array(VLM_DTYPE_F32, 1, 0, 2, (int64_t[]) { n, s.out });
+    vlm_routes routes = vlm_route(f, logits.t, k);
+    const int32_t *chosen = routes.experts.data;
+    const float *weights = routes.weights.data;
+    double *want = calloc((size_t)(n * k * s.out), sizeof *want);
+    for (int64_t i = 0; i < n * k; i++) add_product(want + i * s.out, &s, chosen[i], x.v + i / k * s.in, 1);
+    for (int64_t i = 0; i < n * k; i++)
+        add_product(sum.v + i / k * s.out, &s, chosen[i], own.v + i * s.in, weights[i]);
+    vlm_tensor y = vlm_apply_experts(f, x.t, &s.matrix, s.out, &routes);
+    vlm_add_experts(f, sum.t, own.t, &s.matrix, &routes);
+    assert_true(vlm_frame_ok(f) && y.shape[0] == n * k && y.shape[1] == s.out);
+    assert_near(y.data, want, (size_t)(n * k * s.out), 2e-6, "products");
+    assert_near(sum.t.data, sum.v, (size_t)(n * s.out), 2e-6, "sums");
+    free(want);
+    free_array(&s.w);
+    free_array(&logits);
+    free_array(&x);
+    free_array(&own);
+    free_array(&sum);
+}
+
+static void rows_meet_the_matrices_of_their_experts(void **state) {
+    (void)state;
+    static const vlm_dtype types[] = { VLM_DTYPE_F32, VLM_DTYPE_BF16, VLM_DTYPE_F16 };
+    for (int l = 0; l < N_LEVELS; l++) {
+        vtensor_backend *b = open_backend(l, 1 + l);
+        vlm_frame *f = open_frame(b, VTENSOR_EXACT);
+        for (int i = 0; i < 30; i++) check_products(f, types[i % 3], i % 2);
+        end_ok(f);
+        close_all(f, b);
+    }
+}
+
+/* ---- what is refused, and a dry run ---- */
+static void refused(vlm_frame *f, const char *text) {
+    vlm_error err = VLM_ERROR_INIT;
+    assert_true(vtensor_frame_end(f, &err) < 0);
+    if (!strstr(err.message, text)) fail_msg("'%s' is not said: %s", text, err.message);
+    vtensor_frame_begin(f);
+}
+
+static void what_does_not_fit_is_refused(void **state) {
+    (void)state;
+    vtensor_backend *b = open_backend(0, 1);
+    vlm_frame *f = open_frame(b, VTENSOR_EXACT);
+    float memory[64] = { 0 };
+    int32_t numbers[] = { 0, 2 };
+    vlm_tensor x = vtensor_of(memory, VLM_DTYPE_F32, 2, (int64_t[]) { 2, 3 });
+    vlm_route(f, x, 4);
+    refused(f, "route: 4 experts of F32 [2, 3]");
+    const vlm_matrix m = { .out = 4, .in = 3, .data = vtensor_of(memory, VLM_DTYPE_F32, 2, (int64_t[]) { 4, 3 }) };
+    const vlm_routes routes = { .experts = vtensor_of(numbers, VLM_DTYPE_I32, 2, (int64_t[]) { 2, 1 }) };
+    vlm_apply_experts(f, x, &m, 2, &routes);
+    refused(f, "experts: number 2 at 1 is outside [0, 2)");
+    vlm_apply_experts(f, x, &m, 3, &routes);
+    refused(f, "experts: F32 [2, 3] by F32 [4, 3] of 3 rows each");
+    close_all(f, b);
+}
+
+static void a_dry_run_needs_no_routes(void **state) {
+    (void)state;
+    vtensor_backend *b = NULL;
+    assert_int_equal(vtensor_backend_cpu(&b, &(vtensor_cpu_options) { .dry = true }, NULL), VLM_OK);
+    vlm_frame *f = open_frame(b, VTENSOR_FAST);
+    vlm_tensor x = vlm_tensor_new(f, VLM_DTYPE_F32, 2, (int64_t[]) { 50, 3 });
+    const vlm_matrix m = { .out = 8, .in = 3, .data = vtensor_of(NULL, VLM_DTYPE_BF16, 2, (int64_t[]) { 8, 3 }) };
+    vlm_routes routes = vlm_route(f, vlm_tensor_new(f, VLM_DTYPE_F32, 2, (int64_t[]) { 50, 4 }), 2);
+    vlm_tensor y = vlm_apply_experts(f, x, &m, 2, &routes);
+    assert_true(y.shape[0] == 100 && y.shape[1] == 2);
+    end_ok(f);
+    assert_true(vtensor_frame_peak(f) >= 100 * 2 * 2 * sizeof(float)); /* the result, and one expert's rows */
+    close_all(f, b);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(rows_go_to_their_likeliest_experts),
+        cmocka_unit_test(rows_meet_the_matrices_of_their_experts),
+        cmocka_unit_test(what_does_not_fit_is_refused),
+        cmocka_unit_test(a_dry_run_needs_no_routes),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
