@@ -54,6 +54,8 @@ typedef struct vmodel_module {
 } vmodel_module;
 /* Whether the load itself reads the i-th tensor, to make something else of it. */
 bool vmodel_build_copied(const vlm_build *b, size_t i);
+/* Whether the checkpoint has a tensor of that name, as a row of a table has it, its suffix included. */
+bool vmodel_build_has(const vlm_build *b, const vlm_binding *at, const char *name);
 /* In the order of binding; borrowed. */
 const vmodel_module *vmodel_build_modules(const vlm_build *b, size_t *n);
 

@@ -26,6 +26,7 @@ typedef struct {
     int rank;
     int64_t shape[RANK]; /* as drawn */
     int axes[RANK];      /* stored axis i is drawn axis axes[i] */
+    int64_t part, parts; /* of axis 1, which is drawn whole: parts times as long; 1: all of it */
     size_t count;
     float offset;
     int exponent, range;
@@ -101,11 +102,12 @@ static uint16_t to_half(float value, tcheckpoint_dtype dtype) {
 
 /* Index of the stored element i among the drawn ones. */
 static size_t drawn_index(const entry *e, size_t i) {
-    size_t stride[RANK], at = 0;
+    size_t stride[RANK] = { 0 }, at = 0;
     for (int axis = e->rank - 1, step = 1; axis >= 0; axis--) {
         stride[axis] = (size_t)step;
-        step *= (int)e->shape[axis];
+        step *= (int)(e->shape[axis] * (axis == 1 ? e->parts : 1));
     }
+    if (e->parts > 1) at = (size_t)(e->part * e->shape[1]) * stride[1];
     for (int axis = e->rank - 1; axis >= 0; axis--) {
         size_t size = (size_t)e->shape[e->axes[axis]];
         at += i % size * stride[e->axes[axis]];
@@ -119,7 +121,7 @@ static size_t drawn_index(const entry *e, size_t i) {
 static bool in_order(const entry *e) {
     for (int axis = 0; axis < e->rank; axis++)
         if (e->axes[axis] != axis) return false;
-    return true;
+    return e->parts == 1;
 }
 
 static int64_t integer(json_object *object, const char *key) {
@@ -134,6 +136,7 @@ static void read_shape(entry *e, json_object *row) {
     json_object *shape = json_object_object_get(row, "shape");
     e->rank = (int)json_object_array_length(shape);
     e->count = 1;
+    e->parts = 1;
     for (int axis = 0; axis < e->rank && axis < RANK; axis++) {
         e->shape[axis] = json_object_get_int64(json_object_array_get_idx(shape, (size_t)axis));
         e->axes[axis] = axis;
@@ -149,9 +152,28 @@ static void read_tensor(entry *e, json_object *row, tcheckpoint_names names) {
     e->range = (int)integer(row, "range");
     if (CONVENTIONS[names])
         e->name = string(json_object_object_get(row, "names"), CONVENTIONS[names]);
-    json_object *axes = json_object_object_get(row, "mlx_axes");
-    for (int axis = 0; names == TCHECKPOINT_MLX && axes && axis < e->rank; axis++)
+    const char *key = names == TCHECKPOINT_MLX ? "mlx_axes" : names == TCHECKPOINT_HF_OLD ? "hf_old_axes" : "";
+    json_object *axes = json_object_object_get(row, key);
+    for (int axis = 0; axes && axis < e->rank; axis++)
         e->axes[axis] = (int)json_object_get_int64(json_object_array_get_idx(axes, (size_t)axis));
+}
+
+/* The entries of a row: one, or, where MLX stores it in parts, one for each. */
+static void read_row(plan *p, json_object *row, tcheckpoint_names names) {
+    entry *first = &p->entries[p->count++];
+    read_tensor(first, row, names);
+    json_object *parts = json_object_object_get(row, "mlx_parts");
+    if (names != TCHECKPOINT_MLX || !parts) return;
+    first->parts = (int64_t)json_object_array_length(parts);
+    first->shape[1] /= first->parts;
+    first->count /= (size_t)first->parts;
+    for (int64_t i = 0; i < first->parts; i++) {
+        entry *e = &p->entries[p->count - 1 + (size_t)i];
+        *e = *first;
+        e->part = i;
+        e->name = json_object_get_string(json_object_array_get_idx(parts, (size_t)i));
+    }
+    p->count += (size_t)first->parts - 1;
 }
 
 /* What only some conventions store: copies of other tensors (a tied head) and buffers that no one
@@ -184,9 +206,8 @@ static bool plan_open(plan *p, const char *golden_dir, tcheckpoint_names names) 
     json_object *extras = json_object_object_get(p->weights, "extras");
     size_t drawn = json_object_array_length(rows);
     size_t extra = extras ? json_object_array_length(extras) : 0;
-    p->entries = allocate(drawn + extra, sizeof *p->entries);
-    for (; p->count < drawn; p->count++)
-        read_tensor(&p->entries[p->count], json_object_array_get_idx(rows, p->count), names);
+    p->entries = allocate(2 * drawn + extra, sizeof *p->entries); /* no row has more than two parts */
+    for (size_t i = 0; i < drawn; i++) read_row(p, json_object_array_get_idx(rows, i), names);
     for (size_t i = 0; i < extra; i++) read_extra(p, json_object_array_get_idx(extras, i), names);
     return true;
 }
@@ -242,9 +263,10 @@ static void write_values(FILE *file, const entry *e, uint64_t seed, tcheckpoint_
     size_t size = bytes_of(e, dtype) / (e->count ? e->count : 1);
     char *out = allocate(e->count, size);
     if (e->kind == DRAWN) {
-        float *values = allocate(e->count, sizeof *values);
+        const size_t drawn = e->count * (size_t)e->parts;
+        float *values = allocate(drawn, sizeof *values);
         bool straight = in_order(e);
-        tcheckpoint_values(values, e->count, e->drawn, seed, e->offset, e->exponent, e->range);
+        tcheckpoint_values(values, drawn, e->drawn, seed, e->offset, e->exponent, e->range);
         for (size_t i = 0; i < e->count; i++) {
             float value = values[straight ? i : drawn_index(e, i)];
             uint16_t half = to_half(value, dtype);

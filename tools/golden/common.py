@@ -60,6 +60,7 @@ class Variant:
     extras: list[dict] = field(default_factory=list)
     processor_patch: Callable[[Any], None] | None = None
     place: str | None = None
+    layouts: Callable[[str], dict] = lambda name: {}  # further fields of a tensor's row: hf_old_axes, mlx_parts
     # Of a family that transformers has no class for: the config of the class of another that computes the same, what its
     # parameters are called in the family, what reads the family's files, and a batch as the family's processor would give it.
     reference: dict | None = None
@@ -122,6 +123,7 @@ def build(variant: Variant) -> tuple[Any, list[dict]]:
     config = AutoConfig.for_model(**variant.reference) if variant.reference else AutoConfig.from_pretrained(variant.folder)
     config._attn_implementation = "eager"
     model = AutoModelForImageTextToText.from_config(config, attn_implementation="eager", dtype=torch.float32).eval()
+    model.set_experts_implementation("eager")
     rows, parameters = [], dict(model.named_parameters())
     for reference_name, parameter in parameters.items():
         name, shape = variant.own_name(reference_name), tuple(parameter.shape)
@@ -130,6 +132,7 @@ def build(variant: Variant) -> tuple[Any, list[dict]]:
         parameter.data.copy_(torch.from_numpy(values))
         row = {"name": name, "shape": list(shape), "offset": draw.offset, "exponent": draw.exponent, "range": draw.range}
         row["names"] = variant.names(name)
+        row |= variant.layouts(name)
         if len(shape) >= 4 or name.endswith("conv.conv.weight"):
             row["mlx_axes"] = [0, *range(2, len(shape)), 1]
         rows.append(row)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Qwen3-VL: a tiny checkpoint and its cases. Template and tokenizer are those of Qwen2.5-VL, without its system message."""
+"""Qwen3-VL, dense and of experts: two tiny checkpoints and their cases. Template and tokenizer are those of Qwen2.5-VL, without its system message."""
 
 from __future__ import annotations
 
@@ -29,6 +29,9 @@ DRAWS = [
     # Attention that is stronger makes all continuations of a picture's prompt the same.
     (r"(v_proj|o_proj)\.weight$", linear(0.9)),
     (r"(gate_proj|up_proj|down_proj)\.weight$", linear(1.7)),
+    (r"mlp\.gate\.weight$", linear(2.0)),
+    # of each expert [out, in]
+    (r"experts\.(gate_up_proj|down_proj)$", lambda shape: Draw.of_std(2.0 / shape[2] ** 0.5)),
     (r"lm_head\.weight$", linear(2.5)),
     (r"bias$", spread(0.3)),
 ]
@@ -38,6 +41,24 @@ def names(name: str) -> dict[str, str]:
     """Published files and 5.17 keep the modules' own names; MLX has language_model.model and vision_tower."""
     mlx = name.replace("model.language_model.", "language_model.model.", 1).replace("model.visual.", "vision_tower.", 1)
     return {"hf": name, "hf_old": name, "mlx": mlx.replace("lm_head.", "language_model.lm_head.", 1)}
+
+
+def expert_names(name: str) -> dict[str, str]:
+    """MLX has experts' gates and ups apart (expert_layouts)."""
+    found = names(name)
+    mlx = found["mlx"].replace("mlp.experts.", "mlp.switch_mlp.")
+    return found | {"mlx": mlx if mlx == found["mlx"] else mlx + ".weight"}
+
+
+def expert_layouts(name: str) -> dict:
+    """Published files have each expert [in, out]."""
+    if ".experts." not in name:
+        return {}
+    layout = {"hf_old_axes": [0, 2, 1]}
+    if name.endswith("gate_up_proj"):
+        mlx = expert_names(name)["mlx"]
+        layout["mlx_parts"] = [mlx.replace("gate_up_proj", part) for part in ("gate_proj", "up_proj")]
+    return layout
 
 
 def pixels(config: dict, budget: tuple[int, int], **more) -> dict:
@@ -68,6 +89,16 @@ def old_files(folder: Path, config: dict, merges: int) -> None:
     write_json(folder / "preprocessor_config.json", pixels(config, (6, 50), **image))
     write_json(folder / "video_preprocessor_config.json", pixels(config, (12, 60), **video))
     write_json(folder / "chat_template.json", {"chat_template": TEMPLATE})
+
+
+def new_files(folder: Path, config: dict, merges: int) -> None:
+    """As transformers 5 saves it: both processors in processor_config.json."""
+    qwen2_5_vl.tokenizer_files(folder, merges, config, "TokenizersBackend")
+    image = pixels(config, (6, 50), image_processor_type="Qwen2VLImageProcessor")
+    video = pixels(config, (8, 40), video_processor_type="Qwen3VLVideoProcessor", do_sample_frames=False)
+    processor = {"image_processor": image, "processor_class": "Qwen3VLProcessor", "video_processor": video}
+    write_json(folder / "processor_config.json", processor)
+    (folder / "chat_template.jinja").write_text(TEMPLATE)
 
 
 def vision_config(**more) -> dict:
@@ -123,6 +154,47 @@ def variants() -> list[Variant]:
         "vision_end_token_id": 546,
         "vision_start_token_id": 545,
     }
+    experts = {
+        "architectures": ["Qwen3VLMoeForConditionalGeneration"],
+        "dtype": "float32",
+        "image_token_id": 568,
+        "model_type": "qwen3_vl_moe",
+        "text_config": {
+            "attention_bias": False,
+            "attention_dropout": 0.0,
+            "bos_token_id": 556,
+            "decoder_sparse_step": 1,
+            "eos_token_id": 558,
+            "head_dim": 12,
+            "hidden_act": "silu",
+            "hidden_size": 60,
+            "initializer_range": 0.02,
+            "intermediate_size": 92,
+            "max_position_embeddings": 4096,
+            "mlp_only_layers": [2],
+            "model_type": "qwen3_vl_moe_text",
+            "moe_intermediate_size": 24,
+            "num_attention_heads": 4,
+            "num_experts": 6,
+            "num_experts_per_tok": 2,
+            "num_hidden_layers": 4,
+            "num_key_value_heads": 2,
+            "pad_token_id": None,
+            "rms_norm_eps": 1e-05,
+            "rope_parameters": {"mrope_interleaved": True, "mrope_section": [2, 2, 2], "rope_theta": 10000.0, "rope_type": "default"},
+            "tie_word_embeddings": False,
+            "use_cache": True,
+            "vocab_size": 570,
+        },
+        "tie_word_embeddings": False,
+        "transformers_version": "5.17.0",
+        "video_token_id": 569,
+        "vision_config": vision_config(model_type="qwen3_vl_moe_vision", deepstack_visual_indexes=[0, 1, 2], depth=3, out_hidden_size=60),
+        "vision_end_token_id": 566,
+        "vision_start_token_id": 565,
+    }
+    fewer = ("text", "landscape", "portrait", "several", "limits", "video-fast")
+    few = [case for case in qwen2_5_vl.cases("limits") if case.name in fewer]
     return [
         Variant(
             "qwen3_vl",
@@ -135,5 +207,18 @@ def variants() -> list[Variant]:
             [case for case in qwen2_5_vl.cases("limits") if case.name in CASES],
             [],
             frames_with_pillow(smart_resize),
-        )
+        ),
+        Variant(
+            "qwen3_vl_moe",
+            "qwen3_vl",
+            2,
+            experts,
+            lambda folder: new_files(folder, experts, 300),
+            DRAWS,
+            expert_names,
+            few,
+            [],
+            frames_with_pillow(smart_resize),
+            layouts=expert_layouts,
+        ),
     ]

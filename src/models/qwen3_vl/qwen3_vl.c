@@ -1,27 +1,42 @@
 /* SPDX-License-Identifier: MIT */
 /* Qwen3-VL: a tower over grids of patches whose middle blocks feed the decoder's first layers, too
- * (DeepStack), and a Qwen 3 decoder whose positions have three axes. A video is shown time by time, each
- * with its second in front. */
+ * (DeepStack), and a Qwen 3 decoder whose positions have three axes, with or without experts. A video is
+ * shown time by time, each with its second in front. */
 #include "vlm/extend.h"
 
-static const vlm_grid_spec model_spec = {
-    .vision = { .fallback_type = "qwen3_vl_vision", .prefix = "model.visual.|visual.|vision_tower." },
-    .text = { .fallback_type = "qwen3_vl_text",
-              .prefix = "model.language_model.|language_model.model.",
-              .head_prefix = "|language_model." },
-    .image_token_id = 151655,
-    .video_token_id = 151656,
-    .frames_apart = true,
-};
+#define MODEL_SPEC(text_type)                                                                      \
+    {                                                                                              \
+        .vision = { .fallback_type = "qwen3_vl_vision",                                            \
+                    .prefix = "model.visual.|visual.|vision_tower." },                             \
+        .text = { .fallback_type = text_type,                                                      \
+                  .prefix = "model.language_model.|language_model.model.",                         \
+                  .head_prefix = "|language_model." },                                             \
+        .image_token_id = 151655, .video_token_id = 151656, .frames_apart = true,                  \
+    }
+static const vlm_grid_spec dense_spec = MODEL_SPEC("qwen3_vl_text");
+static const vlm_grid_spec moe_spec = MODEL_SPEC("qwen3_vl_moe_text");
 
 static vlm_status create_model(void **model, vlm_build *build, vlm_error *err) {
-    return vlm_grid_model_new(model, build, &model_spec, err);
+    return vlm_grid_model_new(model, build, &dense_spec, err);
+}
+
+static vlm_status create_moe_model(void **model, vlm_build *build, vlm_error *err) {
+    return vlm_grid_model_new(model, build, &moe_spec, err);
 }
 
 const vlm_model_type vmodel_qwen3_vl = {
     .model_type = "qwen3_vl",
     .default_processor_class = "Qwen3VLProcessor",
     .create = create_model,
+    .text = vlm_grid_text,
+    .features = vlm_grid_features,
+    .positions = vlm_grid_positions,
+};
+
+const vlm_model_type vmodel_qwen3_vl_moe = {
+    .model_type = "qwen3_vl_moe",
+    .default_processor_class = "Qwen3VLProcessor",
+    .create = create_moe_model,
     .text = vlm_grid_text,
     .features = vlm_grid_features,
     .positions = vlm_grid_positions,

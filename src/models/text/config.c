@@ -44,6 +44,11 @@ static const struct {
     { TEXT_MLP_BIAS, BOOL(mlp_bias, "mlp_bias") },
     { TEXT_MROPE, VLM_INTS(text_config, mrope_section,
                            "rope_scaling.mrope_section|rope_parameters.mrope_section", 1, 1024) },
+    { TEXT_EXPERTS, INT(num_experts, "num_experts", 0, 4096) },
+    { TEXT_EXPERTS, INT(num_experts_per_tok, "num_experts_per_tok", 1, 4096) },
+    { TEXT_EXPERTS, INT(moe_intermediate_size, "moe_intermediate_size", 1, 1 << 18) },
+    { TEXT_EXPERTS, INT(decoder_sparse_step, "decoder_sparse_step", 1, 1024) },
+    { TEXT_EXPERTS, VLM_INTS(text_config, mlp_only_layers, "mlp_only_layers", 0, 1023) },
     { TEXT_SHORT_CONV, REAL(rms_norm_eps, "norm_eps", 0, 1) },
     { TEXT_SHORT_CONV, INT(intermediate_size, "block_ff_dim", 1, 1 << 18) },
     { TEXT_SHORT_CONV, INT(conv_l_cache, "conv_L_cache", 1, 64) },
@@ -75,6 +80,10 @@ static vlm_status check(text_config *c, const text_type *type, vlm_error *err) {
     if (c->head_dim < 2 || c->head_dim % 2 != 0)
         return vcore_fail_field(err, VLM_ERR_CONFIG, WHERE, "head_dim", "must be even, is %lld",
                                 (long long)c->head_dim);
+    if (c->num_experts && c->num_experts_per_tok > c->num_experts)
+        return vcore_fail_field(err, VLM_ERR_CONFIG, WHERE, "num_experts_per_tok",
+                                "%lld of num_experts %lld", (long long)c->num_experts_per_tok,
+                                (long long)c->num_experts);
     int64_t pairs = 0;
     for (int64_t i = 0; i < c->mrope_section.n; i++) pairs += c->mrope_section.at[i];
     bool sections = c->mrope_section.n == type->position_axes && pairs == c->head_dim / 2;

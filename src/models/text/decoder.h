@@ -27,6 +27,9 @@ typedef struct text_config {
     bool use_sliding_window;
     bool attention_bias, mlp_bias;
     vlm_ints mrope_section;
+    int64_t num_experts;   /* 0: none */
+    int64_t num_experts_per_tok, moe_intermediate_size, decoder_sparse_step;
+    vlm_ints mlp_only_layers; /* layers without experts */
     int64_t conv_l_cache; /* taps of short convolutions (LFM2) */
     bool conv_bias;
     vlm_ints full_attn_idxs; /* without layer_types, the layers that attend; absent: all */
@@ -51,6 +54,7 @@ enum {
     TEXT_LOCAL_ROPE = 1 << 11, /* layers with a window turn by frequencies of their own */
     TEXT_SHORT_CONV = 1 << 12, /* the keys of LFM2, norm_eps among them */
     TEXT_GROWTH = 1 << 13,
+    TEXT_EXPERTS = 1 << 14,
 };
 
 typedef struct text_names text_names; /* weights.c */
@@ -77,6 +81,15 @@ extern const text_type vmodel_text_types[]; /* ended by a NULL model_type */
 /* The window of a layer with a short convolution. */
 enum { TEXT_NO_ATTENTION = -1 };
 
+/* A mixture of experts (experts.c). */
+typedef struct text_experts {
+    vlm_linear router;
+    bool fused;              /* gate_up_proj holds what else gate_proj and up_proj do */
+    vlm_matrix gate_up_proj; /* [experts * 2 * inner, dim] */
+    vlm_matrix gate_proj, up_proj; /* [experts * inner, dim] */
+    vlm_matrix down_proj;    /* [experts * dim, inner] */
+} text_experts;
+
 /* The norms go by what they stand around: files have several names for them (weights.c). */
 typedef struct text_layer {
     vlm_norm attention_norm, mlp_norm;           /* in front */
@@ -89,6 +102,7 @@ typedef struct text_layer {
         vlm_linear out_proj;
     } conv; /* in place of attention */
     vlm_gated_mlp mlp;
+    text_experts *experts; /* in place of the MLP; NULL: none */
     int64_t window; /* 0: none; or TEXT_NO_ATTENTION */
 } text_layer;
 
@@ -146,6 +160,12 @@ vlm_tensor vmodel_text_attention(vlm_frame *f, const vlm_text *t, const text_lay
 /* The same with a gated short convolution (conv.c). */
 vlm_tensor vmodel_text_conv(vlm_frame *f, const vlm_text *t, const text_layer *layer, vlm_tensor x,
                             const text_pass *pass);
+/* Experts of a layer (experts.c): whether it has them, their tensors below the prefix of `where`, and
+ * x += experts(norm(x)), x [n, dim]. */
+bool vmodel_text_has_experts(const text_config *c, int64_t layer);
+vlm_status vmodel_text_experts_bind(text_layer *layer, const text_config *c, vlm_build *build,
+                                    const vlm_binding *where, vlm_error *err);
+void vmodel_text_experts(vlm_frame *f, const vlm_text *t, const text_layer *layer, vlm_tensor x);
 /* x += mlp(norm(x)), x [n, dim] (mlp.c) */
 void vmodel_text_mlp(vlm_frame *f, const vlm_text *t, const text_layer *layer, vlm_tensor x);
 

@@ -14,10 +14,13 @@ enum {
     TIED = 128,
     ATTENTION = 256, /* the layer attends; else */
     CONV = 512,
-    CONV_BIAS = 1024
+    CONV_BIAS = 1024,
+    MLP = 2048 /* the layer has no experts */
 };
 
 #define LINEAR(m, n, bias, out, in) VLM_BIND_LINEAR(text_layer, m, "layers.%d." n, bias, out, in)
+#define LINEAR_IF(when, m, n, bias, out, in) \
+    VLM_BIND_LINEAR_IF(when, text_layer, m, "layers.%d." n, bias, out, in)
 #define NORM_IF(when, m, n, dim) \
     VLM_BIND_NORM_IF(when, text_layer, m, "layers.%d." n, VLM_NEVER, dim)
 static const vlm_weight_row layer_rows[] = {
@@ -32,9 +35,9 @@ static const vlm_weight_row layer_rows[] = {
     NORM_IF(SANDWICH, attention_post_norm, "post_attention_layernorm", D),
     NORM_IF(SANDWICH, mlp_norm, "pre_feedforward_layernorm", D),
     NORM_IF(SANDWICH, mlp_post_norm, "post_feedforward_layernorm", D),
-    LINEAR(mlp.gate_proj, "mlp.gate_proj", MLP_BIAS, INNER, D),
-    LINEAR(mlp.up_proj, "mlp.up_proj", MLP_BIAS, INNER, D),
-    LINEAR(mlp.down_proj, "mlp.down_proj", MLP_BIAS, D, INNER),
+    LINEAR_IF(MLP, mlp.gate_proj, "mlp.gate_proj", MLP_BIAS, INNER, D),
+    LINEAR_IF(MLP, mlp.up_proj, "mlp.up_proj", MLP_BIAS, INNER, D),
+    LINEAR_IF(MLP, mlp.down_proj, "mlp.down_proj", MLP_BIAS, D, INNER),
     VLM_BIND_IGNORED("layers.%d.self_attn.rotary_emb.inv_freq"),
 };
 static const vlm_weight_row model_rows[] = {
@@ -55,8 +58,6 @@ struct text_names {
 static const text_names llama_names = { layer_rows, model_rows, COUNT(layer_rows), COUNT(model_rows) };
 
 /* ---- LFM2 ---- */
-#define LINEAR_IF(when, m, n, bias, out, in) \
-    VLM_BIND_LINEAR_IF(when, text_layer, m, "layers.%d." n, bias, out, in)
 static const vlm_weight_row lfm2_layer_rows[] = {
     NORM_IF(VLM_ALWAYS, attention_norm, "operator_norm", D),
     LINEAR_IF(ATTENTION, q_proj, "self_attn.q_proj", VLM_NEVER, Q, D),
@@ -113,8 +114,11 @@ vlm_status vmodel_text_bind(vlm_text *t, vlm_build *build, const vlm_text_option
     const unsigned all = at.conditions;
     for (; at.layer < c->num_hidden_layers; at.layer++) {
         text_layer *layer = &t->layers[at.layer];
+        const bool experts = vmodel_text_has_experts(c, at.layer);
         at.conditions = all | (layer->window == TEXT_NO_ATTENTION ? CONV : ATTENTION);
+        if (!experts) at.conditions |= MLP;
         VTRY(vlm_bind(build, layer, names->layer, names->n_layer, &at, err));
+        if (experts) VTRY(vmodel_text_experts_bind(layer, c, build, &at, err));
     }
     at.prefix = options->head_prefix;
     VTRY(vlm_bind(build, t, head_rows, COUNT(head_rows), &at, err));

@@ -68,6 +68,12 @@ const vio_tensor *vmodel_row_companion(const vmodel_row *c, const char *suffix) 
     return fits ? find(c->b, name) : NULL;
 }
 
+bool vmodel_build_has(const vlm_build *b, const vlm_binding *at, const char *name) {
+    const vlm_weight_row row = { .name = name };
+    vmodel_row c = { .b = (vlm_build *)b, .at = at, .row = &row };
+    return vmodel_row_locate(&c, "") != NULL;
+}
+
 /* A spelling under which the checkpoint has a module of its own does not mean this one. */
 static bool is_other(const vmodel_row *c, const char *name) {
     char weight[NAME_BYTES];
@@ -197,6 +203,21 @@ vlm_status vmodel_row_check_rows(const vmodel_row *c, const vio_tensor *t, int64
 }
 
 /* ---- kinds of rows --------------------------------------------------------------------------- */
+/* Experts as floats: "<name>.weight" or, where they are no module of their own, "<name>"; each
+ * [out, in], or, when the shape says so, [in, out]. */
+static vlm_status bind_stack(vmodel_row *c, vlm_matrix *m) {
+    const int64_t n = c->dims[0], out = c->dims[1], in = c->dims[2];
+    const int64_t turned[] = { n, in, out };
+    const char *suffix = "";
+    const vio_tensor *t = vmodel_row_locate(c, suffix);
+    if (!t) t = vmodel_row_locate(c, suffix = ".weight");
+    m->across = t && t->rank == 3 && out != in && t->shape[1] == (uint64_t)in;
+    VTRY(bind_dense(c, t, suffix, m->across ? turned : c->dims, 3, &m->data));
+    const int64_t flat[] = { n * (m->across ? in : out), m->across ? out : in };
+    m->data = vtensor_of(m->data.data, m->data.dtype, 2, flat);
+    return VLM_OK;
+}
+
 static vlm_status bind_matrix(vmodel_row *c, vlm_matrix *m) {
     bool bound = false;
     const int64_t flat[] = { (int64_t)product(c->dims, c->rank - 1), c->dims[c->rank - 1] };
@@ -204,6 +225,7 @@ static vlm_status bind_matrix(vmodel_row *c, vlm_matrix *m) {
     m->data = empty_tensor(VLM_DTYPE_F32, flat, 2); /* until something is found */
     VTRY(vmodel_bind_quantized(c, m, &bound));
     if (bound) return VLM_OK;
+    if (c->row->kind == VLM_WEIGHT_EXPERTS) return bind_stack(c, m);
     VTRY(bind_dense(c, vmodel_row_locate(c, ".weight"), ".weight", c->dims, c->rank, &m->data));
     m->data = vtensor_of(m->data.data, m->data.dtype, 2, flat);
     return VLM_OK;
