@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "engine/engine.h"
+#include "engine/session/session.h"
 #include "vlm/tokenizer.h"
 
 enum { MOST_TOKENS = 256 };

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 
 #include "cli/machine.h"
-#include "engine/engine.h"
+#include "engine/session/session.h"
 
 enum { ROUNDS = 101 };
 

@@ -19,7 +19,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "engine/engine.h"
+#include "engine/session/session.h"
 #include "support/checkpoint.h"
 #include "support/cm.h"
 #include "support/edit.h"

@@ -9,7 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "engine/engine.h"
+#include "engine/session/session.h"
 #include "support/dir.h"
 
 #define GOLDEN "tests/golden/idefics3-split"

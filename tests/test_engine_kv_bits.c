@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "engine/engine.h"
+#include "engine/session/session.h"
 #include "support/families.h"
 #include "support/cm.h"
 #include "support/parity.h"

@@ -9,7 +9,7 @@
 #include <stdio.h>
 #include <cmocka.h>
 
-#include "engine/engine.h"
+#include "engine/session/session.h"
 
 /* Probabilities 0.4, 0.3, 0.2, 0.1 at ids 2, 0, 3, 1. */
 static void four(float *logits) {

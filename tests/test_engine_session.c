@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "engine/engine.h"
+#include "engine/session/session.h"
 #include "tensor/backend.h"
 #include "support/families.h"
 #include "support/allocations.h"

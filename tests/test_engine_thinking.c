@@ -2,7 +2,7 @@
 /* The thinking budget: what is counted and forced, alone and in a session over a tiny checkpoint. */
 #include <stdlib.h>
 
-#include "engine/engine.h"
+#include "engine/session/session.h"
 #include "support/cm.h"
 #include "support/parity.h"
 

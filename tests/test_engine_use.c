@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "engine/engine.h"
+#include "engine/session/session.h"
 #include "support/cm.h"
 #include "support/parity.h"
 #include "vlm/measure.h"

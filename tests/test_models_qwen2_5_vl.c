@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "engine/engine.h"
+#include "engine/session/session.h"
 #include "support/cm.h"
 #include "support/parity.h"
 

@@ -228,16 +228,6 @@ vlm_tensor vengine_run_step(vlm_frame *f, const vlm_context *c, const int32_t *i
 vlm_status vengine_positions(int32_t **out, int64_t *next, const vlm_context *c,
                              const vlm_prepared *prepared, size_t past, vlm_error *err);
 
-/* ---- state (state.c) -------------------------------------------------------------------------------------------------- */
-/* Bytes of the state of all layers for so many tokens. kv_bits: as in vlm_session_options. */
-vlm_status vengine_state_bytes(size_t *out, const vlm_context *c, uint32_t kv_bits, size_t capacity, vlm_error *err);
-/* Lays kv [layers] out in such memory, layer by layer. NULL: shapes only. */
-void vengine_state_place(vlm_kv *kv, const vlm_context *c, uint32_t kv_bits, size_t capacity, void *memory);
-
-/* Whether a timeline whose state may have seen `length` tokens can go on behind the first `keep` of them: short
- * convolutions remember no more than the last few. */
-bool vengine_state_reaches(const vlm_context *c, size_t length, size_t keep);
-
 /* ---- predicted memory (predict.c) -------------------------------------------------------------------------------------- */
 /* Bytes that a run holds at its peak, by what they are for. */
 typedef struct vengine_memory {
@@ -255,62 +245,5 @@ typedef struct vengine_memory {
 /* Prepares the input and runs it over shapes alone. c: loaded as VENGINE_INSPECT. */
 vlm_status vengine_predict(vengine_memory *out, const vlm_context *c, const vlm_input *input,
                            const vlm_session_options *options, vlm_error *err);
-
-/* Sessions advanced in one pass; the arrays of a pass stand on the stack. */
-enum { VENGINE_BATCH = 32 };
-
-/* ---- sessions (session.c) -------------------------------------------------------------------------------------------- */
-/* The options with their defaults in place; given: NULL for all defaults. */
-vlm_status vengine_session_options(vlm_session_options *out, const vlm_session_options *given, vlm_error *err);
-/* Tokens that the state of a session holds whose first prompt has n. */
-size_t vengine_session_capacity(const vlm_session_options *options, size_t n);
-/* Logits behind the last stored token, [vocab]; for tests. Sampling may have changed them. */
-const float *vengine_session_logits(const vlm_session *s);
-/* Most memory that its passes held for temporaries; for tests. */
-size_t vengine_session_temporaries(const vlm_session *s);
-
-/* ---- sampling (sampler.c) ------------------------------------------------------------------------------------------ */
-typedef struct vengine_sampler vengine_sampler;
-vlm_status vengine_sampler_new(vengine_sampler **out, const vlm_sampling *how, uint32_t vocab,
-                               vlm_error *err);
-/* Chooses from logits [vocab], which it may change; history: all tokens so far. */
-uint32_t vengine_sampler_next(vengine_sampler *s, float *logits, const uint32_t *history, size_t n);
-/* Whether the next token is simply that of the largest logit. */
-bool vengine_sampler_is_greedy(const vengine_sampler *s);
-void vengine_sampler_free(vengine_sampler *s);
-
-/* ---- thinking (thinking.c) --------------------------------------------------------------------------------------------
- * As mlx-vlm's budget: once more than `budget` tokens follow a start, a line end and the end marker are forced. */
-enum { VENGINE_MARKER = 8 }; /* most tokens of a marker */
-typedef struct vengine_thinking {
-    uint32_t budget; /* 0: none */
-    uint32_t start[VENGINE_MARKER], end[VENGINE_MARKER], forced[VENGINE_MARKER + 1];
-    size_t n_start, n_end, n_forced;
-    size_t count, given; /* tokens counted in this turn; of the forced ones, given out */
-    bool within, due;
-} vengine_thinking;
-vlm_status vengine_thinking_init(vengine_thinking *t, const vlm_session_options *options,
-                                 const vlm_tokenizer *tokenizer, vlm_error *err);
-/* A turn begins behind these tokens; a block that they open is open. */
-void vengine_thinking_begin(vengine_thinking *t, const uint32_t *tokens, size_t n);
-/* The last of the tokens was generated. */
-void vengine_thinking_saw(vengine_thinking *t, const uint32_t *tokens, size_t n);
-/* True: the next token is this one. */
-bool vengine_thinking_forces(vengine_thinking *t, uint32_t *id);
-
-/* ---- stop strings (stops.c): text is held back while it may be the beginning of one ---------------------------------- */
-typedef struct vengine_stops {
-    char **stop;
-    size_t n;
-    vcore_buf held;  /* not given out yet */
-    vcore_buf ready; /* what the last call gave out */
-} vengine_stops;
-vlm_status vengine_stops_init(vengine_stops *s, const char *const *stops, size_t n, vlm_error *err);
-/* Takes text, gives what is safe in s->ready; true when a stop string was met (and cut off). */
-bool vengine_stops_push(vengine_stops *s, vcore_str text);
-/* Takes the last text and gives everything in s->ready, up to a stop string; true when one was met. */
-bool vengine_stops_finish(vengine_stops *s, vcore_str text);
-void vengine_stops_reset(vengine_stops *s);
-void vengine_stops_free(vengine_stops *s);
 
 #endif

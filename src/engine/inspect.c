@@ -2,7 +2,7 @@
 /* What a checkpoint directory is and would need, as JSON, without reading its weights: what its
  * files and its model say of themselves. What a run would hold in memory is predicted in predict.c.
  */
-#include "engine/engine.h"
+#include "engine/session/session.h"
 
 /* Null when nobody knows. */
 static void put_names(vcore_buf *b, const char *key, bool known, const char *const *names,

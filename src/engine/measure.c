@@ -3,7 +3,7 @@
  * by running it over shapes alone. Owns no clock. */
 #include "vlm/measure.h"
 
-#include "engine/engine.h"
+#include "engine/session/session.h"
 
 /* ---- prompts --------------------------------------------------------------------------------- */
 

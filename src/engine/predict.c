@@ -2,7 +2,7 @@
 /* What a run of one prompt would hold in memory, before any weight is read: its own forward pass
  * over shapes alone, by the session's own rules. Owns the account of which pages of the
  * checkpoint's files would be read. */
-#include "engine/engine.h"
+#include "engine/session/session.h"
 
 #include <stdlib.h>
 

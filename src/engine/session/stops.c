@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Stop strings over a stream of text: what may be the beginning of one is held back until it is known. */
-#include "engine/engine.h"
+#include "engine/session/session.h"
 
 vlm_status vengine_stops_init(vengine_stops *s, const char *const *stops, size_t n, vlm_error *err) {
     *s = (vengine_stops) { 0 };

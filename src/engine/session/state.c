@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The state of a timeline, layer by layer: how large it is and where each layer's part lies. Owns
  * no memory: a session allocates it, a dry run has none. */
-#include "engine/engine.h"
+#include "engine/session/session.h"
 
 /* Positions that a short convolution's state holds beyond those that it sees: so far may a timeline be cut back. */
 enum { SPARE = 16 };

@@ -3,7 +3,7 @@
  *
  * Order, as in mlx-vlm: repetition, presence and frequency penalty on the logits of the last N tokens;
  * then top_p, min_p and top_k on the untempered probabilities; then one draw at the temperature. */
-#include "engine/engine.h"
+#include "engine/session/session.h"
 
 #include <math.h>
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* A budget for thinking: counts the tokens between a start and an end, and says which tokens must come once there
  * are too many of them. Chooses nothing itself. */
-#include "engine/engine.h"
+#include "engine/session/session.h"
 
 /* Ids of a marker; false: none, or too many of them. */
 static bool encode(uint32_t *ids, size_t *n, const vlm_tokenizer *tokenizer, const char *text, vlm_status *status,
