@@ -80,6 +80,9 @@ vlm_status vmodel_bound_again(const vmodel_bound *bound, vlm_build *b, void *mem
 vlm_status vmodel_build_keep_copy(vlm_build *b, const vlm_weight_row *row, const vlm_binding *at,
                                   const char *as_prefix, const char *as_name, vlm_error *err);
 
+/* Outputs [start, start + count) of a linear layer, seen where they lie (weights/views.c). */
+vlm_linear vmodel_linear_outputs(const vlm_linear *fused, int64_t start, int64_t count);
+
 /* Value i of an array of floats, aligned or not (weights/quantized.c). */
 float vmodel_float_at(const void *data, vlm_dtype type, size_t i);
 

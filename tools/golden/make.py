@@ -18,6 +18,7 @@ FAMILIES = (
     "qwen2_vl",
     "qwen2_5_vl",
     "qwen3_vl",
+    "glm_ocr",
     "gemma3",
     "lfm2_vl",
     "llava",

@@ -104,6 +104,25 @@ def lfm2(path: Path, merges: int, side: int) -> int:
     return tokenizer.get_vocab_size()
 
 
+def glm(path: Path, merges: int) -> int:
+    """GLM-4: the Split expression of three digits at most, byte level."""
+    tokenizer = Tokenizer(models.BPE(byte_fallback=False))
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(QWEN_SPLIT.replace(r"\p{N}|", r"\p{N}{1,3}|", 1)), behavior="isolated", invert=False),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    train(tokenizer, 256 + merges, pre_tokenizers.ByteLevel.alphabet())
+    names = ["<|endoftext|>", "[MASK]", "[gMASK]", "[sMASK]", "<sop>", "<eop>", "<|system|>", "<|user|>", "<|assistant|>"]
+    names += ["<|observation|>", "<|begin_of_image|>", "<|end_of_image|>", "<|begin_of_video|>", "<|end_of_video|>"]
+    names += ["<|image|>", "<|video|>"]
+    tokenizer.add_special_tokens(specials(names))
+    tokenizer.save(str(path))
+    return tokenizer.get_vocab_size()
+
+
 def gemma(path: Path, merges: int, names: tuple[str, ...] = ("<image>",), bos: bool = False) -> int:
     """Gemma: SentencePiece BPE as tokenizer.json has it: spaces become U+2581, unknown characters fall back to bytes.
 

@@ -27,6 +27,7 @@ typedef struct vlm_grid_spec {
     uint32_t image_token_id, video_token_id; /**< where config.json is silent */
     /** A step of a video's time is tokens_per_second times 'second_per_grid_ts' positions (Qwen2.5-VL); else one. */
     bool paced;
+    bool shared_token; /**< a video's tokens are those of pictures, too; a prompt has the one or the other (GLM-OCR) */
     bool frames_apart; /**< each time of a video is a run of tokens by itself, with text between them (Qwen3-VL) */
 } vlm_grid_spec;
 /** A tower that takes grids, a decoder whose positions have three axes (M-RoPE): a media token stands at its time,
@@ -49,6 +50,7 @@ typedef struct vlm_grid_recipe {
     int64_t patch_size, merge_size, temporal_patch_size;
     int64_t min_pixels, max_pixels;
     bool frames_count; /**< the budget of pixels is for all frames: of a video, or those that a picture is repeated to */
+    bool even_files;   /**< for that budget, the last frame of a video file fills up its time */
     vlm_pixel_rules rules;
     float fps; /**< of a video file: frames a second to take, */
     int64_t num_frames, min_frames, max_frames; /**< or so many of them; 0: not */
@@ -62,6 +64,7 @@ typedef struct vlm_grid_time {
 /** What a class of such processors is. */
 typedef struct vlm_grid_processor_spec {
     const char *image_token, *video_token; /**< what the template prints for a picture, a video */
+    bool shared_token; /**< the tokens of a video are image_token, too */
     vlm_grid_recipe image, video;
     bool paced; /**< returns 'second_per_grid_ts', the seconds of a step in a video's time */
     /** Prompt text of one time of a video, from vlm_plan_printf(); NULL: a video is its tokens alone. */

@@ -54,6 +54,10 @@ const vlm_text *vlm_grid_text(const void *model) {
     return ((const vlm_grid_model *)model)->text;
 }
 
+int64_t vmodel_grid_video_token(const vlm_grid_model *m) {
+    return m->spec->shared_token ? m->image_token_id : m->video_token_id;
+}
+
 /* ---- media of a prepared input --------------------------------------------------------------- */
 static const char *const pixels_name[] = { "pixel_values", "pixel_values_videos" };
 const char *const vmodel_grid_name[] = { "image_grid_thw", "video_grid_thw" };
@@ -102,7 +106,7 @@ int vlm_grid_features(vlm_frame *f, const void *model, const vlm_prepared *prepa
                       vlm_features *out) {
     const vlm_grid_model *m = model;
     static const char *const names[] = { "image_features", "video_features" };
-    const uint32_t ids[] = { (uint32_t)m->image_token_id, (uint32_t)m->video_token_id };
+    const uint32_t ids[] = { (uint32_t)m->image_token_id, (uint32_t)vmodel_grid_video_token(m) };
     vlm_error err = VLM_ERROR_INIT;
     int n = 0;
     for (grid_kind of = GRID_IMAGE; of <= GRID_VIDEO; of++) {

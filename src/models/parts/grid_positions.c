@@ -21,8 +21,11 @@ typedef struct walk {
     int64_t highest;      /* of all positions so far */
 } walk;
 
-static grid_kind kind_of(const vlm_grid_model *m, uint32_t id) {
-    return id == m->image_token_id ? GRID_IMAGE : id == m->video_token_id ? GRID_VIDEO : GRID_TEXT;
+static grid_kind kind_of(const walk *w, uint32_t id) {
+    if (w->media[GRID_VIDEO].n > 0 && id == vmodel_grid_video_token(w->model)) return GRID_VIDEO;
+    return id == w->model->image_token_id   ? GRID_IMAGE
+           : id == w->model->video_token_id ? GRID_VIDEO
+                                            : GRID_TEXT;
 }
 
 static void place_text(walk *w, int64_t begin, int64_t end) {
@@ -117,8 +120,8 @@ vlm_status vlm_grid_positions(const void *model, const vlm_prepared *prepared,
     walk w;
     vlm_status status = begin_walk(&w, model, prepared, out, err);
     for (int64_t begin = 0, end; begin < out->n && status == VLM_OK; begin = end) {
-        grid_kind of = kind_of(model, w.ids[begin]);
-        for (end = begin; end < out->n && kind_of(model, w.ids[end]) == of; end++) continue;
+        grid_kind of = kind_of(&w, w.ids[begin]);
+        for (end = begin; end < out->n && kind_of(&w, w.ids[end]) == of; end++) continue;
         if (of == GRID_TEXT)
             place_text(&w, begin, end);
         else

@@ -86,7 +86,10 @@ static uint64_t budget(uint64_t wish, int64_t own, int64_t frames) {
 
 static vlm_status resized(vlm_size *out, const vlm_media_item *item, const vlm_grid_recipe *how,
                           const vlm_processing *wish, vlm_error *err) {
-    const int64_t time = how->temporal_patch_size, frames = item->video ? item->frames : time;
+    const int64_t time = how->temporal_patch_size;
+    int64_t frames = item->video ? item->frames : time;
+    const bool file = item->times || item->duration > 0;
+    if (how->even_files && file) frames = (frames + time - 1) / time * time;
     const int64_t counted = how->frames_count ? frames : 1;
     const vlm_smart_resize_rule rule = {
         .factor = (uint32_t)(how->patch_size * how->merge_size),
@@ -197,7 +200,8 @@ static vlm_status plan_item(const grid_processor *p, vlm_plan *plan, size_t i, v
     VTRY(vlm_pixel_rules_for(&g->rules, &how->rules, plan->processing, err));
     const int64_t n = vmodel_grid_patches(g) / (how->merge_size * how->merge_size);
     const bool apart = item->video && p->spec->time_text;
-    char *words = repeated(plan, vlm_grid_placeholder(p, item->video),
+    const bool own = item->video && !p->spec->shared_token;
+    char *words = repeated(plan, own ? p->spec->video_token : p->spec->image_token,
                            (size_t)(apart ? n / g->grid[0] : n));
     if (words && apart) words = times_text(p, plan, item, words, g->grid[0]);
     if (!words) return vlm_fail(err, VLM_ERR_MEMORY, "plan: out of memory");
@@ -259,15 +263,16 @@ static vlm_status fill_kind(const grid_processor *p, const vlm_plan *plan, size_
 }
 
 /* 0 for text, 1 for pictures, 2 for videos. */
-static vlm_status fill_token_types(const grid_processor *p, vlm_prepared *prepared,
+static vlm_status fill_token_types(const grid_processor *p, bool videos, vlm_prepared *prepared,
                                    vlm_error *err) {
+    const int64_t image = videos && p->spec->shared_token ? 2 : 1;
     size_t n;
     const uint32_t *ids = vlm_prepared_ids(prepared, &n);
     const int64_t shape[] = { 1, (int64_t)n };
     void *types;
     VTRY(vlm_prepared_add(prepared, "mm_token_type_ids", VLM_DTYPE_I64, 2, shape, &types, err));
     for (size_t i = 0; i < n; i++)
-        ((int64_t *)types)[i] = ids[i] == p->image_token_id   ? 1
+        ((int64_t *)types)[i] = ids[i] == p->image_token_id   ? image
                                 : ids[i] == p->video_token_id ? 2
                                                               : 0;
     return VLM_OK;
@@ -277,7 +282,7 @@ vlm_status vlm_grid_fill(const void *processor, const vlm_plan *plan, const vlm_
                          vlm_prepared *prepared, vlm_error *err) {
     size_t images = 0;
     while (images < plan->n && !plan->media[images].video) images++;
-    VTRY(fill_token_types(processor, prepared, err));
+    VTRY(fill_token_types(processor, images < plan->n, prepared, err));
     VTRY(fill_kind(processor, plan, 0, images, media, 0, prepared, err));
     return fill_kind(processor, plan, images, plan->n, media, images, prepared, err);
 }

@@ -58,7 +58,7 @@ enum {
 };
 
 typedef struct text_names text_names; /* weights.c */
-extern const text_names vmodel_text_names_lfm2;
+extern const text_names vmodel_text_names_glm, vmodel_text_names_lfm2;
 
 /* What a type is, beyond its config. */
 typedef struct text_type {
@@ -102,6 +102,7 @@ typedef struct text_layer {
         vlm_linear out_proj;
     } conv; /* in place of attention */
     vlm_gated_mlp mlp;
+    vlm_linear gate_up_proj; /* of files that have them one below the other: mlp's are views of it */
     text_experts *experts; /* in place of the MLP; NULL: none */
     int64_t window; /* 0: none; or TEXT_NO_ATTENTION */
 } text_layer;

@@ -2,7 +2,7 @@
 /* The decoder's tensors: names, shapes and when they are there. */
 #include "models/text/decoder.h"
 
-enum { D, INNER, Q, KV, HEAD, VOCAB, ONE, TAPS, D3, DIMS };
+enum { D, INNER, Q, KV, HEAD, VOCAB, ONE, TAPS, D3, INNER2, DIMS };
 enum {
     ATTENTION_BIAS = 1,
     QKV_BIAS = 2,
@@ -81,6 +81,29 @@ static const vlm_weight_row lfm2_model_rows[] = {
 const text_names vmodel_text_names_lfm2 = { lfm2_layer_rows, lfm2_model_rows, COUNT(lfm2_layer_rows),
                                             COUNT(lfm2_model_rows) };
 
+/* ---- GLM-4 ---- */
+static const vlm_weight_row glm_layer_rows[] = {
+    NORM_IF(VLM_ALWAYS, attention_norm, "input_layernorm", D),
+    LINEAR(q_proj, "self_attn.q_proj", VLM_NEVER, Q, D),
+    LINEAR(k_proj, "self_attn.k_proj", VLM_NEVER, KV, D),
+    LINEAR(v_proj, "self_attn.v_proj", VLM_NEVER, KV, D),
+    LINEAR(o_proj, "self_attn.o_proj", VLM_NEVER, D, Q),
+    NORM_IF(VLM_ALWAYS, attention_post_norm, "post_self_attn_layernorm", D),
+    NORM_IF(VLM_ALWAYS, mlp_norm, "post_attention_layernorm", D),
+    LINEAR(gate_up_proj, "mlp.gate_up_proj", VLM_NEVER, INNER2, D),
+    LINEAR(mlp.down_proj, "mlp.down_proj", VLM_NEVER, D, INNER),
+    NORM_IF(VLM_ALWAYS, mlp_post_norm, "post_mlp_layernorm", D),
+};
+const text_names vmodel_text_names_glm = { glm_layer_rows, model_rows, COUNT(glm_layer_rows), COUNT(model_rows) };
+/* Predicts several tokens at once; the reference does not read it either. */
+static const vlm_weight_row behind_rows[] = { VLM_BIND_IGNORED("layers.%d.*") };
+
+/* gate and up of an MLP that are one tensor. */
+static void part_gate_and_up(text_layer *layer, int64_t inner) {
+    layer->mlp.gate_proj = vmodel_linear_outputs(&layer->gate_up_proj, 0, inner);
+    layer->mlp.up_proj = vmodel_linear_outputs(&layer->gate_up_proj, inner, inner);
+}
+
 static unsigned conditions_of(const vlm_text *t, bool tied) {
     const text_config *c = &t->config;
     unsigned found = tied ? TIED : UNTIED;
@@ -103,7 +126,8 @@ vlm_status vmodel_text_bind(vlm_text *t, vlm_build *build, const vlm_text_option
                                  c->vocab_size,
                                  1,
                                  c->conv_l_cache,
-                                 3 * c->hidden_size };
+                                 3 * c->hidden_size,
+                                 2 * c->intermediate_size };
     const text_names *names = t->type->names ? t->type->names : &llama_names;
     vlm_binding at = { .prefix = options->prefix,
                        .dims = dims,
@@ -118,8 +142,10 @@ vlm_status vmodel_text_bind(vlm_text *t, vlm_build *build, const vlm_text_option
         at.conditions = all | (layer->window == TEXT_NO_ATTENTION ? CONV : ATTENTION);
         if (!experts) at.conditions |= MLP;
         VTRY(vlm_bind(build, layer, names->layer, names->n_layer, &at, err));
+        if (layer->gate_up_proj.weight.out) part_gate_and_up(layer, c->intermediate_size);
         if (experts) VTRY(vmodel_text_experts_bind(layer, c, build, &at, err));
     }
+    if (names == &vmodel_text_names_glm) VTRY(vlm_bind(build, t, behind_rows, 1, &at, err));
     at.prefix = options->head_prefix;
     VTRY(vlm_bind(build, t, head_rows, COUNT(head_rows), &at, err));
     if (options->tied) t->lm_head = (vlm_linear) { .weight = t->embed_tokens };

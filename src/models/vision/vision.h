@@ -21,7 +21,7 @@ typedef struct vmodel_vision_type {
 /* The towers, a line each: vmodel_vision_<name>. */
 #define VMODEL_TOWERS(TOWER)                                                                       \
     TOWER(siglip) TOWER(so400m) TOWER(clip) TOWER(idefics3) TOWER(siglip2) /* vit/ */              \
-    TOWER(qwen2_vl) TOWER(qwen2_5_vl) TOWER(qwen3_vl)                      /* grid/ */             \
+    TOWER(qwen2_vl) TOWER(qwen2_5_vl) TOWER(qwen3_vl) TOWER(glm_ocr)                      /* grid/ */             \
     TOWER(pixtral)
 #define VMODEL_DECLARE_TOWER(name) extern const vmodel_vision_type vmodel_vision_##name;
 VMODEL_TOWERS(VMODEL_DECLARE_TOWER)

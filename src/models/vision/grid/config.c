@@ -28,6 +28,8 @@ static const struct {
     { 0, VLM_REAL(grid_config, rope_theta, "rope_parameters.rope_theta", 1, 1e12, VLM_KEEP) },
     { GRID_WINDOWS,
       VLM_INTS(grid_config, fullatt_block_indexes, "fullatt_block_indexes", 0, 1023) },
+    { GRID_GLM, VLM_REAL(grid_config, norm_eps, "rms_norm_eps", 0, 1, VLM_KEEP) },
+    { GRID_GLM, VLM_BOOL(grid_config, attention_bias, "attention_bias", VLM_KEEP) },
     { GRID_DEEPSTACK, INT(num_position_embeddings, 1, 1 << 20) },
     { GRID_DEEPSTACK,
       VLM_INTS(grid_config, deepstack_visual_indexes, "deepstack_visual_indexes", 0, 1023) },

@@ -15,6 +15,7 @@ typedef struct grid_config {
     int hidden_act;      /* vlm_activation */
     float norm_eps, rope_theta;
     float mlp_ratio; /* 0: intermediate_size says */
+    bool attention_bias; /* of all linear layers of blocks */
     int64_t num_position_embeddings; /* rows of the position table; 0: none */
     vlm_ints fullatt_block_indexes;
     vlm_ints deepstack_visual_indexes; /* blocks behind which the decoder's layers look, too */
@@ -26,6 +27,7 @@ enum {
     GRID_WIDTHS = 2,    /* hidden_size, intermediate_size, out_hidden_size */
     GRID_WINDOWS = 4,   /* window_size, fullatt_block_indexes */
     GRID_DEEPSTACK = 8, /* num_position_embeddings, deepstack_visual_indexes */
+    GRID_GLM = 16,      /* rms_norm_eps, attention_bias */
 };
 
 /* What a type is, beyond its config. */
@@ -34,13 +36,16 @@ typedef struct grid_type {
     grid_config defaults; /* what the reference takes for absent keys */
     bool layer_norm;      /* norms are layer norms; else RMS norms */
     bool gated;           /* the MLPs of blocks are gated */
+    bool qk_norm;         /* every head of q and k has a norm in front of the rotation */
     bool patch_bias;
+    bool downsamples;  /* units are joined by a convolution and a gated MLP */
     bool linear_names; /* layers of MLPs are called linear_fc1 and linear_fc2 */
 } grid_type;
 
 typedef struct grid_block {
     vlm_norm norm1, norm2;
     vlm_linear qkv, q, k, v; /* the latter three are views of the first */
+    vlm_norm q_norm, k_norm; /* [head_dim]; qk_norm only */
     vlm_linear proj;
     vlm_mlp mlp;         /* plain types */
     vlm_gated_mlp gated; /* gated types */
@@ -55,6 +60,15 @@ typedef struct grid_merger {
     bool norms_joined; /* the norm is of the unit's row, not of each patch's */
 } grid_merger;
 
+/* Joins the patches of a unit by a convolution. */
+typedef struct grid_downsample {
+    vlm_norm norm;   /* of each patch */
+    vlm_linear conv; /* [out, hidden_size * unit]: a channel's patches lie together */
+    vlm_linear proj;
+    vlm_norm proj_norm; /* a layer norm */
+    vlm_gated_mlp mlp;
+} grid_downsample;
+
 typedef struct grid_tower {
     vlm_vision base;
     const grid_type *type;
@@ -68,7 +82,8 @@ typedef struct grid_tower {
     int64_t table_side;    /* of the position table's square; 0: there is none */
     vlm_matrix pos_embed;  /* [num_position_embeddings, hidden_size] */
     grid_block *blocks;
-    grid_merger merger;
+    grid_merger merger;         /* or, of types that downsample, */
+    grid_downsample downsample;
     grid_merger *deep;     /* [deepstack_visual_indexes.n] */
 } grid_tower;
 

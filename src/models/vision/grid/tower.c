@@ -30,6 +30,10 @@ static void attention_block(vlm_frame *f, const grid_tower *t, const grid_block 
     else
         vlm_apply_norm_linears(f, qkv, x, &block->norm1, linears, 3);
     for (int i = 0; i < 3; i++) qkv[i] = vlm_reshape3(f, qkv[i], -1, heads, dim / heads);
+    if (t->type->qk_norm) {
+        qkv[0] = vlm_rms_norm(f, qkv[0], &block->q_norm);
+        qkv[1] = vlm_rms_norm(f, qkv[1], &block->k_norm);
+    }
     const vlm_segment *segments = block->full ? &frame : s->layout->windows;
     vlm_tensor a = vlm_attention(f, qkv[0], qkv[1], qkv[2], segments,
                                  block->full ? 1 : s->layout->n_windows, &desc);
@@ -88,16 +92,32 @@ static void add_positions(vlm_frame *f, const grid_tower *t, vlm_tensor x, const
     vlm_scope_end(f, scope);
 }
 
-/* out [units, out dim] = merged units of x [units, unit * dim], each back in the picture's order. */
+/* Rows of units [n, unit * dim] as one each, [n, out dim]. */
+static vlm_tensor joined(vlm_frame *f, const grid_tower *t, const grid_merger *merger, vlm_tensor x) {
+    const int64_t width = merger->norms_joined ? x.shape[1] : t->config.hidden_size;
+    vlm_tensor y = normed(f, t, vlm_reshape2(f, x, -1, width), &merger->norm);
+    return vlm_apply_mlp(f, vlm_reshape2(f, y, -1, x.shape[1]), &merger->mlp);
+}
+
+static vlm_tensor downsampled(vlm_frame *f, const grid_tower *t, vlm_tensor x) {
+    const grid_downsample *d = &t->downsample;
+    vlm_tensor y = normed(f, t, vlm_reshape3(f, x, -1, t->unit, t->config.hidden_size), &d->norm);
+    y = vlm_permute(f, y, (int[]) { 0, 2, 1 });
+    y = vlm_apply_linear(f, vlm_reshape2(f, y, -1, x.shape[1]), &d->conv);
+    y = vlm_layer_norm(f, vlm_apply_linear(f, y, &d->proj), &d->proj_norm);
+    vlm_activation_to(f, y, VLM_ACT_GELU);
+    return vlm_apply_gated_mlp(f, y, &d->mlp);
+}
+
+/* out [units, out dim] = merged units of x [units, unit * dim], each back in the picture's order.
+ * @param merger NULL: by the convolution */
 static void merge(vlm_frame *f, const grid_tower *t, const grid_merger *merger, vlm_tensor out,
                   vlm_tensor x, const grid_layout *l) {
     vlm_tensor order = index_of(f, l->order, x.shape[0]);
     int64_t at = 0;
     for (vlm_pieces p = vlm_pieces_of(f, x, x.shape[1]); vlm_pieces_next(&p);
          at += p.rows.shape[0]) {
-        const int64_t width = merger->norms_joined ? x.shape[1] : t->config.hidden_size;
-        vlm_tensor y = normed(f, t, vlm_reshape2(f, p.rows, -1, width), &merger->norm);
-        y = vlm_apply_mlp(f, vlm_reshape2(f, y, -1, x.shape[1]), &merger->mlp);
+        vlm_tensor y = merger ? joined(f, t, merger, p.rows) : downsampled(f, t, p.rows);
         vlm_scatter_to(f, out, vlm_rows(f, order, at, p.rows.shape[0]), y);
     }
 }
@@ -132,7 +152,7 @@ static void encode(vlm_frame *f, const grid_tower *t, const results *out, vlm_te
         mlp_block(f, t, block, x);
         if (block->deep && out->n_deep) merge(f, t, block->deep, out->deep[deep++], units, l);
     }
-    if (vlm_frame_ok(f)) merge(f, t, &t->merger, out->rows, units, l);
+    if (vlm_frame_ok(f)) merge(f, t, t->type->downsamples ? NULL : &t->merger, out->rows, units, l);
     vlm_scope_end(f, scope);
 }
 

@@ -16,6 +16,7 @@ static const grid_type qwen2_vl = {
                   .spatial_merge_size = 2,
                   .hidden_act = VLM_ACT_QUICK_GELU,
                   .norm_eps = 1e-6f,
+                  .attention_bias = true,
                   .rope_theta = 1e4f },
     .layer_norm = true,
 };
@@ -33,6 +34,7 @@ static const grid_type qwen2_5_vl = {
                   .window_size = 112,
                   .hidden_act = VLM_ACT_SILU,
                   .norm_eps = 1e-6f,
+                  .attention_bias = true,
                   .rope_theta = 1e4f,
                   .fullatt_block_indexes = { 4, { 7, 15, 23, 31 } } },
     .gated = true,
@@ -51,12 +53,34 @@ static const grid_type qwen3_vl = {
                   .spatial_merge_size = 2,
                   .hidden_act = VLM_ACT_GELU_TANH,
                   .norm_eps = 1e-6f,
+                  .attention_bias = true,
                   .rope_theta = 1e4f,
                   .num_position_embeddings = 2304,
                   .deepstack_visual_indexes = { 3, { 8, 16, 24 } } },
     .layer_norm = true,
     .patch_bias = true,
     .linear_names = true,
+};
+
+static const grid_type glm_ocr = {
+    .keys = GRID_WIDTHS | GRID_GLM,
+    .defaults = { .depth = 24,
+                  .hidden_size = 1024,
+                  .intermediate_size = 4096,
+                  .out_hidden_size = 1536,
+                  .num_heads = 16,
+                  .in_channels = 3,
+                  .patch_size = 14,
+                  .temporal_patch_size = 2,
+                  .spatial_merge_size = 2,
+                  .hidden_act = VLM_ACT_SILU,
+                  .norm_eps = 1e-5f,
+                  .attention_bias = true,
+                  .rope_theta = 1e4f },
+    .gated = true,
+    .qk_norm = true,
+    .patch_bias = true,
+    .downsamples = true,
 };
 
 #define TYPE(type, names)                                                                          \
@@ -69,3 +93,4 @@ static const grid_type qwen3_vl = {
 TYPE(qwen2_vl, "qwen2_vl_vision|qwen2_vl");
 TYPE(qwen2_5_vl, "qwen2_5_vl_vision|qwen2_5_vl");
 TYPE(qwen3_vl, "qwen3_vl_vision|qwen3_vl|qwen3_vl_moe_vision|qwen3_vl_moe");
+TYPE(glm_ocr, "glm_ocr_vision|glm_ocr");
