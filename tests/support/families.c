@@ -7,6 +7,8 @@ const char *const tfamilies[T_N_FAMILIES] = {
     "tests/golden/idefics3-split",
     "tests/golden/paligemma2-gemma2",
     "tests/golden/qwen2_5_vl-tied",
+    "tests/golden/lfm2_vl-split",
+    "tests/golden/qwen3_vl",
 };
 
 int tfamilies_run(const char *group, const tcheck *checks, size_t n_checks) {

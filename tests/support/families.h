@@ -11,7 +11,7 @@ typedef struct tcheck {
 } tcheck;
 
 /* Idefics3, PaliGemma 2 and Qwen2.5-VL. */
-enum { T_N_FAMILIES = 3 };
+enum { T_N_FAMILIES = 5 };
 extern const char *const tfamilies[T_N_FAMILIES];
 
 /* Every check for every one of tfamilies; returns how many failed. */
