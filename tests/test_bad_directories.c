@@ -7,6 +7,8 @@
 #include <stdlib.h>
 
 #include "hostile/config.h"
+#include "hostile/gemma3.h"
+#include "hostile/mistral3.h"
 #include "hostile/model.h"
 #include "hostile/odd.h"
 #include "hostile/processor.h"
@@ -31,6 +33,9 @@ static const struct {
     [QWEN] = { "tests/golden/qwen2_5_vl-tied", { TCHECKPOINT_HF, TCHECKPOINT_F32, 0 } },
     [QWEN_NEST] = { "tests/golden/qwen2_5_vl-untied", { TCHECKPOINT_HF, TCHECKPOINT_F32, 0 } },
     [SMOL] = { "tests/golden/smolvlm-video", { TCHECKPOINT_HF, TCHECKPOINT_F32, 0 } },
+    [GEMMA3] = { "tests/golden/gemma3-old", { TCHECKPOINT_HF, TCHECKPOINT_F32, 0 } },
+    [MISTRAL3] = { "tests/golden/mistral3-ministral3", { TCHECKPOINT_HF, TCHECKPOINT_F32, 0 } },
+    [PIXTRAL] = { "tests/golden/pixtral-llava", { TCHECKPOINT_HF, TCHECKPOINT_F32, 0 } },
 };
 
 /* Runs the command on a row's directory. */
@@ -97,6 +102,8 @@ int main(void) {
     ADD(bad_headers, is_refused);
     ADD(bad_tensors, is_refused);
     ADD(bad_quantized, is_refused);
+    ADD(bad_gemma3, is_refused);
+    ADD(bad_mistral3, is_refused);
     ADD(odd_but_good, is_loaded);
     return _cmocka_run_group_tests("hostile directories", tests, n, NULL, NULL);
 }

@@ -21,6 +21,9 @@ typedef enum {
     QWEN,      /* qwen2_5_vl: decoder's keys at the top of config.json, tied head */
     QWEN_NEST, /* qwen2_5_vl: as transformers 5 saves it, untied head */
     SMOL,      /* smolvlm: pictures and videos */
+    GEMMA3,    /* gemma3: preprocessor_config.json beside processor_config.json, scaled frequencies */
+    MISTRAL3,  /* mistral3 with ministral3: as transformers 5 saves it, YaRN */
+    PIXTRAL,   /* llava over Pixtral's tower */
 } hostile_base;
 
 #define HOSTILE_EDITS 6
