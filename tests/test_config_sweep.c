@@ -42,6 +42,7 @@ static const char *const goldens[] = {
     "idefics3-split",  "smolvlm-video",   "paligemma-gemma", "paligemma2-gemma2",
     "qwen2_5_vl-tied", "qwen2_5_vl-untied", "lfm2_vl-split",
     "gemma3-old", "gemma3-new", "pixtral-llava", "mistral3-mistral", "mistral3-ministral3",
+    "llava-clip", "llava_next-mistral", "llava_bunny-qwen2", "fastvlm-qwen2",
 };
 enum { GOLDENS = sizeof goldens / sizeof *goldens };
 

@@ -8,7 +8,7 @@
 static char *path;
 
 static const int64_t ids[] = { 5, 0, 4294967295 }, ones[] = { 1, 1, 1 }, padded[] = { 0, 1, 1 };
-static const int64_t negative[] = { 5, -1, 3 };
+static const int64_t negative[] = { 5, -1, 3 }, below_all[] = { 5, -2147483649, 3 };
 static const float pixels[] = { 0.5f, -1, 2, 3 };
 static const double doubles[] = { 0.25, 1e300 };
 static const uint16_t bf16[] = { 0x3f80, 0xc000 }, f16[] = { 0x3c00, 0xc000 };
@@ -127,9 +127,9 @@ static void refused(void **state) {
         { { T("input_ids", VIO_I64, ids, 1, 0), T("y", VIO_I64, ids, 3) },
           VLM_ERR_FORMAT,
           "'input_ids'" },
-        { { T("input_ids", VIO_I64, negative, 1, 3), T("y", VIO_I64, ids, 3) },
+        { { T("input_ids", VIO_I64, below_all, 1, 3), T("y", VIO_I64, ids, 3) },
           VLM_ERR_FORMAT,
-          "-1" },
+          "-2147483649" },
         { { T("input_ids", VIO_I64, ids, 1, 3), T("attention_mask", VIO_I64, padded, 1, 3) },
           VLM_ERR_UNSUPPORTED,
           "padding" },

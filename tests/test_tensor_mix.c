@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Operations that make a row of several others, against plain loops in double: weighted sums, short
- * convolutions whole, in pieces and several sequences at once; what is refused. */
+ * convolutions whole, in pieces and several sequences at once, depthwise convolutions; what is refused. */
 #include "tensor_check.h"
 
 static const vlm_dtype float_types[] = { VLM_DTYPE_F32, VLM_DTYPE_BF16, VLM_DTYPE_F16 };
@@ -150,6 +150,46 @@ static void sequences_do_not_see_each_other(void **state) {
     close_all(f, b);
 }
 
+/* ---- depthwise convolutions ---- */
+static void check_depthwise(vlm_frame *f, int64_t most) {
+    const int64_t height = rng_int(1, 12), width = rng_int(1, 12), in = rng_int(1, most), each = rng_int(1, 3);
+    const int64_t side = 2 * rng_int(0, 3) + 1, stride = rng_int(1, 3), out = in * each;
+    const int64_t rows = (height + stride - 1) / stride, columns = (width + stride - 1) / stride;
+    array wide = make_array(VLM_DTYPE_F32, 2, 0, 2, (int64_t[]) { height * width, in + 3 });
+    array w = make_array(VLM_DTYPE_F32, 1, 0, 3, (int64_t[]) { side * side, each, in });
+    array bias = make_array(VLM_DTYPE_F32, 1, 0, 1, &out);
+    double *want = malloc((size_t)(rows * columns * out) * sizeof *want);
+    for (int64_t i = 0; i < rows * columns * out; i++) {
+        const int64_t o = i % out, top = i / out / columns * stride - side / 2, left = i / out % columns * stride - side / 2;
+        want[i] = bias.v[o];
+        for (int64_t k = 0; k < side * side; k++) {
+            const int64_t y = top + k / side, x = left + k % side;
+            if (y < 0 || y >= height || x < 0 || x >= width) continue;
+            want[i] += w.v[(k * each + o % each) * in + o / each] * wide.v[(y * width + x) * (in + 3) + o / each];
+        }
+    }
+    const vlm_depthwise depthwise = { w.t, bias.t };
+    vlm_tensor y = vlm_depthwise_conv(f, vlm_columns(f, wide.t, 0, in), width, &depthwise, stride);
+    assert_true(vlm_frame_ok(f) && y.shape[0] == rows * columns && y.shape[1] == out);
+    assert_true(distance(y.data, want, (size_t)(rows * columns * out)) < 2e-6);
+    free(want);
+    free_array(&wide);
+    free_array(&w);
+    free_array(&bias);
+}
+
+static void depthwise_convolutions_of_maps(void **state) {
+    (void)state;
+    for (int l = 0; l < 2; l++)
+        for (int threads = 1; threads < 3; threads++) {
+            vtensor_backend *b = open_backend(l, threads);
+            vlm_frame *f = open_frame(b, VTENSOR_EXACT);
+            for (int i = 0; i < 60; i++) check_depthwise(f, i % 6 ? 20 : 300);
+            end_ok(f);
+            close_all(f, b);
+        }
+}
+
 /* ---- what is refused ---- */
 static void refused(vlm_frame *f, const char *why) {
     vlm_error err = VLM_ERROR_INIT;
@@ -183,6 +223,13 @@ static void what_does_not_fit_is_refused(void **state) {
     const vlm_segment kept = { .length = 4, .kv = &small };
     vlm_short_conv(f, x, taps, none, &kept, 1);
     refused(f, "state F32 [1, 1, 3]");
+    const vlm_depthwise even = { vtensor_of(memory, VLM_DTYPE_F32, 3, (int64_t[]) { 4, 1, 3 }),
+                                 vtensor_of(memory, VLM_DTYPE_F32, 1, (int64_t[]) { 3 }) };
+    vlm_depthwise_conv(f, x, 2, &even, 1); /* of 2 x 2 */
+    refused(f, "depthwise_conv: F32 [4, 3] of width 2 by F32 [4, 1, 3]");
+    const vlm_depthwise odd = { vtensor_of(memory, VLM_DTYPE_F32, 3, (int64_t[]) { 9, 1, 3 }), even.bias };
+    vlm_depthwise_conv(f, x, 3, &odd, 1);
+    refused(f, "of width 3");
     close_all(f, b);
 }
 
@@ -191,6 +238,7 @@ int main(void) {
         cmocka_unit_test(weighted_sums_of_rows),
         cmocka_unit_test(short_convolutions_whole_and_in_pieces),
         cmocka_unit_test(sequences_do_not_see_each_other),
+        cmocka_unit_test(depthwise_convolutions_of_maps),
         cmocka_unit_test(what_does_not_fit_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -16,6 +16,7 @@
     MODEL(vmodel_llava) PROCESSOR(vmodel_llava_processor)                                          \
     MODEL(vmodel_llava_next) PROCESSOR(vmodel_llava_next_processor)                                \
     MODEL(vmodel_llava_bunny) PROCESSOR(vmodel_bunny_processor)                                    \
+    MODEL(vmodel_fastvlm) PROCESSOR(vmodel_fastvlm_processor)                                      \
     MODEL(vmodel_lfm2_vl) PROCESSOR(vmodel_lfm2_vl_processor)
 /* clang-format on */
 

@@ -226,7 +226,7 @@ static vlm_status load_ids(vlm_prepared *p, const vio_tensors *file, const char 
     p->n_ids = n;
     for (size_t i = 0; i < n; i++) {
         int64_t id = integer_at(ids, i);
-        if (id < INT32_MIN || id > INT32_MAX)
+        if (id < INT32_MIN || id > UINT32_MAX)
             return fail_tensor(err, VLM_ERR_FORMAT, path, "input_ids",
                                "%lld is no token id",
                                (long long)id);

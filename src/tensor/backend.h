@@ -83,6 +83,9 @@ typedef struct vtensor_table {
     /* See vlm_short_conv; weight [dim, taps] and bias (may be empty) float32. */
     void (*short_conv)(vlm_frame *f, vlm_tensor y, vlm_tensor x, vlm_tensor weight, vlm_tensor bias,
                        const vlm_segment *segments, int n_segments);
+    /* See vlm_depthwise_conv. */
+    void (*depthwise_conv)(vlm_frame *f, vlm_tensor y, vlm_tensor x, int64_t width, const vlm_depthwise *conv,
+                           int64_t stride);
 
     /* See vlm_route; logits contiguous. */
     void (*route)(vlm_frame *f, const vlm_routes *y, vlm_tensor logits);
@@ -97,6 +100,9 @@ typedef struct vtensor_table {
     void (*argmax)(vlm_frame *f, vlm_tensor y, vlm_tensor x);
     bool attention_rotates; /* attention takes desc->rope itself */
 } vtensor_table;
+
+/* Longest side of the kernel of a depthwise convolution. */
+enum { VTENSOR_MAX_KERNEL = 15 };
 
 /* What every backend begins with. */
 struct vtensor_backend {

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* Operations that make a row of several others: weighted sums of rows, short convolutions along a
- * sequence. Checks shapes and dispatches. */
+ * sequence, depthwise convolutions of a map. Checks shapes and dispatches. */
+#include <math.h>
+
 #include "tensor/backend.h"
 
 bool vtensor_has(vlm_frame *f, const char *op, bool there) {
@@ -76,5 +78,33 @@ vlm_tensor vlm_short_conv(vlm_frame *f, vlm_tensor x, vlm_tensor weight, vlm_ten
     if (bias.rank) bias = as_float32(f, bias);
     if (vtensor_count(y) > 0) VTENSOR_RUN(f, short_conv, y, x, weight, bias, segments, n_segments);
     vlm_scope_end(f, scope);
+    return y;
+}
+
+/* Side of the kernel; 0: the shapes do not fit. */
+static int64_t kernel_side(vlm_tensor x, int64_t width, const vlm_depthwise *c, int64_t stride) {
+    const vlm_tensor w = c->weight, b = c->bias;
+    bool fits = x.rank == 2 && x.dtype == VLM_DTYPE_F32 && w.rank == 3 && w.dtype == VLM_DTYPE_F32
+                && vtensor_contiguous(w) && w.shape[2] == x.shape[1] && w.shape[1] > 0 && b.rank == 1
+                && b.dtype == VLM_DTYPE_F32 && b.shape[0] == w.shape[1] * w.shape[2];
+    if (!fits || width < 1 || stride < 1 || x.shape[0] % width != 0) return 0;
+    const int64_t side = (int64_t)sqrt((double)w.shape[0]);
+    return side * side == w.shape[0] && side % 2 == 1 && side <= VTENSOR_MAX_KERNEL ? side : 0;
+}
+
+vlm_tensor vlm_depthwise_conv(vlm_frame *f, vlm_tensor x, int64_t width, const vlm_depthwise *conv,
+                              int64_t stride) {
+    const vlm_tensor none = { 0 };
+    if (!vtensor_enter(f)) return none;
+    if (kernel_side(x, width, conv, stride) == 0)
+        return vlm_frame_fail(f, VLM_ERR_ARGUMENT, "depthwise_conv: %s of width %lld by %s", vtensor_describe(x).s,
+                              (long long)width, vtensor_describe(conv->weight).s);
+    if (!VTENSOR_HAS(f, depthwise_conv)) return none;
+    const int64_t rows = (x.shape[0] / width + stride - 1) / stride, columns = (width + stride - 1) / stride;
+    vlm_tensor y = vtensor_new(f, VLM_DTYPE_F32, 2, (int64_t[]) { rows * columns, conv->bias.shape[0] });
+    vtensor_note_read(f, x, false);
+    vtensor_note_read(f, conv->weight, false);
+    vtensor_note_read(f, conv->bias, false);
+    if (vtensor_count(y) > 0) VTENSOR_RUN(f, depthwise_conv, y, x, width, conv, stride);
     return y;
 }

@@ -75,7 +75,7 @@ static const hostile bad_config[] = {
     { "model_type: a space behind", { SET(CONFIG, "model_type", "\"idefics3 \"") }, { "/config.json: model_type", "'idefics3 '", "idefics3" } },
     { "model_type: a text model", { SET(CONFIG, "model_type", "\"llama\"") }, { "/config.json: model_type", "'llama'" } },
     { "model_type: an alias of a text model", { SET(CONFIG, "model_type", "\"mistral\"") }, { "/config.json: model_type", "'mistral'" } },
-    { "model_type: an alias of a model that is not here", { SET(CONFIG, "model_type", "\"llava_qwen2\"") }, { "/config.json: model_type", "'llava_qwen2'" } },
+    { "model_type: an alias of a model that is not here", { SET(CONFIG, "model_type", "\"granite-vision\"") }, { "/config.json: model_type", "'granite-vision'" } },
     { "model_type: a path", { SET(CONFIG, "model_type", "\"../../idefics3\"") }, { "/config.json: model_type", "'../../idefics3'" } },
     { "model_type: a format", { SET(CONFIG, "model_type", "\"%s%s%n%n\"") }, { "/config.json: model_type", "'%s%s%n%n'" } },
     { "model_type: two lines", { SET(CONFIG, "model_type", "\"idefics3\\nvlm: done\"") }, { "/config.json: model_type", "idefics3" } },

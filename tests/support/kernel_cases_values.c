@@ -48,6 +48,25 @@ static void mul(kernel_case *c) {
     c->k->mul(x, kc_array(c, KC_READ, KC_F32, KC_ANY, 1, n, 0), n);
 }
 
+static void sum_products(kernel_case *c) {
+    enum { ROWS = 5 };
+    const float *x[ROWS], *w[ROWS];
+    size_t n = kc_length(c, MOST), rows = kc_length(c, ROWS);
+    float *y = kc_array(c, KC_WRITTEN, KC_F32, KC_ANY, 1, n, 0);
+    const float *init = rows % 2 ? kc_array(c, KC_READ, KC_F32, KC_ZEROS, 1, n, 0) : NULL;
+    for (size_t k = 0; k < rows; k++) {
+        x[k] = kc_array(c, KC_READ, KC_F32, KC_ZEROS, 1, n, 0);
+        w[k] = kc_array(c, KC_READ, KC_F32, KC_ZEROS, 1, n, 0);
+    }
+    c->k->sum_products(y, init, x, w, rows, n);
+    double *allowed = kc_allow(c, y);
+    for (size_t i = 0; i < n && allowed; i++) {
+        double size = init ? fabs((double)init[i]) : 0;
+        for (size_t k = 0; k < rows; k++) size += fabs((double)w[k][i] * (double)x[k][i]);
+        allowed[i] = 1e-6 * size;
+    }
+}
+
 static void scale(kernel_case *c) {
     size_t n = kc_length(c, MOST);
     float factor = kc_float(c, -3, 3);
@@ -141,6 +160,7 @@ const kernel_entry kernel_cases_values[] = {
     { "narrow_f16", narrow_f16 },
     { "add", add },
     { "mul", mul },
+    { "sum_products", sum_products },
     { "scale", scale },
     { "softcap", softcap },
     { "gelu", gelu },

@@ -45,6 +45,11 @@ class Case:
     pixels: bool = False
 
 
+def channels_last(name: str, shape: tuple[int, ...]) -> list[int] | None:
+    """MLX's axes of convolutions."""
+    return [0, *range(2, len(shape)), 1] if len(shape) >= 4 or name.endswith("conv.conv.weight") else None
+
+
 @dataclass
 class Variant:
     """One tiny checkpoint: its small files, how weights are drawn, its names elsewhere, its cases."""
@@ -67,6 +72,7 @@ class Variant:
     own_name: Callable[[str], str] = lambda name: name
     load_processor: Callable[[Variant], Any] | None = None
     shown: Callable[[dict[str, torch.Tensor]], dict[str, torch.Tensor]] = lambda batch: batch
+    mlx_axes: Callable[[str, tuple[int, ...]], list[int] | None] = channels_last  # None: MLX has the axes as they are
     pil: bool = True  # the image processor's class exists for Pillow; else processor_patch has its arithmetic
 
     @property
@@ -125,6 +131,8 @@ def build(variant: Variant) -> tuple[Any, list[dict]]:
     model = AutoModelForImageTextToText.from_config(config, attn_implementation="eager", dtype=torch.float32).eval()
     model.set_experts_implementation("eager")
     rows, parameters = [], dict(model.named_parameters())
+    saved = model.state_dict().keys()
+    parameters |= {name: buffer for name, buffer in model.named_buffers() if name in saved and buffer.is_floating_point()}
     for reference_name, parameter in parameters.items():
         name, shape = variant.own_name(reference_name), tuple(parameter.shape)
         draw = draw_for(variant, name, shape)
@@ -133,8 +141,8 @@ def build(variant: Variant) -> tuple[Any, list[dict]]:
         row = {"name": name, "shape": list(shape), "offset": draw.offset, "exponent": draw.exponent, "range": draw.range}
         row["names"] = variant.names(name)
         row |= variant.layouts(name)
-        if len(shape) >= 4 or name.endswith("conv.conv.weight"):
-            row["mlx_axes"] = [0, *range(2, len(shape)), 1]
+        if axes := variant.mlx_axes(name, shape):
+            row["mlx_axes"] = axes
         rows.append(row)
     assert not any(name.startswith("lm_head") for name in parameters) or not config.tie_word_embeddings
     model.generation_config.eos_token_id = None

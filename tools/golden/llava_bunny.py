@@ -48,7 +48,7 @@ class Processor:
         self.tokenizer = AutoTokenizer.from_pretrained(variant.folder)
         self.image_processor = AutoImageProcessor.from_pretrained(variant.folder, backend="pil")
         vision = variant.config["vision_config"]
-        self.tokens = (vision["image_size"] // vision["patch_size"]) ** 2
+        self.tokens = (vision["image_size"] // vision.get("patch_size", 64)) ** 2
         self.image_id = variant.reference["image_token_index"]
 
     def apply_chat_template(self, messages: list[dict], **kwargs: Any) -> str:

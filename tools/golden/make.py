@@ -24,6 +24,7 @@ FAMILIES = (
     "llava",
     "llava_next",
     "llava_bunny",
+    "fastvlm",
     "pixtral",
 )
 EXAMPLES = ("deepseek_vl",)  # of the examples, made only when they are named: the library has no such family

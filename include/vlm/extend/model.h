@@ -50,6 +50,10 @@ typedef enum vlm_weight_kind {
     /** vlm_linear: "<name>.weight" [dims[0], dims[1], kernel...], flattened in that order; a file
      * in MLX layout (channels last) is brought into it */
     VLM_WEIGHT_CONV,
+    /** vlm_depthwise: dims are out, in, kernel. "<name>.weight" [out, 1, kernel, kernel] with its bias, or with a
+     * batch normalisation behind it ("bn" in the place of the name's last word, eps 1e-5), which is folded into
+     * it. In float32, tap by tap: made while loading */
+    VLM_WEIGHT_DEPTHWISE,
     VLM_WEIGHT_IGNORED /**< pattern with '*': names that may be there and are not read */
 } vlm_weight_kind;
 
@@ -77,6 +81,7 @@ typedef enum vlm_weight_kind {
     VLM_BIND_ROW_(TENSOR, when, s, m, n, VLM_NEVER, __VA_ARGS__)
 #define VLM_BIND_CONV(...) VLM_BIND_ROW_(CONV, VLM_ALWAYS, __VA_ARGS__)
 #define VLM_BIND_CONV_IF(when, ...) VLM_BIND_ROW_(CONV, when, __VA_ARGS__)
+#define VLM_BIND_DEPTHWISE(...) VLM_BIND_ROW_(DEPTHWISE, VLM_ALWAYS, __VA_ARGS__)
 #define VLM_BIND_IGNORED(n)                                                                        \
     { VLM_WEIGHT_IGNORED, n, 0, { -1 }, VLM_ALWAYS, VLM_NEVER }
 #define VLM_BIND_IGNORED_IF(when, n)                                                               \

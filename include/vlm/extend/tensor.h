@@ -296,6 +296,18 @@ VLM_API void vlm_add_experts(vlm_frame *f, vlm_tensor sum, vlm_tensor x, const v
 VLM_API vlm_tensor vlm_short_conv(vlm_frame *f, vlm_tensor x, vlm_tensor weight, vlm_tensor bias,
                                   const vlm_segment *segments, int n_segments);
 
+/** A depthwise convolution, its kernel square and odd: output channel o is made of input channel o / (out / in). */
+typedef struct vlm_depthwise {
+    vlm_tensor weight; /**< float32 [kernel * kernel, out / in, in]: channel o is [o % (out / in), o / (out / in)] */
+    vlm_tensor bias;   /**< float32 [out] */
+} vlm_depthwise;
+/**
+ * Convolves a map, channels innermost, padded by zeros so that stride 1 keeps its size.
+ * @param x float32 [height * width, in] @return [ceil(height / stride) * ceil(width / stride), out]
+ */
+VLM_API vlm_tensor vlm_depthwise_conv(vlm_frame *f, vlm_tensor x, int64_t width,
+                                      const vlm_depthwise *conv, int64_t stride);
+
 #ifdef __cplusplus
 }
 #endif

@@ -20,6 +20,13 @@ static const family bunny = {
     .mlx_untied = true,
 };
 
+static const family fastvlm = {
+    .vision_type = "fastvithd",
+    .vision_prefix = "model.vision_tower.vision_tower.model.|vision_tower.vision_model.",
+    .text_type = "qwen2",
+    .head_prefix = "|language_model.",
+};
+
 typedef struct llava {
     int64_t image_token_id;
     bool tied;
@@ -112,4 +119,15 @@ const vlm_model_type vmodel_llava_bunny = {
     .text = text_of,
     .features = features,
     .user = &bunny,
+};
+
+const vlm_model_type vmodel_fastvlm = {
+    .model_type = "fastvlm",
+    .aliases = "llava_qwen2",
+    .processor_class = "FastVLMProcessor",
+    .default_processor_class = "FastVLMProcessor",
+    .create = create,
+    .text = text_of,
+    .features = features,
+    .user = &fastvlm,
 };

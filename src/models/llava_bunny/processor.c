@@ -9,11 +9,11 @@
 #define IMAGE "<image>"
 
 /* What the classes take where files are silent. */
-typedef struct class {
+typedef struct defaults {
     const char *image_processor_type;
     int64_t image_size, patch_size;
     bool pads;
-} class;
+} defaults;
 
 typedef struct processor {
     int64_t image_token_id, image_size, patch_size;
@@ -43,7 +43,7 @@ static vlm_status find_token(processor *p, const vlm_processor_build *build, vlm
 }
 
 static vlm_status create(void **out, const vlm_processor_build *build, vlm_error *err) {
-    const class *of = build->user;
+    const defaults *of = build->user;
     processor *p = vlm_processor_alloc(build, 1, sizeof *p);
     if (!p) return vlm_fail(err, VLM_ERR_MEMORY, "%s: out of memory", build->processor_class);
     *p = (processor) { .image_size = of->image_size, .patch_size = of->patch_size, .aspect_ratio = of->pads ? PAD : SQUARE };
@@ -92,7 +92,7 @@ static void image_processor_config(const void *self, vlm_image_processor_config 
 }
 
 static const vlm_extra_token extra_tokens[] = { { .text = IMAGE, .special = true } };
-static const class bunny = { "SiglipImageProcessor", 384, 14, false };
+static const defaults bunny = { "SiglipImageProcessor", 384, 14, false };
 
 const vlm_processor_type vmodel_bunny_processor = {
     .processor_class = "BunnyProcessor",
@@ -105,4 +105,19 @@ const vlm_processor_type vmodel_bunny_processor = {
     .fill = fill,
     .image_processor_config = image_processor_config,
     .user = &bunny,
+};
+
+static const defaults fastvlm = { "FastVLMImageProcessor", 1024, 64, true };
+
+const vlm_processor_type vmodel_fastvlm_processor = {
+    .processor_class = "FastVLMProcessor",
+    .create = create,
+    .placeholder = placeholder,
+    .extra_tokens = extra_tokens,
+    .n_extra_tokens = COUNT(extra_tokens),
+    .add_special_tokens = true,
+    .plan = plan,
+    .fill = fill,
+    .image_processor_config = image_processor_config,
+    .user = &fastvlm,
 };

@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: MIT */
 /* Pictures of any shape as views of one size: CLIP's, SigLIP's and LLaVA's image processors. */
-#include <stdio.h>
-
 #include "models/models.h"
 
 enum { MOST_SIDE = 1 << 13 };
@@ -32,6 +30,10 @@ static const struct view_class {
         .pixels = { .resample = VLM_FILTER_BICUBIC,
                     MEAN_STD(THREE(0.48145466, 0.4578275, 0.40821073),
                              THREE(0.26862954, 0.26130258, 0.27577711)) } } },
+    { "FastVLMImageProcessor",
+      false,
+      { .do_resize = true, .do_center_crop = true, .shortest_edge = 1024, .crop_size = { 1024, 1024 },
+        .pixels = { .resample = VLM_FILTER_BICUBIC, MEAN_STD(THREE(0, 0, 0), THREE(1, 1, 1)) } } },
     { "SiglipImageProcessor|SiglipImageProcessorFast",
       false,
       { .do_resize = true, .size = { 224, 224 },
@@ -57,43 +59,41 @@ typedef struct sides {
     int64_t shortest_edge, height, width;
 } sides;
 
-/* {"shortest_edge": n}, {"height": h, "width": w}, or n alone, which means what the class takes by default. */
-static vlm_status read_size(sides *out, const vlm_json *config, const char *key, bool edge, const char *where,
-                            vlm_error *err) {
-    static const vlm_config_field fields[] = {
-        VLM_INT(sides, shortest_edge, "shortest_edge", 1, MOST_SIDE, 0),
-        VLM_INT(sides, height, "height", 1, MOST_SIDE, 0),
-        VLM_INT(sides, width, "width", 1, MOST_SIDE, 0),
-    };
+/* {"shortest_edge": n}, {"height": h, "width": w}, or n alone: the shorter edge where `edge`, else both. Absent: zeros.
+ * @param fields [3] of sides, the first for a size only */
+static vlm_status read_sides(sides *out, const vlm_json *config, const char *key, const vlm_config_field *fields,
+                             bool edge, const char *where, vlm_error *err) {
     const vlm_json *v = vcore_json_get(config, key);
+    const bool is_size = fields[0].key != NULL;
     int64_t n = 0;
     *out = (sides) { 0 };
-    if (vcore_json_int(v, &n)) {
-        if (n < 1 || n > MOST_SIDE)
-            return vcore_fail_field(err, VLM_ERR_CONFIG, where, key, "must be in [1, %d], is %lld", MOST_SIDE, (long long)n);
+    if (vcore_json_kind_of(v) == VCORE_JSON_NULL) return VLM_OK;
+    if (vcore_json_int(v, &n) && n >= 1 && n <= MOST_SIDE) {
         *out = edge ? (sides) { .shortest_edge = n } : (sides) { .height = n, .width = n };
-    } else if (vcore_json_kind_of(v) == VCORE_JSON_OBJECT) {
-        char place[300];
-        snprintf(place, sizeof place, "%s: %s", where, key);
-        VTRY(vlm_config_read(out, v, place, fields, sizeof fields / sizeof *fields, err));
-    } else if (vcore_json_kind_of(v) != VCORE_JSON_NULL) {
-        return vcore_fail_field(err, VLM_ERR_CONFIG, where, key, "must be a number or an object, is %s",
-                                vcore_json_kind_name(v));
-    } else {
-        return VLM_OK; /* absent: zeros */
+        return VLM_OK;
     }
-    if ((out->shortest_edge && edge) || (out->height && out->width)) return VLM_OK;
+    if (vcore_json_kind_of(v) != VCORE_JSON_OBJECT)
+        return vcore_fail_field(err, VLM_ERR_CONFIG, where, key, "must be a number in [1, %d] or an object", MOST_SIDE);
+    VTRY(vlm_config_read(out, config, where, fields + !is_size, is_size ? 3 : 2, err));
+    if (out->shortest_edge || (out->height && out->width)) return VLM_OK;
     return vcore_fail_field(err, VLM_ERR_UNSUPPORTED, where, key, "must have %sheight and width",
-                            edge ? "shortest_edge, or " : "");
+                            is_size ? "shortest_edge, or " : "");
 }
 
 static vlm_status read_sizes(vlm_view_rules *r, const vlm_json *config, const char *where, vlm_error *err) {
+    static const vlm_config_field of_size[] = {
+        VLM_INT(sides, shortest_edge, "size.shortest_edge", 1, MOST_SIDE, 0),
+        VLM_INT(sides, height, "size.height", 1, MOST_SIDE, 0),
+        VLM_INT(sides, width, "size.width", 1, MOST_SIDE, 0),
+    };
+    static const vlm_config_field of_crop[] = {
+        { 0 },
+        VLM_INT(sides, height, "crop_size.height", 1, MOST_SIDE, 0),
+        VLM_INT(sides, width, "crop_size.width", 1, MOST_SIDE, 0),
+    };
     sides size, crop;
-    const bool edge = r->shortest_edge != 0;
-    VTRY(read_size(&size, config, "size", true, where, err));
-    VTRY(read_size(&crop, config, "crop_size", false, where, err));
-    if (vcore_json_kind_of(vcore_json_get(config, "size")) == VCORE_JSON_INT && !edge)
-        size = (sides) { .height = size.shortest_edge, .width = size.shortest_edge };
+    VTRY(read_sides(&size, config, "size", of_size, r->shortest_edge != 0, where, err));
+    VTRY(read_sides(&crop, config, "crop_size", of_crop, false, where, err));
     if (size.shortest_edge || size.height) {
         r->shortest_edge = (uint32_t)size.shortest_edge;
         r->size = (vlm_size) { (uint32_t)size.width, (uint32_t)size.height };

@@ -178,6 +178,13 @@ static uint64_t product(const int64_t *dims, int rank) {
     return n;
 }
 
+/* Whether a list is stored as a map of 1 x 1, with its channels first or last. */
+static bool is_column(const vio_tensor *t, const int64_t *dims, int rank) {
+    const bool first = t->shape[1] == 1 && t->shape[2] == 1 && t->shape[0] == (uint64_t)dims[0];
+    const bool last = t->shape[0] == 1 && t->shape[1] == 1 && t->shape[2] == (uint64_t)dims[0];
+    return rank == 1 && t->rank == 3 && (first || last);
+}
+
 /* A dense tensor of exactly this shape. t NULL: it is missing. */
 static vlm_status bind_dense(vmodel_row *c, const vio_tensor *t, const char *suffix,
                              const int64_t *dims, int rank, vlm_tensor *out) {
@@ -188,7 +195,7 @@ static vlm_status bind_dense(vmodel_row *c, const vio_tensor *t, const char *suf
     }
     vlm_dtype dtype = VLM_DTYPE_F32;
     VTRY(vmodel_row_float_type(c, t, &dtype));
-    VTRY(vmodel_row_check_shape(c, t, dims, rank, CONFIG));
+    if (!is_column(t, dims, rank)) VTRY(vmodel_row_check_shape(c, t, dims, rank, CONFIG));
     VTRY(vmodel_row_view(c, t, dtype, dims, rank, out));
     vmodel_row_take(c, t, product(dims, rank));
     return VLM_OK;
@@ -332,6 +339,9 @@ static vlm_status place_row(const vmodel_row *c, void *member) {
     case VLM_WEIGHT_EXPERTS: return place_linear(c, member, NULL);
     case VLM_WEIGHT_NORM: VTRY(place(c, &norm->weight)); return place(c, &norm->bias);
     case VLM_WEIGHT_TENSOR: return place(c, member);
+    case VLM_WEIGHT_DEPTHWISE:
+        VTRY(place(c, &((vlm_depthwise *)member)->weight));
+        return place(c, &((vlm_depthwise *)member)->bias);
     default: return VLM_OK;
     }
 }
@@ -350,6 +360,7 @@ static vlm_status bind_row(vmodel_row *c, void *member) {
         return bind_bias(c, &norm->bias);
     case VLM_WEIGHT_TENSOR: return bind_dense(c, vmodel_row_locate(c, ""), "", c->dims, c->rank, member);
     case VLM_WEIGHT_CONV: VTRY(bind_conv(c, &linear->weight)); return bind_bias(c, &linear->bias);
+    case VLM_WEIGHT_DEPTHWISE: return vmodel_bind_depthwise(c, member);
     case VLM_WEIGHT_IGNORED: ignore(c); return VLM_OK;
     }
     return vcore_fail(c->err, VLM_ERR_ARGUMENT, "weight table: row '%s' is of no kind",
@@ -388,7 +399,7 @@ vlm_status vlm_bind(vlm_build *build, void *object, const vlm_weight_row *rows, 
                     const vlm_binding *binding, vlm_error *err) {
     static const int ranks[] = {
         [VLM_WEIGHT_LINEAR] = 2, [VLM_WEIGHT_MATRIX] = 2, [VLM_WEIGHT_NORM] = 1,
-        [VLM_WEIGHT_TENSOR] = 1, [VLM_WEIGHT_CONV] = 3,   [VLM_WEIGHT_IGNORED] = 0,
+        [VLM_WEIGHT_TENSOR] = 1, [VLM_WEIGHT_CONV] = 3, [VLM_WEIGHT_DEPTHWISE] = 3,  [VLM_WEIGHT_IGNORED] = 0,
         [VLM_WEIGHT_EXPERTS] = 3,
     };
     for (size_t i = 0; i < n_rows; i++) {

@@ -98,6 +98,8 @@ vlm_status vmodel_row_check_finite(const vmodel_row *r, const vio_tensor *t, vmo
 /* "<stem>.weight" in E4M3, scales beside it, becomes floats (float8.c). */
 vlm_status vmodel_bind_float8(vmodel_row *r, const vio_tensor *weight, const vio_tensor *scales,
                               vlm_matrix *m);
+/* A depthwise convolution, made for vlm_depthwise_conv (depthwise.c). */
+vlm_status vmodel_bind_depthwise(vmodel_row *r, vlm_depthwise *out);
 /* Binds a matrix that is stored as no float; otherwise *bound is false. */
 vlm_status vmodel_bind_quantized(vmodel_row *r, vlm_matrix *m, bool *bound);
 /* The same in AWQ's and GPTQ's layouts (transposed.c). */

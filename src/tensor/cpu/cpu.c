@@ -157,6 +157,7 @@ static const vtensor_table cpu_table = {
     .short_conv = vcpu_short_conv,
     .route = vcpu_route,
     .linear_across = vcpu_linear_across,
+    .depthwise_conv = vcpu_depthwise_conv,
 };
 
 /* The operations that take scratch go as far as to say how much; see vcpu_begin. */
@@ -176,6 +177,7 @@ static const vtensor_table dry_table = {
     .attention = vcpu_attention,
     .route = vcpu_route,
     .linear_across = vcpu_linear_across,
+    .depthwise_conv = vcpu_depthwise_conv,
 };
 
 vlm_status vtensor_backend_cpu(vtensor_backend **out, const vtensor_cpu_options *options,

@@ -92,6 +92,8 @@ void vcpu_rope(vlm_frame *f, vlm_tensor x, const vlm_rope_table *table, vlm_rope
 void vcpu_blend(vlm_frame *f, vlm_tensor y, vlm_tensor x, vlm_tensor index, vlm_tensor weights);
 void vcpu_route(vlm_frame *f, const vlm_routes *y, vlm_tensor logits);
 void vcpu_linear_across(vlm_frame *f, vlm_tensor y, vlm_tensor x, const vlm_matrix *w);
+void vcpu_depthwise_conv(vlm_frame *f, vlm_tensor y, vlm_tensor x, int64_t width, const vlm_depthwise *conv,
+                         int64_t stride);
 void vcpu_short_conv(vlm_frame *f, vlm_tensor y, vlm_tensor x, vlm_tensor weight, vlm_tensor bias,
                      const vlm_segment *segments, int n_segments);
 

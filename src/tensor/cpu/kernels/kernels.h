@@ -138,6 +138,9 @@ typedef struct vcpu_kernels {
 
     void (*add)(float *x, const float *y, size_t n);
     void (*mul)(float *x, const float *y, size_t n);
+    /* y = init + Σ_k w[k] * x[k], rows of n; init NULL: zeros */
+    void (*sum_products)(float *y, const float *init, const float *const *x, const float *const *w,
+                         size_t rows, size_t n);
     void (*scale)(float *x, float factor, size_t n);
     void (*softcap)(float *x, float cap, size_t n);
     void (*activation[VCPU_N_ACTIVATIONS])(float *x, size_t n);

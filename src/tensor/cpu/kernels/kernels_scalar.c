@@ -60,6 +60,13 @@ static void mul(float *x, const float *y, size_t n) {
     for (size_t i = 0; i < n; i++) x[i] *= y[i];
 }
 
+static void sum_products(float *y, const float *init, const float *const *x, const float *const *w,
+                         size_t rows, size_t n) {
+    for (size_t i = 0; i < n; i++) y[i] = init ? init[i] : 0;
+    for (size_t k = 0; k < rows; k++)
+        for (size_t i = 0; i < n; i++) y[i] += w[k][i] * x[k][i];
+}
+
 static void scale(float *x, float factor, size_t n) {
     for (size_t i = 0; i < n; i++) x[i] *= factor;
 }
@@ -194,6 +201,7 @@ void vcpu_kernels_scalar(vcpu_kernels *k) {
         .unpack = vcpu_unpack_scalar,
         .add = add,
         .mul = mul,
+        .sum_products = sum_products,
         .scale = scale,
         .softcap = softcap,
         .activation = { gelu, gelu_tanh, quick_gelu, silu, relu },

@@ -151,6 +151,28 @@ DEFINE_MAP(relu, (float *x, size_t n), , vf_relu(v))
 DEFINE_MAP2(add, +)
 DEFINE_MAP2(mul, *)
 
+/* Columns are summed a few vectors at a time, which stay in registers. */
+#define SUM_VECTORS 4
+static void sum_products(float *y, const float *init, const float *const *x, const float *const *w,
+                         size_t rows, size_t n) {
+    size_t i = 0;
+    for (; i + SUM_VECTORS * LANES <= n; i += SUM_VECTORS * LANES) {
+        vf acc[SUM_VECTORS];
+        EACH(v, SUM_VECTORS) acc[v] = init ? vf_load(init + i + v * LANES) : vf_zero();
+        for (size_t k = 0; k < rows; k++)
+            EACH(v, SUM_VECTORS)
+                acc[v] = vf_fma(vf_load(w[k] + i + v * LANES), vf_load(x[k] + i + v * LANES), acc[v]);
+        EACH(v, SUM_VECTORS) vf_store(y + i + v * LANES, acc[v]);
+    }
+    for (size_t m; i < n; i += m) {
+        m = n - i < LANES ? n - i : LANES;
+        vf acc = init ? vf_load_n(init + i, m) : vf_zero();
+        for (size_t k = 0; k < rows; k++)
+            acc = vf_fma(vf_load_n(w[k] + i, m), vf_load_n(x[k] + i, m), acc);
+        vf_store_n(y + i, acc, m);
+    }
+}
+
 /* ---- norms and rotary positions ---- */
 static double sum(const float *x, size_t n) {
     double total = 0;
@@ -364,6 +386,7 @@ static void fill_simd(vcpu_kernels *k) {
     k->narrow_f16 = narrow_f16;
     k->add = add;
     k->mul = mul;
+    k->sum_products = sum_products;
     k->scale = scale;
     k->softcap = softcap;
     k->activation[0] = gelu;
