@@ -101,6 +101,7 @@ static void chunks_equal_whole(void **state) {
     tparity_close(&p);
 }
 
+/* A piece of a rendered chat, which has the beginning of the text that a tokenizer adds, or stands behind it. */
 static vlm_prepared *prepare_raw(const tparity *p, const char *text, const char *picture) {
     vlm_error err = VLM_ERROR_INIT;
     vlm_input *in;
@@ -110,6 +111,17 @@ static vlm_prepared *prepare_raw(const tparity *p, const char *text, const char 
     assert_int_equal(vlm_input_set_raw(in, text, &err), VLM_OK);
     if (vlm_prepare(&prepared, p->context, in, &err) < 0) fail_msg("%s", err.message);
     vlm_input_free(in);
+    size_t n;
+    const uint32_t *ids = vlm_prepared_ids(prepared, &n);
+    vlm_tokens bare;
+    assert_int_equal(vlm_tokenizer_encode(&bare, p->context->tokenizer, "", 0, VLM_ENCODE_ADD_SPECIAL, &err), VLM_OK);
+    if (bare.count == 1 && ids[0] == bare.ids[0]) {
+        uint32_t *rest = malloc(n * sizeof *rest);
+        memcpy(rest, ids + 1, (n - 1) * sizeof *rest);
+        assert_int_equal(vmodel_prepared_set_ids(prepared, rest, n - 1, NULL), VLM_OK);
+        free(rest);
+    }
+    vlm_tokens_free(&bare);
     return prepared;
 }
 

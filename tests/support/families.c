@@ -9,6 +9,8 @@ const char *const tfamilies[T_N_FAMILIES] = {
     "tests/golden/qwen2_5_vl-tied",
     "tests/golden/lfm2_vl-split",
     "tests/golden/qwen3_vl",
+    "tests/golden/gemma3-new",
+    "tests/golden/mistral3-ministral3",
 };
 
 int tfamilies_run(const char *group, const tcheck *checks, size_t n_checks) {

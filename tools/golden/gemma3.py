@@ -125,6 +125,7 @@ def cases(full: str, scanned: str) -> list[Case]:
         Case("small", [user(IMAGE, "What is shown in this image?")], pictures=picture("square.png")),
         Case("landscape", [user("Describe the picture.", IMAGE)], pictures=picture("landscape.jpg")),
         Case("portrait", [system, user(IMAGE, "How many shapes are there?")], pictures=picture("portrait.png")),
+        Case("tiny", [user("Where?", IMAGE)], pictures=picture("tiny.png")),
         Case("several", [user(IMAGE, "Compare ", IMAGE, " with ", IMAGE)], pictures=picture("palette.png", "photo.jpg", "tiny.png")),
         Case(
             "two-turns",

@@ -31,7 +31,9 @@ vlm_tensor vmodel_text_attention(vlm_frame *f, const vlm_text *t, const text_lay
     vlm_scope scope = vlm_scope_begin(f);
     vlm_tensor qkv[3];
     project(f, qkv, t, layer, x);
-    if (pass->growth.cos.rank) vlm_rope_to(f, qkv[0], &pass->growth, t->type->pairs);
+    if (pass->growth.cos.rank) /* every pair of values of a row by its angle of 0 */
+        vlm_rope_to(f, vlm_reshape3(f, qkv[0], -1, c->num_attention_heads * c->head_dim / 2, 2), &pass->growth,
+                    VLM_ROPE_ADJACENT);
     vlm_tensor a = vlm_attention(f, qkv[0], qkv[1], qkv[2], pass->segments, pass->n_segments, &desc);
     a = vlm_reshape2(f, a, -1, c->num_attention_heads * c->head_dim);
     if (some) a = vlm_gather(f, a, pass->wanted);

@@ -150,7 +150,7 @@ vlm_status vmodel_text_bind(vlm_text *t, vlm_build *build, const vlm_text_option
 /* What the layers of a pass share. n is the number of rows of a pass over all its sequences. */
 typedef struct text_pass {
     vlm_rope_table rope, local_rope;
-    vlm_rope_table growth; /* of queries, as angles of 0 whose cosine is the factor; empty: none */
+    vlm_rope_table growth; /* [n, 1] of queries, as angles of 0 whose cosine is the factor; empty: none */
     const vlm_segment *segments; /* of the layer at hand */
     int n_segments;
     vlm_tensor wanted; /* I32 [m]: rows that the layer computes; empty: all */

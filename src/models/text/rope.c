@@ -218,26 +218,27 @@ vlm_status vmodel_text_rope_new(vlm_text *t, vlm_build *build, const vlm_json *j
 }
 
 vlm_rope_table vmodel_text_growth(vlm_frame *f, const vlm_text *t, const int32_t *positions, int64_t n) {
+    enum { FEW = 256 }; /* rows of a step: it takes no memory */
     const text_config *c = &t->config;
-    const int64_t shape[] = { n, t->rope.pairs };
+    const vlm_rope_table none = { .cos = { 0 } };
+    const int64_t shape[] = { n, 1 };
+    float few[FEW], *factors = few;
     bool grows = false;
-    if (!(t->type->keys & TEXT_GROWTH) || !positions) return (vlm_rope_table) { .cos = { 0 } };
+    if (!(t->type->keys & TEXT_GROWTH) || !positions) return none;
     for (int64_t i = 0; i < n; i++) grows |= positions[i] >= c->original_max_position_embeddings;
-    if (!grows) return (vlm_rope_table) { .cos = { 0 } };
-    float *factors = vcore_alloc_array((size_t)(n * shape[1]), sizeof *factors);
-    if (!factors) {
+    if (!grows) return none;
+    if (n > FEW && !(factors = vcore_alloc_array((size_t)n, sizeof *factors))) {
         vlm_frame_fail(f, VLM_ERR_MEMORY, "text decoder: out of memory");
-        return (vlm_rope_table) { .cos = { 0 } };
+        return none;
     }
     for (int64_t i = 0; i < n; i++) {
         const float lengths = (float)(positions[i] / c->original_max_position_embeddings);
-        const float factor = 1 + c->llama_4_scaling_beta * logf(1 + lengths);
-        for (int64_t k = 0; k < shape[1]; k++) factors[i * shape[1] + k] = factor;
+        factors[i] = 1 + c->llama_4_scaling_beta * logf(1 + lengths);
     }
     vlm_rope_table table = { .cos = vlm_tensor_from(f, VLM_DTYPE_F32, 2, shape, factors) };
-    memset(factors, 0, (size_t)(n * shape[1]) * sizeof *factors);
+    memset(factors, 0, (size_t)n * sizeof *factors);
     table.sin = vlm_tensor_from(f, VLM_DTYPE_F32, 2, shape, factors);
-    vcore_free(factors);
+    if (factors != few) vcore_free(factors);
     return table;
 }
 
