@@ -64,6 +64,9 @@ PUBLISHED = {
     "paligemma": {"size": {"height": 448, "width": 448}},
     "qwen2_5_vl-tied": {"min_pixels": 3136, "max_pixels": 12845056},
     "qwen2_5_vl": {"size": {"shortest_edge": 3136, "longest_edge": 12845056}},
+    "qwen2_vl": {"min_pixels": 3136, "max_pixels": 12845056},
+    "qwen3_vl": {"size": {"shortest_edge": 65536, "longest_edge": 16777216}},
+    "glm_ocr": {"size": {"shortest_edge": 12544, "longest_edge": 9633792}},
     "gemma3": {"size": {"height": 896, "width": 896}},
     "pixtral": {"size": {"longest_edge": 1024}},
     "mistral3": {"size": {"longest_edge": 1540}},
@@ -77,8 +80,10 @@ OTHERS = {
 }
 # The first families try every filter and normalisation; for those that share their code, a few settings and prompts do.
 THOROUGH = ("idefics3", "paligemma", "qwen2_5_vl")
+# Families that choose the frames of a file in a way of their own.
+SAMPLING = ("qwen3_vl", "glm_ocr")
 # Families, or variants, whose messages show pictures behind the text (docs/TEXT.md).
-BEHIND = ("gemma3", "pixtral-llava")
+BEHIND = ("gemma3", "pixtral-llava", "qwen2_vl")
 
 
 def of(table: dict, variant: Variant) -> dict:
@@ -151,7 +156,7 @@ def run(variant: Variant, processor, media: list[str]) -> dict[str, torch.Tensor
         text = "<image>" * len(images) + "Describe."
     else:
         media = [*[IMAGE] * len(images), *[VIDEO] * len(videos)]
-        behind = variant.name in BEHIND or variant.family in BEHIND
+        behind = (variant.name in BEHIND or variant.family in BEHIND) and not videos
         message = user("Describe.", *media) if behind else user(*media, "Describe.")
         text = processor.apply_chat_template([message], add_generation_prompt=True, tokenize=False)
         if processor.tokenizer.bos_token and text.startswith(processor.tokenizer.bos_token):
@@ -174,7 +179,7 @@ def prompts(variant: Variant, setting: str) -> list[list[str]]:
     if setting != "own":
         return [CLIPS[-1][1:]] if setting == LARGEST else [PROMPTS[0], *FEW] if setting == "scanned" else FEW
     if variant.family not in THOROUGH:
-        return [*PROMPTS[:3], *PROMPTS[4:6], *(CLIPS[:1] if video else [])]
+        return [*PROMPTS[:3], *PROMPTS[4:6], *(CLIPS[: 3 if variant.family in SAMPLING else 1] if video else [])]
     clips = CLIPS if video else []
     return PROMPTS + clips + ([MIXED] if video and variant.family == "qwen2_5_vl" else [])
 
