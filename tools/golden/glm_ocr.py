@@ -8,7 +8,7 @@ from pathlib import Path
 from transformers.models.glm46v.video_processing_glm46v import smart_resize
 
 from . import qwen2_5_vl, qwen3_vl, tokenizers
-from .common import PICTURES, Case, Variant, linear, norm, spread, user, write_json, IMAGE
+from .common import IMAGE, PICTURES, Case, Variant, linear, norm, spread, user, write_json
 from .grids import frames_with_pillow
 
 # The template in our own words: marks of turns without ends, media between marks of their own.

@@ -21,11 +21,12 @@ DRAWS = [
     (r"embed_tokens\.weight$", spread(0.3)),
     (r"attn\.qkv\.weight$", linear(1.6)),
     (r"(q_proj|k_proj)\.weight$", linear(1.7)),
-    # The mergers' first layer works around -2, where the GELUs differ most for what they give.
-    (r"merger.*linear_fc1\.weight$", linear(0.8)),
-    (r"merger.*linear_fc1\.bias$", lambda shape: Draw(-2, -6, 31)),
+    # The first layers work around -2, where the GELUs differ most for what they give.
+    (r"linear_fc1\.weight$", linear(0.8)),
+    (r"linear_fc1\.bias$", lambda shape: Draw(-2, -6, 31)),
     (r"merger.*linear_fc2\.weight$", linear(4)),
-    (r"visual.*(attn\.proj|linear_fc1|linear_fc2)\.weight$", linear(1.4)),
+    (r"blocks.*linear_fc2\.weight$", linear(8)),
+    (r"visual.*attn\.proj\.weight$", linear(1.4)),
     # Attention that is stronger makes all continuations of a picture's prompt the same.
     (r"(v_proj|o_proj)\.weight$", linear(0.9)),
     (r"(gate_proj|up_proj|down_proj)\.weight$", linear(1.7)),
@@ -211,7 +212,7 @@ def variants() -> list[Variant]:
         Variant(
             "qwen3_vl_moe",
             "qwen3_vl",
-            2,
+            3,
             experts,
             lambda folder: new_files(folder, experts, 300),
             DRAWS,
