@@ -40,7 +40,8 @@ static const char *const values[VALUES] = { "0",   "-1",    "1",    "2147483648"
 
 static const char *const goldens[] = {
     "idefics3-split",  "smolvlm-video",   "paligemma-gemma", "paligemma2-gemma2",
-    "qwen2_5_vl-tied", "qwen2_5_vl-untied", "lfm2_vl-split",
+    "qwen2_5_vl-tied", "qwen2_5_vl-untied", "qwen2_vl", "qwen3_vl", "qwen3_vl_moe", "glm_ocr",
+    "lfm2_vl-split",
     "gemma3-old", "gemma3-new", "pixtral-llava", "mistral3-mistral", "mistral3-ministral3",
     "llava-clip", "llava_next-mistral", "llava_bunny-qwen2", "fastvlm-qwen2",
 };
