@@ -15,7 +15,7 @@ $compiler $flags -ffunction-sections -Wl,--gc-sections -static -o "$programs/res
 qemu-aarch64 "$programs/resize"
 tools/build_test_kernels.sh "$programs/kernels" $compiler
 qemu-aarch64 -cpu max "$programs/kernels" --cases "$cases"
-tensor=$(find src/tensor -name '*.c' ! -name '*_avx*')
+tensor=$(find src/tensor src/nn -name '*.c' ! -name '*_avx*') # tests use nn's frequencies
 for source in $tensor src/core/*.c; do
   case $source in
     *_neondot.c) extra=-march=armv8.2-a+dotprod ;;
