@@ -2,9 +2,10 @@
 # SPDX-License-Identifier: MIT
 """Measures libvlm against the goldens through the `vlm` program, as a user runs it, and prints the parity table.
 
-    tools/parity.py [BUILD_DIR] [--write] [--only NAME] [--backend cuda] [--jobs N]
+    tools/parity.py [BUILD_DIR] [--write] [--only NAME] [--backend cuda] [--jobs N] [--save FILE] [--cuda FILE]
 
-Needs nothing but Python and a build. --write puts the table into README.md between its parity marks. Each golden is
+Needs nothing but Python and a build. --write puts the table into README.md between its parity marks. A machine with a GPU saves what it measured with
+--backend cuda --save FILE; --cuda FILE makes that the table's last column, and without one the column that README has stays. Each golden is
 written as a checkpoint (float32 for the exact column, bfloat16 for the fast one), and every case goes through `vlm dump` and
 `vlm generate`; what the reference gave lies in tests/golden.
 """
@@ -229,15 +230,34 @@ def measure(program: Path, writer: Path, golden_dir: Path) -> Figures:
     return total
 
 
-HEAD = """| golden | cases | ids | masks, grids, pixels | features | layers | logits | greedy tokens | tokens from the reference's prepared input | fast mode: logits |
-|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|
+CUDA_HEAD = "CUDA: logits, fast mode, greedy tokens"
+HEAD = f"""| golden | cases | ids | masks, grids, pixels | features | layers | logits | greedy tokens | tokens from the reference's prepared input | fast mode: logits | {CUDA_HEAD} |
+|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|
 """
 
 
-def row(name: str, f: Figures) -> str:
+def cuda_cell(f: Figures) -> str:
+    return f"{f.logits:.1e}, {f.fast:.1e} ({f.fast_ratio:.2f}), {f.greedy} of {f.steps}"
+
+
+def cuda_column(path: Path | None) -> dict[str, str]:
+    """What a GPU gave, by golden: from a file that --save wrote, else from the table in README."""
+    if path:
+        return json.loads(path.read_text())
+    found, at = {}, None
+    for line in (ROOT / "README.md").read_text().splitlines():
+        cells = [cell.strip() for cell in line.split("|")]
+        at = cells.index(CUDA_HEAD) if CUDA_HEAD in cells else at
+        if at and len(cells) > at and cells[at] and cells[at][0].isdigit():
+            found[cells[1]] = cells[at]
+    return found
+
+
+def row(name: str, f: Figures, cuda: str) -> str:
     return (
         f"| {name} | {f.cases} | {f.ids} identical | {f.outputs} identical | {f.features:.1e} | {f.layers:.1e} | {f.logits:.1e}"
-        f" | {f.greedy} of {f.steps} | {f.prepared} of {f.prepared_cases} | {f.fast:.1e} ({f.fast_ratio:.2f}) |\n"
+        f" | {f.greedy} of {f.steps} | {f.prepared} of {f.prepared_cases} | {f.fast:.1e} ({f.fast_ratio:.2f})"
+        f" | {cuda} |\n"
     )
 
 
@@ -248,7 +268,10 @@ def main() -> int:
     parser.add_argument("--only", default="", help="goldens whose name contains this")
     parser.add_argument("--backend", choices=["cpu", "cuda"], help="where to compute")
     parser.add_argument("--jobs", type=int, default=1, help="goldens measured at a time")
+    parser.add_argument("--save", type=Path, metavar="FILE", help="write the cells of the CUDA column")
+    parser.add_argument("--cuda", type=Path, metavar="FILE", help="take the CUDA column from there")
     args = parser.parse_args()
+    column = cuda_column(args.cuda)
     if args.backend:
         BACKEND.extend(["--backend", args.backend])
     build = args.build.resolve()
@@ -266,7 +289,9 @@ def main() -> int:
             if isinstance(figures, Refused):
                 wrong.append(f"{golden_dir.name}: {figures}")
                 continue
-            table += row(golden_dir.name, figures)
+            if args.backend == "cuda":
+                column[golden_dir.name] = cuda_cell(figures)
+            table += row(golden_dir.name, figures, column.get(golden_dir.name, "not measured"))
             wrong += [f"{golden_dir.name}/{line}" for line in figures.wrong]
     versions = json.loads((ROOT / "tests" / "golden" / "idefics3-split" / "cases.json").read_text())["reference"]
     named = {"PIL": "Pillow"}
@@ -278,6 +303,8 @@ def main() -> int:
     print(table)
     for line in wrong:
         print("differs: " + line, file=sys.stderr)
+    if args.save:
+        args.save.write_text(json.dumps(column, indent=1) + "\n")
     if args.write:
         readme = ROOT / "README.md"
         text = readme.read_text()

@@ -140,7 +140,7 @@ static void print_readable(const vcore_json *root) {
     while (vcore_json_next(root, &it)) {
         if (is_unknown(it.key, it.value)) continue;
         print_key(it.key);
-        if (is(it.key, "modules") || is(it.key, "memory"))
+        if (is(it.key, "modules") || is(it.key, "memory") || is(it.key, "device_memory"))
             print_lines(it.value);
         else if (vcore_json_kind_of(it.value) == VCORE_JSON_ARRAY)
             print_list(it.value);

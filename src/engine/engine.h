@@ -240,6 +240,9 @@ typedef struct vengine_memory {
     uint64_t scratch;     /* of the operations */
     uint64_t logits;
     uint64_t peak;        /* of all that */
+    bool on_device;       /* state and temporaries are a device's, as a copy of the weights is: what follows counts them, */
+    uint64_t device_weights, device_state, device_temporaries, device_own; /* own: what a session has there beside them */
+    uint64_t device_peak, device_free, device_total;
     uint64_t pictures;    /* decoded, frames of video files, too, while the input is prepared */
 } vengine_memory;
 /* Prepares the input and runs it over shapes alone. c: loaded as VENGINE_INSPECT. */

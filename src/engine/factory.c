@@ -177,8 +177,9 @@ static vlm_status make_backend(factory *f, vlm_error *err) {
     c->mode = f->options->precision == VLM_PRECISION_F32 ? VTENSOR_EXACT : VTENSOR_FAST;
     const char *name = f->options->backend;
     bool load = f->depth == VENGINE_LOAD;
-    if (name && strcmp(name, "cuda") == 0 && load)
-        return vtensor_backend_cuda(&c->backend, f->options->device, f->options->threads, err);
+    bool cuda = name && strcmp(name, "cuda") == 0;
+    if (cuda && load) return vtensor_backend_cuda(&c->backend, f->options->device, f->options->threads, err);
+    if (cuda && f->depth == VENGINE_INSPECT) return vtensor_backend_cuda_dry(&c->backend, f->options->device, err);
     vtensor_cpu_options cpu = { .threads = f->options->threads, .dry = !load };
     cpu.no_int8_activations = f->options->no_int8_activations;
     return vtensor_backend_cpu(&c->backend, &cpu, err);

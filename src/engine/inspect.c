@@ -131,6 +131,19 @@ static void put_quantization(vcore_buf *b, const vlm_context *c) {
 
 /* ---- the whole ------------------------------------------------------------------------------- */
 
+static void put_device(vcore_buf *b, const vengine_memory *m) {
+    vcore_json_open(b, "device_memory", '{');
+    vcore_json_put_uint(b, "weights_bytes", m->device_weights);
+    vcore_json_put_uint(b, "kv_bytes", m->device_state);
+    vcore_json_put_uint(b, "temporaries_bytes", m->device_temporaries);
+    vcore_json_put_uint(b, "session_bytes", m->device_own);
+    vcore_json_put_uint(b, "peak_bytes", m->device_peak);
+    vcore_json_put_uint(b, "free_bytes", m->device_free);
+    vcore_json_put_uint(b, "total_bytes", m->device_total);
+    vcore_json_put_bool(b, "fits", m->device_peak <= m->device_free);
+    vcore_json_close(b, '}');
+}
+
 static void put_memory(vcore_buf *b, const vengine_memory *m) {
     vcore_json_put_uint(b, "prompt_tokens", m->prompt_tokens);
     vcore_json_put_uint(b, "image_tokens", m->media_tokens);
@@ -144,6 +157,7 @@ static void put_memory(vcore_buf *b, const vengine_memory *m) {
     vcore_json_put_uint(b, "scratch_bytes", m->scratch);
     vcore_json_put_uint(b, "logits_bytes", m->logits);
     vcore_json_close(b, '}');
+    if (m->on_device) put_device(b, m);
     vcore_json_put_uint(b, "pictures_bytes", m->pictures);
     vcore_json_put_uint(b, "peak_bytes", m->peak);
 }

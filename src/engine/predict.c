@@ -191,6 +191,21 @@ static uint64_t prepared_bytes(const vlm_prepared *prepared) {
     return bytes;
 }
 
+/* What a device would hold in place of the host. */
+static void move_to_device(vengine_memory *m, const vlm_context *c) {
+    vtensor_room room;
+    if (!vtensor_backend_room(c->backend, &room)) return;
+    m->on_device = true;
+    m->device_weights = c->info.weight_bytes + c->info.computed_bytes;
+    m->device_state = m->state;
+    m->device_temporaries = m->temporaries;
+    m->device_own = room.frame;
+    m->device_peak = m->device_weights + m->state + m->temporaries + room.frame;
+    m->device_free = room.available;
+    m->device_total = room.total;
+    m->state = m->temporaries = m->scratch = 0;
+}
+
 vlm_status vengine_predict(vengine_memory *out, const vlm_context *c, const vlm_input *input,
                            const vlm_session_options *options, vlm_error *err) {
     *out = (vengine_memory) { 0 };
@@ -208,6 +223,7 @@ vlm_status vengine_predict(vengine_memory *out, const vlm_context *c, const vlm_
     vlm_prepared_free(prepared);
     out->computed = c->info.computed_bytes;
     out->tokenizer = vtext_tokenizer_bytes(c->tokenizer);
+    move_to_device(out, c);
     out->peak = out->weights + out->computed + out->tokenizer + out->input + out->state
                 + out->temporaries + out->scratch + out->logits;
     return status;

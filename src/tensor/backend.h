@@ -31,6 +31,8 @@ typedef struct vtensor_table {
     vlm_status (*frame_open)(vlm_frame *f, vlm_error *err);
     void (*frame_close)(vlm_frame *f);
     void (*frame_begin)(vlm_frame *f);
+    /* See vtensor_backend_room(); NULL: the host's memory. */
+    bool (*room)(const vtensor_backend *b, vtensor_room *room);
     /* Whether so many bytes of weights fit, before the first is placed. NULL: they need no room. */
     vlm_status (*expect)(vtensor_backend *b, size_t bytes, vlm_error *err);
     /* The backend's copy of a weight, there when placed() returns. NULL: weights are used where they lie. */

@@ -24,6 +24,11 @@ size_t vtensor_backend_scratch(const vtensor_backend *b) {
     return b->table->scratch ? b->table->scratch(b) : 0;
 }
 
+bool vtensor_backend_room(const vtensor_backend *b, vtensor_room *room) {
+    *room = (vtensor_room) { 0 };
+    return b->table->room && b->table->room(b, room);
+}
+
 vlm_status vtensor_expect(vtensor_backend *b, size_t bytes, vlm_error *err) {
     return b->table->expect ? b->table->expect(b, bytes, err) : VLM_OK;
 }
@@ -223,6 +228,15 @@ static bool next_chunk(vlm_frame *f, size_t bytes) {
     return true;
 }
 
+static void fail_for_room(vlm_frame *f, size_t bytes) {
+    vtensor_room room;
+    if (vtensor_backend_room(f->backend, &room))
+        vlm_frame_fail(f, VLM_ERR_MEMORY, "no memory for temporaries: %zu bytes wanted beside %zu, %zu free of %zu on the device",
+                       bytes, f->held, room.available, room.total);
+    else
+        vlm_frame_fail(f, VLM_ERR_MEMORY, "no memory for a temporary of %zu bytes", bytes);
+}
+
 /* False when the frame failed. The pointer is NULL in a dry run. */
 static bool push(vlm_frame *f, size_t bytes, void **p) {
     size_t padded, used;
@@ -233,7 +247,7 @@ static bool push(vlm_frame *f, size_t bytes, void **p) {
     const vtensor_chunk *c = &f->chunks[f->chunk];
     if (f->n_chunks == 0 || used - c->base > c->size) {
         if (!next_chunk(f, padded)) {
-            vlm_frame_fail(f, VLM_ERR_MEMORY, "no memory for a temporary of %zu bytes", bytes);
+            fail_for_room(f, bytes);
             return false;
         }
         c = &f->chunks[f->chunk];

@@ -35,12 +35,20 @@ vlm_status vtensor_backend_cpu(vtensor_backend **out, const vtensor_cpu_options 
 /* On an NVIDIA GPU, through libvlm-cuda.so. threads: of the host, for work beside its operations.
  * ERR_UNSUPPORTED: there is no such library. */
 vlm_status vtensor_backend_cuda(vtensor_backend **out, int device, int threads, vlm_error *err);
+/* The same for shapes alone: what its operations would take of that device. */
+vlm_status vtensor_backend_cuda_dry(vtensor_backend **out, int device, vlm_error *err);
 void vtensor_backend_free(vtensor_backend *b);
 const char *vtensor_backend_name(const vtensor_backend *b);
 /* Its threads, for work beside its operations; NULL in a dry run. */
 vcore_pool *vtensor_backend_pool(const vtensor_backend *b);
 /* Memory of its own that its operations took so far, or in a dry run would have taken. */
 size_t vtensor_backend_scratch(const vtensor_backend *b);
+/* Memory of a device of its own that it computes in: bytes that a frame takes beside temporaries, bytes that are free, and all.
+ * False: it computes in the host's. */
+typedef struct vtensor_room {
+    size_t frame, available, total;
+} vtensor_room;
+bool vtensor_backend_room(const vtensor_backend *b, vtensor_room *room);
 /* ERR_MEMORY when so many bytes of weights will not fit where the backend computes. */
 vlm_status vtensor_expect(vtensor_backend *b, size_t bytes, vlm_error *err);
 /* Puts a weight where the backend computes: its data may then be read by operations only. Contiguous, and in

@@ -183,13 +183,15 @@ static void linears(void) {
 /* ---- blocks ---- */
 typedef struct block_case {
     input x, sum;
-    weight w[3], norm; /* gate, up, down; the norm's weights are a bias */
+    weight w[3], norm, shift; /* gate, up, down; the norm's weights are a bias, and where it has one so is that */
     vlm_activation act;
     float offset;
 } block_case;
 
 static vlm_norm norm_of(const block_case *c, vtensor_backend *b) {
-    return (vlm_norm) { .weight = b == gpu.backend ? c->norm.gpu.bias : c->norm.cpu.bias, .eps = 1e-5f, .offset = c->offset };
+    vlm_norm norm = { .weight = b == gpu.backend ? c->norm.gpu.bias : c->norm.cpu.bias, .eps = 1e-5f, .offset = c->offset };
+    norm.bias = b == gpu.backend ? c->shift.gpu.bias : c->shift.cpu.bias;
+    return norm;
 }
 static void linears_of(const vlm_linear **l, const block_case *c, vtensor_backend *b) {
     for (int i = 0; i < 3; i++) l[i] = b == gpu.backend ? &c->w[i].gpu : &c->w[i].cpu;
@@ -223,30 +225,59 @@ static vlm_tensor add_block(vlm_frame *f, vtensor_backend *b, void *arg) {
     return sum;
 }
 
+typedef struct block_size {
+    int64_t rows, in, inner, out;
+    int group;
+    vlm_dtype type;
+    int bits;
+} block_size;
+
+static void block(block_size s) {
+    block_case c = { .act = (vlm_activation)between(0, 4), .offset = (float)between(0, 1) };
+    c.x = random_input(2, (int64_t[]) { s.rows, s.in }, 1);
+    c.sum = random_input(2, (int64_t[]) { s.rows, s.out }, 1);
+    c.norm = random_weight(s.in, 8, between(0, 1) ? VLM_DTYPE_BF16 : VLM_DTYPE_F32, 0, 0, true);
+    if (between(0, 3) == 0) c.shift = random_weight(s.in, 8, VLM_DTYPE_F32, 0, 0, true);
+    c.w[0] = random_weight(s.inner, s.in, s.type, s.bits, s.group, between(0, 1));
+    c.w[1] = random_weight(s.inner, s.in, s.type, s.bits, s.group, between(0, 1));
+    c.w[2] = random_weight(s.out, s.inner, s.type, s.bits, s.group, between(0, 1));
+    char name[120];
+    snprintf(name, sizeof name, "type %d bits %d group %d rows %d in %d inner %d out %d act %d", (int)s.type, s.bits, s.group, (int)s.rows,
+             (int)s.in, (int)s.inner, (int)s.out, (int)c.act);
+    bool dense_row = !s.bits && s.in % 8 == 0 && s.inner % 8 == 0, row = s.rows == 1 && (s.bits || dense_row);
+    double tolerance = mode == VTENSOR_EXACT ? 1e-5 : row ? 1e-3 : 1.2e-2;
+    compare(name, norm_block, &c, tolerance);
+    compare(name, add_block, &c, tolerance);
+    compare(name, gated_block, &c, 2 * tolerance);
+    for (int k = 0; k < 3; k++) free_weight(&c.w[k]);
+    free_weight(&c.norm);
+    free_weight(&c.shift);
+    free(c.x.v);
+    free(c.sum.v);
+}
+
 static void blocks(void) {
-    static const int bits[] = { 0, 0, 0, 4, 8, 6 };
+    static const int bits[] = { 0, 0, 0, 4, 8, 6 }, groups[] = { 32, 64, 128 };
     static const vlm_dtype types[] = { VLM_DTYPE_BF16, VLM_DTYPE_F32, VLM_DTYPE_F16, VLM_DTYPE_BF16, VLM_DTYPE_BF16, VLM_DTYPE_F16 };
     for (int i = 0; i < 6; i++) {
-        int64_t rows = between(0, 1) ? 1 : between(0, 1) ? between(2, 9) : between(10, 150), unit = bits[i] ? 64 : 8;
-        int64_t in = unit * between(1, 30), inner = between(0, 1) || bits[i] ? unit * between(1, 40) : between(4, 300), out = between(1, 300);
-        block_case c = { .act = (vlm_activation)between(0, 4), .offset = (float)between(0, 1) };
-        c.x = random_input(2, (int64_t[]) { rows, in }, 1);
-        c.sum = random_input(2, (int64_t[]) { rows, out }, 1);
-        c.norm = random_weight(in, 8, between(0, 1) ? VLM_DTYPE_BF16 : VLM_DTYPE_F32, 0, 0, true);
-        c.w[0] = random_weight(inner, in, types[i], bits[i], 64, between(0, 1));
-        c.w[1] = random_weight(inner, in, types[i], bits[i], 64, between(0, 1));
-        c.w[2] = random_weight(out, inner, types[i], bits[i], 64, between(0, 1));
-        char name[120];
-        snprintf(name, sizeof name, "type %d bits %d rows %d in %d inner %d out %d act %d", (int)types[i], bits[i], (int)rows, (int)in, (int)inner,
-                 (int)out, (int)c.act);
-        double tolerance = mode == VTENSOR_EXACT ? 1e-5 : 1.2e-2;
-        compare(name, norm_block, &c, tolerance);
-        compare(name, add_block, &c, tolerance);
-        compare(name, gated_block, &c, 2 * tolerance);
-        for (int k = 0; k < 3; k++) free_weight(&c.w[k]);
-        free_weight(&c.norm);
-        free(c.x.v);
-        free(c.sum.v);
+        block_size s = { .group = groups[between(0, 2)], .type = types[i], .bits = bits[i] };
+        int64_t unit = s.bits ? s.group : 8;
+        s.rows = between(0, 1) ? 1 : between(0, 1) ? between(2, 9) : between(10, 150);
+        s.in = unit * between(1, 30), s.out = between(1, 300);
+        s.inner = between(0, 1) || s.bits ? unit * between(1, 40) : between(4, 300);
+        block(s);
+    }
+}
+
+/* One row, rows of weights as long and as many as real models have: more than one turn of every ring. */
+static void long_rows(void) {
+    static const int bits[] = { 0, 4, 8 };
+    for (int i = 0; i < 3; i++) {
+        block_size s = { .rows = 1, .group = 64, .type = VLM_DTYPE_BF16, .bits = bits[i] };
+        s.in = 64 * between(20, 120), s.inner = 64 * between(1, 300), s.out = between(1, 40);
+        block(s);
+        s.in = 64 * between(1, 5), s.inner = 64 * between(1, 10), s.out = between(2000, 9000);
+        block(s);
     }
 }
 
@@ -467,6 +498,7 @@ int main(int argc, char **argv) {
         for (int i = 0; i < rounds; i++) {
             linears();
             blocks();
+            if (i % 4 == 0) long_rows();
             rows();
             attention();
             steps();

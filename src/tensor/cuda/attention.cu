@@ -12,18 +12,7 @@ enum { THREADS = 128 };
 struct arrange_args {
     vcuda_attention_args a;
     __nv_bfloat16 *q, *k, *v;
-    int64_t halves; /* pairs are (i, i + half), and all rows and halves whole fours */
 };
-
-/* vcuda_rotated() of values [e, e + 4), by fours. */
-__device__ static void rotate4(float (&v)[4], const vcuda_attention_args &a, const float *x, int64_t row, int e) {
-    const int half = (int)a.half, i = e < half ? e : e - half;
-    const float sign = e < half ? -1 : 1;
-    const float4 u = *(const float4 *)(x + e), w = *(const float4 *)(x + (e < half ? e + half : e - half));
-    const float4 c = *(const float4 *)(a.cos + row * half + i), s = *(const float4 *)(a.sin + row * half + i);
-    v[0] = u.x * c.x + sign * w.x * s.x, v[1] = u.y * c.y + sign * w.y * s.y;
-    v[2] = u.z * c.z + sign * w.z * s.z, v[3] = u.w * c.w + sign * w.w * s.w;
-}
 
 __device__ static void put4(void *to, int type, int64_t at, const float (&v)[4]) {
     if (type == VLM_DTYPE_BF16) {
@@ -50,8 +39,8 @@ __global__ static void arrange(const __grid_constant__ arrange_args g) {
         if (is_v) head -= a.kv_heads;
         const float *x = is_q ? (const float *)a.q + row * a.q_row + head * a.q_head : is_v ? a.v + row * a.v_row + head * a.v_head : a.k + row * a.k_row + head * a.k_head;
         float v[4];
-        if (g.halves && !is_v && d < 2 * half) {
-            rotate4(v, a, x, row, d);
+        if (a.fours && !is_v && d < 2 * half) {
+            vcuda_rotated4(v, a, x, row, d);
         } else {
 #pragma unroll
             for (int n = 0; n < 4; n++) v[n] = is_v ? x[d + n] : vcuda_rotated(a, x, row, d + n);
@@ -240,21 +229,19 @@ static void set_rope(vcuda_attention_args *a, const vlm_attention_desc *desc) {
     a->cos = (const float *)desc->rope->cos.data, a->sin = (const float *)desc->rope->sin.data;
     a->half = desc->rope->cos.shape[1];
     a->adjacent = desc->pairs == VLM_ROPE_ADJACENT;
+    a->fours = !a->adjacent && a->half % 4 == 0 && (a->q_row | a->q_head | a->k_row | a->k_head) % 4 == 0
+               && ((uintptr_t)a->q | (uintptr_t)a->k | (uintptr_t)a->cos | (uintptr_t)a->sin) % 16 == 0;
 }
 
 /* The tables on the device; false when the frame failed. */
 static bool upload_tables(vlm_frame *f, vcuda_attention_args *a, const vlm_segment *segments, int n, int64_t n_spans, const vlm_tensor *rows) {
-    const vtensor_cuda_host *host = vcuda_of(f)->host;
     size_t bytes = lay_out(NULL, n, n_spans, a->n_tiles, a->rows).bytes;
-    char *table = (char *)host->alloc(bytes);
-    if (!table) host->frame_fail(f, VLM_ERR_MEMORY, "attention: out of memory");
-    if (f->error.code == VLM_OK) {
-        tables t = lay_out(table, n, n_spans, a->n_tiles, a->rows);
-        fill(&t, segments, n, a->tile_rows, rows);
-        t = lay_out((char *)vcuda_mirror(f, table, bytes), n, n_spans, a->n_tiles, a->rows);
-        a->segments = t.segments, a->spans = t.spans, a->tiles = t.tiles, a->segment_of = t.segment_of;
-    }
-    host->free(table);
+    char *table = (char *)vcuda_table(f, bytes);
+    if (!table) return false;
+    tables t = lay_out(table, n, n_spans, a->n_tiles, a->rows);
+    fill(&t, segments, n, a->tile_rows, rows);
+    t = lay_out((char *)vcuda_mirror(f, table, bytes), n, n_spans, a->n_tiles, a->rows);
+    a->segments = t.segments, a->spans = t.spans, a->tiles = t.tiles, a->segment_of = t.segment_of;
     return f->error.code == VLM_OK;
 }
 
@@ -267,14 +254,14 @@ static void attend_in_tiles(vlm_frame *f, vcuda_attention_args a, vlm_tensor q, 
     arrange_args g = vcuda_args<arrange_args>();
     g.a = a;
     g.q = (__nv_bfloat16 *)make_rows(f, q).data;
-    bool fours = a.half % 4 == 0 && (a.q_row | a.q_head | a.k_row | a.k_head) % 4 == 0
-                 && ((uintptr_t)a.q | (uintptr_t)a.k | (uintptr_t)a.cos | (uintptr_t)a.sin) % 16 == 0;
-    g.halves = a.cos && !a.adjacent && fours;
     if (!all_stored) g.k = (__nv_bfloat16 *)rows[0].data, g.v = (__nv_bfloat16 *)rows[1].data;
     if (f->error.code != VLM_OK) return;
     vcuda_submit(f, run_arrange, g);
     a.q = g.q;
-    vcuda_attention_tiles(f, a);
+    if (a.wide)
+        vcuda_attention_wide(f, a);
+    else
+        vcuda_attention_tiles(f, a);
 }
 
 void vcuda_attention(vlm_frame *f, vlm_tensor y, vlm_tensor q, vlm_tensor k, vlm_tensor v, const vlm_segment *segments,
@@ -287,7 +274,9 @@ void vcuda_attention(vlm_frame *f, vlm_tensor y, vlm_tensor q, vlm_tensor k, vlm
     bool fast = f->mode == VTENSOR_FAST && a.dim % 8 == 0 && a.dim <= 256 && a.scale > 0 && a.heads <= 65535;
     bool tiles = fast && all.uniform && (!all.stored || all.type == VLM_DTYPE_BF16);
     a.state_type = all.type;
-    a.tile_rows = vcuda_tile_rows(a, all.longest, vcuda_of(f));
+    a.tile_rows = vcuda_wide_rows(a, all.longest, vcuda_of(f));
+    a.wide = a.tile_rows != 0;
+    if (!a.wide) a.tile_rows = vcuda_tile_rows(a, all.longest, vcuda_of(f));
     tiles = tiles && a.tile_rows;
     if (!a.tile_rows) a.tile_rows = a.rows; /* not used, but counted by */
     for (int i = 0; i < n_segments; i++) a.n_tiles += (segments[i].length + a.tile_rows - 1) / a.tile_rows;

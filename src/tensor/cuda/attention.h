@@ -35,6 +35,7 @@ struct vcuda_attention_args {
     float scale, softcap;
     int32_t causal, state_type; /* state_type: of the keys and values of all segments */
     int32_t adjacent, window_in_spans;
+    int32_t fours, wide;       /* fours: pairs are (i, i + half), and all rows and halves whole fours */
 };
 
 /* The keys [lo, hi) that row i of a segment sees; always one run. */
@@ -66,6 +67,16 @@ __device__ static inline float vcuda_rotated(const vcuda_attention_args &a, cons
     return other > e ? x[e] * c - x[other] * s : x[e] * c + x[other] * s;
 }
 
+/* The same of values [e, e + 4) of the rotated ones, by fours. */
+__device__ static inline void vcuda_rotated4(float (&v)[4], const vcuda_attention_args &a, const float *x, int64_t row, int e) {
+    const int half = (int)a.half, i = e < half ? e : e - half;
+    const float sign = e < half ? -1 : 1;
+    const float4 u = *(const float4 *)(x + e), w = *(const float4 *)(x + (e < half ? e + half : e - half));
+    const float4 c = *(const float4 *)(a.cos + row * half + i), s = *(const float4 *)(a.sin + row * half + i);
+    v[0] = u.x * c.x + sign * w.x * s.x, v[1] = u.y * c.y + sign * w.y * s.y;
+    v[2] = u.z * c.z + sign * w.z * s.z, v[3] = u.w * c.w + sign * w.w * s.w;
+}
+
 /* c [16, 8] += a [16, 16] b [16, 8] */
 __device__ static inline void vcuda_multiply(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
     asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
@@ -82,5 +93,8 @@ bool vcuda_attention_few(vlm_frame *f, vcuda_attention_args a, int64_t most_keys
 /* attention_tiles.cu: bfloat16 keys and values, heads of up to 256 in whole 16 bytes; how many rows its tiles have */
 int64_t vcuda_tile_rows(const vcuda_attention_args &a, int64_t longest, const vcuda_backend *b);
 void vcuda_attention_tiles(vlm_frame *f, const vcuda_attention_args &a);
+/* attention_wide.cu: the same for heads of up to 128 and long segments where there is wgmma; 0 rows: it is not for them */
+int64_t vcuda_wide_rows(const vcuda_attention_args &a, int64_t longest, const vcuda_backend *b);
+void vcuda_attention_wide(vlm_frame *f, const vcuda_attention_args &a);
 
 #endif

@@ -191,35 +191,57 @@ template <int DIM> __device__ static void combine(const vcuda_attention_args &a,
 /* The heads' queries, rotated, to shared memory: all is read before any is written. */
 template <int DIM>
 __device__ static void load_queries(const vcuda_attention_args &a, __nv_bfloat16 *q, int64_t row, int64_t head0, int heads) {
-    const int EACH = GROUP * DIM / THREADS;
-    float v[EACH];
+    const int EACH = GROUP * DIM / THREADS / 4;
+    float v[EACH][4];
 #pragma unroll
     for (int n = 0; n < EACH; n++) {
-        const int i = threadIdx.x + n * THREADS, head = i / DIM;
-        const float *from = (const float *)a.q + row * a.q_row + (head0 + min(head, heads - 1)) * a.q_head;
-        v[n] = vcuda_rotated(a, from, row, i % DIM);
+        const int i = threadIdx.x + n * THREADS, head = i / (DIM / 4), d = i % (DIM / 4) * 4;
+        const float *from = (const float *)a.q + row * a.q_row + (head0 + head) * a.q_head;
+#pragma unroll
+        for (int k = 0; k < 4; k++) v[n][k] = 0;
+        if (head >= heads) continue;
+        if (a.fours && d < 2 * a.half) {
+            vcuda_rotated4(v[n], a, from, row, d);
+        } else {
+#pragma unroll
+            for (int k = 0; k < 4; k++) v[n][k] = vcuda_rotated(a, from, row, d + k);
+        }
     }
 #pragma unroll
     for (int n = 0; n < EACH; n++) {
-        const int i = threadIdx.x + n * THREADS, head = i / DIM;
-        q[head * (DIM + PAD) + i % DIM] = __float2bfloat16_rn(head < heads ? v[n] : 0);
+        const int i = threadIdx.x + n * THREADS;
+        *(uint2 *)(q + i / (DIM / 4) * (DIM + PAD) + i % (DIM / 4) * 4) = make_uint2(vcuda_pair(v[n][0], v[n][1]), vcuda_pair(v[n][2], v[n][3]));
     }
 }
 
+/* The block's keys and values on their way to the second-level cache: a hint, of what may yet be written, too. */
+template <int DIM> __device__ static void expect_keys(const vcuda_segment *s, int64_t kv_head, int64_t key0, int64_t end) {
+    const int LINE = 64, LINES = DIM / LINE; /* of 128 bytes */
+    for (int i = threadIdx.x; i < SPLIT * LINES; i += THREADS) {
+        const int64_t key = key0 + i / LINES, d = i % LINES * LINE;
+        if (key >= end) break;
+        asm volatile("prefetch.global.L2 [%0];" ::"l"((const __nv_bfloat16 *)s->k + key * s->k_row + kv_head * s->k_head + d));
+        asm volatile("prefetch.global.L2 [%0];" ::"l"((const __nv_bfloat16 *)s->v + key * s->v_row + kv_head * s->v_head + d));
+    }
+}
+
+/* Which segments there are is known before the launch before ends: vcuda_mirror()'s copy is older than both. */
 template <int DIM> __global__ __launch_bounds__(THREADS) static void few(const __grid_constant__ vcuda_attention_args a) {
     extern __shared__ float out[]; /* of gather() */
     __shared__ __align__(16) __nv_bfloat16 q[GROUP * (DIM + PAD)];
     __shared__ float warp_top[WARPS * 2 * GROUP], top[2 * GROUP];
     __shared__ int last;
     vcuda_begin_next();
-    vcuda_wait_before();
     const int64_t row = blockIdx.z, split = blockIdx.x, group = a.heads / a.kv_heads, chunks = (group + GROUP - 1) / GROUP;
     const int64_t kv_head = blockIdx.y / chunks, skipped = blockIdx.y % chunks * GROUP, head0 = kv_head * group + skipped;
     const int heads = (int)(group - skipped < GROUP ? group - skipped : GROUP);
     const vcuda_segment *s = &a.segments[a.segment_of[row]];
     int64_t lo, hi, key0 = split * SPLIT, at = s->past + row - s->start;
     vcuda_visible(a, s, row - s->start, &lo, &hi);
-    if (key0 >= hi || key0 + SPLIT <= lo) return;
+    const bool idle = key0 >= hi || key0 + SPLIT <= lo;
+    if (!idle) expect_keys<DIM>(s, kv_head, key0, hi);
+    vcuda_wait_before();
+    if (idle) return;
     if (at >= key0 && at < key0 + SPLIT) store(a, s, row, kv_head);
     load_queries<DIM>(a, q, row, head0, heads);
     __syncthreads();

@@ -32,8 +32,22 @@ static void memory_free(vtensor_backend *base, void *p) {
     cudaFree(p);
 }
 
-static const vtensor_table *table(void) {
-    static const vtensor_table t = [] {
+/* Memory that does not exist, but must not look like a lack of memory. */
+static void *dry_memory_new(vtensor_backend *base, size_t) {
+    return base;
+}
+static void dry_memory_free(vtensor_backend *, void *) {}
+
+static bool room(const vtensor_backend *base, vtensor_room *room) {
+    const vcuda_backend *b = (const vcuda_backend *)base;
+    room->frame = vcuda_frame_bytes();
+    bool known = cudaSetDevice(b->device) == cudaSuccess && cudaMemGetInfo(&room->available, &room->total) == cudaSuccess;
+    cudaGetLastError(); /* not the next call's */
+    return known;
+}
+
+static const vtensor_table *table(bool dry) {
+    static const vtensor_table real = [] {
         vtensor_table t;
         memset(&t, 0, sizeof t);
         t.name = "cuda";
@@ -41,6 +55,7 @@ static const vtensor_table *table(void) {
         t.free = backend_free;
         t.memory_new = memory_new;
         t.memory_free = memory_free;
+        t.room = room;
         t.frame_open = vcuda_frame_open;
         t.frame_close = vcuda_frame_close;
         t.frame_begin = vcuda_frame_begin;
@@ -64,6 +79,8 @@ static const vtensor_table *table(void) {
         t.norm_linears = vcuda_norm_linears;
         t.linear_add = vcuda_linear_add;
         t.gated_add = vcuda_gated_add;
+        t.blend = vcuda_blend;
+        t.short_conv = vcuda_short_conv;
         t.argmax = vcuda_argmax;
         t.embed = vcuda_embed;
         t.norm = vcuda_norm;
@@ -73,7 +90,39 @@ static const vtensor_table *table(void) {
         t.attention_rotates = true;
         return t;
     }();
-    return &t;
+    static const vtensor_table shapes = [] {
+        vtensor_table t = real;
+        t.shapes_only = true;
+        t.memory_new = dry_memory_new;
+        t.memory_free = dry_memory_free;
+        t.expect = NULL;
+        t.place = NULL;
+        t.placed = NULL;
+        return t;
+    }();
+    return dry ? &shapes : &real;
+}
+
+/* Stands for all kernels: how they were compiled for the device. */
+__global__ static void probe(void) {}
+
+/* What the device can, and what the code that it runs was compiled for. */
+static cudaError_t survey(vcuda_backend *b, int *major, int *minor) {
+    int shared = 0;
+    cudaFuncAttributes code;
+    cudaError_t e = cudaSetDevice(b->device);
+    if (e == cudaSuccess) e = cudaDeviceGetAttribute(&b->multiprocessors, cudaDevAttrMultiProcessorCount, b->device);
+    if (e == cudaSuccess) e = cudaDeviceGetAttribute(major, cudaDevAttrComputeCapabilityMajor, b->device);
+    if (e == cudaSuccess) e = cudaDeviceGetAttribute(minor, cudaDevAttrComputeCapabilityMinor, b->device);
+    if (e == cudaSuccess) e = cudaDeviceGetAttribute(&shared, cudaDevAttrMaxSharedMemoryPerBlockOptin, b->device);
+    if (e == cudaSuccess) e = cudaFuncGetAttributes(&code, probe);
+    if (e != cudaSuccess) return e;
+    b->shared = (size_t)shared;
+    b->overlaps = code.ptxVersion >= 90;
+#ifdef VCUDA_WGMMA
+    b->wgmma = *major == 9 && *minor == 0;
+#endif
+    return e;
 }
 
 static vlm_status fail(const vtensor_cuda_host *host, vlm_error *err, int device, cudaError_t e) {
@@ -81,7 +130,7 @@ static vlm_status fail(const vtensor_cuda_host *host, vlm_error *err, int device
 }
 
 extern "C" __attribute__((visibility("default"))) vlm_status
-vlm_cuda_backend_new(vtensor_backend **out, const vtensor_cuda_host *host, vcore_pool *pool, int device, vlm_error *err) {
+vlm_cuda_backend_new(vtensor_backend **out, const vtensor_cuda_host *host, vcore_pool *pool, int device, bool dry, vlm_error *err) {
     *out = NULL;
     static const size_t sizes[] = VTENSOR_CUDA_SIZES;
     if (host->version != VTENSOR_CUDA_VERSION || memcmp(host->sizes, sizes, sizeof sizes) != 0)
@@ -93,18 +142,19 @@ vlm_cuda_backend_new(vtensor_backend **out, const vtensor_cuda_host *host, vcore
         return host->fail(err, VLM_ERR_ARGUMENT, "cuda: device %d: there are %d", device, devices);
     vcuda_backend *b = (vcuda_backend *)host->alloc(sizeof *b);
     if (!b) return host->fail(err, VLM_ERR_MEMORY, "cuda: no memory for the backend");
-    b->base.table = table();
+    b->base.table = table(dry);
+    b->dry = dry;
     b->host = host;
     b->device = device;
-    e = cudaSetDevice(device);
-    if (e == cudaSuccess) e = cudaDeviceGetAttribute(&b->multiprocessors, cudaDevAttrMultiProcessorCount, device);
-    int major = 0;
-    if (e == cudaSuccess) e = cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device);
-    b->overlaps = major >= 9;
-    int shared = 0;
-    if (e == cudaSuccess) e = cudaDeviceGetAttribute(&shared, cudaDevAttrMaxSharedMemoryPerBlockOptin, device);
-    b->shared = (size_t)shared;
-    if (e == cudaSuccess && cublasLtCreate(&b->blas) != CUBLAS_STATUS_SUCCESS) e = cudaErrorInitializationError;
+    int major = 0, minor = 0;
+    e = survey(b, &major, &minor);
+    if (e == cudaErrorNoKernelImageForDevice || e == cudaErrorInvalidDeviceFunction) {
+        cudaGetLastError();
+        backend_free(&b->base);
+        return host->fail(err, VLM_ERR_UNSUPPORTED, "cuda: device %d has compute capability %d.%d, which libvlm-cuda.so has no code for", device,
+                          major, minor);
+    }
+    if (e == cudaSuccess && !dry && cublasLtCreate(&b->blas) != CUBLAS_STATUS_SUCCESS) e = cudaErrorInitializationError;
     if (e != cudaSuccess) {
         backend_free(&b->base);
         return fail(host, err, device, e);

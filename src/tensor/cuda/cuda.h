@@ -45,17 +45,15 @@ struct vcuda_backend {
     const vtensor_cuda_host *host;
     int device, multiprocessors;
     size_t shared; /* bytes of shared memory that a block may have */
+    bool dry;      /* shapes only: records are not kept, nothing is launched, memory has no address */
     bool overlaps; /* a launch may begin while the one before it ends */
+    bool wgmma;    /* the device has it, and so has the code that it runs */
     cublasLtHandle_t blas;
     vcuda_slab *slabs;
     vcuda_staging staging;
 };
 
-/* Bytes that a step's product may keep in shared memory, beside the little that kernels have of their own. */
-static inline size_t vcuda_step_shared(const vcuda_backend *b) {
-    const size_t most = (size_t)100 << 10, own = (size_t)4 << 10;
-    return b->shared < most + own ? b->shared - own : most;
-}
+enum { VCUDA_OWN_SHARED = 4 << 10 }; /* bytes of a block's shared memory that kernels have beside what they ask for */
 
 struct vcuda_stream;
 typedef void vcuda_run(vcuda_stream *s, const void *args);
@@ -78,6 +76,9 @@ struct vcuda_stream {
     int32_t *counters;                 /* [VCUDA_COUNTERS] zeros, between kernels */
     vcuda_plan *plans;
 
+    char *table; /* of the host: see vcuda_table() */
+    size_t table_capacity;
+
     vcuda_record *records;
     char *args;
     size_t n_records, record_capacity, args_used, args_capacity;
@@ -85,6 +86,7 @@ struct vcuda_stream {
     bool comparing;   /* so far this pass is the one before it */
     bool replaying;   /* and its launches wait for the graph */
     bool capturing;
+    bool busy;        /* something was launched that nobody has waited for */
     size_t read_at;   /* the cursor when something was downloaded last */
     cudaGraphExec_t graph;
     size_t replays, captures; /* counted for tests */
@@ -114,9 +116,13 @@ void vcuda_check(vcuda_stream *s, cudaError_t e);
 static inline void vcuda_launched(vcuda_stream *s) {
     vcuda_check(s, cudaGetLastError());
 }
+/* Device memory that a frame takes beside temporaries. */
+size_t vcuda_frame_bytes(void);
 /* Temporary memory of an operation, given back when its scope ends; NULL when the frame failed. */
 void *vcuda_temporary(vlm_frame *f, size_t bytes);
 
+/* Host memory to make a table in, until the next call; NULL when the frame failed. */
+void *vcuda_table(vlm_frame *f, size_t bytes);
 /* A small table on the device, until the pass ends; NULL when the frame failed. A graph copies all of them at once. */
 const void *vcuda_mirror(vlm_frame *f, const void *host, size_t bytes);
 
@@ -249,6 +255,9 @@ void vcuda_gated_add(vlm_frame *f, vlm_tensor sum, vlm_tensor x, const vlm_norm 
                      vlm_activation act);
 void vcuda_linears(vlm_frame *f, const vlm_tensor *y, vlm_tensor x, const vlm_linear *const *linears, int n_linears);
 void vcuda_plans_free(vcuda_stream *s);
+/* mix.cu */
+void vcuda_blend(vlm_frame *f, vlm_tensor y, vlm_tensor x, vlm_tensor index, vlm_tensor weights);
+void vcuda_short_conv(vlm_frame *f, vlm_tensor y, vlm_tensor x, vlm_tensor weight, vlm_tensor bias, const vlm_segment *segments, int n_segments);
 /* attention.cu */
 void vcuda_attention(vlm_frame *f, vlm_tensor y, vlm_tensor q, vlm_tensor k, vlm_tensor v, const vlm_segment *segments,
                      int n_segments, const vlm_attention_desc *desc);
@@ -258,9 +267,11 @@ bool vcuda_gemv(vlm_frame *f, vcuda_rows y, vcuda_rows x, const vcuda_matrix &w,
 /* Products of a few rows with what is around them: of rms_norm(x) where norm is given; STORE: y[i] = linears[i](x),
  * ADD: y[0] += it, GATE: y[0] = act(linears[0](x)) * linears[1](x). False when the shapes are not for them. */
 enum { VCUDA_STEP_STORE, VCUDA_STEP_ADD, VCUDA_STEP_GATE, VCUDA_STEP_PARTS = 3 };
-/* step.cu: one row, dense weights */
+/* step.cu: one row, dense weights; step_int.cu: affine ones of 4 and 8 bits */
 bool vcuda_step(vlm_frame *f, const vlm_tensor *y, vcuda_rows x, const vlm_norm *norm, const vlm_linear *const *linears, int n, int what,
                 int act);
+bool vcuda_step_int(vlm_frame *f, const vlm_tensor *y, vcuda_rows x, const vlm_norm *norm, const vlm_linear *const *linears, int n, int what,
+                    int act);
 /* gemv_int.cu: up to VCUDA_GEMV_ROWS rows, affine weights of 4 and 8 bits */
 bool vcuda_gemv_int(vlm_frame *f, const vlm_tensor *y, vcuda_rows x, const vlm_norm *norm, const vlm_linear *const *linears, int n, int what,
                     int act);

@@ -7,7 +7,7 @@
 
 #include "tensor/backend.h"
 
-enum { VTENSOR_CUDA_VERSION = 2 };
+enum { VTENSOR_CUDA_VERSION = 3 };
 #define VTENSOR_CUDA_SIZES                                                                                            \
     { sizeof(vlm_frame),  sizeof(vtensor_table), sizeof(vlm_matrix), sizeof(vlm_linear),                              \
       sizeof(vlm_norm),   sizeof(vlm_segment),   sizeof(vlm_kv),     sizeof(vlm_attention_desc) }
@@ -28,7 +28,8 @@ typedef struct vtensor_cuda_host {
     size_t sizes[8]; /* VTENSOR_CUDA_SIZES */
 } vtensor_cuda_host;
 
+/* dry: shapes only; the device is asked what it has, and nothing is made on it. pool: NULL then. */
 typedef vlm_status vtensor_cuda_entry(vtensor_backend **out, const vtensor_cuda_host *host, vcore_pool *pool,
-                                      int device, vlm_error *err);
+                                      int device, bool dry, vlm_error *err);
 
 #endif

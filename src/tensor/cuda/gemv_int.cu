@@ -6,7 +6,7 @@
  * Prepared x, for every run of 32 values: 64 bytes in the order in which the weights come out of their words (for 4
  * bits even ones before odd ones), in four pieces that lie apart, so that neighbouring lanes read neighbouring pieces; its
  * scale, its sum, and the sum of its squares before the norm's weights, from which every warp makes the norm's factor. */
-#include "tensor/cuda/gemv.h"
+#include "tensor/cuda/dots.h"
 
 enum { RUN = 32, THREADS = 128, WARPS = THREADS / 32 };
 
@@ -74,23 +74,6 @@ struct int_args {
     float eps; /* below 0: no norm */
 };
 
-__device__ static int dot4(uint32_t q, uint32_t x, int sum) { /* unsigned q, signed x */
-    int r;
-    asm("dp4a.u32.s32 %0, %1, %2, %3;" : "=r"(r) : "r"(q), "r"(x), "r"(sum));
-    return r;
-}
-
-/* What two neighbouring words of 4-bit weights, or four of 8-bit ones, add. */
-__device__ static void add_word4(int &hi, int &lo, uint32_t q, uint4 x) {
-    uint32_t even = q & 0x0F0F0F0F, odd = q >> 4 & 0x0F0F0F0F;
-    hi = dot4(odd, x.y, dot4(even, x.x, hi));
-    lo = dot4(odd, x.w, dot4(even, x.z, lo));
-}
-__device__ static void add_words8(int &hi, int &lo, uint32_t q0, uint32_t q1, uint4 x) {
-    hi = dot4(q1, x.z, dot4(q0, x.x, hi));
-    lo = dot4(q1, x.w, dot4(q0, x.y, lo));
-}
-
 __device__ static void finish(const int_args &a, const int_part &m, int64_t row, int r, float v, float up) {
     float *y = (float *)m.y.data + r * m.y.stride + row;
     if (m.bias) v += vcuda_load(m.bias, (int)m.bias_type, row);
@@ -107,17 +90,6 @@ template <int BITS, int OUTS, class T> struct runs_of {
     uint4 q[OUTS][BITS / 4];
     T scale[OUTS], bias[OUTS];
 };
-
-/* What piece i of a run of x adds. */
-template <int BITS> __device__ static void add_piece(int &hi, int &lo, const uint4 (&q)[BITS / 4], int i, uint4 x) {
-    if (BITS == 4) {
-        const uint32_t word[4] = { q[0].x, q[0].y, q[0].z, q[0].w };
-        add_word4(hi, lo, word[i], x);
-    } else {
-        const uint4 four = q[i / 2 % (BITS / 4)];
-        add_words8(hi, lo, i % 2 ? four.z : four.x, i % 2 ? four.w : four.y, x);
-    }
-}
 
 template <int BITS, int ROWS, int OUTS, class T>
 __device__ static void add_run(float (&sum)[OUTS][ROWS], float (&squares)[ROWS], const int_args &a, const runs_of<BITS, OUTS, T> &w, int run) {
@@ -206,146 +178,6 @@ template <int BITS, int ROWS, int OUTS, class T> __global__ __launch_bounds__(TH
     }
 }
 
-/* ---- one row: as in step.cu, blocks stay and take outputs in turns ---- */
-enum { STREAM_WARPS = 8, STREAM_THREADS = 32 * STREAM_WARPS, STREAM_BLOCKS = 2, DEPTHS = 4 /* runs of a lane on their way, of all its outputs */, MOST_STEP = 32 * DEPTHS };
-
-/* Prepared x to shared memory, zeros behind its end; returns the norm's factor. */
-__device__ static float stage(const int_args &a, uint4 *x, run_sums *sums, int padded) {
-    __shared__ float shared[STREAM_WARPS];
-    const int runs = (int)a.runs;
-    float squares = 0;
-    for (int i = threadIdx.x; i < 4 * padded; i += STREAM_THREADS) {
-        const int piece = i / padded, run = i - piece * padded;
-        x[i] = run < runs ? ((const uint4 *)a.bytes)[piece * runs + run] : uint4();
-    }
-    for (int run = threadIdx.x; run < padded; run += STREAM_THREADS) {
-        sums[run] = run < runs ? a.sums[run] : run_sums();
-        squares += sums[run].squares;
-    }
-    squares = warp_sum(squares);
-    if (threadIdx.x % 32 == 0) shared[threadIdx.x / 32] = squares;
-    __syncthreads();
-    squares = 0;
-    for (int i = 0; i < STREAM_WARPS; i++) squares += shared[i];
-    return a.eps >= 0 ? rsqrtf(squares / (float)(a.runs * RUN) + a.eps) : 1;
-}
-
-template <int OUTS, class T> struct group_of {
-    const uint32_t *data[OUTS];
-    const T *scales[OUTS], *biases[OUTS];
-    int part, row;
-
-    __device__ void find(const int_args &a, int group, bool gate) {
-        part = 0;
-        while (!gate && part + 1 < a.n_parts && group >= a.parts[part + 1].first) part++;
-        row = (group - (int)a.parts[part].first) * (gate ? OUTS / 2 : OUTS);
-#pragma unroll
-        for (int o = 0; o < OUTS; o++) {
-            const vcuda_matrix &w = a.parts[gate && o >= OUTS / 2 ? 1 : part].w;
-            int64_t at = row + (gate ? o % (OUTS / 2 ? OUTS / 2 : 1) : o);
-            at = at < w.out ? at : row;
-            data[o] = (const uint32_t *)w.data + at * w.row;
-            scales[o] = (const T *)w.scales + at * w.scale_row;
-            biases[o] = (const T *)w.biases + at * w.bias_row;
-        }
-    }
-};
-
-template <int BITS, int OUTS, class T>
-__global__ __launch_bounds__(STREAM_THREADS, STREAM_BLOCKS) static void stream(const __grid_constant__ int_args a) {
-    const int DEPTH = DEPTHS / OUTS, STEP = 32 * DEPTH;
-    extern __shared__ __align__(16) uint4 x[];
-    vcuda_begin_next();
-    const bool gate = OUTS > 1 && a.what == VCUDA_STEP_GATE;
-    const int lane = threadIdx.x % 32, runs = (int)a.runs, padded = (runs + STEP - 1) / STEP * STEP;
-    const int shift = a.parts[0].w.group == 32 ? 0 : a.parts[0].w.group == 64 ? 1 : 2, warps = gridDim.x * STREAM_WARPS;
-    run_sums *sums = (run_sums *)(x + 4 * padded);
-    int group = (threadIdx.x / 32) * gridDim.x + blockIdx.x;
-    group_of<OUTS, T> now, then;
-    runs_of<BITS, OUTS, T> raw[DEPTH], next[DEPTH];
-    auto load = [&](runs_of<BITS, OUTS, T>(&to)[DEPTH], const group_of<OUTS, T> &g, int run) {
-#pragma unroll
-        for (int d = 0; d < DEPTH; d++) {
-            const int at = run + d * 32;
-            const bool there = at < runs;
-#pragma unroll
-            for (int o = 0; o < OUTS; o++) {
-#pragma unroll
-                for (int i = 0; i < BITS / 4; i++) to[d].q[o][i] = there ? __ldcs((const uint4 *)(g.data[o] + at * BITS) + i) : uint4();
-                to[d].scale[o] = there ? g.scales[o][at >> shift] : T(0.0f);
-                to[d].bias[o] = there ? g.biases[o][at >> shift] : T(0.0f);
-            }
-        }
-    };
-    if (group < a.n_groups) {
-        now.find(a, group, gate);
-        load(raw, now, lane);
-    }
-    vcuda_wait_before();
-    const float factor = stage(a, x, sums, padded);
-    while (group < a.n_groups) {
-        float sum[OUTS] = {};
-        if (group + warps < a.n_groups) then.find(a, group + warps, gate);
-        for (int first = lane; first < padded; first += STEP) {
-            if (first + STEP < padded)
-                load(next, now, first + STEP);
-            else if (group + warps < a.n_groups)
-                load(next, then, lane);
-#pragma unroll
-            for (int d = 0; d < DEPTH; d++) {
-                const int run = first + d * 32;
-                if (run - lane >= runs) break;
-                const run_sums xs = sums[run];
-                int hi[OUTS] = {}, lo[OUTS] = {};
-#pragma unroll
-                for (int i = 0; i < 4; i++) {
-                    const uint4 xv = x[i * padded + run];
-#pragma unroll
-                    for (int o = 0; o < OUTS; o++) add_piece<BITS>(hi[o], lo[o], raw[d].q[o], i, xv);
-                }
-#pragma unroll
-                for (int o = 0; o < OUTS; o++)
-                    sum[o] = fmaf((float)raw[d].scale[o] * xs.scale, (float)(hi[o] * 256 + lo[o]), fmaf((float)raw[d].bias[o], xs.sum, sum[o]));
-            }
-#pragma unroll
-            for (int d = 0; d < DEPTH; d++) raw[d] = next[d];
-        }
-        float mine = 0, other = 0;
-#pragma unroll
-        for (int o = 0; o < OUTS; o++) {
-            float v = warp_sum(sum[o]) * factor;
-            if (lane == o) mine = v;
-            if (gate && lane + OUTS / 2 == o) other = v;
-        }
-        const int_part &m = a.parts[now.part];
-        if (lane < (gate ? OUTS / 2 : OUTS) && now.row + lane < m.w.out) finish(a, m, now.row + lane, 0, mine, other);
-        now = then;
-        group += warps;
-    }
-}
-
-template <int BITS, int OUTS> static void launch_stream(vcuda_stream *s, const int_args *given) {
-    int_args a = *given;
-    const bool gate = a.what == VCUDA_STEP_GATE;
-    const int per = gate ? OUTS / 2 : OUTS;
-    for (int i = 0; i < (gate ? 1 : a.n_parts); i++) {
-        a.parts[i].first = a.n_groups;
-        a.n_groups += (int32_t)((a.parts[i].w.out + per - 1) / per);
-    }
-    const int64_t most = (int64_t)s->b->multiprocessors * STREAM_BLOCKS * STREAM_WARPS, turns = (a.n_groups + most - 1) / most;
-    const dim3 blocks(vcuda_blocks(a.n_groups, turns * STREAM_WARPS));
-    const size_t bytes = (size_t)((a.runs + MOST_STEP - 1) / MOST_STEP * MOST_STEP) * (64 + sizeof(run_sums));
-    auto go = [&](void (*kernel)(int_args)) {
-        vcuda_check(s, cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)vcuda_step_shared(s->b)));
-        vcuda_launch_after(s, kernel, blocks, STREAM_THREADS, bytes, a);
-    };
-    switch (a.parts[0].w.scale_type) {
-    case VLM_DTYPE_BF16: go(stream<BITS, OUTS, __nv_bfloat16>); break;
-    case VLM_DTYPE_F16: go(stream<BITS, OUTS, __half>); break;
-    default: go(stream<BITS, OUTS, float>);
-    }
-}
-
 /* ---- a few rows ---- */
 template <int BITS, int ROWS, int OUTS> static void launch(vcuda_stream *s, const int_args *given) {
     int_args a = *given;
@@ -364,16 +196,10 @@ template <int BITS, int ROWS, int OUTS> static void launch(vcuda_stream *s, cons
 }
 
 template <int BITS> static void run_product(vcuda_stream *s, const int_args *a) {
-    int64_t outs = 0, warps = (int64_t)s->b->multiprocessors * STREAM_BLOCKS * STREAM_WARPS * 2;
-    for (int i = 0; i < a->n_parts; i++) outs += a->parts[i].w.out;
     if (a->rows > 4)
         launch<BITS, 8, 2>(s, a);
-    else if (a->rows > 1)
-        launch<BITS, 4, 2>(s, a);
-    else if (outs > warps || a->what == VCUDA_STEP_GATE)
-        launch_stream<BITS, 2>(s, a);
     else
-        launch_stream<BITS, 1>(s, a);
+        launch<BITS, 4, 2>(s, a);
 }
 
 /* One x serves all linears of an operation. */
@@ -381,7 +207,6 @@ bool vcuda_gemv_int(vlm_frame *f, const vlm_tensor *y, vcuda_rows x, const vlm_n
                     int act) {
     const vlm_matrix *first = &linears[0]->weight;
     if (f->mode != VTENSOR_FAST || x.rows > VCUDA_GEMV_ROWS || x.dim % RUN != 0 || n > VCUDA_STEP_PARTS) return false;
-    if ((size_t)(x.dim / RUN + MOST_STEP) * (64 + sizeof(run_sums)) > vcuda_step_shared(vcuda_of(f))) return false;
     int_args a = vcuda_args<int_args>();
     for (int i = 0; i < n; i++) {
         const vlm_matrix *m = &linears[i]->weight;

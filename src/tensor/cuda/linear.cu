@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* y = x Wᵀ + b, and the blocks around it. A few rows go to step.cu, gemv.cu and gemv_int.cu, which read every weight once
+/* y = x Wᵀ + b, and the blocks around it. A few rows go to step.cu, step_int.cu, gemv.cu and gemv_int.cu, which read every weight once
  * from where it lies. Many go to cuBLASLt: in fast mode as bfloat16 (float16 weights, which bfloat16 would round, in TF32
  * that holds them exactly), in exact mode as float32; what is stored otherwise is unpacked before. In fast mode what only
  * a product reads is bfloat16 from the start: normalised rows, the middle of a gated MLP. */
@@ -209,38 +209,48 @@ struct pad_args {
     int64_t rows, columns, from_rows, from_columns, from_stride;
 };
 
-__global__ static void pad_rows(const __grid_constant__ pad_args a) {
-    int64_t row = blockIdx.x;
-    const bool fours = a.columns % 4 == 0 && a.from_columns % 4 == 0 && a.from_stride % 4 == 0 && (uintptr_t)a.from % 8 == 0;
-    for (int64_t i = threadIdx.x * 4; i < a.columns; i += THREADS * 4) {
-        __nv_bfloat16 *to = a.to + row * a.columns + i;
-        const __nv_bfloat16 *from = a.from + row * a.from_stride + i;
-        if (fours) {
-            *(uint2 *)to = row < a.from_rows && i < a.from_columns ? *(const uint2 *)from : uint2();
-            continue;
-        }
-        for (int k = 0; k < 4 && i + k < a.columns; k++) to[k] = row < a.from_rows && i + k < a.from_columns ? from[k] : __float2bfloat16(0);
+/* T: as many values as can be moved at a time. */
+template <class T> __global__ static void pad_rows(const __grid_constant__ pad_args a) {
+    const int each = sizeof(T) / sizeof(*a.to);
+    const int64_t per_row = a.columns / each, n = a.rows * per_row;
+    for (int64_t i = (int64_t)blockIdx.x * THREADS + threadIdx.x; i < n; i += (int64_t)gridDim.x * THREADS) {
+        const int64_t row = i / per_row, column = (i - row * per_row) * each;
+        const T *from = (const T *)(a.from + row * a.from_stride + column);
+        ((T *)a.to)[i] = row < a.from_rows && column < a.from_columns ? *from : T();
     }
 }
 
 static void run_pad(vcuda_stream *s, const pad_args *a) {
-    pad_rows<<<(unsigned)a->rows, THREADS, 0, s->stream>>>(*a);
+    const int64_t all = a->columns | a->from_columns | a->from_stride, address = (int64_t)(uintptr_t)a->from;
+    const int each = all % 8 == 0 && address % 16 == 0 ? 8 : all % 4 == 0 && address % 8 == 0 ? 4 : 1;
+    const int64_t blocks = vcuda_blocks(a->rows * a->columns / each, THREADS), most = (int64_t)s->b->multiprocessors * 16;
+    const unsigned grid = (unsigned)(blocks < most ? blocks : most);
+    if (each == 8)
+        pad_rows<uint4><<<grid, THREADS, 0, s->stream>>>(*a);
+    else if (each == 4)
+        pad_rows<uint2><<<grid, THREADS, 0, s->stream>>>(*a);
+    else
+        pad_rows<unsigned short><<<grid, THREADS, 0, s->stream>>>(*a);
     vcuda_launched(s);
 }
 
+/* The biases of linears that share x, as cuBLASLt adds them. */
 struct bias_args {
-    const void *from;
-    float *to;
-    int64_t n, type;
+    const void *from[VCUDA_STEP_PARTS];
+    float *to[VCUDA_STEP_PARTS];
+    int64_t n[VCUDA_STEP_PARTS], type[VCUDA_STEP_PARTS];
 };
 
 __global__ static void widen_bias(const __grid_constant__ bias_args a) {
+    const int part = blockIdx.y;
     int64_t i = (int64_t)blockIdx.x * THREADS + threadIdx.x;
-    if (i < a.n) a.to[i] = vcuda_load(a.from, (int)a.type, i);
+    if (i < a.n[part]) a.to[part][i] = vcuda_load(a.from[part], (int)a.type[part], i);
 }
 
 static void run_bias(vcuda_stream *s, const bias_args *a) {
-    widen_bias<<<vcuda_blocks(a->n, THREADS), THREADS, 0, s->stream>>>(*a);
+    int64_t most = 0;
+    for (int64_t n : a->n) most = n > most ? n : most;
+    widen_bias<<<dim3(vcuda_blocks(most, THREADS), VCUDA_STEP_PARTS), THREADS, 0, s->stream>>>(*a);
     vcuda_launched(s);
 }
 
@@ -294,15 +304,19 @@ static operand weights_f32(vlm_frame *f, const vcuda_matrix &w) {
     return { to, w.out, w.in, w.in };
 }
 
-static const float *bias_f32(vlm_frame *f, vlm_tensor bias) {
-    if (bias.dtype == VLM_DTYPE_F32) return (const float *)bias.data;
+/* Their biases in float32, of VCUDA_STEP_PARTS at most; NULL: none. */
+static void biases_f32(vlm_frame *f, const float **to, const vlm_linear *const *l, int n) {
     bias_args a = vcuda_args<bias_args>();
-    a.from = bias.data;
-    a.to = (float *)vcuda_temporary(f, (size_t)bias.shape[0] * 4);
-    a.n = bias.shape[0];
-    a.type = bias.dtype;
-    if (a.to) vcuda_submit(f, run_bias, a);
-    return a.to;
+    int64_t any = 0;
+    for (int i = 0; i < n; i++) {
+        const vlm_tensor bias = l[i]->bias;
+        to[i] = bias.rank ? (const float *)bias.data : NULL;
+        if (!bias.rank || bias.dtype == VLM_DTYPE_F32) continue;
+        a.from[i] = bias.data, a.n[i] = bias.shape[0], a.type[i] = bias.dtype;
+        to[i] = a.to[i] = (float *)vcuda_temporary(f, (size_t)bias.shape[0] * 4);
+        any += a.n[i];
+    }
+    if (any && f->error.code == VLM_OK) vcuda_submit(f, run_bias, a);
 }
 
 /* Whether many rows meet these weights in bfloat16. */
@@ -312,13 +326,23 @@ static bool takes_bf16(const vlm_frame *f, const vlm_linear *l) {
 }
 
 /* y = x Wᵀ + b or y += it. */
-static void multiply_bf16(vlm_frame *f, vcuda_rows y, operand x, const vlm_linear *l, bool add) {
+static void multiply_bf16(vlm_frame *f, vcuda_rows y, operand x, const vlm_linear *l, const float *bias, bool add) {
     operand w = weights_bf16(f, vcuda_matrix_of(&l->weight), l->weight.out, x.columns);
     product_args a = product_of(y.data, y.stride, CUDA_R_32F, w, x, CUDA_R_16BF, CUBLAS_COMPUTE_32F);
     a.add = add;
-    a.shape.biased = l->bias.rank != 0;
-    if (l->bias.rank) a.bias = bias_f32(f, l->bias);
+    a.shape.biased = bias != NULL;
+    a.bias = bias;
     if (f->error.code == VLM_OK) vcuda_submit(f, run_product, a);
+}
+
+/* The same of linears that share x. */
+static void multiply_all(vlm_frame *f, const vlm_tensor *y, operand x, const vlm_linear *const *l, int n, bool add) {
+    const float *bias[VCUDA_STEP_PARTS];
+    for (int first = 0; first < n && x.data; first += VCUDA_STEP_PARTS) {
+        const int count = n - first < VCUDA_STEP_PARTS ? n - first : VCUDA_STEP_PARTS;
+        biases_f32(f, bias, l + first, count);
+        for (int i = 0; i < count; i++) multiply_bf16(f, vcuda_rows_of(y[first + i]), x, l[first + i], bias[i], add);
+    }
 }
 
 static void multiply_f32(vlm_frame *f, vlm_tensor yt, vlm_tensor xt, const vlm_linear *l) {
@@ -340,10 +364,17 @@ static bool few(vlm_frame *f, vlm_tensor y, vlm_tensor x, const vlm_linear *l) {
            && vcuda_gemv(f, vcuda_rows_of(y), rows, vcuda_matrix_of(&l->weight), l->bias.rank ? l->bias.data : NULL, l->bias.dtype);
 }
 
+/* Products of a few rows with what is around them in one launch or two; false: as above, or the norm has a bias. */
+static bool fused(vlm_frame *f, const vlm_tensor *y, vcuda_rows x, const vlm_norm *norm, const vlm_linear *const *l, int n, int what, int act) {
+    if (norm && norm->bias.rank) return false;
+    return vcuda_step(f, y, x, norm, l, n, what, act) || vcuda_step_int(f, y, x, norm, l, n, what, act)
+           || vcuda_gemv_int(f, y, x, norm, l, n, what, act);
+}
+
 static void linears(vlm_frame *f, const vlm_tensor *y, vlm_tensor x, const vlm_linear *const *l, int n) {
     vcuda_rows rows = vcuda_rows_of(x);
     operand narrow = { NULL, 0, 0, 0 };
-    if (vcuda_step(f, y, rows, NULL, l, n, VCUDA_STEP_STORE, 0) || vcuda_gemv_int(f, y, rows, NULL, l, n, VCUDA_STEP_STORE, 0)) return;
+    if (fused(f, y, rows, NULL, l, n, VCUDA_STEP_STORE, 0)) return;
     for (int i = 0; i < n; i++) {
         if (few(f, y[i], x, l[i])) continue;
         if (!takes_bf16(f, l[i])) {
@@ -351,7 +382,7 @@ static void linears(vlm_frame *f, const vlm_tensor *y, vlm_tensor x, const vlm_l
             continue;
         }
         if (!narrow.data) narrow = narrowed(f, rows);
-        multiply_bf16(f, vcuda_rows_of(y[i]), narrow, l[i], false);
+        multiply_all(f, &y[i], narrow, &l[i], 1, false);
     }
 }
 
@@ -390,10 +421,10 @@ static vlm_tensor normalised_f32(vlm_frame *f, vlm_tensor x, const vlm_norm *nor
 void vcuda_norm_linears(vlm_frame *f, const vlm_tensor *y, vlm_tensor x, const vlm_norm *norm, const vlm_linear *const *l, int n) {
     vcuda_rows rows = vcuda_rows_of(x);
     vlm_scope scope = vcuda_of(f)->host->scope_begin(f);
-    if (vcuda_step(f, y, rows, norm, l, n, VCUDA_STEP_STORE, 0) || vcuda_gemv_int(f, y, rows, norm, l, n, VCUDA_STEP_STORE, 0)) {
+    if (fused(f, y, rows, norm, l, n, VCUDA_STEP_STORE, 0)) {
     } else if (all_bf16(f, rows.rows, l, n)) {
         operand narrow = normalised(f, rows, norm);
-        for (int i = 0; i < n && narrow.data; i++) multiply_bf16(f, vcuda_rows_of(y[i]), narrow, l[i], false);
+        multiply_all(f, y, narrow, l, n, false);
     } else {
         vlm_tensor normal = normalised_f32(f, x, norm);
         if (normal.rank) linears(f, y, normal, l, n);
@@ -405,10 +436,10 @@ void vcuda_linear_add(vlm_frame *f, vlm_tensor sum, vlm_tensor x, const vlm_line
     const vtensor_cuda_host *host = vcuda_of(f)->host;
     vcuda_rows rows = vcuda_rows_of(x);
     vlm_scope scope = host->scope_begin(f);
-    if (vcuda_step(f, &sum, rows, NULL, &l, 1, VCUDA_STEP_ADD, 0) || vcuda_gemv_int(f, &sum, rows, NULL, &l, 1, VCUDA_STEP_ADD, 0)) {
+    if (fused(f, &sum, rows, NULL, &l, 1, VCUDA_STEP_ADD, 0)) {
     } else if (all_bf16(f, rows.rows, &l, 1)) {
         operand narrow = narrowed(f, rows);
-        if (narrow.data) multiply_bf16(f, vcuda_rows_of(sum), narrow, l, true);
+        multiply_all(f, &sum, narrow, &l, 1, true);
     } else {
         vlm_tensor y = host->temporary(f, VLM_DTYPE_F32, sum.rank, sum.shape);
         if (y.rank) linears(f, &y, x, &l, 1);
@@ -419,7 +450,7 @@ void vcuda_linear_add(vlm_frame *f, vlm_tensor sum, vlm_tensor x, const vlm_line
 
 /* The gated MLP of many rows: its middle is bfloat16, of a width that the fast kernels take. */
 static void gated_many(vlm_frame *f, vlm_tensor sum, vcuda_rows x, const vlm_norm *norm, const vlm_linear *const *l, vlm_activation act) {
-    const int64_t inner = l[0]->weight.out, width = inner % 8 ? (inner + 63) / 64 * 64 : inner; /* in whole fours: pad_rows */
+    const int64_t inner = l[0]->weight.out, width = inner % 8 ? (inner + 63) / 64 * 64 : inner;
     operand narrow = normalised(f, x, norm);
     void *middle[2] = { vcuda_temporary(f, (size_t)(x.rows * width) * 2), vcuda_temporary(f, (size_t)(x.rows * width) * 2) };
     for (int i = 0; i < 2 && f->error.code == VLM_OK; i++) {
@@ -440,7 +471,7 @@ static void gated_many(vlm_frame *f, vlm_tensor sum, vcuda_rows x, const vlm_nor
     g.act = act;
     if (f->error.code != VLM_OK) return;
     vcuda_submit(f, run_gate, g);
-    multiply_bf16(f, vcuda_rows_of(sum), { middle[0], x.rows, width, width }, l[2], true);
+    multiply_all(f, &sum, { middle[0], x.rows, width, width }, &l[2], 1, true);
 }
 
 void vcuda_gated_add(vlm_frame *f, vlm_tensor sum, vlm_tensor x, const vlm_norm *norm, const vlm_linear *const *l, vlm_activation act) {
@@ -452,8 +483,7 @@ void vcuda_gated_add(vlm_frame *f, vlm_tensor sum, vlm_tensor x, const vlm_norm 
         gated_many(f, sum, rows, norm, l, act);
     } else {
         vlm_tensor h[2] = { host->temporary(f, VLM_DTYPE_F32, 2, shape), host->temporary(f, VLM_DTYPE_F32, 2, shape) };
-        bool made = h[1].rank == 0 || vcuda_step(f, h, rows, norm, l, 2, VCUDA_STEP_GATE, act)
-                    || vcuda_gemv_int(f, h, rows, norm, l, 2, VCUDA_STEP_GATE, act);
+        bool made = h[1].rank == 0 || fused(f, h, rows, norm, l, 2, VCUDA_STEP_GATE, act);
         if (!made) vcuda_norm_linears(f, h, x, norm, l, 2), vcuda_gate(f, h[0], h[1], act);
         if (f->error.code == VLM_OK) vcuda_linear_add(f, sum, h[0], l[2]);
     }

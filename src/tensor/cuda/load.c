@@ -46,7 +46,7 @@ static void *open_library(void) {
     return dlopen(beside ? path : NAME, RTLD_NOW | RTLD_LOCAL);
 }
 
-vlm_status vtensor_backend_cuda(vtensor_backend **out, int device, int threads, vlm_error *err) {
+static vlm_status open_backend(vtensor_backend **out, int device, int threads, bool dry, vlm_error *err) {
     *out = NULL;
     void *library = open_library();
     if (!library) {
@@ -56,9 +56,17 @@ vlm_status vtensor_backend_cuda(vtensor_backend **out, int device, int threads, 
     vtensor_cuda_entry *entry; /* a function's address, as POSIX has it returned */
     *(void **)&entry = dlsym(library, VTENSOR_CUDA_ENTRY);
     if (!entry) return vcore_fail(err, VLM_ERR_BACKEND, "backend: 'cuda': " NAME " has no " VTENSOR_CUDA_ENTRY);
-    vcore_pool *pool = vcore_pool_new(threads);
-    if (!pool) return vcore_no_memory(err, "cuda backend");
-    vlm_status status = entry(out, &host, pool, device, err);
-    if (status < 0) vcore_pool_free(pool);
+    vcore_pool *pool = dry ? NULL : vcore_pool_new(threads);
+    if (!pool && !dry) return vcore_no_memory(err, "cuda backend");
+    vlm_status status = entry(out, &host, pool, device, dry, err);
+    if (status < 0 && pool) vcore_pool_free(pool);
     return status;
+}
+
+vlm_status vtensor_backend_cuda(vtensor_backend **out, int device, int threads, vlm_error *err) {
+    return open_backend(out, device, threads, false, err);
+}
+
+vlm_status vtensor_backend_cuda_dry(vtensor_backend **out, int device, vlm_error *err) {
+    return open_backend(out, device, 1, true, err);
 }

@@ -85,7 +85,7 @@ __global__ __launch_bounds__(THREADS) static void normalise_rms(const __grid_con
 
 /* Sums in double where x is anything that can be, in float where its rows become bfloat16 anyway. */
 static void run_norm(vcuda_stream *s, const norm_args *a) {
-    bool held = a->y.type == VLM_DTYPE_BF16 && !a->subtract_mean && a->x.dim % 4 == 0 && a->x.dim <= QUADS * 4 * THREADS
+    bool held = a->y.type == VLM_DTYPE_BF16 && !a->subtract_mean && !a->bias && a->x.dim % 4 == 0 && a->x.dim <= QUADS * 4 * THREADS
                 && a->x.stride % 4 == 0 && a->y.stride % 4 == 0 && (uintptr_t)a->x.data % 16 == 0;
     if (held)
         normalise_rms<<<(unsigned)a->x.rows, THREADS, 0, s->stream>>>(*a);

@@ -2,7 +2,7 @@
 /* The first of the largest values of every row, in one launch: the block that ends last reduces what the others found. */
 #include "tensor/cuda/cuda.h"
 
-enum { THREADS = 256, BLOCKS = 64 };
+enum { THREADS = 256, BLOCKS = 64, MOST_ROWS = 65535 }; /* of a grid; VCUDA_COUNTERS are more */
 
 struct argmax_args {
     const float *x;
@@ -72,7 +72,7 @@ void vcuda_argmax(vlm_frame *f, vlm_tensor y, vlm_tensor x) {
     a.dim = rows.dim;
     a.stride = rows.stride;
     a.rows = rows.rows;
-    if (rows.rows > VCUDA_COUNTERS)
+    if (rows.rows > MOST_ROWS)
         vcuda_of(f)->host->frame_fail(f, VLM_ERR_LIMIT, "argmax: %lld rows", (long long)rows.rows);
     else if (a.parts)
         vcuda_submit(f, run_argmax, a);

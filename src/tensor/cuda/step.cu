@@ -30,7 +30,10 @@ __device__ static void finish(const step_args &a, const part &m, int64_t row, fl
         if (u.bias) up += vcuda_load(u.bias, (int)u.bias_type, row);
         v = vcuda_activate(v, a.act) * up;
     }
-    m.y[row] = a.what == VCUDA_STEP_ADD ? m.y[row] + v : v;
+    if (a.what == VCUDA_STEP_ADD)
+        atomicAdd(&m.y[row], v); /* one thread's: nothing waits for what was there */
+    else
+        m.y[row] = v;
 }
 
 /* Where four values of x lie: of eight that a lane reads, the second four in a half of their own, so that the lanes'
@@ -39,25 +42,39 @@ template <int N> __device__ static int place(int i, int padded) {
     return N == 8 ? i / 8 * 4 + (i & 4 ? padded / 2 : 0) : i;
 }
 
-/* x to shared memory, times the norm's weights, zeros behind its end; returns the norm's factor. */
+__device__ static float4 norm_at(const step_args &a, int i) {
+    if (a.norm_type == VLM_DTYPE_BF16) {
+        const uint2 g = *(const uint2 *)((const __nv_bfloat16 *)a.norm + i);
+        return make_float4(__uint_as_float(g.x << 16), __uint_as_float(g.x & 0xFFFF0000u), __uint_as_float(g.y << 16),
+                           __uint_as_float(g.y & 0xFFFF0000u));
+    }
+    return make_float4(vcuda_load(a.norm, a.norm_type, i), vcuda_load(a.norm, a.norm_type, i + 1), vcuda_load(a.norm, a.norm_type, i + 2),
+                       vcuda_load(a.norm, a.norm_type, i + 3));
+}
+
+/* x to shared memory, times the norm's weights, zeros behind its end; returns the norm's factor. What a thread reads is on its
+ * way BATCH times at once. */
 template <int N> __device__ static float stage_x(const step_args &a, float *x, int padded) {
+    const int BATCH = 4, in = (int)a.in;
     __shared__ float shared[WARPS];
-    const int in = (int)a.in;
     float squares = 0;
-    for (int i = threadIdx.x * 4; i < padded; i += THREADS * 4) {
-        float4 v = i < in ? *(const float4 *)(a.x + i) : float4();
-        if (a.eps >= 0) {
-            squares += v.x * v.x + v.y * v.y + v.z * v.z + v.w * v.w;
-            if (a.norm && i < in && a.norm_type == VLM_DTYPE_BF16) {
-                const uint2 g = *(const uint2 *)((const __nv_bfloat16 *)a.norm + i);
-                v.x *= a.offset + __uint_as_float(g.x << 16), v.y *= a.offset + __uint_as_float(g.x & 0xFFFF0000u);
-                v.z *= a.offset + __uint_as_float(g.y << 16), v.w *= a.offset + __uint_as_float(g.y & 0xFFFF0000u);
-            } else if (a.norm && i < in) {
-                v.x *= a.offset + vcuda_load(a.norm, a.norm_type, i), v.y *= a.offset + vcuda_load(a.norm, a.norm_type, i + 1);
-                v.z *= a.offset + vcuda_load(a.norm, a.norm_type, i + 2), v.w *= a.offset + vcuda_load(a.norm, a.norm_type, i + 3);
-            }
+    for (int first = threadIdx.x * 4; first < padded; first += BATCH * THREADS * 4) {
+        float4 v[BATCH], w[BATCH];
+#pragma unroll
+        for (int n = 0; n < BATCH; n++) {
+            const int i = first + n * THREADS * 4;
+            v[n] = i < in ? *(const float4 *)(a.x + i) : float4();
+            w[n] = a.norm && i < in ? norm_at(a, i) : float4();
         }
-        *(float4 *)(x + place<N>(i, padded)) = v;
+#pragma unroll
+        for (int n = 0; n < BATCH; n++) {
+            const int i = first + n * THREADS * 4;
+            squares += v[n].x * v[n].x + v[n].y * v[n].y + v[n].z * v[n].z + v[n].w * v[n].w;
+            if (a.norm)
+                v[n] = make_float4(v[n].x * (a.offset + w[n].x), v[n].y * (a.offset + w[n].y), v[n].z * (a.offset + w[n].z),
+                                   v[n].w * (a.offset + w[n].w));
+            if (i < padded) *(float4 *)(x + place<N>(i, padded)) = v[n];
+        }
     }
     squares = warp_sum(squares);
     if (threadIdx.x % 32 == 0) shared[threadIdx.x / 32] = squares;
@@ -158,7 +175,7 @@ template <class T, int OUTS> static void launch(vcuda_stream *s, const step_args
     }
     const int64_t most = (int64_t)s->b->multiprocessors * BLOCKS * WARPS, turns = (a.groups + most - 1) / most;
     const size_t bytes = (size_t)((a.in + round - 1) / round * round) * sizeof(float);
-    vcuda_check(s, cudaFuncSetAttribute(step<T, OUTS>, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)vcuda_step_shared(s->b)));
+    vcuda_check(s, cudaFuncSetAttribute(step<T, OUTS>, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)bytes));
     vcuda_launch_after(s, step<T, OUTS>, dim3(vcuda_blocks(a.groups, turns * WARPS)), THREADS, bytes, a);
 }
 
@@ -180,7 +197,7 @@ bool vcuda_step(vlm_frame *f, const vlm_tensor *y, vcuda_rows x, const vlm_norm 
     const vlm_matrix *first = &linears[0]->weight;
     if (f->mode != VTENSOR_FAST || x.rows != 1 || n > VCUDA_STEP_PARTS || !aligned(x.data, 16)) return false;
     int size = first->data.dtype == VLM_DTYPE_F32 ? 4 : 2;
-    if (x.dim % (16 / size) != 0 || (size_t)(x.dim + ROUND) * sizeof(float) > vcuda_step_shared(vcuda_of(f))) return false;
+    if (x.dim % (16 / size) != 0 || (size_t)(x.dim + ROUND) * sizeof(float) > vcuda_of(f)->shared - VCUDA_OWN_SHARED) return false;
     step_args a = vcuda_args<step_args>();
     for (int i = 0; i < n; i++) {
         const vlm_matrix *m = &linears[i]->weight;

@@ -5,6 +5,9 @@
 static const size_t TURN_BYTES = (size_t)4 << 20, FILL_BYTES = (size_t)256 << 10;
 enum { LANDING_BYTES = 1 << 20, PINNED_BYTES = 8 << 20, WORKSPACE_BYTES = 32 << 20, LEAST_RECORDS = 8 };
 
+/* Where memory of a dry run lies: as aligned as any. */
+static void *const NOWHERE = (void *)(uintptr_t)(1 << 20);
+
 void vcuda_check(vcuda_stream *s, cudaError_t e) {
     if (e != cudaSuccess && s->error == cudaSuccess) s->error = e;
 }
@@ -48,7 +51,10 @@ static void run_records(vcuda_stream *s, size_t n) {
 
 /* What follows differs from the pass before: the records from here on are another pass's. */
 static void diverge(vcuda_stream *s) {
-    if (s->replaying) run_records(s, s->cursor);
+    if (s->replaying) {
+        s->busy = true;
+        run_records(s, s->cursor);
+    }
     s->comparing = s->replaying = false;
     s->n_records = s->cursor;
     s->args_used = s->cursor ? s->records[s->cursor - 1].at + s->records[s->cursor - 1].bytes : 0;
@@ -63,7 +69,7 @@ static bool is_next(const vcuda_stream *s, vcuda_run *run, const void *args, siz
 
 void vcuda_submit_bytes(vlm_frame *f, vcuda_run *run, const void *args, size_t bytes) {
     vcuda_stream *s = vcuda_stream_of(f);
-    if (f->error.code != VLM_OK) return;
+    if (f->error.code != VLM_OK || s->b->dry) return;
     if (s->comparing && !is_next(s, run, args, bytes)) diverge(s);
     if (!s->comparing) {
         const vtensor_cuda_host *host = s->b->host;
@@ -78,7 +84,10 @@ void vcuda_submit_bytes(vlm_frame *f, vcuda_run *run, const void *args, size_t b
         s->args_used = at + bytes;
     }
     s->cursor++;
-    if (!s->replaying) run(s, args);
+    if (!s->replaying) {
+        s->busy = true;
+        run(s, args);
+    }
     if (s->error != cudaSuccess) report(f);
 }
 
@@ -106,6 +115,7 @@ void vcuda_flush(vlm_frame *f) {
     if (!s->replaying) return;
     if (s->cursor == s->n_records) {
         vcuda_check(s, cudaGraphLaunch(s->graph, s->stream));
+        s->busy = true;
         s->replays++;
         s->replaying = false; /* what comes behind it runs at once */
     } else {
@@ -114,12 +124,18 @@ void vcuda_flush(vlm_frame *f) {
 }
 
 /* ---- life ---- */
+size_t vcuda_frame_bytes(void) {
+    return (size_t)PINNED_BYTES + WORKSPACE_BYTES + VCUDA_COUNTERS * sizeof(int32_t);
+}
+
 vlm_status vcuda_frame_open(vlm_frame *f, vlm_error *err) {
     vcuda_backend *b = vcuda_of(f);
     vcuda_stream *s = (vcuda_stream *)b->host->alloc(sizeof *s);
     if (!s) return b->host->fail(err, VLM_ERR_MEMORY, "cuda: no memory for a stream");
     s->b = b;
+    s->pinned_size = PINNED_BYTES;
     f->own = s;
+    if (b->dry) return VLM_OK;
     cudaError_t e = cudaSetDevice(b->device);
     if (e == cudaSuccess) e = cudaStreamCreateWithFlags(&s->stream, cudaStreamNonBlocking);
     if (e == cudaSuccess) e = cudaMallocHost((void **)&s->pinned, PINNED_BYTES);
@@ -137,7 +153,7 @@ vlm_status vcuda_frame_open(vlm_frame *f, vlm_error *err) {
                              cudaGetErrorString(e));
     }
     *s->bad_index = 0;
-    s->pinned_size = PINNED_BYTES;
+    s->busy = true; /* the counters */
     return VLM_OK;
 }
 
@@ -145,7 +161,7 @@ void vcuda_frame_close(vlm_frame *f) {
     vcuda_stream *s = vcuda_stream_of(f);
     if (!s) return;
     const vtensor_cuda_host *host = s->b->host;
-    cudaSetDevice(s->b->device);
+    if (!s->b->dry) cudaSetDevice(s->b->device);
     if (s->stream) cudaStreamSynchronize(s->stream);
     drop_graph(s);
     vcuda_plans_free(s);
@@ -162,26 +178,44 @@ void vcuda_frame_close(vlm_frame *f) {
     if (s->stream) cudaStreamDestroy(s->stream);
     host->free(s->records);
     host->free(s->args);
+    host->free(s->table);
     host->free(s);
     f->own = NULL;
 }
 
-/* Called with the arena empty: what the pass before left in the stream has ended (wait). */
+/* Called with the arena empty: what the pass before left in the stream has ended (wait). An arena of several chunks may free
+ * one within a pass, of which a launch that waits for the graph must know nothing. */
 void vcuda_frame_begin(vlm_frame *f) {
     vcuda_stream *s = vcuda_stream_of(f);
+    s->pinned_used = 0;
+    if (s->b->dry) return;
     cudaSetDevice(s->b->device);
     cudaGetLastError(); /* what another frame's call left on this thread */
     s->error = cudaSuccess;
-    s->pinned_used = 0;
     s->cursor = s->read_at = 0;
-    s->comparing = s->n_records > 0;
+    s->comparing = s->n_records > 0 && f->n_chunks == 1;
+    if (!s->comparing) s->n_records = s->args_used = 0, drop_graph(s);
     s->replaying = s->comparing && s->graph;
 }
 
 /* ---- transfers ---- */
+/* Waits for what was launched since the last time. */
+static void settle(vcuda_stream *s) {
+    if (!s->busy) return;
+    vcuda_check(s, cudaStreamSynchronize(s->stream));
+    s->busy = false;
+}
+
 /* In a capture the whole of it was copied at the beginning. */
 static void run_mirrored(vcuda_stream *s, const upload_args *a) {
     if (!s->capturing) run_upload(s, a);
+}
+
+void *vcuda_table(vlm_frame *f, size_t bytes) {
+    vcuda_stream *s = vcuda_stream_of(f);
+    if (grow(s->b->host, (void **)&s->table, &s->table_capacity, 0, bytes, 1)) return s->table;
+    s->b->host->frame_fail(f, VLM_ERR_MEMORY, "cuda: no memory for a table of %zu bytes", bytes);
+    return NULL;
 }
 
 const void *vcuda_mirror(vlm_frame *f, const void *host, size_t bytes) {
@@ -197,10 +231,10 @@ const void *vcuda_mirror(vlm_frame *f, const void *host, size_t bytes) {
     a.to = s->mirror + s->pinned_used;
     a.from = s->pinned + s->pinned_used;
     a.bytes = bytes;
-    memcpy(s->pinned + s->pinned_used, host, bytes);
+    if (!s->b->dry) memcpy(s->pinned + s->pinned_used, host, bytes);
     s->pinned_used += room;
     vcuda_submit(f, run_mirrored, a);
-    return a.to;
+    return s->b->dry ? NOWHERE : a.to;
 }
 
 static void run_upload(vcuda_stream *s, const upload_args *a) {
@@ -244,7 +278,7 @@ static void upload_in_turns(vcuda_stream *s, char *to, const char *host, size_t 
 void vcuda_upload(vlm_frame *f, void *to, const void *host, size_t bytes) {
     vcuda_stream *s = vcuda_stream_of(f);
     size_t room = (bytes + 63) & ~(size_t)63;
-    if (f->error.code != VLM_OK) return;
+    if (f->error.code != VLM_OK || s->b->dry) return;
     if (room <= s->pinned_size / 4 && s->pinned_used + room <= s->pinned_size) {
         upload_args a = vcuda_args<upload_args>();
         a.to = to;
@@ -257,26 +291,29 @@ void vcuda_upload(vlm_frame *f, void *to, const void *host, size_t bytes) {
     }
     if (s->comparing) diverge(s);
     s->n_records = s->args_used = 0; /* nothing of this pass is kept */
+    s->busy = true;
     upload_in_turns(s, (char *)to, (const char *)host, bytes);
     report(f);
 }
 
 void vcuda_download(vlm_frame *f, void *host, const void *from, size_t bytes) {
     vcuda_stream *s = vcuda_stream_of(f);
-    if (f->error.code != VLM_OK) return;
+    if (f->error.code != VLM_OK || s->b->dry) return;
     vcuda_flush(f);
     s->read_at = s->cursor;
     bool small = bytes <= LANDING_BYTES;
     vcuda_check(s, cudaMemcpyAsync(small ? s->landing : host, from, bytes, cudaMemcpyDeviceToHost, s->stream));
-    vcuda_check(s, cudaStreamSynchronize(s->stream));
+    s->busy = true;
+    settle(s);
     if (small && s->error == cudaSuccess) memcpy(host, s->landing, bytes);
     report(f);
 }
 
 void vcuda_wait(vlm_frame *f) {
     vcuda_stream *s = vcuda_stream_of(f);
+    if (s->b->dry) return;
     if (f->error.code == VLM_OK) vcuda_flush(f);
-    vcuda_check(s, cudaStreamSynchronize(s->stream));
+    settle(s);
     bool whole = f->error.code == VLM_OK && s->error == cudaSuccess;
     bool same = whole && s->comparing && s->cursor == s->n_records;
     if (whole && s->comparing && !same) diverge(s); /* it ended early */
@@ -294,5 +331,6 @@ void vcuda_wait(vlm_frame *f) {
 
 void *vcuda_temporary(vlm_frame *f, size_t bytes) {
     const int64_t shape[] = { (int64_t)bytes };
-    return vcuda_of(f)->host->temporary(f, VLM_DTYPE_U8, 1, shape).data;
+    const vlm_tensor t = vcuda_of(f)->host->temporary(f, VLM_DTYPE_U8, 1, shape);
+    return vcuda_of(f)->dry && t.rank ? NOWHERE : t.data;
 }

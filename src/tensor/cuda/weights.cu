@@ -23,6 +23,10 @@ static cudaError_t take(vcuda_backend *b, size_t bytes, char **out) {
         if (!s) return cudaErrorMemoryAllocation;
         s->size = bytes > SLAB_BYTES ? bytes : SLAB_BYTES;
         cudaError_t e = cudaMalloc((void **)&s->data, s->size);
+        if (e == cudaErrorMemoryAllocation && s->size > bytes) { /* less than a slab is left */
+            s->size = bytes;
+            e = cudaMalloc((void **)&s->data, s->size);
+        }
         if (e != cudaSuccess) {
             b->host->free(s);
             return e;
