@@ -30,9 +30,13 @@ import torch
 from transformers import AutoConfig, AutoModelForImageTextToText
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
+from golden.common import channels_last  # noqa: E402
 from golden.tokenizers import QWEN_SPLIT  # noqa: E402
 
 FAMILIES = {"idefics3": "idefics3", "smolvlm": "idefics3", "paligemma": "paligemma", "qwen2_5_vl": "qwen2_5_vl"}
+FAMILIES |= {"llava": "llava", "llava_next": "llava_next", "llava-qwen2": "llava_bunny", "llava_qwen2": "fastvlm"}
+# Whose tokenizer and pipeline a made-up one has.
+PIPELINES = {"llava": "paligemma", "llava_next": "paligemma", "llava_bunny": "qwen2_5_vl", "fastvlm": "qwen2_5_vl"}
 DTYPES = {"f32": ("F32", "float32", 4), "bf16": ("BF16", "bfloat16", 2), "f16": ("F16", "float16", 2)}
 BLOCK = 1 << 22  # values drawn once; every tensor is cut from them
 
@@ -55,21 +59,25 @@ class Stored:
 
 def parameters(config_path: Path, convention: str) -> list[tuple[str, tuple[int, ...], float]]:
     """Name, shape and standard deviation (0: a norm's weight) of every tensor; convention: "hf_old", as published, or "mlx"."""
-    config = AutoConfig.from_pretrained(config_path.parent)
-    names = importlib.import_module("golden." + FAMILIES[config.model_type]).names
+    given = json.loads(config_path.read_text())
+    module = importlib.import_module("golden." + FAMILIES[given["model_type"]])
+    own_name = getattr(module, "own_name", lambda name: name)
+    foreign = hasattr(module, "reference_of")  # a family that is another one's to transformers
+    config = AutoConfig.for_model(**module.reference_of(given)) if foreign else AutoConfig.from_pretrained(config_path.parent)
     with torch.device("meta"):
         model = AutoModelForImageTextToText.from_config(config)
-    rows = []
-    for name, parameter in model.named_parameters():
-        shape = tuple(parameter.shape)
+    saved, rows = model.state_dict(), []
+    buffers = {name: buffer for name, buffer in model.named_buffers() if name in saved and buffer.is_floating_point()}
+    for name, parameter in [*model.named_parameters(), *buffers.items()]:
+        name, shape = own_name(name), tuple(parameter.shape)
         std = float(np.prod(shape[1:])) ** -0.5 if len(shape) > 1 else 0.0
         if name.endswith("bias"):
             std = 0.02
         if "embed" in name and len(shape) == 2:
             std = 0.02
-        if convention == "mlx" and len(shape) > 2:  # convolutions have their channels last
-            shape = (shape[0], *shape[2:], shape[1])
-        rows.append((names(name)[convention], shape, std))
+        if convention == "mlx" and (axes := getattr(module, "mlx_axes", channels_last)(name, shape)):
+            shape = tuple(shape[axis] for axis in axes)
+        rows.append((module.names(name)[convention], shape, std))
     return rows
 
 
@@ -199,7 +207,7 @@ def fill_vocabulary(vocab: dict[str, int], start: list[str], letters: list[str],
 def made_up_tokenizer(config: dict, family: str) -> tuple[dict, dict]:
     """tokenizer.json and tokenizer_config.json with the family's pipeline, special tokens at the config's ids, and a full vocabulary."""
     size = config.get("text_config", config)["vocab_size"]
-    special = SPECIAL[family](config)
+    special, family = SPECIAL[family](config), PIPELINES.get(family, family)
     letters = list("etaoinshrdlucmfwypvbgk")
     if family == "paligemma":
         vocab = {f"<0x{byte:02X}>": 4 + byte for byte in range(256)}
@@ -264,7 +272,16 @@ def special_qwen(config: dict) -> dict[int, str]:
     return {first + index: f"<|{name}|>" for index, name in enumerate(names.split())}
 
 
+def special_llava(config: dict) -> dict[int, str]:
+    return {0: "<unk>", 1: "<s>", 2: "</s>", 3: "<pad>", config["image_token_index"]: "<image>"}
+
+
+def special_chatml(config: dict) -> dict[int, str]:
+    return {config["bos_token_id"] + index: f"<|{name}|>" for index, name in enumerate(("endoftext", "im_start", "im_end"))}
+
+
 SPECIAL = {"idefics3": special_idefics3, "paligemma": special_paligemma, "qwen2_5_vl": special_qwen}
+SPECIAL |= {"llava": special_llava, "llava_next": special_llava, "llava_bunny": special_chatml, "fastvlm": special_chatml}
 
 
 def main() -> None:

@@ -13,6 +13,7 @@ from .common import IMAGE, PICTURES, Case, Variant, assistant, linear, norm, spr
 from .generator import Draw
 
 LAYERS = (1, 1, 2, 1, 1)
+TEMPLATE = llava_bunny.TEMPLATE
 DIMS = (8, 16, 32, 32, 64)
 EDGE = 256
 
@@ -104,6 +105,24 @@ def cases(full: str) -> list[Case]:
     return found
 
 
+def reference_of(config: dict) -> dict:
+    """transformers' config of a checkpoint."""
+    vision = config["vision_config"]
+    dims, layers = vision.get("embed_dims", (96, 192, 384, 768, 1536)), vision.get("layers", (2, 12, 24, 4, 2))
+    return llava_bunny.reference(config | {"vision_config": {}}, "qwen2", config["vocab_size"] - 1) | {
+        "model_type": "fast_vlm",
+        "vision_config": {
+            "architecture": "fastvit_mci3",
+            "do_pooling": True,
+            "global_pool": "avg",
+            "hidden_size": 2 * dims[-1],
+            "model_args": {"embed_dims": dims, "inference_mode": True, "layers": layers},
+            "model_type": "timm_wrapper",
+            "patch_size": 64,
+        },
+    }
+
+
 def variants() -> list[Variant]:
     config = {
         "architectures": ["LlavaQwen2ForCausalLM"],
@@ -136,18 +155,6 @@ def variants() -> list[Variant]:
         "vision_config": {"embed_dims": DIMS, "image_size": EDGE, "layers": LAYERS},
         "vocab_size": 520,
     }
-    reference = llava_bunny.reference(config, "qwen2", 519) | {
-        "model_type": "fast_vlm",
-        "vision_config": {
-            "architecture": "fastvit_mci3",
-            "do_pooling": True,
-            "global_pool": "avg",
-            "hidden_size": 2 * DIMS[-1],
-            "model_args": {"embed_dims": DIMS, "inference_mode": True, "layers": LAYERS},
-            "model_type": "timm_wrapper",
-            "patch_size": 64,
-        },
-    }
     head = {"name": "model.vision_tower.vision_tower.model.head.proj", "dtype": "F32", "shape": [2 * DIMS[-1], 8]}
     return [
         Variant(
@@ -160,7 +167,7 @@ def variants() -> list[Variant]:
             names,
             cases("small"),
             [head | {"convention": "hf_old"}],
-            reference=reference,
+            reference=reference_of(config),
             own_name=own_name,
             load_processor=llava_bunny.Processor,
             shown=llava_bunny.shown(519),

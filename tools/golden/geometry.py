@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: MIT
-"""Which picture sizes the reference takes, and how many tokens each becomes: `python -m golden.geometry` writes tests/golden/geometry.json."""
+"""Which picture sizes the reference takes, and how many tokens each becomes: `python -m golden.geometry` writes tests/golden/geometry.json;
+with names of variants or families, their rows alone are made anew."""
 
 from __future__ import annotations
 
 import json
+import sys
 
 import torch
 from PIL import Image
@@ -22,6 +24,8 @@ def tokens_of(processor, family: str, width: int, height: int) -> int | None:
     """Media tokens of a picture of that size; None where the reference refuses it."""
     picture = Image.new("RGB", (width, height), (120, 80, 200))
     text = {"qwen2_5_vl": "<|image_pad|>"}.get(family, "<image>")
+    if family.startswith("llava"):
+        text = processor.image_token
     try:
         ids = processor(text=text, images=[picture])["input_ids"]
     except Exception:
@@ -30,19 +34,20 @@ def tokens_of(processor, family: str, width: int, height: int) -> int | None:
     return list(ids).count(processor.tokenizer.convert_tokens_to_ids(text))
 
 
-def main() -> None:
+def main(wanted: list[str]) -> None:
     torch.set_num_threads(1)
     logging.set_verbosity_error()
     sizes = [(w, h) for w in SIDES for h in SIDES] + EXTREMES
-    found = {}
-    for variant in variants([]):
+    path = ROOT / "tests" / "golden" / "geometry.json"
+    found = json.loads(path.read_text()) if wanted else {}
+    for variant in variants(wanted):
         processor = common.load_processor(variant)
         found[variant.name] = [[w, h, tokens_of(processor, variant.family, w, h)] for w, h in sizes]
         refused = sum(entry[2] is None for entry in found[variant.name])
         print(f"{variant.name}: {len(sizes)} sizes, {refused} refused")
-    path = ROOT / "tests" / "golden" / "geometry.json"
-    path.write_text(json.dumps(found, separators=(",", ":")) + "\n")
+    rows = ",\n".join(f"{json.dumps(name)}:{json.dumps(row, separators=(',', ':'))}" for name, row in found.items())
+    path.write_text("{\n" + rows + "\n}\n")
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

@@ -37,8 +37,9 @@ DRAWS = [
     (r"fc2\.weight$", linear(14)),
     (r"vision_tower.*(v_proj|out_proj)\.weight$", linear(1.4)),
     (r"(v_proj|o_proj|gate_proj|up_proj|down_proj)\.weight$", linear(1.5)),
-    (r"(linear_1|mm_projector\.0)\.weight$", linear(0.6)),
-    (r"(linear_2|mm_projector\.2)\.weight$", linear(5)),
+    (r"(linear_1|mm_projector\.0)\.weight$", linear(0.25)),
+    (r"(linear_2|mm_projector\.2)\.weight$", linear(14)),
+    (r"(linear_2|mm_projector\.2)\.bias$", spread(0.1)),
     (r"lm_head\.weight$", linear(2.5)),
     (r"bias$", spread(0.2)),
 ]
@@ -285,7 +286,7 @@ def variants() -> list[Variant]:
         Variant(
             "llava-siglip",
             "llava",
-            4,
+            3,
             siglip,
             lambda folder: new_files(folder, siglip, 260),
             DRAWS,

@@ -21,6 +21,7 @@ SENTINEL = -200
 # ChatML over contents that are text, and Vicuna's turns, in our own words.
 CHATML = """{% for message in messages %}{{ '<|im_start|>' + message.role + '\\n' + message.content + '<|im_end|>' + '\\n' }}{% endfor %}
 {%- if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"""
+TEMPLATE = CHATML
 TURNS = """{% for message in messages %}{{ message.role | upper + ': ' + message.content + ' ' }}{% endfor %}
 {%- if add_generation_prompt %}ASSISTANT:{% endif %}"""
 
@@ -128,6 +129,11 @@ def cases(full: str) -> list[Case]:
     return found
 
 
+def reference_of(config: dict) -> dict:
+    """The LLaVA that computes the same as a checkpoint of this config; its media token is the table's last row."""
+    return reference(config, "llama" if config["model_type"] == "bunny-llama" else "qwen2", config["vocab_size"] - 1)
+
+
 def reference(config: dict, text_type: str, image_id: int) -> dict:
     text = {key: value for key, value in config.items() if key not in ("vision_config", "model_type", "architectures")}
     return {
@@ -216,7 +222,7 @@ def variants() -> list[Variant]:
             names,
             cases("small"),
             [head, mlx_head],
-            reference=reference(qwen, "qwen2", 527),
+            reference=reference_of(qwen),
             own_name=own_name,
             load_processor=Processor,
             shown=shown(527),
@@ -224,13 +230,13 @@ def variants() -> list[Variant]:
         Variant(
             "llava_bunny-llama",
             "llava_bunny",
-            1,
+            10,
             llama,
             lambda folder: files(folder, llama, TURNS, lambda path: tokenizers.llama(path, 150, ["<pad>"]), dict(turns)),
             llava.DRAWS,
             names,
             cases("wide"),
-            reference=reference(llama, "llama", 479),
+            reference=reference_of(llama),
             own_name=own_name,
             load_processor=Processor,
             shown=shown(479),

@@ -194,7 +194,7 @@ def variants() -> list[Variant]:
         Variant(
             "llava_next-mistral",
             "llava_next",
-            1,
+            4,
             mistral,
             lambda folder: old_files(folder, mistral, 145),
             DRAWS,

@@ -57,6 +57,9 @@ NORMALISATIONS = {
 }
 
 
+SQUARE_336 = {"height": 336, "width": 336}
+PINPOINTS_336 = [[336, 672], [672, 336], [672, 672], [1008, 336], [336, 1008]]
+
 # The sizes of published checkpoints, by variant or family.
 PUBLISHED = {
     "idefics3-split": {"size": {"longest_edge": 4 * 364}, "max_image_size": {"longest_edge": 364}},
@@ -70,12 +73,18 @@ PUBLISHED = {
     "gemma3": {"size": {"height": 896, "width": 896}},
     "pixtral": {"size": {"longest_edge": 1024}},
     "mistral3": {"size": {"longest_edge": 1540}},
+    "llava-clip": {"size": {"shortest_edge": 336}, "crop_size": {"height": 336, "width": 336}},
+    "llava-siglip": {"size": {"height": 384, "width": 384}},
+    "llava_next-mistral": {"size": {"shortest_edge": 336}, "crop_size": SQUARE_336, "image_grid_pinpoints": PINPOINTS_336},
+    "llava_next-llama": {"size": SQUARE_336, "crop_size": SQUARE_336, "image_grid_pinpoints": PINPOINTS_336},
     "lfm2_vl": {"encoder_patch_size": 16, "tile_size": 512, "min_image_tokens": 64, "max_image_tokens": 256, "max_tiles": 10},
 }
 # Settings beyond those that all have.
 OTHERS = {
     "smolvlm-video": {LARGEST: {"size": {"longest_edge": 5001}}},  # above the 4096 that bound it
     "gemma3": {"scanned": {"do_pan_and_scan": True}},
+    "llava-clip": {"cropped": {"size": {"shortest_edge": 61}}, "padded": {"size": {"shortest_edge": 37}}},
+    "llava-siglip": {"filled": {"do_pad": False}},
     "lfm2_vl": {"alone": {"do_image_splitting": False}, "bare": {"use_thumbnail": False}},
 }
 # The first families try every filter and normalisation; for those that share their code, a few settings and prompts do.
@@ -83,7 +92,7 @@ THOROUGH = ("idefics3", "paligemma", "qwen2_5_vl")
 # Families that choose the frames of a file in a way of their own.
 SAMPLING = ("qwen3_vl", "glm_ocr")
 # Families, or variants, whose messages show pictures behind the text (docs/TEXT.md).
-BEHIND = ("gemma3", "pixtral-llava", "qwen2_vl")
+BEHIND = ("gemma3", "pixtral-llava", "qwen2_vl", "llava", "llava_next")
 
 
 def of(table: dict, variant: Variant) -> dict:
