@@ -35,8 +35,18 @@ from golden.tokenizers import QWEN_SPLIT  # noqa: E402
 
 FAMILIES = {"idefics3": "idefics3", "smolvlm": "idefics3", "paligemma": "paligemma", "qwen2_5_vl": "qwen2_5_vl"}
 FAMILIES |= {"llava": "llava", "llava_next": "llava_next", "llava-qwen2": "llava_bunny", "llava_qwen2": "fastvlm"}
+FAMILIES |= {"gemma3": "gemma3", "mistral3": "pixtral"}
 # Whose tokenizer and pipeline a made-up one has.
 PIPELINES = {"llava": "paligemma", "llava_next": "paligemma", "llava_bunny": "qwen2_5_vl", "fastvlm": "qwen2_5_vl"}
+PIPELINES |= {"gemma3": "paligemma"}
+
+
+def family_of(config: dict) -> str:
+    """The module of tools/golden whose names and template a config has."""
+    pixtral = config["model_type"] == "llava" and config.get("vision_config", {}).get("model_type") == "pixtral"
+    return "pixtral" if pixtral else FAMILIES[config["model_type"]]
+
+
 DTYPES = {"f32": ("F32", "float32", 4), "bf16": ("BF16", "bfloat16", 2), "f16": ("F16", "float16", 2)}
 BLOCK = 1 << 22  # values drawn once; every tensor is cut from them
 
@@ -60,7 +70,7 @@ class Stored:
 def parameters(config_path: Path, convention: str) -> list[tuple[str, tuple[int, ...], float]]:
     """Name, shape and standard deviation (0: a norm's weight) of every tensor; convention: "hf_old", as published, or "mlx"."""
     given = json.loads(config_path.read_text())
-    module = importlib.import_module("golden." + FAMILIES[given["model_type"]])
+    module = importlib.import_module("golden." + family_of(given))
     own_name = getattr(module, "own_name", lambda name: name)
     foreign = hasattr(module, "reference_of")  # a family that is another one's to transformers
     config = AutoConfig.for_model(**module.reference_of(given)) if foreign else AutoConfig.from_pretrained(config_path.parent)
@@ -206,7 +216,7 @@ def fill_vocabulary(vocab: dict[str, int], start: list[str], letters: list[str],
 
 def made_up_tokenizer(config: dict, family: str) -> tuple[dict, dict]:
     """tokenizer.json and tokenizer_config.json with the family's pipeline, special tokens at the config's ids, and a full vocabulary."""
-    size = config.get("text_config", config)["vocab_size"]
+    size = config.get("text_config", config).get("vocab_size", 262208)  # Gemma 3's files leave it out
     special, family = SPECIAL[family](config), PIPELINES.get(family, family)
     letters = list("etaoinshrdlucmfwypvbgk")
     if family == "paligemma":
@@ -214,7 +224,7 @@ def made_up_tokenizer(config: dict, family: str) -> tuple[dict, dict]:
         start = ["\u2581", *map(chr, range(33, 127)), "\n"]
         vocab |= {letter: 260 + index for index, letter in enumerate(start)}
     else:
-        first = 3 if family == "idefics3" else 0
+        first = {"idefics3": 3, "pixtral": 1000}.get(family, 0)
         vocab = {letter: first + index for index, letter in enumerate(byte_alphabet())}
         start = ["\u0120", *letters]
     merges = fill_vocabulary(vocab, start, letters, special, size)
@@ -229,10 +239,10 @@ def made_up_tokenizer(config: dict, family: str) -> tuple[dict, dict]:
     if family == "idefics3":
         digits = {"type": "Digits", "individual_digits": True}
         pipeline["pre_tokenizer"] = {"type": "Sequence", "pretokenizers": [digits, byte_level]}
-    elif family == "qwen2_5_vl":
+    elif family in ("qwen2_5_vl", "pixtral"):
         split = {"type": "Split", "pattern": {"Regex": QWEN_SPLIT}, "behavior": "Isolated", "invert": False}
         pipeline["pre_tokenizer"] = {"type": "Sequence", "pretokenizers": [split, byte_level]}
-        pipeline["normalizer"] = {"type": "NFC"}
+        pipeline["normalizer"] = {"type": "NFC"} if family == "qwen2_5_vl" else None
     else:
         model |= {"unk_token": "<unk>", "fuse_unk": True, "byte_fallback": True}
         pipeline["normalizer"] = {"type": "Replace", "pattern": {"String": " "}, "content": "\u2581"}
@@ -242,6 +252,7 @@ def made_up_tokenizer(config: dict, family: str) -> tuple[dict, dict]:
     tokenizer = {"version": "1.0", "truncation": None, "padding": None, "added_tokens": added} | pipeline
     tokenizer["model"] = model | {"vocab": vocab}
     marks = {"idefics3": ("<|im_start|>", "<end_of_utterance>"), "paligemma": ("<bos>", "<eos>"), "qwen2_5_vl": (None, "<|im_end|>")}
+    marks["pixtral"] = ("<s>", "</s>")
     settings = {"bos_token": marks[family][0], "eos_token": marks[family][1], "clean_up_tokenization_spaces": False}
     return tokenizer, settings | {"model_max_length": 8192, "tokenizer_class": "PreTrainedTokenizerFast"}
 
@@ -280,8 +291,20 @@ def special_chatml(config: dict) -> dict[int, str]:
     return {config["bos_token_id"] + index: f"<|{name}|>" for index, name in enumerate(("endoftext", "im_start", "im_end"))}
 
 
+def special_gemma3(config: dict) -> dict[int, str]:
+    found = {0: "<pad>", 1: "<eos>", 2: "<bos>", 3: "<unk>", 105: "<start_of_turn>", 106: "<end_of_turn>"}
+    found |= {config["boi_token_index"]: "<start_of_image>", config["eoi_token_index"]: "<end_of_image>"}
+    return found | {config["image_token_index"]: "<image_soft_token>"}
+
+
+def special_pixtral(config: dict) -> dict[int, str]:
+    found = {0: "<unk>", 1: "<s>", 2: "</s>", 3: "[INST]", 4: "[/INST]", 11: "<pad>", 12: "[IMG_BREAK]", 13: "[IMG_END]"}
+    return found | {17: "[SYSTEM_PROMPT]", 18: "[/SYSTEM_PROMPT]", config["image_token_index"]: "[IMG]"}
+
+
 SPECIAL = {"idefics3": special_idefics3, "paligemma": special_paligemma, "qwen2_5_vl": special_qwen}
 SPECIAL |= {"llava": special_llava, "llava_next": special_llava, "llava_bunny": special_chatml, "fastvlm": special_chatml}
+SPECIAL |= {"gemma3": special_gemma3, "pixtral": special_pixtral}
 
 
 def main() -> None:
@@ -301,7 +324,7 @@ def main() -> None:
         parser.error(f"{args.mode} is {BITS[args.mode]} bits in groups of {GROUP[args.mode]}")
     args.out.mkdir(parents=True, exist_ok=True)
     config = json.loads(args.config.read_text())
-    family = FAMILIES[config["model_type"]]
+    family = family_of(config)
     module = importlib.import_module("golden." + family)
     for path in args.config.parent.iterdir():
         if path.suffix in (".json", ".jinja") and path != args.config:
@@ -321,7 +344,7 @@ def main() -> None:
     if hasattr(module, "TEMPLATE"):
         (args.out / "chat_template.jinja").write_text(module.TEMPLATE)
     rows = parameters(args.config, "mlx" if args.quantize else "hf_old")
-    tensors = list(stored(rows, args, family != "paligemma"))
+    tensors = list(stored(rows, args, family not in ("paligemma", "gemma3")))
     write_weights(args.out, tensors, args.shards, "mlx" if args.quantize else "pt", args.sparse)
     count = sum(int(np.prod(shape)) for _, shape, _ in rows)
     print(f"{args.out}: {len(tensors)} tensors, {count / 1e6:.1f} M parameters, {sum(t.bytes for t in tensors) / 1e6:.1f} MB")
