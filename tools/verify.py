@@ -35,6 +35,10 @@ def tensor(value: torch.Tensor) -> Tensor:
     return Tensor(CODES[value.dtype], list(value.shape), value.numpy().tobytes())
 
 
+# Model types whose messages show a picture behind the text (docs/TEXT.md, "Message formats").
+BEHIND = ("gemma3", "llava", "llava_next", "qwen2_vl")
+
+
 def reference(model_dir: Path, image: str, prompt: str, tokens: int) -> tuple[dict[str, Tensor], dict[str, Tensor], list[float]]:
     """What transformers gives: processor outputs, seams, and the margins of the greedy tokens."""
     processor = AutoProcessor.from_pretrained(model_dir)
@@ -45,13 +49,17 @@ def reference(model_dir: Path, image: str, prompt: str, tokens: int) -> tuple[di
     ).eval()
     model.generation_config = type(model.generation_config)(pad_token_id=0)
     if processor.chat_template or getattr(processor.tokenizer, "chat_template", None):
-        case = common.Case("verify", messages=[common.user(common.IMAGE, prompt)], pictures=[image])
+        behind = model.config.model_type in BEHIND
+        message = common.user(prompt, common.IMAGE) if behind else common.user(common.IMAGE, prompt)
+        case = common.Case("verify", messages=[message], pictures=[image])
     else:
         case = common.Case("verify", prompt=prompt, pictures=[image])
     text = case.prompt
     if case.messages is not None:
         text = processor.apply_chat_template(case.messages, add_generation_prompt=True, tokenize=False)
-    batch = processor(text=text, images=[common.load_image(image)], return_tensors="pt")
+    bos = processor.tokenizer.bos_token
+    twice = {"add_special_tokens": False} if case.messages is not None and bos and text.startswith(bos) else {}
+    batch = processor(text=text, images=[common.load_image(image)], return_tensors="pt", **twice)
     batch = {name: value for name, value in batch.items() if isinstance(value, torch.Tensor) and name != "labels"}
     seen = common.run(model, batch, tokens, check=False)
     outputs = {name: tensor(value) for name, value in batch.items()}
