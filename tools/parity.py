@@ -5,7 +5,7 @@
     tools/parity.py [BUILD_DIR] [--write] [--only NAME] [--backend cuda] [--jobs N] [--save FILE] [--cuda FILE]
 
 Needs nothing but Python and a build. --write puts the table into README.md between its parity marks. A machine with a GPU saves what it measured with
---backend cuda --save FILE; --cuda FILE makes that the table's last column, and without one the column that README has stays. Each golden is
+--backend cuda --save FILE; the table's last column is what the file of --cuda has, the newest of bench/results without one. Each golden is
 written as a checkpoint (float32 for the exact column, bfloat16 for the fast one), and every case goes through `vlm dump` and
 `vlm generate`; what the reference gave lies in tests/golden.
 """
@@ -240,19 +240,6 @@ def cuda_cell(f: Figures) -> str:
     return f"{f.logits:.1e}, {f.fast:.1e} ({f.fast_ratio:.2f}), {f.greedy} of {f.steps}"
 
 
-def cuda_column(path: Path | None) -> dict[str, str]:
-    """What a GPU gave, by golden: from a file that --save wrote, else from the table in README."""
-    if path:
-        return json.loads(path.read_text())
-    found, at = {}, None
-    for line in (ROOT / "README.md").read_text().splitlines():
-        cells = [cell.strip() for cell in line.split("|")]
-        at = cells.index(CUDA_HEAD) if CUDA_HEAD in cells else at
-        if at and len(cells) > at and cells[at] and cells[at][0].isdigit():
-            found[cells[1]] = cells[at]
-    return found
-
-
 def row(name: str, f: Figures, cuda: str) -> str:
     return (
         f"| {name} | {f.cases} | {f.ids} identical | {f.outputs} identical | {f.features:.1e} | {f.layers:.1e} | {f.logits:.1e}"
@@ -271,7 +258,8 @@ def main() -> int:
     parser.add_argument("--save", type=Path, metavar="FILE", help="write the cells of the CUDA column")
     parser.add_argument("--cuda", type=Path, metavar="FILE", help="take the CUDA column from there")
     args = parser.parse_args()
-    column = cuda_column(args.cuda)
+    saved = args.cuda or max((ROOT / "bench" / "results").glob("*-parity.json"), default=None)
+    column = json.loads(saved.read_text()) if saved else {}
     if args.backend:
         BACKEND.extend(["--backend", args.backend])
     build = args.build.resolve()

@@ -473,6 +473,76 @@ static void attention(void) {
     vtensor_memory_free(gpu.backend, c.state[1]);
 }
 
+/* ---- of some families: mixtures of experts, weighted sums, convolutions ---- */
+typedef struct mix_case {
+    input x, logits, weights, taps, bias, own;
+    weight w;
+    vlm_depthwise map;
+    int32_t index[600];
+    int64_t experts, k, out, n, width, stride, lengths[2];
+    void *state[2];
+} mix_case;
+
+static vlm_tensor mixture(vlm_frame *f, vtensor_backend *b, void *arg) {
+    mix_case *c = arg;
+    const vlm_matrix *stack = b == gpu.backend ? &c->w.gpu.weight : &c->w.cpu.weight;
+    vlm_routes routes = vlm_route(f, tensor_of(f, &c->logits), c->k);
+    vlm_tensor made = vlm_apply_experts(f, tensor_of(f, &c->x), stack, c->out, &routes);
+    vlm_tensor sum = vlm_tensor_new(f, VLM_DTYPE_F32, 2, (int64_t[]) { c->x.shape[0], c->out });
+    vlm_apply_linears(f, &sum, tensor_of(f, &c->x), &(const vlm_linear *) { &(vlm_linear) { vlm_matrix_rows(f, stack, 0, c->out), { 0 } } }, 1);
+    vlm_add_experts(f, sum, tensor_of(f, &c->own), stack, &routes);
+    return vlm_concat(f, (vlm_tensor[]) { vlm_reshape1(f, made, -1), vlm_reshape1(f, sum, -1), vlm_reshape1(f, routes.weights, -1) }, 3);
+}
+static vlm_tensor blended(vlm_frame *f, vtensor_backend *b, void *arg) {
+    mix_case *c = arg;
+    (void)b;
+    vlm_tensor index = vlm_tensor_from(f, VLM_DTYPE_I32, 2, c->weights.shape, c->index);
+    return vlm_blend(f, tensor_of(f, &c->x), index, tensor_of(f, &c->weights));
+}
+static vlm_tensor convolved(vlm_frame *f, vtensor_backend *b, void *arg) {
+    mix_case *c = arg;
+    const int64_t taps = c->taps.shape[1], dim = c->taps.shape[0];
+    vlm_kv kv = { .k = vtensor_of(c->state[b == gpu.backend], VLM_DTYPE_F32, 3, (int64_t[]) { taps, 1, dim }) };
+    vlm_tensor x = tensor_of(f, &c->x), y[3], kernel = tensor_of(f, &c->taps), bias = tensor_of(f, &c->bias);
+    int64_t past = 0, rows = x.shape[0];
+    for (int i = 0; i < 2; past += c->lengths[i++]) {
+        vlm_segment s[2] = { { .length = c->lengths[i], .past = past, .kv = &kv }, { .start = c->lengths[i], .length = rows - c->lengths[i] } };
+        y[i] = vlm_short_conv(f, x, kernel, bias, s, 2);
+    }
+    y[2] = vlm_depthwise_conv(f, x, c->width, &(vlm_depthwise) { tensor_of(f, &(input) { 3, { 9, 2, dim }, c->own.v }), tensor_of(f, &c->logits) }, c->stride);
+    for (int i = 0; i < 3; i++) y[i] = vlm_reshape1(f, y[i], -1);
+    return vlm_concat(f, y, 3);
+}
+
+static void mixes(void) {
+    static const int bits[] = { 0, 0, 4, 3 };
+    static const vlm_dtype types[] = { VLM_DTYPE_BF16, VLM_DTYPE_F32, VLM_DTYPE_BF16, VLM_DTYPE_F16 };
+    for (int i = 0; i < 4; i++) {
+        const int64_t rows = between(1, 12), in = bits[i] ? 64 * between(1, 4) : 8 * between(1, 30);
+        mix_case c = { .experts = between(2, 40), .out = between(1, 40), .x = random_input(2, (int64_t[]) { rows, in }, 1) };
+        c.k = between(1, c.experts < 6 ? c.experts : 6);
+        c.logits = random_input(2, (int64_t[]) { rows, c.experts }, 3);
+        c.own = random_input(2, (int64_t[]) { rows * c.k, in }, 1);
+        c.w = random_weight(c.experts * c.out, in, types[i], bits[i], 64, false);
+        compare("mixture", mixture, &c, mode == VTENSOR_EXACT ? 1e-5 : 1.2e-2);
+        c.weights = random_input(2, (int64_t[]) { between(1, 100), between(1, 6) }, 1);
+        for (int k = 0; k < 600; k++) c.index[k] = (int32_t)between(0, rows - 1);
+        compare("blend", blended, &c, 1e-6);
+        free(c.x.v), free(c.logits.v), free(c.own.v), free(c.weights.v);
+        free_weight(&c.w);
+        const int64_t dim = between(1, 70), taps = between(1, 5), width = between(1, 9), height = between(2, 9);
+        c = (mix_case) { .x = random_input(2, (int64_t[]) { width * height, dim }, 1), .width = width, .stride = between(1, 2) };
+        c.taps = random_input(2, (int64_t[]) { dim, taps }, 1), c.bias = random_input(1, &dim, 1);
+        c.own = random_input(3, (int64_t[]) { 9, 2, dim }, 1), c.logits = random_input(1, (int64_t[]) { 2 * dim }, 1);
+        for (int k = 0; k < 2; k++) c.lengths[k] = between(1, width * height - 1);
+        const size_t bytes = (size_t)(taps * dim) * sizeof(float);
+        c.state[0] = vtensor_memory_new(cpu.backend, bytes), c.state[1] = vtensor_memory_new(gpu.backend, bytes);
+        compare("convolutions", convolved, &c, 2e-6);
+        vtensor_memory_free(cpu.backend, c.state[0]), vtensor_memory_free(gpu.backend, c.state[1]);
+        free(c.x.v), free(c.taps.v), free(c.bias.v), free(c.own.v), free(c.logits.v);
+    }
+}
+
 /* A step that repeats, with other values: from the third on it is a graph. */
 static void steps(void) {
     int64_t in = 64 * between(2, 20);
@@ -500,6 +570,7 @@ int main(int argc, char **argv) {
             blocks();
             if (i % 4 == 0) long_rows();
             rows();
+            mixes();
             attention();
             steps();
         }

@@ -81,6 +81,9 @@ static const vtensor_table *table(bool dry) {
         t.gated_add = vcuda_gated_add;
         t.blend = vcuda_blend;
         t.short_conv = vcuda_short_conv;
+        t.depthwise_conv = vcuda_depthwise_conv;
+        t.route = vcuda_route;
+        t.experts = vcuda_experts;
         t.argmax = vcuda_argmax;
         t.embed = vcuda_embed;
         t.norm = vcuda_norm;

@@ -258,6 +258,10 @@ void vcuda_plans_free(vcuda_stream *s);
 /* mix.cu */
 void vcuda_blend(vlm_frame *f, vlm_tensor y, vlm_tensor x, vlm_tensor index, vlm_tensor weights);
 void vcuda_short_conv(vlm_frame *f, vlm_tensor y, vlm_tensor x, vlm_tensor weight, vlm_tensor bias, const vlm_segment *segments, int n_segments);
+void vcuda_depthwise_conv(vlm_frame *f, vlm_tensor y, vlm_tensor x, int64_t width, const vlm_depthwise *conv, int64_t stride);
+/* experts.cu */
+void vcuda_route(vlm_frame *f, const vlm_routes *y, vlm_tensor logits);
+void vcuda_experts(vlm_frame *f, vlm_tensor y, vlm_tensor x, const vlm_matrix *stack, int64_t out, vlm_tensor experts);
 /* attention.cu */
 void vcuda_attention(vlm_frame *f, vlm_tensor y, vlm_tensor q, vlm_tensor k, vlm_tensor v, const vlm_segment *segments,
                      int n_segments, const vlm_attention_desc *desc);

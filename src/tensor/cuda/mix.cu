@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Rows made of several others: weighted sums, and short convolutions along a sequence with their state. */
+/* Rows made of several others: weighted sums, short convolutions along a sequence with their state, depthwise convolutions of
+ * a map. */
 #include "tensor/cuda/cuda.h"
 
 enum { THREADS = 256 };
@@ -115,4 +116,47 @@ void vcuda_short_conv(vlm_frame *f, vlm_tensor y, vlm_tensor x, vlm_tensor weigh
     a.taps = weight.shape[1];
     if (on_device) vcuda_submit(f, run_conv, a);
     host->scope_end(f, scope);
+}
+
+/* ---- depthwise convolutions ---- */
+struct depthwise_args {
+    vcuda_rows y, x;
+    const float *weight, *bias; /* [side * side, each, in] */
+    int64_t height, width, columns, side, stride, each, taps_stride, each_stride;
+};
+
+__global__ static void convolve_map(const __grid_constant__ depthwise_args a) {
+    const int64_t row = blockIdx.x, top = row / a.columns * a.stride - a.side / 2, left = row % a.columns * a.stride - a.side / 2;
+    for (int64_t o = threadIdx.x; o < a.y.dim; o += THREADS) {
+        const int64_t c = o / a.each, m = o - c * a.each;
+        float sum = 0;
+        for (int64_t k = 0; k < a.side * a.side; k++) {
+            const int64_t at_y = top + k / a.side, at_x = left + k % a.side;
+            if (at_y < 0 || at_y >= a.height || at_x < 0 || at_x >= a.width) continue;
+            sum = fmaf(a.weight[k * a.taps_stride + m * a.each_stride + c], ((const float *)a.x.data)[(at_y * a.width + at_x) * a.x.stride + c], sum);
+        }
+        ((float *)a.y.data)[row * a.y.stride + o] = a.bias[o] + sum;
+    }
+}
+
+static void run_depthwise(vcuda_stream *s, const depthwise_args *a) {
+    convolve_map<<<(unsigned)a->y.rows, THREADS, 0, s->stream>>>(*a);
+    vcuda_launched(s);
+}
+
+void vcuda_depthwise_conv(vlm_frame *f, vlm_tensor y, vlm_tensor x, int64_t width, const vlm_depthwise *conv, int64_t stride) {
+    depthwise_args a = vcuda_args<depthwise_args>();
+    a.y = vcuda_rows_of(y);
+    a.x = vcuda_rows_of(x);
+    a.weight = (const float *)conv->weight.data;
+    a.bias = (const float *)conv->bias.data;
+    a.height = x.shape[0] / width;
+    a.width = width;
+    a.columns = (width + stride - 1) / stride;
+    a.stride = stride;
+    while (a.side * a.side < conv->weight.shape[0]) a.side++;
+    a.each = conv->weight.shape[1];
+    a.taps_stride = conv->weight.stride[0];
+    a.each_stride = conv->weight.stride[1];
+    vcuda_submit(f, run_depthwise, a);
 }
