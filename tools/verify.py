@@ -12,6 +12,7 @@ a model needs four bytes a parameter, twice over one after the other.
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import tempfile
 from pathlib import Path
@@ -35,12 +36,10 @@ def tensor(value: torch.Tensor) -> Tensor:
     return Tensor(CODES[value.dtype], list(value.shape), value.numpy().tobytes())
 
 
-# Model types whose messages show a picture behind the text (docs/TEXT.md, "Message formats").
-BEHIND = ("gemma3", "llava", "llava_next", "qwen2_vl")
-
-
-def reference(model_dir: Path, image: str, prompt: str, tokens: int) -> tuple[dict[str, Tensor], dict[str, Tensor], list[float]]:
-    """What transformers gives: processor outputs, seams, and the margins of the greedy tokens."""
+def reference(
+    model_dir: Path, image: str, prompt: str, tokens: int
+) -> tuple[dict[str, Tensor], dict[str, Tensor], list[float], bool]:
+    """What transformers gives: processor outputs, seams, the margins of the greedy tokens, and whether it was a chat."""
     processor = AutoProcessor.from_pretrained(model_dir)
     processor.image_processor = AutoImageProcessor.from_pretrained(model_dir, backend="pil")
     config = AutoConfig.from_pretrained(model_dir)
@@ -49,21 +48,30 @@ def reference(model_dir: Path, image: str, prompt: str, tokens: int) -> tuple[di
     ).eval()
     model.generation_config = type(model.generation_config)(pad_token_id=0)
     if processor.chat_template or getattr(processor.tokenizer, "chat_template", None):
-        behind = model.config.model_type in BEHIND
-        message = common.user(prompt, common.IMAGE) if behind else common.user(common.IMAGE, prompt)
-        case = common.Case("verify", messages=[message], pictures=[image])
+        case = common.Case("verify", messages=[common.user(common.IMAGE, prompt)], pictures=[image])
     else:
         case = common.Case("verify", prompt=prompt, pictures=[image])
-    text = case.prompt
+    text, kwargs = case.prompt, {}
     if case.messages is not None:
         text = processor.apply_chat_template(case.messages, add_generation_prompt=True, tokenize=False)
-    bos = processor.tokenizer.bos_token
-    twice = {"add_special_tokens": False} if case.messages is not None and bos and text.startswith(bos) else {}
-    batch = processor(text=text, images=[common.load_image(image)], return_tensors="pt", **twice)
+        kwargs = common.as_tokenized(processor, text)
+    batch = processor(text=text, images=[common.load_image(image)], return_tensors="pt", **kwargs)
     batch = {name: value for name, value in batch.items() if isinstance(value, torch.Tensor) and name != "labels"}
     seen = common.run(model, batch, tokens, check=False)
     outputs = {name: tensor(value) for name, value in batch.items()}
-    return outputs, {name: tensor(value) for name, value in seen.items()}, seen["greedy.margins"].tolist()
+    seams = {name: tensor(value) for name, value in seen.items()}
+    return outputs, seams, seen["greedy.margins"].tolist(), case.messages is not None
+
+
+def inputs_of(prompt: str, image: str, chat: bool, folder: Path) -> list[str]:
+    """The same input for `vlm`: of a chat, the message with its parts in the same order (what -p and -i alone would put
+    the picture behind, for some families)."""
+    if not chat:
+        return ["-p", prompt, "-i", image]
+    parts = [{"type": "image", "image": image}, {"type": "text", "text": prompt}]
+    path = folder / "messages.json"
+    path.write_text(json.dumps([{"role": "user", "content": parts}]))
+    return ["--messages", str(path)]
 
 
 def show(what: str, result: str) -> None:
@@ -118,15 +126,15 @@ def main() -> int:
     logging.disable_progress_bar()
     args.vlm, args.model = args.vlm.resolve(), args.model.resolve()
     image = str(Path(args.image).resolve())
-    inputs = ["-p", args.prompt, "-i", image]
     try:
         vlm(args.vlm, "inspect", "-m", str(args.model))
     except Refused as refusal:
         sys.exit(f"verify: {refusal}")
-    outputs, seams, margins = reference(args.model, image, args.prompt, args.tokens)
+    outputs, seams, margins, chat = reference(args.model, image, args.prompt, args.tokens)
     print(f"| {'seam':<28} | libvlm against transformers |\n|---|---|")
     with tempfile.TemporaryDirectory() as name:
         folder, good = Path(name), True
+        inputs = inputs_of(args.prompt, image, chat, folder)
         try:
             good &= compare_outputs(outputs, dump(args.vlm, args.model, inputs, "processor", folder, "f32"))
             for stage in ("vision", "layers", "logits"):

@@ -180,9 +180,8 @@ def prepare(processor: Any, case: Case) -> tuple[str | None, dict[str, torch.Ten
     if case.messages is not None:
         text = processor.apply_chat_template(copy.deepcopy(case.messages), add_generation_prompt=True, tokenize=False)
     kwargs: dict[str, Any] = dict(case.options)
-    bos = processor.tokenizer.bos_token
-    if case.messages is not None and bos and text.startswith(bos):
-        kwargs["add_special_tokens"] = False  # as apply_chat_template has it when it tokenizes
+    if case.messages is not None:
+        kwargs |= as_tokenized(processor, text)
     if case.pictures:
         kwargs["images"] = [load_image(str(ROOT / path)) for path in case.pictures]
     if case.frames:
@@ -198,6 +197,12 @@ def prepare(processor: Any, case: Case) -> tuple[str | None, dict[str, torch.Ten
     batch = {name: value for name, value in batch.items() if isinstance(value, torch.Tensor)}
     check_tokenizer_json(processor, batch["input_ids"][0].tolist())
     return text, batch
+
+
+def as_tokenized(processor: Any, text: str) -> dict[str, bool]:
+    """What apply_chat_template tells the tokenizer of a text that it rendered: no second first token."""
+    bos = processor.tokenizer.bos_token
+    return {"add_special_tokens": False} if bos and text.startswith(bos) else {}
 
 
 def check_tokenizer_json(processor: Any, ids: list[int]) -> None:
