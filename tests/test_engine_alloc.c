@@ -205,9 +205,10 @@ static void loading(void **state) {
 /* Families with templates of their own. */
 static void loading_others(void **state) {
     (void)state;
-    static const char *const goldens[] = { "tests/golden/paligemma-gemma", "tests/golden/smolvlm-video" };
+    static const char *const goldens[] = { "tests/golden/paligemma-gemma", "tests/golden/smolvlm-video",
+                                           "tests/golden/gemma3-new", "tests/golden/mistral3-ministral3" };
     char *const good = dir;
-    for (size_t i = 0; i < 2; i++) {
+    for (size_t i = 0; i < sizeof goldens / sizeof *goldens; i++) {
         dir = tcheckpoint_temp_dir();
         assert_true(tcheckpoint_write(goldens[i], dir, NULL));
         sweep(load, NULL);
