@@ -8,6 +8,7 @@
 
 #include "hostile/config.h"
 #include "hostile/gemma3.h"
+#include "hostile/llava.h"
 #include "hostile/mistral3.h"
 #include "hostile/model.h"
 #include "hostile/odd.h"
@@ -36,6 +37,10 @@ static const struct {
     [GEMMA3] = { "tests/golden/gemma3-old", { TCHECKPOINT_HF, TCHECKPOINT_F32, 0 } },
     [MISTRAL3] = { "tests/golden/mistral3-ministral3", { TCHECKPOINT_HF, TCHECKPOINT_F32, 0 } },
     [PIXTRAL] = { "tests/golden/pixtral-llava", { TCHECKPOINT_HF, TCHECKPOINT_F32, 0 } },
+    [LLAVA] = { "tests/golden/llava-clip", { TCHECKPOINT_HF, TCHECKPOINT_F32, 0 } },
+    [LLAVA_NEXT] = { "tests/golden/llava_next-mistral", { TCHECKPOINT_HF, TCHECKPOINT_F32, 0 } },
+    [BUNNY] = { "tests/golden/llava_bunny-qwen2", { TCHECKPOINT_HF, TCHECKPOINT_F32, 0 } },
+    [FASTVLM] = { "tests/golden/fastvlm-qwen2", { TCHECKPOINT_HF, TCHECKPOINT_F32, 0 } },
 };
 
 /* Runs the command on a row's directory. */
@@ -104,6 +109,7 @@ int main(void) {
     ADD(bad_quantized, is_refused);
     ADD(bad_gemma3, is_refused);
     ADD(bad_mistral3, is_refused);
+    ADD(bad_llava, is_refused);
     ADD(odd_but_good, is_loaded);
     return _cmocka_run_group_tests("hostile directories", tests, n, NULL, NULL);
 }

@@ -24,6 +24,10 @@ typedef enum {
     GEMMA3,    /* gemma3: preprocessor_config.json beside processor_config.json, scaled frequencies */
     MISTRAL3,  /* mistral3 with ministral3: as transformers 5 saves it, YaRN */
     PIXTRAL,   /* llava over Pixtral's tower */
+    LLAVA,     /* llava over CLIP's tower */
+    LLAVA_NEXT,
+    BUNNY,     /* llava_bunny with Qwen2: a media token that is none of the vocabulary */
+    FASTVLM,
 } hostile_base;
 
 #define HOSTILE_EDITS 6
