@@ -46,6 +46,6 @@ static const hostile bad_llava[] = {
     { "fastvlm: no depthwise kernel", { DROP(WEIGHTS, FASTVIT "network.0.0.token_mixer.reparam_conv.weight") }, { "token_mixer.reparam_conv.weight", "missing" }, FASTVLM },
     { "fastvlm: a kernel of 5", { TENSOR(WEIGHTS, FASTVIT "network.0.0.token_mixer.reparam_conv.weight", "F32 8 1 5 5") }, { WEIGHTS, "[8, 1, 5, 5]", "[8, 1, 3, 3]" }, FASTVLM },
     { "fastvlm: a kernel of integers", { TENSOR(WEIGHTS, FASTVIT "network.0.0.token_mixer.reparam_conv.weight", "I64 8 1 3 3") }, { WEIGHTS, "I64" }, FASTVLM },
-    { "fastvlm: a scale of squares", { TENSOR(WEIGHTS, FASTVIT "network.0.0.layer_scale", "F32 8 2 2") }, { WEIGHTS, "[8, 2, 2]", "[8]" }, FASTVLM },
+    { "fastvlm: a scale of squares", { TENSOR(WEIGHTS, FASTVIT "network.0.0.layer_scale", "F32 8 2 2") }, { WEIGHTS, "[8, 2, 2]", "[1, 1, 8]" }, FASTVLM },
     { "fastvlm: no excitation", { DROP(WEIGHTS, FASTVIT "conv_exp.se.expand.weight") }, { "se.expand.weight", "missing" }, FASTVLM },
 };

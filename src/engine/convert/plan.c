@@ -229,8 +229,6 @@ static vlm_status plan_item(vengine_plan *p, vengine_item *item, vlm_error *err)
                           item->bound->row.name);
     if (!(item->name = vcore_arena_strndup(p->arena, name, strlen(name))))
         return vcore_no_memory(err, "list of tensors");
-    if (item->bound->row.kind == VLM_WEIGHT_DEPTHWISE)
-        return vcore_fail(err, VLM_ERR_UNSUPPORTED, "%s: a depthwise convolution is not converted", name);
     VTRY(vmodel_bound_again(item->bound, p->scratch, &member, err));
     vlm_weight_kind kind = item->bound->row.kind;
     bool lone = kind == VLM_WEIGHT_MATRIX || kind == VLM_WEIGHT_EXPERTS, matrix = lone || kind == VLM_WEIGHT_LINEAR;

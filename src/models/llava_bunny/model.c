@@ -48,9 +48,12 @@ static const vlm_config_field fields[] = {
 };
 
 enum { TEXT, VISION, DIMS };
+enum { BUNNY = 1, FASTVLM = 2 }; /* MLX has names of its own for the one's projector */
 static const vlm_weight_row rows[] = {
-    VLM_BIND_LINEAR(llava, projector.fc1, "mm_projector.0|mm_projector.linear_1", VLM_ALWAYS, TEXT, VISION),
-    VLM_BIND_LINEAR(llava, projector.fc2, "mm_projector.2|mm_projector.linear_2", VLM_ALWAYS, TEXT, TEXT),
+    VLM_BIND_LINEAR_IF(BUNNY, llava, projector.fc1, "mm_projector.0|mm_projector.linear_1", VLM_ALWAYS, TEXT, VISION),
+    VLM_BIND_LINEAR_IF(BUNNY, llava, projector.fc2, "mm_projector.2|mm_projector.linear_2", VLM_ALWAYS, TEXT, TEXT),
+    VLM_BIND_LINEAR_IF(FASTVLM, llava, projector.fc1, "mm_projector.0", VLM_ALWAYS, TEXT, VISION),
+    VLM_BIND_LINEAR_IF(FASTVLM, llava, projector.fc2, "mm_projector.2", VLM_ALWAYS, TEXT, TEXT),
 };
 #define COUNT(a) (sizeof(a) / sizeof(a)[0])
 
@@ -88,7 +91,8 @@ static vlm_status create(void **model, vlm_build *build, vlm_error *err) {
     if (status < 0) return status;
     m->projector.act = VLM_ACT_GELU;
     const int64_t dims[DIMS] = { vlm_text_get_info(m->text)->hidden_size, vlm_vision_get_info(m->vision)->dim };
-    const vlm_binding at = { .prefix = "model.|", .dims = dims };
+    const vlm_binding at = { .prefix = "model.|", .dims = dims,
+                             .conditions = vlm_build_user(build) == &fastvlm ? FASTVLM : BUNNY };
     if ((status = vlm_bind(build, m, rows, COUNT(rows), &at, err)) == VLM_OK) *model = m;
     return status;
 }

@@ -178,11 +178,10 @@ static uint64_t product(const int64_t *dims, int rank) {
     return n;
 }
 
-/* Whether a list is stored as a map of 1 x 1, with its channels first or last. */
+/* Whether a map of 1 x 1, channels last as the row has it, is stored with its channels first. */
 static bool is_column(const vio_tensor *t, const int64_t *dims, int rank) {
-    const bool first = t->shape[1] == 1 && t->shape[2] == 1 && t->shape[0] == (uint64_t)dims[0];
-    const bool last = t->shape[0] == 1 && t->shape[1] == 1 && t->shape[2] == (uint64_t)dims[0];
-    return rank == 1 && t->rank == 3 && (first || last);
+    return rank == 3 && t->rank == 3 && dims[0] == 1 && dims[1] == 1 && t->shape[0] == (uint64_t)dims[2]
+           && t->shape[1] == 1 && t->shape[2] == 1;
 }
 
 /* A dense tensor of exactly this shape. t NULL: it is missing. */
@@ -395,6 +394,52 @@ static vlm_status keep(const vmodel_row *c, const char *as) {
     return VLM_OK;
 }
 
+/* The names of a row with other words behind the last dot of each, and something behind them. */
+static const char *renamed(const vmodel_row *c, const char *last, const char *behind) {
+    vcore_buf out = { 0 };
+    const char *names = c->row->name;
+    for (vcore_str name; vmodel_alternative(&names, &name);) {
+        size_t n = name.n;
+        while (n > 0 && name.p[n - 1] != '.') n--;
+        vcore_buf_printf(&out, "%s%.*s%s%s", out.n ? "|" : "", (int)n, name.p, last, behind);
+    }
+    const char *copied = out.failed ? NULL : copy(c, out.p);
+    vcore_buf_free(&out);
+    return copied;
+}
+
+/* A depthwise convolution is kept as what files have of it: a convolution, and the parts of its batch normalisation. */
+static vlm_status keep_depthwise(const vmodel_row *c) {
+    static const char *const rest[] = { ".running_mean", ".running_var" };
+    vlm_weight_row row = *c->row;
+    vmodel_row r = *c;
+    r.row = &row;
+    row.kind = VLM_WEIGHT_CONV;
+    r.rank = 4;
+    r.dims[1] = 1;
+    r.dims[2] = r.dims[3] = c->dims[2];
+    VTRY(keep(&r, NULL));
+    if (row.bias != VLM_NEVER) return VLM_OK;
+    r.rank = 1;
+    row.kind = VLM_WEIGHT_NORM;
+    row.bias = VLM_ALWAYS;
+    if (!(row.name = renamed(c, "bn", ""))) return vcore_no_memory(c->err, "list of rows");
+    VTRY(keep(&r, NULL));
+    row.kind = VLM_WEIGHT_TENSOR;
+    row.bias = VLM_NEVER;
+    for (size_t i = 0; i < sizeof rest / sizeof *rest; i++) {
+        if (!(row.name = renamed(c, "bn", rest[i]))) return vcore_no_memory(c->err, "list of rows");
+        VTRY(keep(&r, NULL));
+    }
+    return VLM_OK;
+}
+
+/* Notes a row for vmodel_build_bound. */
+static vlm_status keep_row(const vmodel_row *c) {
+    if (c->row->kind == VLM_WEIGHT_IGNORED) return VLM_OK;
+    return c->row->kind == VLM_WEIGHT_DEPTHWISE ? keep_depthwise(c) : keep(c, NULL);
+}
+
 vlm_status vlm_bind(vlm_build *build, void *object, const vlm_weight_row *rows, size_t n_rows,
                     const vlm_binding *binding, vlm_error *err) {
     static const int ranks[] = {
@@ -411,7 +456,7 @@ vlm_status vlm_bind(vlm_build *build, void *object, const vlm_weight_row *rows, 
             return vcore_fail(err, VLM_ERR_ARGUMENT, "weight table: row '%s': %d dims are too few",
                               rows[i].name, c.rank);
         VTRY(bind_row(&c, (char *)object + rows[i].offset));
-        if (build->args.convert && rows[i].kind != VLM_WEIGHT_IGNORED) VTRY(keep(&c, NULL));
+        if (build->args.convert) VTRY(keep_row(&c));
         if (build->args.backend) VTRY(place_row(&c, (char *)object + rows[i].offset));
     }
     return VLM_OK;

@@ -23,7 +23,7 @@ typedef struct fastvit_block {
     vlm_depthwise mixer; /* of stages without attention */
     vlm_norm norm;       /* of stages with attention, as the next three */
     vlm_linear qkv, proj;
-    vlm_tensor layer_scale_1;
+    vlm_tensor layer_scale_1; /* [1, 1, dim], as layer_scale */
     vlm_depthwise conv; /* of the MLP, its batch normalisation folded */
     vlm_mlp mlp;
     vlm_tensor layer_scale;

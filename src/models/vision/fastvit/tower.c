@@ -72,7 +72,7 @@ static void mlp_block(vlm_frame *f, const fastvit_block *b, vlm_tensor x, int64_
     int64_t at = 0;
     for (vlm_pieces p = vlm_pieces_of(f, y, b->mlp.fc1.weight.out); vlm_pieces_next(&p); at += p.rows.shape[0]) {
         vlm_tensor z = vlm_apply_mlp(f, p.rows, &b->mlp);
-        vlm_mul_to(f, z, b->layer_scale);
+        vlm_mul_to(f, z, vlm_reshape1(f, b->layer_scale, -1));
         vlm_add_to(f, vlm_rows(f, x, at, p.rows.shape[0]), z);
     }
     vlm_scope_end(f, scope);
@@ -90,7 +90,7 @@ static void attention_block(vlm_frame *f, const fastvit_block *b, vlm_tensor x) 
         parts[i] = vlm_reshape3(f, vlm_columns(f, qkv, i * dim, dim), -1, heads, FASTVIT_HEAD_DIM);
     vlm_tensor y = vlm_attention(f, parts[0], parts[1], parts[2], &map, 1, &desc);
     y = vlm_apply_linear(f, vlm_reshape2(f, y, -1, dim), &b->proj);
-    vlm_mul_to(f, y, b->layer_scale_1);
+    vlm_mul_to(f, y, vlm_reshape1(f, b->layer_scale_1, -1));
     vlm_add_to(f, x, y);
     vlm_scope_end(f, scope);
 }

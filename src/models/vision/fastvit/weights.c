@@ -55,13 +55,13 @@ static const vlm_weight_row block_rows[] = {
     VLM_BIND_NORM_IF(ATTENTION, fastvit_block, norm, "norm", VLM_ALWAYS, D),
     VLM_BIND_LINEAR_IF(ATTENTION, fastvit_block, qkv, "token_mixer.qkv", VLM_NEVER, QKV, D),
     VLM_BIND_LINEAR_IF(ATTENTION, fastvit_block, proj, "token_mixer.proj", VLM_ALWAYS, D, D),
-    VLM_BIND_TENSOR_IF(ATTENTION, fastvit_block, layer_scale_1, "layer_scale_1", D),
+    VLM_BIND_TENSOR_IF(ATTENTION, fastvit_block, layer_scale_1, "layer_scale_1", ONE, ONE, D),
     VLM_BIND_DEPTHWISE(fastvit_block, conv, "convffn.conv.conv", VLM_NEVER, D, D, SEVEN),
     VLM_BIND_IGNORED("convffn.conv.bn.num_batches_tracked"),
     VLM_BIND_CONV(fastvit_block, mlp.fc1, "convffn.fc1", VLM_ALWAYS, INNER, D, ONE, ONE),
     VLM_BIND_CONV(fastvit_block, mlp.fc2, "convffn.fc2", VLM_ALWAYS, D, INNER, ONE, ONE),
-    VLM_BIND_TENSOR_IF(REPMIXER, fastvit_block, layer_scale, "layer_scale", D),
-    VLM_BIND_TENSOR_IF(ATTENTION, fastvit_block, layer_scale, "layer_scale_2", D),
+    VLM_BIND_TENSOR_IF(REPMIXER, fastvit_block, layer_scale, "layer_scale", ONE, ONE, D),
+    VLM_BIND_TENSOR_IF(ATTENTION, fastvit_block, layer_scale, "layer_scale_2", ONE, ONE, D),
 };
 static const vlm_weight_row down_rows[] = {
     VLM_BIND_DEPTHWISE(fastvit_stage, down, "proj.0.lkb_reparam", VLM_ALWAYS, D, BELOW, SEVEN),
