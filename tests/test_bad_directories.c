@@ -8,6 +8,7 @@
 
 #include "hostile/config.h"
 #include "hostile/gemma3.h"
+#include "hostile/grids.h"
 #include "hostile/llava.h"
 #include "hostile/mistral3.h"
 #include "hostile/model.h"
@@ -34,6 +35,10 @@ static const struct {
     [QWEN] = { "tests/golden/qwen2_5_vl-tied", { TCHECKPOINT_HF, TCHECKPOINT_F32, 0 } },
     [QWEN_NEST] = { "tests/golden/qwen2_5_vl-untied", { TCHECKPOINT_HF, TCHECKPOINT_F32, 0 } },
     [SMOL] = { "tests/golden/smolvlm-video", { TCHECKPOINT_HF, TCHECKPOINT_F32, 0 } },
+    [QWEN2] = { "tests/golden/qwen2_vl", { TCHECKPOINT_HF, TCHECKPOINT_F32, 0 } },
+    [QWEN3] = { "tests/golden/qwen3_vl", { TCHECKPOINT_HF, TCHECKPOINT_F32, 0 } },
+    [QWEN3_MOE] = { "tests/golden/qwen3_vl_moe", { TCHECKPOINT_HF, TCHECKPOINT_F32, 0 } },
+    [GLM] = { "tests/golden/glm_ocr", { TCHECKPOINT_HF, TCHECKPOINT_F32, 0 } },
     [GEMMA3] = { "tests/golden/gemma3-old", { TCHECKPOINT_HF, TCHECKPOINT_F32, 0 } },
     [MISTRAL3] = { "tests/golden/mistral3-ministral3", { TCHECKPOINT_HF, TCHECKPOINT_F32, 0 } },
     [PIXTRAL] = { "tests/golden/pixtral-llava", { TCHECKPOINT_HF, TCHECKPOINT_F32, 0 } },
@@ -107,6 +112,7 @@ int main(void) {
     ADD(bad_headers, is_refused);
     ADD(bad_tensors, is_refused);
     ADD(bad_quantized, is_refused);
+    ADD(bad_grids, is_refused);
     ADD(bad_gemma3, is_refused);
     ADD(bad_mistral3, is_refused);
     ADD(bad_llava, is_refused);

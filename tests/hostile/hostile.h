@@ -21,6 +21,10 @@ typedef enum {
     QWEN,      /* qwen2_5_vl: decoder's keys at the top of config.json, tied head */
     QWEN_NEST, /* qwen2_5_vl: as transformers 5 saves it, untied head */
     SMOL,      /* smolvlm: pictures and videos */
+    QWEN2,     /* qwen2_vl: as published, decoder's keys at the top */
+    QWEN3,     /* qwen3_vl: as published, a file for each processor */
+    QWEN3_MOE, /* qwen3_vl with experts: as transformers 5 saves it */
+    GLM,       /* glm_ocr */
     GEMMA3,    /* gemma3: preprocessor_config.json beside processor_config.json, scaled frequencies */
     MISTRAL3,  /* mistral3 with ministral3: as transformers 5 saves it, YaRN */
     PIXTRAL,   /* llava over Pixtral's tower */
