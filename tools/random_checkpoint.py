@@ -34,10 +34,12 @@ from golden.common import channels_last  # noqa: E402
 from golden.tokenizers import QWEN_SPLIT  # noqa: E402
 
 FAMILIES = {"idefics3": "idefics3", "smolvlm": "idefics3", "paligemma": "paligemma", "qwen2_5_vl": "qwen2_5_vl"}
+FAMILIES |= {"qwen2_vl": "qwen2_vl", "qwen3_vl": "qwen3_vl", "qwen3_vl_moe": "qwen3_vl", "glm_ocr": "glm_ocr"}
 FAMILIES |= {"llava": "llava", "llava_next": "llava_next", "llava-qwen2": "llava_bunny", "llava_qwen2": "fastvlm"}
 FAMILIES |= {"gemma3": "gemma3", "mistral3": "pixtral"}
 # Whose tokenizer and pipeline a made-up one has.
 PIPELINES = {"llava": "paligemma", "llava_next": "paligemma", "llava_bunny": "qwen2_5_vl", "fastvlm": "qwen2_5_vl"}
+PIPELINES |= {"qwen2_vl": "qwen2_5_vl", "qwen3_vl": "qwen2_5_vl", "glm_ocr": "qwen2_5_vl"}
 PIPELINES |= {"gemma3": "paligemma"}
 
 
@@ -85,10 +87,22 @@ def parameters(config_path: Path, convention: str) -> list[tuple[str, tuple[int,
             std = 0.02
         if "embed" in name and len(shape) == 2:
             std = 0.02
+        if ".experts." in name:
+            rows += stacks(module.names(name)[convention], shape, convention, module.expert_layouts(name))
+            continue
         if convention == "mlx" and (axes := getattr(module, "mlx_axes", channels_last)(name, shape)):
             shape = tuple(shape[axis] for axis in axes)
         rows.append((module.names(name)[convention], shape, std))
     return rows
+
+
+def stacks(name: str, shape: tuple[int, ...], convention: str, layout: dict) -> list[tuple[str, tuple[int, ...], float]]:
+    """Experts [experts, out, in] as a convention has them: turned, or in parts."""
+    std = shape[2] ** -0.5
+    if convention == "hf_old":
+        return [(name, tuple(shape[axis] for axis in layout["hf_old_axes"]), std)]
+    parts = layout.get("mlx_parts", [name])
+    return [(part, (shape[0], shape[1] // len(parts), shape[2]), std) for part in parts]
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -103,8 +117,8 @@ CODE_SPREAD = {"mxfp4": 2.93, "nvfp4": 2.93, "mxfp8": 71.0}  # root mean square 
 
 def quantized(name: str, shape: tuple[int, ...], std: float, q: argparse.Namespace, start: int) -> list[Stored]:
     """MLX's triple, or pair, of one matrix."""
-    groups, stem = (shape[0], shape[1] // q.group_size), name.removesuffix("weight")
-    words = Stored(name, "U32", (shape[0], shape[1] * q.quantize // 32), "finite" if q.mode == "mxfp8" else "words", 0, start)
+    groups, stem = (*shape[:-1], shape[-1] // q.group_size), name.removesuffix("weight")
+    words = Stored(name, "U32", (*shape[:-1], shape[-1] * q.quantize // 32), "finite" if q.mode == "mxfp8" else "words", 0, start)
     if q.mode != "affine":
         kind = "e4m3" if q.mode == "nvfp4" else "e8m0"
         return [words, Stored(stem + "scales", "U8", groups, kind, std / CODE_SPREAD[q.mode], start)]
@@ -117,8 +131,9 @@ def quantized(name: str, shape: tuple[int, ...], std: float, q: argparse.Namespa
 def stored(rows: list[tuple[str, tuple[int, ...], float]], args: argparse.Namespace, unit_norms: bool) -> Iterator[Stored]:
     for index, (name, shape, std) in enumerate(rows):
         start = index * 7919 * 64 % BLOCK
-        matrix = len(shape) == 2 and name.endswith(".weight") and not any(part in name for part in SKIPPED)
-        if args.quantize and matrix and shape[1] % args.group_size == 0:
+        matrix = len(shape) == 2 or ".switch_mlp." in name
+        matrix = matrix and name.endswith(".weight") and not any(part in name for part in SKIPPED)
+        if args.quantize and matrix and shape[-1] % args.group_size == 0:
             yield from quantized(name, shape, std, args, start)
         elif std == 0:
             yield Stored(name, DTYPES[args.dtype][0], shape, "same", 1.0 if unit_norms else 0.0, start)
@@ -251,7 +266,8 @@ def made_up_tokenizer(config: dict, family: str) -> tuple[dict, dict]:
         pipeline["decoder"] = {"type": "Sequence", "decoders": [back, {"type": "ByteFallback"}, {"type": "Fuse"}]}
     tokenizer = {"version": "1.0", "truncation": None, "padding": None, "added_tokens": added} | pipeline
     tokenizer["model"] = model | {"vocab": vocab}
-    marks = {"idefics3": ("<|im_start|>", "<end_of_utterance>"), "paligemma": ("<bos>", "<eos>"), "qwen2_5_vl": (None, "<|im_end|>")}
+    end = "<|im_end|>" if "<|im_end|>" in vocab else "<|endoftext|>"
+    marks = {"idefics3": ("<|im_start|>", "<end_of_utterance>"), "paligemma": ("<bos>", "<eos>"), "qwen2_5_vl": (None, end)}
     marks["pixtral"] = ("<s>", "</s>")
     settings = {"bos_token": marks[family][0], "eos_token": marks[family][1], "clean_up_tokenization_spaces": False}
     return tokenizer, settings | {"model_max_length": 8192, "tokenizer_class": "PreTrainedTokenizerFast"}
@@ -302,9 +318,18 @@ def special_pixtral(config: dict) -> dict[int, str]:
     return found | {17: "[SYSTEM_PROMPT]", 18: "[/SYSTEM_PROMPT]", config["image_token_index"]: "[IMG]"}
 
 
+def special_glm(config: dict) -> dict[int, str]:
+    first = config["image_start_token_id"] - 10
+    names = ["<|endoftext|>", "[MASK]", "[gMASK]", "[sMASK]", "<sop>", "<eop>", "<|system|>", "<|user|>", "<|assistant|>"]
+    names += ["<|observation|>", "<|begin_of_image|>", "<|end_of_image|>", "<|begin_of_video|>", "<|end_of_video|>"]
+    found = {first + index: name for index, name in enumerate(names)}
+    return found | {config["image_token_id"]: "<|image|>", config["video_token_id"]: "<|video|>"}
+
+
 SPECIAL = {"idefics3": special_idefics3, "paligemma": special_paligemma, "qwen2_5_vl": special_qwen}
 SPECIAL |= {"llava": special_llava, "llava_next": special_llava, "llava_bunny": special_chatml, "fastvlm": special_chatml}
 SPECIAL |= {"gemma3": special_gemma3, "pixtral": special_pixtral}
+SPECIAL |= {"qwen2_vl": special_qwen, "qwen3_vl": special_qwen, "glm_ocr": special_glm}
 
 
 def main() -> None:

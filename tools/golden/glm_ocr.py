@@ -33,6 +33,7 @@ TEMPLATE = """[gMASK]<sop>
 {{ '<|assistant|>\\n' }}
 {%- endif -%}"""
 
+names = qwen3_vl.names
 CASES = ("text", "landscape", "portrait", "turned", "several", "two-turns", "video")
 
 DRAWS = [
@@ -157,7 +158,7 @@ def variants() -> list[Variant]:
             config,
             lambda folder: files(folder, config, 280),
             DRAWS,
-            qwen3_vl.names,
+            names,
             cases,
             extras,
             frames_with_pillow(smart_resize),

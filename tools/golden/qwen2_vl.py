@@ -6,6 +6,7 @@ from __future__ import annotations
 from . import qwen2_5_vl
 from .common import Variant
 
+TEMPLATE, names = qwen2_5_vl.TEMPLATE, qwen2_5_vl.names
 CASES = ("text", "landscape", "portrait", "tiny", "turned", "several", "two-turns", "limits", "video", "video-fast")
 
 
@@ -62,7 +63,7 @@ def variants() -> list[Variant]:
             config,
             lambda folder: qwen2_5_vl.old_files(folder, config, 280, "Qwen2VLProcessor"),
             qwen2_5_vl.DRAWS,
-            qwen2_5_vl.names,
+            names,
             [case for case in qwen2_5_vl.cases("turned") if case.name in CASES],
             [head],
             qwen2_5_vl.frames_with_pillow,

@@ -39,16 +39,12 @@ DRAWS = [
 
 
 def names(name: str) -> dict[str, str]:
-    """Published files and 5.17 keep the modules' own names; MLX has language_model.model and vision_tower."""
+    """Published files and 5.17 keep the modules' own names; MLX has language_model.model, vision_tower, and experts' gates and ups apart (expert_layouts)."""
     mlx = name.replace("model.language_model.", "language_model.model.", 1).replace("model.visual.", "vision_tower.", 1)
-    return {"hf": name, "hf_old": name, "mlx": mlx.replace("lm_head.", "language_model.lm_head.", 1)}
-
-
-def expert_names(name: str) -> dict[str, str]:
-    """MLX has experts' gates and ups apart (expert_layouts)."""
-    found = names(name)
-    mlx = found["mlx"].replace("mlp.experts.", "mlp.switch_mlp.")
-    return found | {"mlx": mlx if mlx == found["mlx"] else mlx + ".weight"}
+    mlx = mlx.replace("lm_head.", "language_model.lm_head.", 1)
+    if ".mlp.experts." in mlx:
+        mlx = mlx.replace(".mlp.experts.", ".mlp.switch_mlp.") + ".weight"
+    return {"hf": name, "hf_old": name, "mlx": mlx}
 
 
 def expert_layouts(name: str) -> dict:
@@ -57,7 +53,7 @@ def expert_layouts(name: str) -> dict:
         return {}
     layout = {"hf_old_axes": [0, 2, 1]}
     if name.endswith("gate_up_proj"):
-        mlx = expert_names(name)["mlx"]
+        mlx = names(name)["mlx"]
         layout["mlx_parts"] = [mlx.replace("gate_up_proj", part) for part in ("gate_proj", "up_proj")]
     return layout
 
@@ -216,7 +212,7 @@ def variants() -> list[Variant]:
             experts,
             lambda folder: new_files(folder, experts, 300),
             DRAWS,
-            expert_names,
+            names,
             few,
             [],
             frames_with_pillow(smart_resize),
