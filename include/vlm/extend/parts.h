@@ -27,6 +27,7 @@ typedef struct vlm_grid_spec {
     uint32_t image_token_id, video_token_id; /**< where config.json is silent */
     /** A step of a video's time is tokens_per_second times 'second_per_grid_ts' positions (Qwen2.5-VL); else one. */
     bool paced;
+    bool nested_tie;   /**< text_config.tie_word_embeddings ties the head, too (files of transformers 4) */
     bool shared_token; /**< a video's tokens are those of pictures, too; a prompt has the one or the other (GLM-OCR) */
     bool frames_apart; /**< each time of a video is a run of tokens by itself, with text between them (Qwen3-VL) */
 } vlm_grid_spec;

@@ -13,6 +13,7 @@ static const vlm_grid_spec model_spec = {
               .head_prefix = "|language_model." },
     .image_token_id = 59280,
     .video_token_id = 59281,
+    .nested_tie = true,
     .shared_token = true,
     .frames_apart = true,
 };

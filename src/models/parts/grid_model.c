@@ -43,7 +43,7 @@ vlm_status vlm_grid_model_new(void **model, vlm_build *build, const vlm_grid_spe
     VTRY(vlm_vision_new(&m->vision, build, &vision, err));
     vlm_text_options text = spec->text;
     text.config = nested ? nested : config; /* Qwen 2's published files have its keys at the top */
-    text.tied = m->tie_word_embeddings || m->text_tie_word_embeddings;
+    text.tied = m->tie_word_embeddings || (spec->nested_tie && m->text_tie_word_embeddings);
     VTRY(vlm_text_new(&m->text, build, &text, err));
     VTRY(check(m, err));
     *model = m;
@@ -83,6 +83,15 @@ static vlm_status check_grids(const grid_media *x, const vlm_grid_model *m, grid
                     pixels_name[of], (long long)left, vmodel_grid_name[of]);
 }
 
+vlm_status vmodel_grid_check_kinds(const vlm_grid_model *m, const vlm_prepared *prepared,
+                                   vlm_error *err) {
+    if (!m->spec->shared_token || !vlm_prepared_find(prepared, pixels_name[GRID_IMAGE])
+        || !vlm_prepared_find(prepared, pixels_name[GRID_VIDEO]))
+        return VLM_OK;
+    return vlm_fail(err, VLM_ERR_PROCESSING,
+                    "prepared input: pictures and videos in one prompt, whose tokens are the same");
+}
+
 vlm_status vmodel_grid_media(grid_media *out, const vlm_grid_model *m, const vlm_prepared *prepared,
                              grid_kind of, vlm_error *err) {
     const int64_t any[] = { -1, -1 }, triples[] = { -1, 3 };
@@ -109,6 +118,8 @@ int vlm_grid_features(vlm_frame *f, const void *model, const vlm_prepared *prepa
     const uint32_t ids[] = { (uint32_t)m->image_token_id, (uint32_t)vmodel_grid_video_token(m) };
     vlm_error err = VLM_ERROR_INIT;
     int n = 0;
+    if (vmodel_grid_check_kinds(m, prepared, &err) < 0)
+        return vlm_frame_fail(f, err.code, "%s", err.message), 0;
     for (grid_kind of = GRID_IMAGE; of <= GRID_VIDEO; of++) {
         grid_media x;
         if (vmodel_grid_media(&x, m, prepared, of, &err) < 0) {

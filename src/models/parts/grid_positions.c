@@ -103,6 +103,7 @@ static vlm_status begin_walk(walk *w, const vlm_grid_model *m, const vlm_prepare
     if (out->n > LAST_POSITION - out->next)
         return vlm_fail(err, VLM_ERR_LIMIT, "a prompt of %lld tokens at position %lld is too long",
                         (long long)out->n, (long long)out->next);
+    VTRY(vmodel_grid_check_kinds(m, prepared, err));
     for (grid_kind of = GRID_IMAGE; of <= GRID_VIDEO; of++) {
         vlm_status status = vmodel_grid_media(&w->media[of], m, prepared, of, err);
         if (status < 0) return status;

@@ -25,10 +25,23 @@ static const vlm_config_field recipe_fields[] = {
     INT(max_frames, "max_frames", 1, MOST_PATCHES),
 };
 
+/* A budget of a frame that depends on their number: off unless it is asked for. */
+static vlm_status check_cap(const vlm_json *config, const char *where, vlm_error *err) {
+    typedef struct cap {
+        bool per_frame;
+    } cap;
+    static const vlm_config_field field[] = { VLM_BOOL(cap, per_frame, "cap_pixels_per_frame", false) };
+    cap c;
+    VTRY(vlm_config_read(&c, config, where, field, 1, err));
+    if (!c.per_frame) return VLM_OK;
+    return vlm_fail_field(err, VLM_ERR_UNSUPPORTED, where, "cap_pixels_per_frame", "is not supported");
+}
+
 static vlm_status read_recipe(vlm_grid_recipe *out, const vlm_grid_recipe *defaults,
                               const vlm_json *config, const char *where, vlm_error *err) {
     *out = *defaults;
     VTRY(vlm_config_read(out, config, where, recipe_fields, COUNT(recipe_fields), err));
+    VTRY(check_cap(config, where, err));
     return vlm_pixel_rules_read(&out->rules, config, where, &defaults->rules, err);
 }
 

@@ -25,6 +25,9 @@ typedef struct grid_media {
     const int64_t *grids;    /* [n][3]: time, height, width in patches */
     int64_t n;
 } grid_media;
+/* ERR_PROCESSING when there are pictures and videos where they share a token. */
+vlm_status vmodel_grid_check_kinds(const vlm_grid_model *m, const vlm_prepared *prepared,
+                                   vlm_error *err);
 /* The token of a video's rows. */
 int64_t vmodel_grid_video_token(const vlm_grid_model *m);
 vlm_status vmodel_grid_media(grid_media *out, const vlm_grid_model *m, const vlm_prepared *prepared,

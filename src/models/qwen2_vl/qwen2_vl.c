@@ -11,6 +11,7 @@ static const vlm_grid_spec model_spec = {
               .head_prefix = "|language_model." },
     .image_token_id = 151655,
     .video_token_id = 151656,
+    .nested_tie = true,
 };
 
 static vlm_status create_model(void **model, vlm_build *build, vlm_error *err) {
