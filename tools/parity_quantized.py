@@ -63,6 +63,10 @@ WIDER = {
         "text_config": {"hidden_size": 128, "intermediate_size": 192, "num_attention_heads": 4},
         "vision_config": {"hidden_size": 64, "intermediate_size": 128, "out_hidden_size": 128},
     },
+    "qwen3_vl_moe": {
+        "text_config": {"hidden_size": 128, "intermediate_size": 192, "moe_intermediate_size": 64, "head_dim": 32},
+        "vision_config": {"hidden_size": 96, "intermediate_size": 128, "out_hidden_size": 128},
+    },
     "smolvlm-video": {
         "text_config": {"hidden_size": 192, "intermediate_size": 256, "head_dim": 32},
         "vision_config": {"hidden_size": 64, "intermediate_size": 128},
@@ -101,6 +105,18 @@ def is_matrix(name: str, value: mx.array, group: int) -> bool:
     return name.endswith(".weight") and value.ndim == 2 and value.shape[1] % group == 0 and "position" not in name
 
 
+def stack(stored: dict, name: str, value: mx.array, how: dict) -> mx.array:
+    """Experts [experts, out, in] as MLX stores them, gates and ups apart; returns what it decodes."""
+    halves, decoded = mx.split(value, 2, axis=1) if name.endswith("gate_up_proj") else [value], []
+    parts = ("gate_proj", "up_proj") if len(halves) == 2 else ("down_proj",)
+    for part, half in zip(parts, halves):
+        stem = name.replace(".mlp.experts.", ".mlp.switch_mlp.").rpartition(".")[0] + f".{part}."
+        codes = mx.quantize(half, **how)
+        stored |= {stem + key: array for key, array in zip(("weight", "scales", "biases"), codes)}
+        decoded.append(mx.dequantize(*codes, **how, dtype=mx.float32))
+    return mx.concatenate(decoded, axis=1)
+
+
 def quantize(base: Path, folder: Path, decoded: Path, mode: str, bits: int, group: int) -> int:
     """Two checkpoints like `base`: as MLX stores it, and with the values that it decodes. Returns how many matrices."""
     for to in (folder, decoded):
@@ -109,6 +125,11 @@ def quantize(base: Path, folder: Path, decoded: Path, mode: str, bits: int, grou
     stored, values, count = {}, {}, 0
     for name, value in mx.load(str(base / "model.safetensors")).items():
         stored[name] = values[name] = value
+        if ".mlp.experts." in name and value.ndim == 3 and value.shape[2] % group == 0:
+            del stored[name]
+            values[name] = stack(stored, name, value, how)
+            count += 1
+            continue
         if not is_matrix(name, value, group):
             continue
         parts = mx.quantize(value, **how)

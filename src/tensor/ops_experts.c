@@ -74,15 +74,23 @@ static void multiply(vlm_frame *f, vlm_tensor y, vlm_tensor x, const vlm_matrix 
     vlm_scope_end(f, scope);
 }
 
-/* In a dry run nothing is known of routes: all rows go to one expert, which takes the most memory. */
-static void multiply_dry(vlm_frame *f, vlm_tensor y, vlm_tensor x, const vlm_matrix *w,
-                         bool for_sum) {
+/* In a dry run nothing is known of routes: all rows go to one expert, which takes the most memory, and
+ * as many are read as there are rows for. */
+static void multiply_dry(vlm_frame *f, vlm_tensor y, vlm_tensor x, const vlm_matrix *stack,
+                         int64_t out, bool for_sum) {
     const int64_t n = y.shape[0];
+    for (int64_t e = 1; e < n && e < stack->out / out; e++) {
+        const vlm_matrix other = vlm_matrix_rows(f, stack, e * out, out);
+        vtensor_note_read(f, other.data, false);
+        vtensor_note_read(f, other.scales, false);
+        vtensor_note_read(f, other.biases, false);
+    }
+    const vlm_matrix first = vlm_matrix_rows(f, stack, 0, out);
     int32_t *zeros = vcore_alloc_array((size_t)n, sizeof *zeros);
     if (!zeros)
         vlm_frame_fail(f, VLM_ERR_MEMORY, "experts: out of memory");
     else
-        multiply(f, y, x, w, zeros, zeros, n, for_sum);
+        multiply(f, y, x, &first, zeros, zeros, n, for_sum);
     vcore_free(zeros);
 }
 
@@ -132,8 +140,7 @@ static vlm_tensor apply(vlm_frame *f, vlm_tensor x, const vlm_matrix *stack, int
     vlm_tensor y = vtensor_new(f, VLM_DTYPE_F32, 2, shape);
     if (y.rank == 0 || shape[0] == 0 || !check_experts(f, experts, stack->out / out)) return y;
     if (f->table->shapes_only) {
-        const vlm_matrix first = vlm_matrix_rows(f, stack, 0, out);
-        multiply_dry(f, y, x, &first, for_sum);
+        multiply_dry(f, y, x, stack, out, for_sum);
     } else if (f->table->host_memory) {
         multiply_groups(f, y, x, stack, out, experts, for_sum);
     } else if (VTENSOR_HAS(f, experts)) {
