@@ -81,7 +81,8 @@ static void sizes_are_taken_as_the_reference_takes_them(void **state) {
 int main(void) {
     static const char *const variants[] = { "idefics3-split", "idefics3-whole", "smolvlm-video", "paligemma-gemma",
                                             "paligemma2-gemma2", "qwen2_5_vl-tied", "qwen2_5_vl-untied", "llava-clip",
-                                            "llava-siglip", "llava_next-mistral", "llava_next-llama" };
+                                            "llava-siglip", "llava_next-mistral", "llava_next-llama", "gemma3-new",
+                                            "pixtral-llava", "mistral3-mistral" };
     enum { N = sizeof variants / sizeof variants[0] };
     struct CMUnitTest tests[N];
     for (size_t i = 0; i < N; i++)

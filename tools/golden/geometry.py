@@ -23,15 +23,17 @@ EXTREMES = [(1, 1), (1, 20000), (20000, 1), (3, 700), (700, 3), (1, 200), (1, 20
 def tokens_of(processor, family: str, width: int, height: int) -> int | None:
     """Media tokens of a picture of that size; None where the reference refuses it."""
     picture = Image.new("RGB", (width, height), (120, 80, 200))
-    text = {"qwen2_5_vl": "<|image_pad|>"}.get(family, "<image>")
+    text = {"qwen2_5_vl": "<|image_pad|>", "gemma3": "<start_of_image>", "pixtral": "[IMG]", "mistral3": "[IMG]"}.get(family, "<image>")
     if family.startswith("llava"):
         text = processor.image_token
     try:
         ids = processor(text=text, images=[picture])["input_ids"]
     except Exception:
         return None
+    ids = ids.tolist() if isinstance(ids, torch.Tensor) else ids  # Pixtral's processor returns tensors unasked
     ids = ids[0] if isinstance(ids[0], list) else ids
-    return list(ids).count(processor.tokenizer.convert_tokens_to_ids(text))
+    token = "<image_soft_token>" if family == "gemma3" else text
+    return list(ids).count(processor.tokenizer.convert_tokens_to_ids(token))
 
 
 def main(wanted: list[str]) -> None:
