@@ -206,7 +206,8 @@ static void loading(void **state) {
 static void loading_others(void **state) {
     (void)state;
     static const char *const goldens[] = { "tests/golden/paligemma-gemma", "tests/golden/smolvlm-video",
-                                           "tests/golden/gemma3-new", "tests/golden/mistral3-ministral3" };
+                                           "tests/golden/gemma3-new", "tests/golden/mistral3-ministral3",
+                                           "tests/golden/qwen3_vl_moe", "tests/golden/glm_ocr" };
     char *const good = dir;
     for (size_t i = 0; i < sizeof goldens / sizeof *goldens; i++) {
         dir = tcheckpoint_temp_dir();
