@@ -141,6 +141,38 @@ static void what_does_not_fit_is_refused(void **state) {
     close_all(f, b);
 }
 
+static void count_rows(void *rows, vlm_tensor weight, bool sparse) {
+    assert_false(sparse);
+    *(int64_t *)rows += weight.shape[0];
+}
+
+/* Experts that so many rows can meet, of two rows each: all of four, or as many as there are rows. */
+static void a_dry_run_reads_every_expert_that_can_be_met(void **state) {
+    (void)state;
+    static const int64_t cases[][3] = { { 50, 2, 8 }, { 1, 1, 2 }, { 1, 3, 6 } }; /* rows, experts of each, read */
+    float memory[24] = { 0 };
+    vtensor_backend *b = NULL;
+    assert_int_equal(vtensor_backend_cpu(&b, &(vtensor_cpu_options) { .dry = true }, NULL), VLM_OK);
+    for (int across = 0; across < 2; across++) {
+        const int64_t shape[] = { across ? 12 : 8, across ? 2 : 3 };
+        const vlm_tensor w = vtensor_of(memory, VLM_DTYPE_F32, 2, shape);
+        const vlm_matrix m = { .out = 8, .in = 3, .data = w, .across = across };
+        for (int i = 0; i < 3; i++) {
+            vlm_frame *f = open_frame(b, VTENSOR_FAST);
+            int64_t read = 0;
+            vtensor_frame_reads(f, count_rows, &read);
+            vlm_tensor x = vlm_tensor_new(f, VLM_DTYPE_F32, 2, (int64_t[]) { cases[i][0], 3 });
+            vlm_tensor logits = vlm_tensor_new(f, VLM_DTYPE_F32, 2, (int64_t[]) { cases[i][0], 4 });
+            vlm_routes routes = vlm_route(f, logits, cases[i][1]);
+            vlm_apply_experts(f, x, &m, 2, &routes);
+            end_ok(f);
+            assert_int_equal(read, across ? cases[i][2] / 2 * 3 : cases[i][2]);
+            vtensor_frame_free(f);
+        }
+    }
+    vtensor_backend_free(b);
+}
+
 static void a_dry_run_needs_no_routes(void **state) {
     (void)state;
     vtensor_backend *b = NULL;
@@ -162,6 +194,7 @@ int main(void) {
         cmocka_unit_test(rows_meet_the_matrices_of_their_experts),
         cmocka_unit_test(what_does_not_fit_is_refused),
         cmocka_unit_test(a_dry_run_needs_no_routes),
+        cmocka_unit_test(a_dry_run_reads_every_expert_that_can_be_met),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

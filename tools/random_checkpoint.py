@@ -36,7 +36,7 @@ from golden.tokenizers import QWEN_SPLIT  # noqa: E402
 FAMILIES = {"idefics3": "idefics3", "smolvlm": "idefics3", "paligemma": "paligemma", "qwen2_5_vl": "qwen2_5_vl"}
 FAMILIES |= {"qwen2_vl": "qwen2_vl", "qwen3_vl": "qwen3_vl", "qwen3_vl_moe": "qwen3_vl", "glm_ocr": "glm_ocr"}
 FAMILIES |= {"llava": "llava", "llava_next": "llava_next", "llava-qwen2": "llava_bunny", "llava_qwen2": "fastvlm"}
-FAMILIES |= {"gemma3": "gemma3", "mistral3": "pixtral"}
+FAMILIES |= {"gemma3": "gemma3", "mistral3": "pixtral", "lfm2_vl": "lfm2_vl"}
 # Whose tokenizer and pipeline a made-up one has.
 PIPELINES = {"llava": "paligemma", "llava_next": "paligemma", "llava_bunny": "qwen2_5_vl", "fastvlm": "qwen2_5_vl"}
 PIPELINES |= {"qwen2_vl": "qwen2_5_vl", "qwen3_vl": "qwen2_5_vl", "glm_ocr": "qwen2_5_vl"}
@@ -239,7 +239,7 @@ def made_up_tokenizer(config: dict, family: str) -> tuple[dict, dict]:
         start = ["\u2581", *map(chr, range(33, 127)), "\n"]
         vocab |= {letter: 260 + index for index, letter in enumerate(start)}
     else:
-        first = {"idefics3": 3, "pixtral": 1000}.get(family, 0)
+        first = {"idefics3": 3, "pixtral": 1000, "lfm2_vl": 500}.get(family, 0)
         vocab = {letter: first + index for index, letter in enumerate(byte_alphabet())}
         start = ["\u0120", *letters]
     merges = fill_vocabulary(vocab, start, letters, special, size)
@@ -254,7 +254,7 @@ def made_up_tokenizer(config: dict, family: str) -> tuple[dict, dict]:
     if family == "idefics3":
         digits = {"type": "Digits", "individual_digits": True}
         pipeline["pre_tokenizer"] = {"type": "Sequence", "pretokenizers": [digits, byte_level]}
-    elif family in ("qwen2_5_vl", "pixtral"):
+    elif family in ("qwen2_5_vl", "pixtral", "lfm2_vl"):
         split = {"type": "Split", "pattern": {"Regex": QWEN_SPLIT}, "behavior": "Isolated", "invert": False}
         pipeline["pre_tokenizer"] = {"type": "Sequence", "pretokenizers": [split, byte_level]}
         pipeline["normalizer"] = {"type": "NFC"} if family == "qwen2_5_vl" else None
@@ -268,7 +268,7 @@ def made_up_tokenizer(config: dict, family: str) -> tuple[dict, dict]:
     tokenizer["model"] = model | {"vocab": vocab}
     end = "<|im_end|>" if "<|im_end|>" in vocab else "<|endoftext|>"
     marks = {"idefics3": ("<|im_start|>", "<end_of_utterance>"), "paligemma": ("<bos>", "<eos>"), "qwen2_5_vl": (None, end)}
-    marks["pixtral"] = ("<s>", "</s>")
+    marks |= {"pixtral": ("<s>", "</s>"), "lfm2_vl": ("<|startoftext|>", "<|im_end|>")}
     settings = {"bos_token": marks[family][0], "eos_token": marks[family][1], "clean_up_tokenization_spaces": False}
     return tokenizer, settings | {"model_max_length": 8192, "tokenizer_class": "PreTrainedTokenizerFast"}
 
@@ -326,9 +326,16 @@ def special_glm(config: dict) -> dict[int, str]:
     return found | {config["image_token_id"]: "<|image|>", config["video_token_id"]: "<|video|>"}
 
 
+def special_lfm2(config: dict) -> dict[int, str]:
+    image = config["image_token_id"]
+    found = {0: "<|pad|>", 1: "<|startoftext|>", 2: "<|endoftext|>", 6: "<|im_start|>", 7: "<|im_end|>", image: "<image>"}
+    tiles = [f"<|img_row_{r}_col_{c}|>" for r in range(1, 11) for c in range(1, 11)]
+    return found | {image + 1 + i: name for i, name in enumerate([*tiles, "<|img_thumbnail|>", "<|image_start|>", "<|image_end|>"])}
+
+
 SPECIAL = {"idefics3": special_idefics3, "paligemma": special_paligemma, "qwen2_5_vl": special_qwen}
 SPECIAL |= {"llava": special_llava, "llava_next": special_llava, "llava_bunny": special_chatml, "fastvlm": special_chatml}
-SPECIAL |= {"gemma3": special_gemma3, "pixtral": special_pixtral}
+SPECIAL |= {"gemma3": special_gemma3, "pixtral": special_pixtral, "lfm2_vl": special_lfm2}
 SPECIAL |= {"qwen2_vl": special_qwen, "qwen3_vl": special_qwen, "glm_ocr": special_glm}
 
 

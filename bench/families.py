@@ -1,0 +1,136 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""One random checkpoint of a published size after another, a family each: memory as `vlm inspect` predicts it and as `vlm generate` with a picture is seen to
+hold it, then `vlm bench`. The table "Families at published sizes" of docs/SPEED.md.
+
+    bench/families.py [--shapes lfm2-vl-450m,..] [--formats 4bit,bf16] [--under CMD] [--making CMD]
+
+A checkpoint is made in --checkpoints by --python (a Python of tools/requirements.txt) and deleted behind its row, unless it was there. Each row is
+written at once to bench/results/DATE-MACHINE-families.json and .md, beside what these files hold of other rows. Of shapes that are not small, bfloat16
+is left out. --under CMD runs each measurement under a command, --making CMD the rest."""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from common import FORMATS, ROOT, SIZES, checkpoint, chosen, last_words, save, say, version
+from run import percent, slug
+
+# The picture of `vlm bench`; of larger decoders one of fewer tokens, where the size is the picture's own.
+PICTURES = dict.fromkeys(("lfm2-vl-450m", "fastvlm-0.5b", "nanollava"), "1000x1000")
+PICTURES |= dict.fromkeys(("glm-ocr", "qwen2-vl-2b", "qwen3-vl-2b", "qwen3-vl-30b-a3b-8-layers", "ministral-3-3b", "gemma-3-4b"), "504x504")
+PICTURES |= dict.fromkeys(("llava-1.5-7b", "llava-v1.6-mistral-7b", "pixtral-12b"), "336x336")
+SMALL = 12.5  # 100 MB of parameters: bfloat16 is measured up to here
+
+
+def told(command: list) -> dict:
+    done = subprocess.run([str(word) for word in command], capture_output=True, text=True)
+    if done.returncode:
+        raise ValueError(last_words(done))
+    return json.loads(done.stdout)
+
+
+def measure(args: argparse.Namespace, shape: str, path: Path) -> dict:
+    width, height = PICTURES[shape].split("x")
+    picture = ["-i", args.picture, "-p", "What is in the picture?", "--max-tokens", "8", "--threads", args.threads, "--json"]
+    if width != "1000":
+        picture += ["--resize", f"{width}x{height}"]
+    predicted = told([args.vlm, "inspect", "-m", path, *picture])
+    seen = told([*args.making, args.vlm, "generate", "-m", path, "--ignore-eos", *picture])
+    row = {"parameters": predicted["parameters"], "prompt_tokens": predicted["prompt_tokens"], "predicted_bytes": predicted["peak_bytes"]}
+    row |= {"measured_bytes": seen["memory"]["peak_rss_bytes"], "parts": predicted["memory"], "picture": PICTURES[shape]}
+    counts = ["--rounds", "2", "--seconds", args.seconds, "--prompt-tokens", "512", "--kv", "512", "--threads", args.threads]
+    row["bench"] = told([*args.under, args.vlm, "bench", "-m", path, "--json", *counts, "--picture", PICTURES[shape]])
+    row["bench"]["model"] = path.name
+    return row
+
+
+def first(rows: list[dict], rate: str, share: str) -> str:
+    if not rows:
+        return "-"
+    return f"{rows[0][rate]:.{2 if rows[0][rate] < 10 else 1}f} ({percent(rows[0][share])} %)"
+
+
+def line(name: str, row: dict) -> str:
+    bench, mb = row["bench"], 1e6
+    limits, vision = bench["limits"], bench["vision"]
+    cells = [name, f"{row['parameters'] / mb:.0f} M", f"{row['predicted_bytes'] / mb:.0f}", f"{row['measured_bytes'] / mb:.0f}"]
+    cells += [f"{100 * (row['predicted_bytes'] / row['measured_bytes'] - 1):+.1f} %", f"{bench['load_ms']:.0f}"]
+    prefill = bench["prefill"][0]
+    cells.append(f"{prefill['tokens_s']:.1f} ({percent(prefill['share_of_f32'])} / {percent(prefill['share_of_int8'])} %)")
+    cells.append(first(bench["decode"], "tokens_s", "share_of_read"))
+    cells.append(f"{row['picture']}, {vision[0]['media_tokens']}, {vision[0]['ms'] / 1e3:.2f} s ({percent(vision[0]['share_of_f32'])} %)" if vision else "-")
+    cells.append(f"{limits['read_gb_s']:.1f}, {limits['f32_gflop_s']:.0f}, {limits['int8_gop_s']:.0f}")
+    return "| " + " | ".join(cells) + " |"
+
+
+def page(whole: dict) -> str:
+    machine = whole["machine"]
+    lines = [f"# Families at published sizes, {whole['date']}", ""]
+    lines += [f"{machine['cpu']} ({', '.join(machine['features'])}), {machine['threads']} threads; {whole['vlm']}. Random weights; medians of at most two rounds.", ""]
+    lines.append("| shape, format | parameters | peak MB, predicted | measured | | load ms | prefill of 512, tokens/s (of float32 / int8) "
+                 "| decode behind 512, tokens/s (of reading) | tower: picture, tokens, time (of float32) | limits: GB/s, GFLOP/s, int8 GOP/s |")
+    lines.append("|---|---|---|---|---|---|---|---|---|---|")
+    lines += [line(name, row) for name, row in whole["results"].items()]
+    for name, why in whole["missing"].items():
+        lines += ["", f"{name} is missing: {why}"]
+    lines += ["", "Memory: one picture of 480 x 480 (of that size at most where the tower's picture is smaller) and 8 tokens by `vlm generate`, beside what "
+              "`vlm inspect` said before."]
+    return "\n".join(lines) + "\n"
+
+
+def options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--vlm", type=Path, default=ROOT / "build/vlm")
+    parser.add_argument("--checkpoints", type=Path, default=ROOT / "build/shapes")
+    parser.add_argument("--out", type=Path, default=ROOT / "bench/results")
+    parser.add_argument("--python", default=sys.executable, help="makes checkpoints")
+    parser.add_argument("--picture", type=Path, default=ROOT / "examples/night.png")
+    parser.add_argument("--shapes", default=",".join(PICTURES))
+    parser.add_argument("--formats", default="4bit,bf16")
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--seconds", type=int, default=6, help="a row of vlm bench begins no round after so many")
+    parser.add_argument("--under", type=shlex.split, default=[], metavar="CMD")
+    parser.add_argument("--making", type=shlex.split, default=[], metavar="CMD")
+    args = parser.parse_args()
+    args.shapes = chosen(parser, "shapes", args.shapes, list(PICTURES))
+    args.formats = chosen(parser, "formats", args.formats, FORMATS)
+    return args
+
+
+def main() -> None:
+    args = options()
+    whole = {"date": datetime.date.today().isoformat(), "vlm": version(args.vlm), "results": {}, "missing": {}}
+    for shape, form in [(shape, form) for shape in args.shapes for form in args.formats if form != "bf16" or SIZES[shape] <= SMALL]:
+        name, path = f"{shape}, {form}", args.checkpoints / f"{shape}-{form}"
+        kept = path.exists()
+        say(name)
+        try:
+            row = measure(args, shape, checkpoint(args, shape, form))
+        except (ValueError, OSError) as error:
+            say(f"{name}: {error}")
+            whole["missing"][name] = str(error)
+            continue
+        finally:
+            if not kept:
+                shutil.rmtree(path, ignore_errors=True)
+        whole["machine"] = row["bench"]["machine"]
+        file = f"{whole['date']}-{slug(whole['machine'])}-families"
+        before = args.out / f"{file}.json"
+        held = json.loads(before.read_text())["results"] if before.exists() else {}
+        whole["results"] = held | {name: row}
+        save(args.out, file, whole, page(whole))
+    if not whole["results"]:
+        sys.exit("bench/families.py: nothing could be measured")
+
+
+if __name__ == "__main__":
+    main()
