@@ -116,7 +116,6 @@ static int features(vlm_frame *f, const void *model, const vlm_prepared *prepare
 
 const vlm_model_type vmodel_llava_bunny = {
     .model_type = "llava_bunny",
-    .aliases = "llava-qwen2|bunny-llama",
     .default_processor_class = "BunnyProcessor",
     .processor_class = "BunnyProcessor",
     .create = create,
@@ -127,7 +126,6 @@ const vlm_model_type vmodel_llava_bunny = {
 
 const vlm_model_type vmodel_fastvlm = {
     .model_type = "fastvlm",
-    .aliases = "llava_qwen2",
     .processor_class = "FastVLMProcessor",
     .default_processor_class = "FastVLMProcessor",
     .create = create,
