@@ -133,9 +133,20 @@ PRODUCTS(bytes_avx512, "avx512f,avx512bw", __m512i, _mm512_setzero_si512(), BYTE
 PRODUCTS(bytes_vnni, "avx512f,avx512vnni", __m512i, _mm512_setzero_si512(), VNNI512, _mm512_storeu_si512)
 #elif defined(__aarch64__)
 #define FMA128(s, a) vfmaq_f32(s, a, a)
-#define DOT128(s, a) vdotq_s32(s, vreinterpretq_s8_s32(a), vreinterpretq_s8_s32(a))
-PRODUCTS(fma_neon, "arch=armv8-a", float32x4_t, vdupq_n_f32(0), FMA128, vst1q_f32)
-PRODUCTS(bytes_neon, "arch=armv8.2-a+dotprod", int32x4_t, vdupq_n_s32(0), DOT128, vst1q_s32)
+#ifdef __clang__ /* which has other names for the same */
+#define BASE "neon"
+#define WITH_DOT "dotprod"
+#else
+#define BASE "arch=armv8-a"
+#define WITH_DOT "arch=armv8.2-a+dotprod"
+#endif
+PRODUCTS(fma_neon, BASE, float32x4_t, vdupq_n_f32(0), FMA128, vst1q_f32)
+/* vdotq_s32(s, a, a), which clang's header has only where all of the file may use it. */
+static inline __attribute__((target(WITH_DOT))) int32x4_t dot128(int32x4_t s, int32x4_t a) {
+    __asm__("sdot %0.4s, %1.16b, %1.16b" : "+w"(s) : "w"(a));
+    return s;
+}
+PRODUCTS(bytes_neon, WITH_DOT, int32x4_t, vdupq_n_s32(0), dot128, vst1q_s32)
 #endif
 
 static double rate(machine *m, double work, void (*fn)(void *, size_t, int)) {
