@@ -275,8 +275,14 @@ static vlm_status bind_conv(vmodel_row *c, vlm_matrix *m) {
     const vio_tensor *t = vmodel_row_locate(c, ".weight");
     int64_t kernel = (int64_t)product(c->dims + 2, c->rank - 2);
     *m = (vlm_matrix) { .out = c->dims[0], .in = c->dims[1] * kernel };
-    if (t && t->mlx) return bind_mlx_conv(c, t, kernel, &m->data);
-    VTRY(bind_dense(c, t, ".weight", c->dims, c->rank, &m->data));
+    if (t && t->mlx && kernel > 1) return bind_mlx_conv(c, t, kernel, &m->data);
+    int64_t dims[VLM_MAX_RANK]; /* as the file has them: of one tap MLX's order differs in name only */
+    for (int i = 0; i < c->rank; i++) dims[i] = c->dims[i];
+    if (t && t->mlx) {
+        for (int i = 1; i < c->rank - 1; i++) dims[i] = 1;
+        dims[c->rank - 1] = c->dims[1];
+    }
+    VTRY(bind_dense(c, t, ".weight", dims, c->rank, &m->data));
     const int64_t flat[] = { m->out, m->in };
     m->data = vtensor_of(m->data.data, m->data.dtype, 2, flat);
     return VLM_OK;
