@@ -95,7 +95,8 @@ static vlm_status measure(geometry *g, const processor *p, vlm_size size, vlm_er
     const vlm_lfm2_plan *s = &g->sizes;
     const int64_t patch = p->encoder_patch_size, tiles = (int64_t)s->tiles.rows * s->tiles.columns;
     g->views = tiles + s->thumbnail;
-    if (s->whole.height / patch * (s->whole.width / patch) > most_patches(p))
+    const bool shown = s->resized.width == 0 || s->thumbnail; /* the view of the whole */
+    if (shown && s->whole.height / patch * (s->whole.width / patch) > most_patches(p))
         return vlm_fail(err, VLM_ERR_IMAGE_PROCESSING,
                         "a picture of %u x %u has more than the %lld patches of max_image_tokens", size.width,
                         size.height, (long long)most_patches(p));

@@ -31,12 +31,16 @@ static const vlm_config_field fields[] = {
     VLM_NAME(processor, select_strategy, "vision_feature_select_strategy", strategies, VLM_KEEP),
 };
 
-/* Files of releases that let the model count tokens say nothing of them: then config.json does. */
+static const vlm_config_field said_field[] = { VLM_INT(processor, patch_size, "patch_size", 1, 1024, 0) };
+
+/* Files of releases that let the model count tokens say nothing of them, or null: then config.json does. */
 static vlm_status read_counts(processor *p, const vlm_processor_build *build, vlm_error *err) {
     const vlm_json *given = build->processor_config;
-    vlm_status status = vlm_config_read(p, build->config, "config.json", model_fields, COUNT(model_fields), err);
+    processor said;
+    vlm_status status = vlm_config_read(&said, given, "processor_config.json", said_field, 1, err);
+    if (status == VLM_OK) status = vlm_config_read(p, build->config, "config.json", model_fields, COUNT(model_fields), err);
     if (status < 0) return status;
-    if (!vlm_json_find(given, "patch_size")) p->extra_tokens = p->select_strategy == DEFAULT_STRATEGY;
+    if (!said.patch_size) p->extra_tokens = p->select_strategy == DEFAULT_STRATEGY;
     status = vlm_config_read(p, given, "processor_config.json", fields, COUNT(fields), err);
     p->image_token = vlm_tokenizer_token(build->tokenizer, (uint32_t)p->image_token_id);
     if (!p->image_token) p->image_token = "<image>";

@@ -75,7 +75,14 @@ static bool find_grid(vit_layout *l, const vit *s, const vlm_vision_input *input
 
 bool vmodel_vit_layout(vit_layout *l, vlm_frame *f, const vit *s, const vlm_vision_input *input) {
     const int64_t *shape = input->pixels.shape, patch = s->config.patch_size;
-    if (!find_grid(l, s, input)) {
+    const bool found = find_grid(l, s, input);
+    if (!found && s->type->naflex) {
+        vlm_frame_fail(f, VLM_ERR_PROCESSING,
+                       "vision tower: %lld rows of %lld values do not fit a view of patches of %lld values",
+                       (long long)shape[0], (long long)shape[1], (long long)s->patch_embedding.weight.in);
+        return false;
+    }
+    if (!found) {
         vlm_frame_fail(
             f, VLM_ERR_PROCESSING,
             "vision tower: a picture [%lld, %lld, %lld] does not fit patches of %lld and a "
