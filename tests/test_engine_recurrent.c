@@ -81,6 +81,28 @@ static void a_little_back_is_kept_and_far_back_is_read_anew(void **state) {
     tparity_close(&p);
 }
 
+/* Going back a little, twice, is going back far: what the first has lost stays lost. */
+static void steps_back_add_up(void **state) {
+    (void)state;
+    tparity p;
+    tparity_open(&p, GOLDEN, NULL, VLM_PRECISION_F32, 2);
+    steps seen = { 0 };
+    vlm_session_options o = VLM_SESSION_OPTIONS_INIT;
+    o.context = 128, o.prefill_step = 1, o.progress = count, o.progress_user = &seen;
+    vlm_session *s = session_of(&p, &o);
+    vlm_prepared *first = prompt(&p, 30, 50, 3), *second = prompt(&p, 20, 80, 1), *third = prompt(&p, 10, 90, 2);
+    assert_int_equal(steps_of_sync(s, &seen, first), 33);
+    assert_int_equal(steps_of_sync(s, &seen, second), 1);
+    same(&p, s, second, "once");
+    assert_int_equal(steps_of_sync(s, &seen, third), 12);
+    same(&p, s, third, "twice");
+    vlm_prepared_free(first);
+    vlm_prepared_free(second);
+    vlm_prepared_free(third);
+    vlm_session_free(s);
+    tparity_close(&p);
+}
+
 /* A feed that stops early leaves the session as it was, one that stops late leaves it empty; either can go on. */
 static void a_feed_that_fails_leaves_nothing_wrong(void **state) {
     (void)state;
@@ -122,6 +144,7 @@ static void a_feed_that_fails_leaves_nothing_wrong(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_little_back_is_kept_and_far_back_is_read_anew),
+        cmocka_unit_test(steps_back_add_up),
         cmocka_unit_test(a_feed_that_fails_leaves_nothing_wrong),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -84,6 +84,8 @@ static vlm_status read_prompt(vlm_session *s, const vlm_prepared *prepared, size
     int32_t *positions;
     VTRY(vengine_positions(&positions, &next, s->context, prepared, past, err));
     r.run.positions = positions;
+    if (first == 0 && past == 0) s->seen = 0;
+    if (s->seen < past + r.run.n) s->seen = past + r.run.n;
     vlm_status status = run_prompt(s, &r, prepared, err);
     if (status >= 0) memcpy(s->positions + past, positions, r.run.n * sizeof *s->positions);
     vcore_free(positions);
@@ -106,9 +108,9 @@ static vlm_status read_prompt(vlm_session *s, const vlm_prepared *prepared, size
     return VLM_OK;
 }
 
-/* After n tokens that could not be read: the session as before the call, empty where its state cannot go back. */
-static void undo_feed(vlm_session *s, size_t n, bool pending) {
-    if (!vengine_state_reaches(s->context, s->length + n, s->length - pending)) {
+/* After tokens that could not be read: the session as before the call, empty where its state cannot go back. */
+static void undo_feed(vlm_session *s, bool pending) {
+    if (!vengine_state_reaches(s->context, s->seen, s->length - pending)) {
         vlm_session_reset(s);
     } else if (pending) { /* its state and logits are made again when they are needed */
         s->length--;
@@ -128,7 +130,7 @@ vlm_status vlm_session_feed(vlm_session *s, const vlm_prepared *prepared, vlm_er
     if (pending) VTRY(vengine_decode_pending(&s, 1, err)); /* the last token of the turn before */
     vlm_status status = read_prompt(s, prepared, s->length, 0, err);
     if (status < 0) {
-        undo_feed(s, n, pending);
+        undo_feed(s, pending);
         return status;
     }
     s->media_hash = first ? hash_media(prepared) : s->media_hash ^ (hash_media(prepared) | 1);
@@ -150,14 +152,14 @@ static vlm_status common_beginning(size_t *out, const vlm_session *s, const vlm_
     vcore_free(positions);
     if (p == n) p--;
     bool same_media = s->media_end == 0 || (hash == s->media_hash && p >= s->media_end);
-    if (same_media && vengine_state_reaches(s->context, s->length, p)) *out = p;
+    if (same_media && vengine_state_reaches(s->context, s->seen, p)) *out = p;
     return VLM_OK;
 }
 
-/* After a failure that may have overwritten the rows [keep, read). Behind text a position follows from the
+/* After a failure that may have overwritten the rows behind `keep`. Behind text a position follows from the
  * one before it; behind media it does not, and nothing is kept. */
-static void keep_beginning(vlm_session *s, size_t keep, size_t read) {
-    if (keep <= s->media_end || !vengine_state_reaches(s->context, read, keep)) {
+static void keep_beginning(vlm_session *s, size_t keep) {
+    if (keep <= s->media_end || !vengine_state_reaches(s->context, s->seen, keep)) {
         vlm_session_reset(s);
         return;
     }
@@ -183,7 +185,7 @@ vlm_status vlm_session_sync(vlm_session *s, const vlm_prepared *prepared, vlm_er
     if (keep == 0) s->media_end = 0;
     vlm_status status = read_prompt(s, prepared, 0, keep, err);
     if (status < 0) {
-        keep_beginning(s, keep, n);
+        keep_beginning(s, keep);
         return status;
     }
     s->media_hash = hash;

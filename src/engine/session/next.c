@@ -28,7 +28,8 @@ vlm_status vengine_decode_pending(vlm_session *const *sessions, size_t n, vlm_er
     vlm_sequence sequences[VENGINE_BATCH];
     vengine_fresh got = VENGINE_NOTHING;
     for (size_t i = 0; i < n; i++) {
-        const vlm_session *s = sessions[i];
+        vlm_session *s = sessions[i];
+        if (s->seen < s->length + 1) s->seen = s->length + 1;
         ids[i] = (int32_t)s->tokens[s->length];
         for (int64_t a = 0; a < axes; a++) positions[a * rows + (int64_t)i] = (int32_t)s->next;
         sequences[i] = (vlm_sequence) { .start = (int64_t)i, .length = 1, .past = (int64_t)s->length, .kv = s->kv };

@@ -86,7 +86,7 @@ void vlm_session_free(vlm_session *s) {
 
 void vlm_session_reset(vlm_session *s) {
     if (!s) return;
-    s->length = s->generated = s->media_end = 0;
+    s->length = s->seen = s->generated = s->media_end = 0;
     s->media_hash = 0;
     s->next = 0;
     s->fresh = VENGINE_NOTHING;
@@ -174,7 +174,7 @@ vlm_status vlm_session_assume(vlm_session *s, size_t n, vlm_error *err) {
     memset(s->logits, 0, vocab * sizeof *s->logits);
     memset(s->tokens, 0, n * sizeof *s->tokens);
     for (size_t i = 0; i < n; i++) s->positions[i] = (int32_t)i;
-    s->length = n;
+    s->length = s->seen = n;
     s->next = (int64_t)n;
     s->fresh = VENGINE_LOGITS;
     s->turn_over = false;

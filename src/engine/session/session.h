@@ -11,7 +11,7 @@ vlm_status vengine_state_bytes(size_t *out, const vlm_context *c, uint32_t kv_bi
 /* Lays kv [layers] out in such memory, layer by layer. NULL: shapes only. */
 void vengine_state_place(vlm_kv *kv, const vlm_context *c, uint32_t kv_bits, size_t capacity, void *memory);
 
-/* Whether a timeline whose state may have seen `length` tokens can go on behind the first `keep` of them: short
+/* Whether a timeline whose state was written for `length` tokens, those that it went back over included, can go on behind the first `keep` of them: short
  * convolutions remember no more than the last few. */
 bool vengine_state_reaches(const vlm_context *c, size_t length, size_t keep);
 
@@ -91,6 +91,7 @@ struct vlm_session {
     uint32_t *tokens;     /* [capacity + 1]: all tokens of the timeline, the pending one included */
     int32_t *positions;   /* [capacity]: of the stored tokens, on the first axis */
     size_t length;        /* tokens whose state is stored */
+    size_t seen;          /* tokens that the state has been written for since it was empty: `length`, or more after going back */
     int64_t next;         /* position of the token that follows them */
     vengine_fresh fresh;          /* what is known of the token behind the last stored one, until it is chosen */
     float *logits;        /* [vocab] */
