@@ -101,6 +101,16 @@ static void chunks_equal_whole(void **state) {
     tparity_close(&p);
 }
 
+/* Arrays of n numbers, one for each token, lose the first one's. */
+static void drop_first_types(vlm_prepared *prepared, int64_t n) {
+    for (size_t i = 0; i < vmodel_prepared_count(prepared); i++) {
+        vlm_array *a = (vlm_array *)vmodel_prepared_at(prepared, i);
+        if (a->dtype != VLM_DTYPE_I64 || a->rank != 2 || a->shape[0] != 1 || a->shape[1] != n) continue;
+        a->shape[1]--;
+        memmove(a->data, (int64_t *)a->data + 1, (size_t)a->shape[1] * sizeof(int64_t));
+    }
+}
+
 /* A piece of a rendered chat, which has the beginning of the text that a tokenizer adds, or stands behind it. */
 static vlm_prepared *prepare_raw(const tparity *p, const char *text, const char *picture) {
     vlm_error err = VLM_ERROR_INIT;
@@ -120,6 +130,7 @@ static vlm_prepared *prepare_raw(const tparity *p, const char *text, const char 
         memcpy(rest, ids + 1, (n - 1) * sizeof *rest);
         assert_int_equal(vmodel_prepared_set_ids(prepared, rest, n - 1, NULL), VLM_OK);
         free(rest);
+        drop_first_types(prepared, (int64_t)n);
     }
     vlm_tokens_free(&bare);
     return prepared;
@@ -201,6 +212,108 @@ static void sync_follows_a_conversation(void **state) {
         vlm_input_free(in);
     }
     vlm_session_free(kept);
+    tparity_close(&p);
+}
+
+/* The case's prompt with further ids behind it is no prompt. */
+static void refuses(const tparity *p, vlm_session *s, const tgolden_case *of, const uint32_t *more, size_t n_more,
+                    vlm_status code, const char *text) {
+    vlm_prepared *bad = extended(p, of, more, n_more);
+    vlm_error err = VLM_ERROR_INIT;
+    assert_int_equal(vlm_session_sync(s, bad, &err), code);
+    if (!strstr(err.message, text)) fail_msg("'%s' is not said: %s", text, err.message);
+    vlm_prepared_free(bad);
+}
+
+/* What follows kept media is looked at as a whole prompt is: ids, and how many media there are. */
+static void sync_looks_at_what_follows_media(void **state) {
+    tparity p;
+    tparity_open(&p, *state, NULL, VLM_PRECISION_F32, 2);
+    const tgolden_case *of = tgolden_case_named(p.golden, "landscape");
+    vlm_prepared *good = tparity_prepare(&p, of);
+    vlm_session_options o = options_of(4);
+    o.context = 1024;
+    vlm_session *s = session_of(&p, o), *fresh = session_of(&p, o);
+    feed(fresh, good);
+    const uint32_t unknown[] = { 5, 1000000 }, medium[] = { 5, fresh->media_ids[0], 6 };
+    vlm_error err = VLM_ERROR_INIT;
+    for (int i = 0; i < 2; i++) {
+        if (vlm_session_sync(s, good, &err) < 0) fail_msg("%s", err.message);
+        same_logits(&p, s, fresh, "synced again");
+        if (i == 0)
+            refuses(&p, s, of, unknown, 2, VLM_ERR_PROCESSING, "has id 1000000, but the model has embeddings for");
+        else
+            refuses(&p, s, of, medium, 3, VLM_ERR_MEDIA_COUNT, "media");
+    }
+    if (vlm_session_sync(s, good, &err) < 0) fail_msg("%s", err.message);
+    same_logits(&p, s, fresh, "after refusals");
+    vlm_session_free(s);
+    vlm_session_free(fresh);
+    vlm_prepared_free(good);
+    tparity_close(&p);
+}
+
+/* Text in front of a picture and behind it, fed turn by turn, changes nothing of what the session knows of its
+ * media: a sync runs no tower. */
+static void text_turns_leave_media_held(void **state) {
+    tparity p;
+    tparity_open(&p, *state, NULL, VLM_PRECISION_F32, 2);
+    const tgolden_case *of = tgolden_case_named(p.golden, "two-turns");
+    if (!of) { /* PaliGemma has single turns only, of which nothing is ever kept */
+        assert_true(p.context->model_type->bidirectional_prompt);
+        tparity_close(&p);
+        return;
+    }
+    vlm_prepared *whole = prepare_raw(&p, of->text, of->pictures[0]);
+    char *text = strdup(of->text), *end = strrchr(text, '['), *cut = strchr(strstr(text, "assistant."), '>') + 1;
+    if (!end) end = strrchr(text, '<'); /* the last marker: [/INST], or that of the answer's turn */
+    vlm_prepared *last = prepare_raw(&p, end, NULL);
+    *end = 0;
+    vlm_prepared *second = prepare_raw(&p, cut, of->pictures[0]);
+    *cut = 0;
+    vlm_prepared *first = prepare_raw(&p, text, NULL), *turns[] = { first, second, last };
+    vlm_session_options o = options_of(4);
+    o.context = 1024;
+    vlm_session *s = session_of(&p, o), *fresh = session_of(&p, o);
+    for (int i = 0; i < 3; i++) {
+        feed(s, turns[i]);
+        assert_int_equal(s->stats.media_tokens > 0, i == 1);
+        vlm_prepared_free(turns[i]);
+    }
+    vlm_error err = VLM_ERROR_INIT;
+    if (vlm_session_sync(s, whole, &err) < 0) fail_msg("%s", err.message);
+    assert_int_equal(s->stats.media_tokens, 0);
+    feed(fresh, whole);
+    same_logits(&p, s, fresh, "synced behind turns of text");
+    free(text);
+    vlm_session_free(s);
+    vlm_session_free(fresh);
+    vlm_prepared_free(whole);
+    tparity_close(&p);
+}
+
+/* A prompt whose media tokens came without media is text; with them the same tokens are pictures. */
+static void media_tokens_held_as_text_are_read_anew(void **state) {
+    (void)state;
+    tparity p;
+    tparity_open(&p, "tests/golden/idefics3-split", NULL, VLM_PRECISION_F32, 2);
+    vlm_prepared *whole = tparity_prepare(&p, tgolden_case_named(p.golden, "landscape")), *bare;
+    size_t n;
+    const uint32_t *ids = vlm_prepared_ids(whole, &n);
+    assert_int_equal(vmodel_prepared_new(&bare, NULL), VLM_OK);
+    assert_int_equal(vmodel_prepared_set_ids(bare, ids, n, NULL), VLM_OK);
+    vlm_session_options o = options_of(4);
+    o.context = 1024;
+    vlm_session *s = session_of(&p, o), *fresh = session_of(&p, o);
+    feed(s, bare);
+    feed(fresh, whole);
+    vlm_error err = VLM_ERROR_INIT;
+    if (vlm_session_sync(s, whole, &err) < 0) fail_msg("%s", err.message);
+    same_logits(&p, s, fresh, "pictures where there was text");
+    vlm_session_free(s);
+    vlm_session_free(fresh);
+    vlm_prepared_free(bare);
+    vlm_prepared_free(whole);
     tparity_close(&p);
 }
 
@@ -435,6 +548,8 @@ int main(void) {
         { "chunks equal whole", chunks_equal_whole },
         { "turns equal one prompt", turns_equal_one_prompt },
         { "sync follows a conversation", sync_follows_a_conversation },
+        { "sync looks at what follows media", sync_looks_at_what_follows_media },
+        { "text turns leave media held", text_turns_leave_media_held },
         { "together equals alone", together_equals_alone },
         { "a step allocates nothing", a_step_allocates_nothing },
         { "the backend may choose", the_backend_may_choose },
@@ -444,5 +559,7 @@ int main(void) {
         { "a prefill can be cancelled", a_prefill_can_be_cancelled },
         { "threads share a context", threads_share_a_context },
     };
-    return tfamilies_run("sessions", checks, sizeof checks / sizeof checks[0]);
+    static const struct CMUnitTest one[] = { cmocka_unit_test(media_tokens_held_as_text_are_read_anew) };
+    return cmocka_run_group_tests(one, NULL, NULL)
+           + tfamilies_run("sessions", checks, sizeof checks / sizeof checks[0]);
 }

@@ -193,6 +193,8 @@ typedef struct vengine_run {
 } vengine_run;
 /* Runs the tower over a prepared input's media and checks that features and media tokens agree in number. */
 vlm_status vengine_run_features(vengine_run *run, const vlm_prepared *prepared, vlm_error *err);
+/* From `first` on every id must be a row of the embeddings, or the media token of one of the run's features. */
+vlm_status vengine_run_check_ids(const vengine_run *run, size_t first, vlm_error *err);
 /* What the rows [begin, end) of a run are made of: features in the place of media tokens, and what the decoder is told of
  * them. Positions count from the beginning of the sequence, `past` tokens before the run. */
 typedef struct vengine_rows {

@@ -16,12 +16,11 @@ static bool is_media(const vengine_run *run, uint32_t id) {
 }
 
 /* ---- features ---- */
-/* Every id must be a row of the table or a media token, whose embedding nobody looks up. Tokenizers may have
- * more tokens than that: their files', and those that a processor adds. */
-static vlm_status check_ids(const vengine_run *run, vlm_error *err) {
+/* Tokenizers may have more tokens than the table has rows: their files', and those that a processor adds. */
+vlm_status vengine_run_check_ids(const vengine_run *run, size_t first, vlm_error *err) {
     const vlm_context *c = run->context;
     uint32_t rows = (uint32_t)vlm_text_get_info(c->model_type->text(c->model))->vocab_size;
-    for (size_t i = 0; i < run->n; i++)
+    for (size_t i = first; i < run->n; i++)
         if (run->ids[i] >= rows && !is_media(run, run->ids[i]))
             return vcore_fail(err, VLM_ERR_PROCESSING,
                               "the prompt's token %zu has id %u, but the model has embeddings for %u", i,
@@ -45,7 +44,7 @@ vlm_status vengine_run_features(vengine_run *run, const vlm_prepared *prepared, 
                               x->token_id, rows);
         vlm_dump(run->frame, x->name, x->rows);
     }
-    return check_ids(run, err);
+    return vengine_run_check_ids(run, 0, err);
 }
 
 /* ---- rows of a pass ---- */

@@ -9,25 +9,6 @@ typedef struct reading {
     size_t first, past;
 } reading;
 
-static vlm_status run_prompt(vlm_session *s, reading *r, const vlm_prepared *prepared, vlm_error *err) {
-    double start = vengine_now_ms();
-    vtensor_frame_begin(s->frame);
-    vlm_status status = VLM_OK;
-    if (r->first == 0 || r->first < s->media_end || s->media_end == 0)
-        status = vengine_run_features(&r->run, prepared, err);
-    double middle = vengine_now_ms();
-    const vengine_prefill how = { .first = r->first,
-                                  .past = r->past,
-                                  .kv = s->kv,
-                                  .options = &s->options,
-                                  .logits = s->logits };
-    if (status >= 0) status = vengine_run_prefill(&r->run, &how, err);
-    vlm_status ended = vtensor_frame_end(s->frame, status >= 0 ? err : NULL);
-    s->stats.vision_ms = middle - start;
-    s->stats.prefill_ms = vengine_now_ms() - middle;
-    return status < 0 ? status : ended;
-}
-
 /* Arrays of one number per token (types of tokens) say nothing about media that the ids do not. */
 static bool is_per_token(const vlm_array *a, size_t tokens) {
     return a->dtype == VLM_DTYPE_I64 && a->rank == 2 && a->shape[0] == 1 && (size_t)a->shape[1] == tokens;
@@ -75,6 +56,48 @@ static size_t last_media_token(const vengine_run *run) {
     return end;
 }
 
+static void hold_media(vlm_session *s, const vengine_run *run, size_t past) {
+    s->media_end = past + last_media_token(run);
+    s->n_media_ids = run->n_features;
+    for (int i = 0; i < run->n_features; i++) s->media_ids[i] = run->features[i].token_id;
+}
+
+static bool has_media(const vengine_run *run, size_t end) {
+    for (int i = 0; i < run->n_features; i++)
+        for (size_t k = 0; k < end; k++)
+            if (run->ids[k] == run->features[i].token_id) return true;
+    return false;
+}
+
+/* Media are held all (see common_beginning), or run all; tokens of theirs that are held as mere text are read anew,
+ * with all that stands before and behind them. */
+static vlm_status run_media(vlm_session *s, reading *r, const vlm_prepared *prepared, vlm_error *err) {
+    if (r->first > 0 && s->media_end > 0) return vengine_run_check_ids(&r->run, r->first, err);
+    VTRY(vengine_run_features(&r->run, prepared, err));
+    if (has_media(&r->run, r->first)) {
+        s->media_end = r->first; /* nothing of it is left if this fails */
+        r->first = 0;
+    }
+    return VLM_OK;
+}
+
+static vlm_status run_prompt(vlm_session *s, reading *r, const vlm_prepared *prepared, vlm_error *err) {
+    double start = vengine_now_ms();
+    vtensor_frame_begin(s->frame);
+    vlm_status status = run_media(s, r, prepared, err);
+    double middle = vengine_now_ms();
+    const vengine_prefill how = { .first = r->first,
+                                  .past = r->past,
+                                  .kv = s->kv,
+                                  .options = &s->options,
+                                  .logits = s->logits };
+    if (status >= 0) status = vengine_run_prefill(&r->run, &how, err);
+    vlm_status ended = vtensor_frame_end(s->frame, status >= 0 ? err : NULL);
+    s->stats.vision_ms = middle - start;
+    s->stats.prefill_ms = vengine_now_ms() - middle;
+    return status < 0 ? status : ended;
+}
+
 /* Reads prepared behind `past` tokens, of which `first` of its own are already held. */
 static vlm_status read_prompt(vlm_session *s, const vlm_prepared *prepared, size_t past, size_t first,
                               vlm_error *err) {
@@ -97,7 +120,7 @@ static vlm_status read_prompt(vlm_session *s, const vlm_prepared *prepared, size
     s->fresh = VENGINE_LOGITS;
     s->turn_over = false;
     s->generated = 0;
-    if (r.run.n_features) s->media_end = past + last_media_token(&r.run);
+    if (r.run.n_features) hold_media(s, &r.run, past);
     s->stats.media_tokens = 0;
     for (int i = 0; i < r.run.n_features; i++) s->stats.media_tokens += (size_t)r.run.features[i].rows.shape[0];
     s->stats.prompt_tokens = r.run.n;
@@ -126,15 +149,26 @@ vlm_status vlm_session_feed(vlm_session *s, const vlm_prepared *prepared, vlm_er
     vlm_prepared_ids(prepared, &n);
     if (n == 0) return vcore_fail(err, VLM_ERR_PROCESSING, "the prompt is empty");
     VTRY(vengine_session_room(s, n, err));
-    bool first = s->length == 0, pending = s->pending;
+    const size_t media_end = s->media_end;
+    bool pending = s->pending;
     if (pending) VTRY(vengine_decode_pending(&s, 1, err)); /* the last token of the turn before */
     vlm_status status = read_prompt(s, prepared, s->length, 0, err);
     if (status < 0) {
         undo_feed(s, pending);
         return status;
     }
-    s->media_hash = first ? hash_media(prepared) : s->media_hash ^ (hash_media(prepared) | 1);
+    if (s->media_end > media_end) /* further media are never those of one prompt, whose arrays are joined */
+        s->media_hash = media_end ? s->media_hash ^ (hash_media(prepared) | 1) : hash_media(prepared);
     return VLM_OK;
+}
+
+/* The media that the session holds, no more and no less, if `held` tokens of the prompt are kept. */
+static bool same_media(const vlm_session *s, const uint32_t *ids, size_t n, size_t held, uint64_t hash) {
+    if (hash != s->media_hash || held < s->media_end) return false;
+    for (int i = 0; i < s->n_media_ids; i++)
+        for (size_t k = held; k < n; k++)
+            if (ids[k] == s->media_ids[i]) return false;
+    return true;
 }
 
 /* Tokens of a whole prompt that the session holds already, at the same positions, pictures included; the last
@@ -151,8 +185,8 @@ static vlm_status common_beginning(size_t *out, const vlm_session *s, const vlm_
     while (p < n && p < s->length && ids[p] == s->tokens[p] && positions[p] == s->positions[p]) p++;
     vcore_free(positions);
     if (p == n) p--;
-    bool same_media = s->media_end == 0 || (hash == s->media_hash && p >= s->media_end);
-    if (same_media && vengine_state_reaches(s->context, s->seen, p)) *out = p;
+    bool keeps = s->media_end == 0 || same_media(s, ids, n, p, hash);
+    if (keeps && vengine_state_reaches(s->context, s->seen, p)) *out = p;
     return VLM_OK;
 }
 

@@ -100,6 +100,8 @@ struct vlm_session {
     size_t generated;     /* in this turn */
     uint64_t media_hash;  /* of the media that the timeline was made from */
     size_t media_end;     /* tokens up to and with the last media token */
+    uint32_t media_ids[VLM_MAX_FEATURES]; /* their tokens */
+    int n_media_ids;
     bool turn_over;
     bool marked;          /* met already in this call for several */
     vlm_session_stats stats;
