@@ -14,17 +14,18 @@ static void softmax(float *p, size_t n) {
     for (size_t i = 0; i < n; i++) p[i] /= sum;
 }
 
-/* The k largest of p, the first of equals; they are struck out. A NaN is never chosen while there is
- * a number. */
+/* The k largest of p, k different ones, the first of equals; they are struck out. Among NaN, of which a softmax
+ * has only nothing or nothing else, the first ones: their weights tell of it. */
 static void choose(int32_t *experts, float *weights, float *p, size_t n, size_t k) {
+    const float chosen = -1;
     float sum = 0;
     for (size_t j = 0; j < k; j++) {
-        size_t best = 0;
-        for (size_t i = 1; i < n; i++)
-            if (p[i] > p[best] || !(p[best] >= -1)) best = i;
+        size_t best = n;
+        for (size_t i = 0; i < n; i++)
+            if (p[i] != chosen && (best == n || p[i] > p[best])) best = i;
         experts[j] = (int32_t)best;
         sum += weights[j] = p[best];
-        p[best] = -1;
+        p[best] = chosen;
     }
     for (size_t j = 0; j < k; j++) weights[j] /= sum;
 }
