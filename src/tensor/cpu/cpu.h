@@ -49,6 +49,12 @@ static inline size_t vcpu_ceil(size_t a, size_t b) {
 static inline size_t vcpu_round_up(size_t a, size_t b) {
     return vcpu_ceil(a, b) * b;
 }
+/* Rows of `dim` elements for one item of vcpu_run(), so that it is worth handing out. */
+static inline size_t vcpu_rows_per_item(size_t dim) {
+    enum { ITEM_ELEMENTS = 16384 };
+    const size_t rows = ITEM_ELEMENTS / (dim ? dim : 1);
+    return rows ? rows : 1;
+}
 /* Bytes of n floats, rounded up to a cache line. */
 static inline size_t vcpu_floats(size_t n) {
     return vcpu_round_up(n * sizeof(float), 64);

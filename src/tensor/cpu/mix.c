@@ -4,13 +4,6 @@
  * loops over channels do. */
 #include "tensor/cpu/cpu.h"
 
-enum { ITEM_ELEMENTS = 16384 };
-
-static size_t rows_per_item(size_t dim) {
-    size_t rows = ITEM_ELEMENTS / (dim ? dim : 1);
-    return rows ? rows : 1;
-}
-
 /* ---- weighted sums ---- */
 typedef struct blend_job {
     vlm_tensor y, x, index, weights;
@@ -43,7 +36,7 @@ void vcpu_blend(vlm_frame *f, vlm_tensor y, vlm_tensor x, vlm_tensor index, vlm_
         return;
     }
     size_t rows = (size_t)y.shape[0], dim = (size_t)y.shape[1];
-    blend_job job = { y, x, index, weights, rows_per_item(dim * (size_t)index.shape[1]) };
+    blend_job job = { y, x, index, weights, vcpu_rows_per_item(dim * (size_t)index.shape[1]) };
     vcpu_run(vcpu_of(f), vcpu_ceil(rows, job.per_item), rows * dim * (size_t)index.shape[1], blend_item, &job);
 }
 
@@ -93,7 +86,7 @@ void vcpu_short_conv(vlm_frame *f, vlm_tensor y, vlm_tensor x, vlm_tensor weight
     size_t dim = (size_t)x.shape[1], work = dim * (size_t)weight.shape[1];
     for (int i = 0; i < n_segments; i++) {
         const vlm_segment *s = &segments[i];
-        conv_job job = { y, x, weight, bias, s, rows_per_item(work) };
+        conv_job job = { y, x, weight, bias, s, vcpu_rows_per_item(work) };
         size_t rows = (size_t)s->length;
         vcpu_run(vcpu_of(f), vcpu_ceil(rows, job.per_item), rows * work, conv_item, &job);
         if (s->kv) remember(s, x);
@@ -152,7 +145,7 @@ void vcpu_depthwise_conv(vlm_frame *f, vlm_tensor y, vlm_tensor x, int64_t width
     const size_t work = (size_t)(y.shape[1] * conv->weight.shape[0]), rows = (size_t)y.shape[0];
     depthwise_job job = { .b = b, .y = y, .x = x, .weight = conv->weight, .bias = conv->bias,
                           .height = x.shape[0] / width, .width = width, .columns = (width + stride - 1) / stride,
-                          .stride = stride, .per_item = rows_per_item(work) };
+                          .stride = stride, .per_item = vcpu_rows_per_item(work) };
     while (job.side * job.side < conv->weight.shape[0]) job.side++;
     if (!vcpu_begin(f, 0, vcpu_floats((size_t)x.shape[1]))) return;
     vcpu_run(b, vcpu_ceil(rows, job.per_item), rows * work, depthwise_item, &job);

@@ -2,14 +2,6 @@
 /* Moving elements: copies with strides and conversion, gather, scatter, embedding rows. */
 #include "tensor/cpu/cpu.h"
 
-enum { ITEM_ELEMENTS = 16384 };
-
-/* Rows of `dim` elements per item, so that an item is worth handing out. */
-static size_t rows_per_item(size_t dim) {
-    size_t rows = ITEM_ELEMENTS / (dim ? dim : 1);
-    return rows ? rows : 1;
-}
-
 /* n elements `stride` apart, to contiguous ones: same type, or widened. */
 static void copy_row(const vcpu_kernels *k, char *to, vlm_dtype to_type, const char *from,
                      vlm_dtype from_type, size_t stride, size_t n) {
@@ -70,7 +62,7 @@ void vcpu_copy(vlm_frame *f, vlm_tensor y, vlm_tensor x) {
     vcpu_backend *b = vcpu_of(f);
     flatten(&y, &x);
     size_t n = (size_t)vtensor_count(x), dim = (size_t)x.shape[x.rank - 1];
-    copy_job job = { &b->k, y, x, n / dim, rows_per_item(dim) };
+    copy_job job = { &b->k, y, x, n / dim, vcpu_rows_per_item(dim) };
     vcpu_run(b, vcpu_ceil(job.rows, job.per_item), n, copy_item, &job);
 }
 
@@ -113,7 +105,7 @@ static void run_index(vlm_frame *f, index_job *job) {
     size_t dim = (size_t)job->y.shape[1];
     job->k = &vcpu_of(f)->k;
     job->rows = (size_t)job->index.shape[0];
-    job->per_item = rows_per_item(dim);
+    job->per_item = vcpu_rows_per_item(dim);
     vcpu_run(vcpu_of(f), vcpu_ceil(job->rows, job->per_item), job->rows * dim, index_item, job);
 }
 
