@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Mixtures of experts against plain loops in double: routes and their weights, products with stacks
  * that lie either way, sums; what is refused. */
+#include "tensor/backend.h"
 #include "tensor_check.h"
 
 static void close_all(vlm_frame *f, vtensor_backend *b) {
@@ -166,10 +167,13 @@ static void count_rows(void *rows, vlm_tensor weight, bool sparse) {
     *(int64_t *)rows += weight.shape[0];
 }
 
-/* Experts that so many rows can meet, of two rows each: all of four, or as many as there are rows. */
+/* Experts that so many rows can meet, of two rows each: all of four, or as many as there are rows, of this pass or, where
+ * a number is given, of all. */
 static void a_dry_run_reads_every_expert_that_can_be_met(void **state) {
     (void)state;
-    static const int64_t cases[][3] = { { 50, 2, 8 }, { 1, 1, 2 }, { 1, 3, 6 } }; /* rows, experts of each, read */
+    static const int64_t cases[][4] = { /* rows, experts of each, read; rows of all passes */
+        { 50, 2, 8, 0 }, { 1, 1, 2, 0 }, { 1, 3, 6, 0 }, { 1, 1, 6, 3 }, { 1, 1, 8, 1000 }, { 1, 3, 8, 2 }
+    };
     float memory[24] = { 0 };
     vtensor_backend *b = NULL;
     assert_int_equal(vtensor_backend_cpu(&b, &(vtensor_cpu_options) { .dry = true }, NULL), VLM_OK);
@@ -177,10 +181,10 @@ static void a_dry_run_reads_every_expert_that_can_be_met(void **state) {
         const int64_t shape[] = { across ? 12 : 8, across ? 2 : 3 };
         const vlm_tensor w = vtensor_of(memory, VLM_DTYPE_F32, 2, shape);
         const vlm_matrix m = { .out = 8, .in = 3, .data = w, .across = across };
-        for (int i = 0; i < 3; i++) {
+        for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
             vlm_frame *f = open_frame(b, VTENSOR_FAST);
             int64_t read = 0;
-            vtensor_frame_reads(f, count_rows, &read);
+            vtensor_frame_reads(f, count_rows, &read, (size_t)cases[i][3]);
             vlm_tensor x = vlm_tensor_new(f, VLM_DTYPE_F32, 2, (int64_t[]) { cases[i][0], 3 });
             vlm_tensor logits = vlm_tensor_new(f, VLM_DTYPE_F32, 2, (int64_t[]) { cases[i][0], 4 });
             vlm_routes routes = vlm_route(f, logits, cases[i][1]);
@@ -193,18 +197,74 @@ static void a_dry_run_reads_every_expert_that_can_be_met(void **state) {
     vtensor_backend_free(b);
 }
 
+/* A pass over shapes: 48 rows of 64 values, two of four experts each. */
+static void run_dry(vlm_frame *f, vtensor_work *work) {
+    vlm_tensor x = vlm_tensor_new(f, VLM_DTYPE_F32, 2, (int64_t[]) { 48, 64 });
+    const vlm_matrix m = { .out = 4 * 32, .in = 64, .data = vtensor_of(NULL, VLM_DTYPE_BF16, 2, (int64_t[]) { 128, 64 }) };
+    vtensor_frame_count(f, work);
+    vlm_routes routes = vlm_route(f, vlm_tensor_new(f, VLM_DTYPE_F32, 2, (int64_t[]) { 48, 4 }), 2);
+    vlm_tensor y = vlm_apply_experts(f, x, &m, 32, &routes);
+    assert_true(y.shape[0] == 96 && y.shape[1] == 32);
+    end_ok(f);
+}
+
+/* Inputs, routes, the result; and what an expert takes that all rows meet once: their copies and products. */
 static void a_dry_run_needs_no_routes(void **state) {
     (void)state;
     vtensor_backend *b = NULL;
+    vtensor_work work = { 0 };
     assert_int_equal(vtensor_backend_cpu(&b, &(vtensor_cpu_options) { .dry = true }, NULL), VLM_OK);
     vlm_frame *f = open_frame(b, VTENSOR_FAST);
-    vlm_tensor x = vlm_tensor_new(f, VLM_DTYPE_F32, 2, (int64_t[]) { 50, 3 });
-    const vlm_matrix m = { .out = 8, .in = 3, .data = vtensor_of(NULL, VLM_DTYPE_BF16, 2, (int64_t[]) { 8, 3 }) };
-    vlm_routes routes = vlm_route(f, vlm_tensor_new(f, VLM_DTYPE_F32, 2, (int64_t[]) { 50, 4 }), 2);
-    vlm_tensor y = vlm_apply_experts(f, x, &m, 2, &routes);
-    assert_true(y.shape[0] == 100 && y.shape[1] == 2);
-    end_ok(f);
-    assert_true(vtensor_frame_peak(f) >= 100 * 2 * 2 * sizeof(float)); /* the result, and one expert's rows */
+    run_dry(f, &work);
+    const size_t kept = 48 * (64 + 4 + 3 * 2) + 96 * 32, expert = 48 * (64 + 32);
+    assert_true(vtensor_frame_peak(f) >= (kept + expert) * sizeof(float));
+    assert_true(vtensor_frame_peak(f) <= (kept + expert + 2 * 48) * sizeof(float) + 8 * VTENSOR_ALIGN);
+    assert_int_equal(work.linear, 2 * 96 * 32 * 64);
+    close_all(f, b);
+}
+
+/* No less than a run takes whose rows all meet the same experts. */
+static void a_dry_run_takes_what_the_worst_run_takes(void **state) {
+    (void)state;
+    vtensor_backend *dry = NULL, *b = open_backend(0, 1);
+    assert_int_equal(vtensor_backend_cpu(&dry, &(vtensor_cpu_options) { .dry = true, .threads = 1 }, NULL), VLM_OK);
+    vlm_frame *frames[] = { open_frame(dry, VTENSOR_FAST), open_frame(b, VTENSOR_FAST) };
+    static float logits[48 * 4], values[48 * 64], weights[128 * 64];
+    for (int i = 0; i < 2; i++) {
+        const vlm_matrix m = { .out = 128, .in = 64, .data = vtensor_of(weights, VLM_DTYPE_F32, 2, (int64_t[]) { 128, 64 }) };
+        vlm_routes routes = vlm_route(frames[i], vtensor_of(logits, VLM_DTYPE_F32, 2, (int64_t[]) { 48, 4 }), 2);
+        vlm_apply_experts(frames[i], vtensor_of(values, VLM_DTYPE_F32, 2, (int64_t[]) { 48, 64 }), &m, 32, &routes);
+        end_ok(frames[i]);
+    }
+    assert_int_equal(vtensor_frame_peak(frames[0]), vtensor_frame_peak(frames[1]));
+    vtensor_frame_free(frames[0]);
+    vtensor_backend_free(dry);
+    close_all(frames[1], b);
+}
+
+/* A backend with a product of its own, as a device has: what a dry run takes beside it is the result. */
+static int products;
+
+static void own_product(vlm_frame *f, vlm_tensor y, vlm_tensor x, const vlm_matrix *w, int64_t out,
+                        vlm_tensor experts) {
+    assert_true(vlm_frame_ok(f) && x.shape[1] == w->in && y.shape[1] == out && experts.shape[1] == 2);
+    products++;
+}
+
+static void a_dry_run_takes_no_more_than_the_backend_does(void **state) {
+    (void)state;
+    vtensor_backend *b = NULL;
+    vtensor_work work = { 0 };
+    assert_int_equal(vtensor_backend_cpu(&b, &(vtensor_cpu_options) { .dry = true }, NULL), VLM_OK);
+    vtensor_table own = *b->table;
+    own.experts = own_product;
+    b->table = &own;
+    vlm_frame *f = open_frame(b, VTENSOR_FAST);
+    products = 0;
+    run_dry(f, &work);
+    assert_int_equal(products, 1);
+    assert_true(vtensor_frame_peak(f) <= (48 * (64 + 4 + 3 * 2) + 96 * 32) * sizeof(float) + 8 * VTENSOR_ALIGN);
+    assert_int_equal(work.linear, 2 * 96 * 32 * 64);
     close_all(f, b);
 }
 
@@ -215,6 +275,8 @@ int main(void) {
         cmocka_unit_test(rows_meet_the_matrices_of_their_experts),
         cmocka_unit_test(what_does_not_fit_is_refused),
         cmocka_unit_test(a_dry_run_needs_no_routes),
+        cmocka_unit_test(a_dry_run_takes_what_the_worst_run_takes),
+        cmocka_unit_test(a_dry_run_takes_no_more_than_the_backend_does),
         cmocka_unit_test(a_dry_run_reads_every_expert_that_can_be_met),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -83,7 +83,7 @@ static vlm_status counter_open(counter *k, const vlm_context *c, uint32_t kv_bit
         return status;
     }
     vengine_state_place(k->kv, c, kv_bits, capacity, NULL);
-    vtensor_frame_reads(k->frame, note_read, k);
+    vtensor_frame_reads(k->frame, note_read, k, 0);
     vtensor_frame_count(k->frame, &k->work);
     vtensor_frame_begin(k->frame);
     return VLM_OK;

@@ -164,7 +164,7 @@ static vlm_status dry_run(vengine_memory *out, const vlm_context *c, const vlm_p
         seen.ids = ids;
         r.positions = positions;
         vengine_state_place(kv, c, options->kv_bits, capacity, NULL);
-        vtensor_frame_reads(r.frame, note_read, &seen);
+        vtensor_frame_reads(r.frame, note_read, &seen, r.n + options->max_tokens);
         add_copied(&seen, c);
         status = run(out, &r, prepared, options, kv, err);
         out->weights = read_bytes(&seen, options->max_tokens);

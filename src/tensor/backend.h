@@ -138,6 +138,7 @@ struct vlm_frame {
     void *dump_user;
     vtensor_reads_fn reads;
     void *reads_user;
+    size_t reads_rows;
     vtensor_work *work;
     int (*poll)(void *user);
     void *poll_user;

@@ -74,24 +74,39 @@ static void multiply(vlm_frame *f, vlm_tensor y, vlm_tensor x, const vlm_matrix 
     vlm_scope_end(f, scope);
 }
 
-/* In a dry run nothing is known of routes: all rows go to one expert, which takes the most memory, and
- * as many are read as there are rows for. */
-static void multiply_dry(vlm_frame *f, vlm_tensor y, vlm_tensor x, const vlm_matrix *stack,
-                         int64_t out, bool for_sum) {
-    const int64_t n = y.shape[0];
-    for (int64_t e = 1; e < n && e < stack->out / out; e++) {
+/* Tells of as many experts as rows can meet, behind `told` that were told of. */
+static void note_experts(vlm_frame *f, const vlm_matrix *stack, int64_t out, vlm_tensor experts, int64_t told) {
+    const int64_t k = experts.shape[1], n = stack->out / out;
+    const size_t rows = f->reads_rows ? f->reads_rows : (size_t)experts.shape[0];
+    for (int64_t e = told; e < n && (size_t)(e / k) < rows; e++) {
         const vlm_matrix other = vlm_matrix_rows(f, stack, e * out, out);
         vtensor_note_read(f, other.data, false);
         vtensor_note_read(f, other.scales, false);
         vtensor_note_read(f, other.biases, false);
     }
-    const vlm_matrix first = vlm_matrix_rows(f, stack, 0, out);
+}
+
+/* In a dry run nothing is known of routes. A row meets an expert once (vlm_route): memory is largest where all rows
+ * go to the same ones. */
+static void multiply_dry(vlm_frame *f, vlm_tensor y, vlm_tensor x, const vlm_matrix *stack,
+                         int64_t out, vlm_tensor experts, bool for_sum) {
+    const int64_t n = experts.shape[0], k = experts.shape[1];
     int32_t *zeros = vcore_alloc_array((size_t)n, sizeof *zeros);
-    if (!zeros)
-        vlm_frame_fail(f, VLM_ERR_MEMORY, "experts: out of memory");
-    else
-        multiply(f, y, x, &first, zeros, zeros, n, for_sum);
+    if (!zeros) vlm_frame_fail(f, VLM_ERR_MEMORY, "experts: out of memory");
+    for (int64_t e = 0; e < k && vlm_frame_ok(f); e++) {
+        const vlm_matrix w = vlm_matrix_rows(f, stack, e * out, out);
+        multiply(f, y, x, &w, zeros, zeros, n, for_sum);
+    }
     vcore_free(zeros);
+    note_experts(f, stack, out, experts, k);
+}
+
+/* The backend's own product: it takes what it takes. */
+static void multiply_whole(vlm_frame *f, vlm_tensor y, vlm_tensor x, const vlm_matrix *stack, int64_t out,
+                           vlm_tensor experts) {
+    note_experts(f, stack, out, experts, 0);
+    if (f->work) f->work->linear += 2 * (uint64_t)vtensor_count(y) * (uint64_t)stack->in;
+    VTENSOR_RUN(f, experts, y, x, stack, out, experts);
 }
 
 static void multiply_groups(vlm_frame *f, vlm_tensor y, vlm_tensor x, const vlm_matrix *stack,
@@ -139,13 +154,14 @@ static vlm_tensor apply(vlm_frame *f, vlm_tensor x, const vlm_matrix *stack, int
     const int64_t shape[] = { vtensor_count(experts), out };
     vlm_tensor y = vtensor_new(f, VLM_DTYPE_F32, 2, shape);
     if (y.rank == 0 || shape[0] == 0 || !check_experts(f, experts, stack->out / out)) return y;
-    if (f->table->shapes_only) {
-        multiply_dry(f, y, x, stack, out, for_sum);
-    } else if (f->table->host_memory) {
+    if (f->table->experts)
+        multiply_whole(f, y, x, stack, out, experts);
+    else if (f->table->shapes_only)
+        multiply_dry(f, y, x, stack, out, experts, for_sum);
+    else if (f->table->host_memory)
         multiply_groups(f, y, x, stack, out, experts, for_sum);
-    } else if (VTENSOR_HAS(f, experts)) {
-        VTENSOR_RUN(f, experts, y, x, stack, out, experts);
-    }
+    else
+        VTENSOR_HAS(f, experts);
     return y;
 }
 
