@@ -2,6 +2,7 @@
 /* text_config as the decoder reads it: defaults of every type, windows by every rule, scaled
  * frequencies (figures of transformers). */
 #include <math.h>
+#include <stdio.h>
 
 #include "models/text/decoder.h"
 #include "support/cm.h"
@@ -91,6 +92,33 @@ static void defaults(void **state) {
     assert_non_null(strstr(err.message, "mrope_section"));
 }
 
+/* A null is "as many as heads" and "what is left of the width for each", whatever the type takes where nothing is said. */
+static void nulls(void **state) {
+    (void)state;
+    static const char *const types[] = { "llama",         "mistral",       "ministral3",   "qwen2",
+                                         "gemma",         "gemma2",        "gemma3_text",  "lfm2" };
+    text_config c;
+    for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
+        const bool grows = !strcmp(types[i], "ministral3");
+        char json[300];
+        snprintf(json, sizeof json, "{\"hidden_size\": 96, \"num_attention_heads\": 6, \"num_key_value_heads\": null,"
+                 " \"head_dim\": null%s}", grows ? ", \"rope_parameters\": {\"llama_4_scaling_beta\": 0.1,"
+                 " \"original_max_position_embeddings\": 16}" : "");
+        vcore_json_free(read(&c, type_named(types[i]), json));
+        assert_int_equal(c.num_key_value_heads, 6);
+        assert_int_equal(c.head_dim, 16);
+    }
+}
+
+/* Of 6000 by 0.7 a float would make 4199. */
+static void widths_are_computed_in_doubles(void **state) {
+    (void)state;
+    text_config c;
+    vcore_json_free(read(&c, type_named("lfm2"), "{\"intermediate_size\": 9000, \"block_ffn_dim_multiplier\": 0.7,"
+                         " \"block_multiple_of\": 1}"));
+    assert_int_equal(c.intermediate_size, 4200);
+}
+
 /* What transformers makes of rope_parameters, heads of 32. */
 static const struct {
     const char *object;
@@ -143,6 +171,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(windows),
         cmocka_unit_test(defaults),
+        cmocka_unit_test(nulls),
+        cmocka_unit_test(widths_are_computed_in_doubles),
         cmocka_unit_test(scaled_frequencies),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -58,16 +58,23 @@ static vlm_status read_int(const row *r, int64_t at, const vcore_json *v, int64_
     return fail_value(r, at, must, v);
 }
 
-static vlm_status read_real(const row *r, const vcore_json *v, float *out) {
+static vlm_status read_double(const row *r, const vcore_json *v, double *out) {
     double value;
     /* Not NaN either: that compares false. */
     if (vcore_json_real(v, &value) && value >= r->field->min && value <= r->field->max) {
-        *out = (float)value;
+        *out = value;
         return VLM_OK;
     }
     char must[96];
     snprintf(must, sizeof must, "a number in [%.15g, %.15g]", r->field->min, r->field->max);
     return fail_value(r, -1, must, v);
+}
+
+static vlm_status read_real(const row *r, const vcore_json *v, float *out) {
+    double value = 0;
+    VTRY(read_double(r, v, &value));
+    *out = (float)value;
+    return VLM_OK;
 }
 
 static vlm_status read_name(const row *r, const vcore_json *v, int *out) {
@@ -115,6 +122,7 @@ static void set_fallback(const vlm_config_field *f, void *member) {
     switch (f->type) {
     case VLM_FIELD_INT: *(int64_t *)member = (int64_t)f->fallback; break;
     case VLM_FIELD_REAL: *(float *)member = (float)f->fallback; break;
+    case VLM_FIELD_DOUBLE: *(double *)member = f->fallback; break;
     case VLM_FIELD_BOOL: *(bool *)member = f->fallback != 0; break;
     case VLM_FIELD_NAME: *(int *)member = (int)f->fallback; break;
     case VLM_FIELD_INTS: ((vlm_ints *)member)->n = 0; break;
@@ -179,6 +187,7 @@ static vlm_status read_row(row *r, void *member, const vcore_json *object) {
     switch (r->field->type) {
     case VLM_FIELD_INT: return read_int(r, -1, v, member);
     case VLM_FIELD_REAL: return read_real(r, v, member);
+    case VLM_FIELD_DOUBLE: return read_double(r, v, member);
     case VLM_FIELD_BOOL: return read_bool(r, v, member);
     case VLM_FIELD_NAME: return read_name(r, v, member);
     case VLM_FIELD_INTS: return read_ints(r, v, member);

@@ -4,6 +4,7 @@
 #include "hostile/hostile.h"
 
 static const hostile bad_grids[] = {
+    { "qwen2_vl: an MLP too wide", { SET(CONFIG, "vision_config/embed_dim", "65536"), SET(CONFIG, "vision_config/num_heads", "4"), SET(CONFIG, "vision_config/mlp_ratio", "4.5") }, { "config.json: vision_config.mlp_ratio", "4.5", "262144" }, QWEN2 },
     { "qwen2_vl: an MLP of no width", { SET(CONFIG, "vision_config/mlp_ratio", "0.01") }, { "config.json: vision_config.mlp_ratio", "48" }, QWEN2 },
     { "qwen2_vl: heads that do not divide", { SET(CONFIG, "vision_config/num_heads", "5") }, { "config.json: vision_config.num_heads", "48" }, QWEN2 },
     { "qwen2_vl: a result of another width", { SET(CONFIG, "vision_config/hidden_size", "64") }, { WEIGHTS, "merger.mlp.2.weight", "[64, 192]" }, QWEN2 },

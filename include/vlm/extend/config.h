@@ -31,6 +31,7 @@ VLM_API const vlm_json *vlm_json_find(const vlm_json *value, const char *path);
 typedef enum vlm_field_type {
     VLM_FIELD_INT,    /**< int64_t, within [min, max]; 4.0 is an integer, too */
     VLM_FIELD_REAL,   /**< float, within [min, max]; never NaN */
+    VLM_FIELD_DOUBLE, /**< double, as before: for what sizes are computed from */
     VLM_FIELD_BOOL,   /**< bool */
     VLM_FIELD_NAME,   /**< int: value of the name found in `names` */
     VLM_FIELD_INTS    /**< vlm_ints, each within [min, max]; an integer alone is a list of one */
@@ -68,6 +69,7 @@ typedef struct vlm_config_field {
     { k, t, offsetof(s, m), lo, hi, d, (d) == VLM_REQUIRED, names }
 #define VLM_INT(s, m, k, lo, hi, d) VLM_ROW_(s, m, k, VLM_FIELD_INT, lo, hi, d, NULL)
 #define VLM_REAL(s, m, k, lo, hi, d) VLM_ROW_(s, m, k, VLM_FIELD_REAL, lo, hi, d, NULL)
+#define VLM_DOUBLE(s, m, k, lo, hi, d) VLM_ROW_(s, m, k, VLM_FIELD_DOUBLE, lo, hi, d, NULL)
 #define VLM_BOOL(s, m, k, d) VLM_ROW_(s, m, k, VLM_FIELD_BOOL, 0, 1, d, NULL)
 #define VLM_NAME(s, m, k, names, d) VLM_ROW_(s, m, k, VLM_FIELD_NAME, 0, 0, d, names)
 #define VLM_INTS(s, m, k, lo, hi) VLM_ROW_(s, m, k, VLM_FIELD_INTS, lo, hi, 0, NULL)

@@ -55,7 +55,7 @@ static const struct {
     { TEXT_SHORT_CONV, BOOL(conv_bias, "conv_bias") },
     { TEXT_SHORT_CONV, VLM_INTS(text_config, full_attn_idxs, "full_attn_idxs", 0, 1023) },
     { TEXT_SHORT_CONV, BOOL(block_auto_adjust_ff_dim, "block_auto_adjust_ff_dim") },
-    { TEXT_SHORT_CONV, REAL(block_ffn_dim_multiplier, "block_ffn_dim_multiplier", 1e-3, 1e3) },
+    { TEXT_SHORT_CONV, VLM_DOUBLE(text_config, block_ffn_dim_multiplier, "block_ffn_dim_multiplier", 1e-3, 1e3, VLM_KEEP) },
     { TEXT_SHORT_CONV, INT(block_multiple_of, "block_multiple_of", 1, 1 << 18) },
 };
 
@@ -100,7 +100,7 @@ static vlm_status adjust_inner(text_config *c, vlm_error *err) {
     if (!c->block_auto_adjust_ff_dim) return VLM_OK;
     int64_t inner = 2 * said / 3;
     if (c->block_ffn_dim_multiplier > 0) {
-        inner = (int64_t)((double)c->block_ffn_dim_multiplier * (double)inner);
+        inner = (int64_t)(c->block_ffn_dim_multiplier * (double)inner);
         inner = (inner + multiple - 1) / multiple * multiple;
     }
     c->intermediate_size = inner;
@@ -117,6 +117,8 @@ vlm_status vmodel_text_config_read(text_config *out, const text_type *type, cons
         if (!fields[i].keys || type->keys & fields[i].keys)
             VTRY(vlm_config_read(out, json, WHERE, &fields[i].field, 1, err));
     if (out->mrope_section.n == 0) out->mrope_section = type->defaults.mrope_section;
+    if (is_null(json, "num_key_value_heads")) out->num_key_value_heads = 0;
+    if (is_null(json, "head_dim")) out->head_dim = 0;
     if (is_null(json, "sliding_window")) out->sliding_window = 0;
     if (is_null(json, "attn_logit_softcapping")) out->attn_logit_softcapping = 0;
     if (is_null(json, "block_ffn_dim_multiplier")) out->block_ffn_dim_multiplier = 0;

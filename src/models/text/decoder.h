@@ -34,7 +34,7 @@ typedef struct text_config {
     bool conv_bias;
     vlm_ints full_attn_idxs; /* without layer_types, the layers that attend; absent: all */
     bool block_auto_adjust_ff_dim; /* intermediate_size is two thirds of what is said, times the multiplier */
-    float block_ffn_dim_multiplier;
+    double block_ffn_dim_multiplier;
     int64_t block_multiple_of;
 } text_config;
 

@@ -6,6 +6,7 @@
 #define WHERE "config.json: vision_config"
 #define ROW(m, k, lo, hi) VLM_INT(grid_config, m, k, lo, hi, VLM_KEEP)
 #define INT(m, lo, hi) ROW(m, #m, lo, hi)
+#define MOST_INNER (1 << 18)
 
 static const struct {
     unsigned keys; /* of the types that read it; 0: all */
@@ -13,11 +14,11 @@ static const struct {
 } fields[] = {
     { 0, INT(depth, 1, 1024) },
     { GRID_WIDTHS, INT(hidden_size, 1, 1 << 16) },
-    { GRID_WIDTHS, INT(intermediate_size, 1, 1 << 18) },
+    { GRID_WIDTHS, INT(intermediate_size, 1, MOST_INNER) },
     { GRID_WIDTHS, INT(out_hidden_size, 1, 1 << 16) },
     { GRID_EMBED_DIM, ROW(hidden_size, "embed_dim", 1, 1 << 16) },
     { GRID_EMBED_DIM, ROW(out_hidden_size, "hidden_size", 1, 1 << 16) },
-    { GRID_EMBED_DIM, VLM_REAL(grid_config, mlp_ratio, "mlp_ratio", 1e-3, 1024, VLM_KEEP) },
+    { GRID_EMBED_DIM, VLM_DOUBLE(grid_config, mlp_ratio, "mlp_ratio", 1e-3, 1024, VLM_KEEP) },
     { 0, ROW(num_heads, "num_heads|num_attention_heads", 1, 1024) },
     { 0, INT(in_channels, 1, 16) },
     { 0, INT(patch_size, 1, 1024) },
@@ -46,10 +47,9 @@ static vlm_status check(grid_config *c, vlm_error *err) {
                                 (long long)c->window_size, (long long)c->patch_size,
                                 (long long)c->spatial_merge_size);
     if (c->mlp_ratio > 0) c->intermediate_size = (int64_t)((double)c->hidden_size * c->mlp_ratio);
-    if (c->intermediate_size < 1)
-        return vcore_fail_field(err, VLM_ERR_CONFIG, WHERE, "mlp_ratio",
-                                "%g leaves nothing of embed_dim %lld", c->mlp_ratio,
-                                (long long)c->hidden_size);
+    if (c->intermediate_size < 1 || c->intermediate_size > MOST_INNER)
+        return vcore_fail_field(err, VLM_ERR_CONFIG, WHERE, "mlp_ratio", "%g of embed_dim %lld is not in [1, %d]",
+                                c->mlp_ratio, (long long)c->hidden_size, MOST_INNER);
     if (c->deepstack_visual_indexes.n > VLM_MAX_DEEP)
         return vcore_fail_field(err, VLM_ERR_LIMIT, WHERE, "deepstack_visual_indexes",
                                 "%lld blocks, at most %d", (long long)c->deepstack_visual_indexes.n,

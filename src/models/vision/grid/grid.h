@@ -14,7 +14,7 @@ typedef struct grid_config {
     int64_t window_size; /* in pixels; 0: none */
     int hidden_act;      /* vlm_activation */
     float norm_eps, rope_theta;
-    float mlp_ratio; /* 0: intermediate_size says */
+    double mlp_ratio; /* 0: intermediate_size says */
     bool attention_bias; /* of all linear layers of blocks */
     int64_t num_position_embeddings; /* rows of the position table; 0: none */
     vlm_ints fullatt_block_indexes;
