@@ -46,12 +46,19 @@ static vlm_status find_norm(const vmodel_row *r, channels *parts, bool *found) {
     return VLM_OK;
 }
 
-/* What channel o is multiplied with, and what is added to it. */
+/* What channel o is multiplied with, and what is then added to it: bias - mean * factor, in doubles, rounded once. */
 static bool of_norm(const channels *parts, int64_t o, float *factor, float *summand) {
     const double f = (double)value(&parts[SCALE], o) / sqrt((double)value(&parts[VARIANCE], o) + EPS);
     *factor = (float)f;
-    *summand = (float)(value(&parts[SHIFT], o) - value(&parts[MEAN], o) * f);
-    return isfinite(f);
+    *summand = (float)((double)value(&parts[SHIFT], o) - (double)value(&parts[MEAN], o) * f);
+    return isfinite(*factor) && isfinite(*summand);
+}
+
+/* The array for whose sake channel o is no number: one that holds none, a variance without a root, else the factors. */
+static const vio_tensor *culprit(const channels *parts, int64_t o) {
+    for (int i = 0; i < NORM_PARTS; i++)
+        if (!isfinite(value(&parts[i], o))) return parts[i].tensor;
+    return parts[(double)value(&parts[VARIANCE], o) + EPS > 0 ? SCALE : VARIANCE].tensor;
 }
 
 vlm_status vmodel_bind_depthwise(vmodel_row *r, vlm_depthwise *out) {
@@ -83,7 +90,7 @@ vlm_status vmodel_bind_depthwise(vmodel_row *r, vlm_depthwise *out) {
     for (int64_t o = 0; weights && o < n; o++) {
         float factor = 1, summand = normed ? 0 : value(&parts[SHIFT], o);
         if (normed && !of_norm(parts, o, &factor, &summand))
-            return vmodel_row_fail(r, VLM_ERR_WEIGHTS, parts[VARIANCE].tensor, VMODEL_NOT_FINITE);
+            return vmodel_row_fail(r, VLM_ERR_WEIGHTS, culprit(parts, o), VMODEL_NOT_FINITE);
         for (int64_t k = 0; k < taps; k++)
             ((float *)weights)[(k * each + o % each) * in + o / each] = value(&weight, o * taps + k) * factor;
         ((float *)biases)[o] = summand;
