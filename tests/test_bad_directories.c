@@ -46,6 +46,7 @@ static const struct {
     [LLAVA_NEXT] = { "tests/golden/llava_next-mistral", { TCHECKPOINT_HF, TCHECKPOINT_F32, 0 } },
     [BUNNY] = { "tests/golden/llava_bunny-qwen2", { TCHECKPOINT_HF, TCHECKPOINT_F32, 0 } },
     [FASTVLM] = { "tests/golden/fastvlm-qwen2", { TCHECKPOINT_HF, TCHECKPOINT_F32, 0 } },
+    [TIMM] = { "tests/golden/fastvlm-timm", { TCHECKPOINT_HF, TCHECKPOINT_F32, 0 } },
 };
 
 /* Runs the command on a row's directory. */

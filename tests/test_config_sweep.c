@@ -43,7 +43,7 @@ static const char *const goldens[] = {
     "qwen2_5_vl-tied", "qwen2_5_vl-untied", "qwen2_vl", "qwen3_vl", "qwen3_vl_moe", "glm_ocr",
     "lfm2_vl-split",
     "gemma3-old", "gemma3-new", "pixtral-llava", "mistral3-mistral", "mistral3-ministral3",
-    "llava-clip", "llava_next-mistral", "llava_bunny-qwen2", "fastvlm-qwen2",
+    "llava-clip", "llava_next-mistral", "llava_bunny-qwen2", "fastvlm-qwen2", "fastvlm-timm",
 };
 enum { GOLDENS = sizeof goldens / sizeof *goldens };
 

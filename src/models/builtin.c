@@ -13,7 +13,7 @@
     MODEL(vmodel_qwen2_5_vl) PROCESSOR(vmodel_qwen2_5_vl_processor)                                \
     MODEL(vmodel_qwen3_vl) MODEL(vmodel_qwen3_vl_moe) PROCESSOR(vmodel_qwen3_vl_processor)         \
     MODEL(vmodel_glm_ocr) PROCESSOR(vmodel_glm46v_processor)                                       \
-    MODEL(vmodel_llava) PROCESSOR(vmodel_llava_processor)                                          \
+    MODEL(vmodel_llava) MODEL(vmodel_fast_vlm) PROCESSOR(vmodel_llava_processor)                   \
     MODEL(vmodel_llava_next) PROCESSOR(vmodel_llava_next_processor)                                \
     MODEL(vmodel_llava_bunny) PROCESSOR(vmodel_bunny_processor)                                    \
     MODEL(vmodel_fastvlm) PROCESSOR(vmodel_fastvlm_processor)                                      \

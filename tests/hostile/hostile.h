@@ -32,6 +32,7 @@ typedef enum {
     LLAVA_NEXT,
     BUNNY,     /* llava_bunny with Qwen2: a media token that is none of the vocabulary */
     FASTVLM,
+    TIMM,      /* transformers' FastVLM */
 } hostile_base;
 
 #define HOSTILE_EDITS 6

@@ -24,6 +24,8 @@ static const hostile odd_but_good[] = {
     { "good: llava_next", { { 0 } }, { 0 }, LLAVA_NEXT },
     { "good: bunny", { { 0 } }, { 0 }, BUNNY },
     { "good: fastvlm", { { 0 } }, { 0 }, FASTVLM },
+    { "good: fast_vlm", { { 0 } }, { 0 }, TIMM },
+    { "good: bunny, as many heads for keys", { SET(CONFIG, "num_key_value_heads", "null") }, { 0 }, BUNNY },
     { "good: qwen", { { 0 } }, { 0 }, QWEN },
     { "good: qwen of transformers 5", { { 0 } }, { 0 }, QWEN_NEST },
     { "good: smolvlm", { { 0 } }, { 0 }, SMOL },

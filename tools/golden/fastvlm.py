@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""FastVLM: FastViTHD and Qwen2 under Apple's names, its prompt and pictures as Bunny's.
+"""FastVLM: FastViTHD and Qwen2, under Apple's names with its prompt and pictures as Bunny's, and as transformers has it.
 
-The reference is transformers' FastVLM, whose tower is timm's FastViT with reparametrised blocks; here it is a tiny one.
+The reference of both is transformers' FastVLM, whose tower is timm's FastViT with reparametrised blocks; here it is a tiny one.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ DRAWS = [
     (r"running_var$", norm(1)),
     (r"(bn|norm)\.weight$", norm(1)),
     (r"(lkb_reparam|reparam_conv)\.weight$", linear(2.0)),
-    (r"convffn\.conv\.conv\.weight$", linear(1.5)),
-    (r"convffn\.fc1\.weight$", linear(1.5)),
-    (r"convffn\.fc2\.weight$", linear(2.0)),
-    (r"layer_scale(_\d)?$", lambda shape: Draw.of_std(0.2, 0.5)),
+    (r"se\.(reduce|expand|fc1|fc2)\.weight$", linear(2.0)),
+    (r"(convffn|mlp)\.conv\.conv\.weight$", linear(1.5)),
+    (r"(convffn|mlp)\.fc1\.weight$", linear(1.5)),
+    (r"(convffn|mlp)\.fc2\.weight$", linear(2.0)),
+    (r"layer_scale(_\d)?(\.gamma)?$", lambda shape: Draw.of_std(0.2, 0.5)),
     (r"token_mixer\.qkv\.weight$", linear(1.6)),
     (r"token_mixer\.proj\.weight$", linear(1.4)),
-    (r"se\.(reduce|expand)\.weight$", linear(2.0)),
     *llava.DRAWS,
 ]
 # Where timm's stages are in Apple's list: the layer that halves, the positions, the blocks.
@@ -64,6 +64,16 @@ def mlx_axes(name: str, shape: tuple[int, ...]) -> list[int] | None:
     return {4: [0, 2, 3, 1], 3: [1, 2, 0]}.get(len(shape))
 
 
+PICTURES_256 = llava.CLIP | {
+    "crop_size": {"height": EDGE, "width": EDGE},
+    "do_center_crop": True,
+    "image_mean": [0.0, 0.0, 0.0],
+    "image_processor_type": "CLIPImageProcessor",
+    "image_std": [1.0, 1.0, 1.0],
+    "size": {"shortest_edge": EDGE},
+}
+
+
 def files(folder, config: dict) -> None:
     size = tokenizers.chatml(folder / "tokenizer.json", 255, [])
     assert size < config["vocab_size"], size
@@ -72,15 +82,22 @@ def files(folder, config: dict) -> None:
     settings = {"bos_token": None, "eos_token": "<|im_end|>", "pad_token": "<|endoftext|>", "unk_token": None}
     settings |= {"chat_template": llava_bunny.CHATML, "model_max_length": 8192, "tokenizer_class": "PreTrainedTokenizerFast"}
     write_json(folder / "tokenizer_config.json", settings)
-    processor = llava.CLIP | {
-        "crop_size": {"height": EDGE, "width": EDGE},
-        "do_center_crop": True,
-        "image_mean": [0.0, 0.0, 0.0],
-        "image_processor_type": "CLIPImageProcessor",
-        "image_std": [1.0, 1.0, 1.0],
-        "size": {"shortest_edge": EDGE},
+    write_json(folder / "preprocessor_config.json", PICTURES_256)
+
+
+def timm_files(folder, config: dict) -> None:
+    """As transformers' conversion saves it: LLaVA's processor with CLIP's pictures, which are cut and not padded."""
+    llava.chatml_files(folder, config, 255)
+    processor = {
+        "image_processor": PICTURES_256,
+        "image_token": "<image>",
+        "num_additional_image_tokens": 0,
+        "patch_size": 64,
+        "processor_class": "LlavaProcessor",
+        "vision_feature_select_strategy": None,
     }
-    write_json(folder / "preprocessor_config.json", processor)
+    write_json(folder / "processor_config.json", processor)
+    (folder / "chat_template.jinja").write_text(llava.CHATML)
 
 
 def cases(full: str) -> list[Case]:
@@ -111,15 +128,18 @@ def reference_of(config: dict) -> dict:
     dims, layers = vision.get("embed_dims", (96, 192, 384, 768, 1536)), vision.get("layers", (2, 12, 24, 4, 2))
     return llava_bunny.reference(config | {"vision_config": {}}, "qwen2", config["vocab_size"] - 1) | {
         "model_type": "fast_vlm",
-        "vision_config": {
-            "architecture": "fastvit_mci3",
-            "do_pooling": True,
-            "global_pool": "avg",
-            "hidden_size": 2 * dims[-1],
-            "model_args": {"embed_dims": dims, "inference_mode": True, "layers": layers},
-            "model_type": "timm_wrapper",
-            "patch_size": 64,
-        },
+        "vision_config": timm_config(dims, layers) | {"patch_size": 64},
+    }
+
+
+def timm_config(dims, layers) -> dict:
+    return {
+        "architecture": "fastvit_mci3",
+        "do_pooling": True,
+        "global_pool": "avg",
+        "hidden_size": 2 * dims[-1],
+        "model_args": {"embed_dims": dims, "inference_mode": True, "layers": layers},
+        "model_type": "timm_wrapper",
     }
 
 
@@ -155,6 +175,30 @@ def variants() -> list[Variant]:
         "vision_config": {"embed_dims": DIMS, "image_size": EDGE, "layers": LAYERS},
         "vocab_size": 520,
     }
+    text_keys = ("hidden_act", "hidden_size", "intermediate_size", "max_position_embeddings", "num_attention_heads", "num_hidden_layers")
+    timm = {
+        "architectures": ["FastVlmForConditionalGeneration"],
+        "dtype": "float32",
+        "image_seq_length": (EDGE // 64) ** 2,
+        "image_token_index": 514,
+        "model_type": "fast_vlm",
+        "multimodal_projector_bias": True,
+        "projector_hidden_act": "gelu",
+        "text_config": {key: config[key] for key in text_keys}
+        | {
+            "layer_types": ["full_attention"] * 3,
+            "model_type": "qwen2",
+            "num_key_value_heads": 2,
+            "rms_norm_eps": 1e-06,
+            "rope_parameters": {"rope_theta": 1000000.0, "rope_type": "default"},
+            "vocab_size": 520,
+        },
+        "tie_word_embeddings": False,
+        "transformers_version": "5.17.0",
+        "vision_config": timm_config(DIMS, LAYERS),
+        "vision_feature_layer": -1,
+        "vision_feature_select_strategy": "full",
+    }
     head = {"name": "model.vision_tower.vision_tower.model.head.proj", "dtype": "F32", "shape": [2 * DIMS[-1], 8]}
     return [
         Variant(
@@ -172,5 +216,17 @@ def variants() -> list[Variant]:
             load_processor=llava_bunny.Processor,
             shown=llava_bunny.shown(519),
             mlx_axes=mlx_axes,
-        )
+        ),
+        Variant(
+            "fastvlm-timm",
+            "fastvlm",
+            2,
+            timm,
+            lambda folder: timm_files(folder, timm),
+            DRAWS,
+            lambda name: {"hf": name, "hf_old": name, "mlx": name},
+            cases("small"),
+            reference=timm | {"vision_config": timm["vision_config"] | {"patch_size": 64}},
+            mlx_axes=mlx_axes,
+        ),
     ]

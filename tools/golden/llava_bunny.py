@@ -45,11 +45,10 @@ def names(name: str) -> dict[str, str]:
 class Processor:
     """The prompt cut at <image>, a sentinel for each row of features; pictures padded to squares of the mean colour."""
 
-    def __init__(self, variant: Variant) -> None:
-        self.tokenizer = AutoTokenizer.from_pretrained(variant.folder)
-        self.image_processor = AutoImageProcessor.from_pretrained(variant.folder, backend="pil")
-        vision = variant.config["vision_config"]
-        self.tokens = (vision["image_size"] // vision.get("patch_size", 64)) ** 2
+    def __init__(self, variant: Variant, folder: Path | None = None, backend: str = "pil") -> None:
+        self.tokenizer = AutoTokenizer.from_pretrained(folder or variant.folder)
+        self.image_processor = AutoImageProcessor.from_pretrained(folder or variant.folder, backend=backend)
+        self.patch_size = variant.config["vision_config"].get("patch_size", 64)
         self.image_id = variant.reference["image_token_index"]
 
     def apply_chat_template(self, messages: list[dict], **kwargs: Any) -> str:
@@ -67,14 +66,14 @@ class Processor:
 
     def __call__(self, text: str, images: list[Image.Image] | None = None, return_tensors: str = "pt") -> dict[str, torch.Tensor]:
         first, *others = text.split("<image>")
-        ids = list(self.tokenizer(first).input_ids)
-        for chunk in others:
-            ids += [self.image_id] * self.tokens + self.tokenizer(chunk, add_special_tokens=False).input_ids
-        batch = {"input_ids": torch.tensor([ids]), "attention_mask": torch.ones(1, len(ids), dtype=torch.long)}
+        ids, tokens, batch = list(self.tokenizer(first).input_ids), 0, {}
         if images:
             squares = [self.square(image) for image in images]
             batch["pixel_values"] = self.image_processor(squares, return_tensors=return_tensors)["pixel_values"]
-        return batch
+            tokens = (batch["pixel_values"].shape[-1] // self.patch_size) ** 2
+        for chunk in others:
+            ids += [self.image_id] * tokens + self.tokenizer(chunk, add_special_tokens=False).input_ids
+        return {"input_ids": torch.tensor([ids]), "attention_mask": torch.ones(1, len(ids), dtype=torch.long), **batch}
 
 
 def shown(variant_id: int):

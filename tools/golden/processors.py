@@ -77,6 +77,8 @@ PUBLISHED = {
     "llava-siglip": {"size": {"height": 384, "width": 384}},
     "llava_next-mistral": {"size": {"shortest_edge": 336}, "crop_size": SQUARE_336, "image_grid_pinpoints": PINPOINTS_336},
     "llava_next-llama": {"size": SQUARE_336, "crop_size": SQUARE_336, "image_grid_pinpoints": PINPOINTS_336},
+    "llava_bunny": {"size": {"height": 384, "width": 384}},
+    "fastvlm": {"size": {"shortest_edge": 1024}, "crop_size": {"height": 1024, "width": 1024}},
     "lfm2_vl": {"encoder_patch_size": 16, "tile_size": 512, "min_image_tokens": 64, "max_image_tokens": 256, "max_tiles": 10},
 }
 # Settings beyond those that all have.
@@ -92,7 +94,7 @@ THOROUGH = ("idefics3", "paligemma", "qwen2_5_vl")
 # Families that choose the frames of a file in a way of their own.
 SAMPLING = ("qwen3_vl", "glm_ocr")
 # Families, or variants, whose messages show pictures behind the text (docs/TEXT.md).
-BEHIND = ("gemma3", "pixtral-llava", "qwen2_vl", "llava", "llava_next")
+BEHIND = ("gemma3", "pixtral-llava", "qwen2_vl", "llava", "llava_next", "fastvlm-timm")
 
 
 def of(table: dict, variant: Variant) -> dict:
@@ -124,6 +126,8 @@ def write_edited(variant: Variant, setting: str, edits: dict, folder: Path) -> N
 
 
 def load(variant: Variant, backend: str, folder: Path):
+    if variant.load_processor:
+        return variant.load_processor(variant, folder, "pil" if backend == "pillow" else "torchvision")
     processor = AutoProcessor.from_pretrained(folder)
     if backend == "pillow":
         if variant.pil:
@@ -170,7 +174,7 @@ def run(variant: Variant, processor, media: list[str]) -> dict[str, torch.Tensor
         text = processor.apply_chat_template([message], add_generation_prompt=True, tokenize=False)
         if processor.tokenizer.bos_token and text.startswith(processor.tokenizer.bos_token):
             options["add_special_tokens"] = False  # as apply_chat_template has it when it tokenizes
-    batch = processor(text=text, return_tensors="pt", **options)
+    batch = variant.shown(processor(text=text, return_tensors="pt", **options))
     return {name: value for name, value in sorted(batch.items()) if isinstance(value, torch.Tensor) and name != "labels"}
 
 
@@ -185,8 +189,12 @@ def describe(name: str, value: torch.Tensor) -> str:
 
 def prompts(variant: Variant, setting: str) -> list[list[str]]:
     video = variant.processor_patch is not None and variant.pil  # whose patch is of videos
+    if setting != "own" and variant.family == "llava_bunny":
+        return FEW[:1]
     if setting != "own":
         return [CLIPS[-1][1:]] if setting == LARGEST else [PROMPTS[0], *FEW] if setting == "scanned" else FEW
+    if variant.family == "llava_bunny":  # one picture at a time
+        return [media for media in PROMPTS if len(media) == 1]
     if variant.family not in THOROUGH:
         return [*PROMPTS[:3], *PROMPTS[4:6], *(CLIPS[: 3 if variant.family in SAMPLING else 1] if video else [])]
     clips = CLIPS if video else []

@@ -1,13 +1,25 @@
 /* SPDX-License-Identifier: MIT */
-/* LLaVA 1.5 and LLaVA-NeXT: a tower whose hidden states of chosen layers go through two linear layers, in front of a
- * Llama, Qwen2 or Mistral decoder. LLaVA-NeXT shows a picture as a whole and as tiles; their rows are put together
+/* LLaVA 1.5, LLaVA-NeXT and transformers' FastVLM: a tower whose hidden states of chosen layers go through two linear
+ * layers, in front of a Llama, Qwen2 or Mistral decoder. LLaVA-NeXT shows a picture as a whole and as tiles; their rows are put together
  * line by line, without what is padding alone, each line with a newline behind it. */
 #include "vlm/extend.h"
 
 enum { DEFAULT_STRATEGY, FULL_STRATEGY };
 
-typedef struct llava {
+/* What the types differ in, and take where config.json is silent. */
+typedef struct kind {
     bool anyres; /* LLaVA-NeXT */
+    int64_t image_token_id;
+    vlm_ints feature_layer;
+    int select_strategy;
+    const char *vision_type, *text_type;
+} kind;
+
+static const kind llava_kind = { false, 32000, { 1, { -2 } }, DEFAULT_STRATEGY, "clip_vision_model", "llama" };
+static const kind llava_next_kind = { true, 32000, { 1, { -2 } }, DEFAULT_STRATEGY, "clip_vision_model", "llama" };
+static const kind fast_vlm_kind = { false, 151646, { 1, { -1 } }, FULL_STRATEGY, "timm_wrapper", "qwen2" };
+
+typedef struct llava {
     int64_t image_token_id;
     bool tied, text_tied, projector_bias;
     int select_strategy, projector_act;
@@ -23,12 +35,12 @@ typedef struct llava {
 /* ---- building -------------------------------------------------------------------------------- */
 static const vlm_name strategies[] = { { "default", DEFAULT_STRATEGY }, { "full", FULL_STRATEGY }, { NULL, 0 } };
 static const vlm_config_field fields[] = {
-    VLM_INT(llava, image_token_id, "image_token_id|image_token_index", 0, UINT32_MAX, 32000),
+    VLM_INT(llava, image_token_id, "image_token_id|image_token_index", 0, UINT32_MAX, VLM_KEEP),
     VLM_BOOL(llava, tied, "tie_word_embeddings", false),
     VLM_BOOL(llava, text_tied, "text_config.tie_word_embeddings", false),
     VLM_BOOL(llava, projector_bias, "multimodal_projector_bias", true),
     VLM_NAME(llava, projector_act, "projector_hidden_act", vlm_activation_names, VLM_ACT_GELU),
-    VLM_NAME(llava, select_strategy, "vision_feature_select_strategy", strategies, DEFAULT_STRATEGY),
+    VLM_NAME(llava, select_strategy, "vision_feature_select_strategy", strategies, VLM_KEEP),
     VLM_INTS(llava, feature_layer, "vision_feature_layer", -1024, 1024),
 };
 
@@ -41,12 +53,12 @@ static const vlm_weight_row rows[] = {
 };
 #define COUNT(a) (sizeof(a) / sizeof(a)[0])
 
-static vlm_status create_parts(llava *m, vlm_build *build, vlm_error *err) {
+static vlm_status create_parts(llava *m, vlm_build *build, const kind *of, vlm_error *err) {
     const vlm_json *config = vlm_build_config(build);
-    if (m->feature_layer.n == 0) m->feature_layer = (vlm_ints) { 1, { -2 } };
+    if (m->feature_layer.n == 0) m->feature_layer = of->feature_layer;
     const vlm_vision_options vision = {
         .config = vlm_json_find(config, "vision_config"),
-        .fallback_type = "clip_vision_model",
+        .fallback_type = of->vision_type,
         .prefix = "model.vision_tower.|vision_tower.|model.vision_tower.vision_model.|vision_tower.vision_model.",
         .layers = &m->feature_layer,
         .drop_class = m->select_strategy == DEFAULT_STRATEGY,
@@ -55,7 +67,7 @@ static vlm_status create_parts(llava *m, vlm_build *build, vlm_error *err) {
     if (status < 0) return status;
     const vlm_text_options text = {
         .config = vlm_json_find(config, "text_config"),
-        .fallback_type = "llama",
+        .fallback_type = of->text_type,
         .prefix = "model.language_model.|language_model.|language_model.model.",
         .head_prefix = "|language_model.",
         .tied = m->tied || m->text_tied,
@@ -78,15 +90,17 @@ static vlm_status create_rule(llava *m, vlm_build *build, vlm_error *err) {
 static vlm_status create(void **model, vlm_build *build, vlm_error *err) {
     llava *m = vlm_build_alloc(build, 1, sizeof *m);
     if (!m) return vlm_fail(err, VLM_ERR_MEMORY, "llava: out of memory");
-    const bool anyres = vlm_build_user(build) != NULL;
+    const kind *of = vlm_build_user(build);
+    m->image_token_id = of->image_token_id;
+    m->select_strategy = of->select_strategy;
     vlm_status status = vlm_config_read(m, vlm_build_config(build), "config.json", fields, COUNT(fields), err);
-    if (status == VLM_OK) status = create_parts(m, build, err);
-    if (status == VLM_OK && anyres) status = create_rule(m, build, err);
+    if (status == VLM_OK) status = create_parts(m, build, of, err);
+    if (status == VLM_OK && of->anyres) status = create_rule(m, build, err);
     if (status < 0) return status;
     m->projector.act = (vlm_activation)m->projector_act;
     const int64_t dims[DIMS] = { vlm_text_get_info(m->text)->hidden_size, vlm_vision_get_info(m->vision)->dim };
     const vlm_binding at = { .prefix = "model.|", .dims = dims,
-                             .conditions = (m->projector_bias ? BIAS : 0) | (anyres ? ANYRES : 0) };
+                             .conditions = (m->projector_bias ? BIAS : 0) | (of->anyres ? ANYRES : 0) };
     if ((status = vlm_bind(build, m, rows, COUNT(rows), &at, err)) == VLM_OK) *model = m;
     return status;
 }
@@ -149,8 +163,10 @@ static int features(vlm_frame *f, const void *model, const vlm_prepared *prepare
     for (int64_t i = 0; i < p.n; i++) {
         int64_t n = rows_of(m, &p, i, &height, &width);
         if (n <= 0)
-            return vlm_frame_fail(f, VLM_ERR_PROCESSING, "llava: picture %lld has no place in %lld x %lld pixels",
-                                  (long long)i, (long long)p.width, (long long)p.height), 0;
+            return vlm_frame_fail(f, VLM_ERR_PROCESSING,
+                                  "prepared input: '%s': picture %lld of %lld x %lld has no place in pixel_values of %lld x %lld",
+                                  p.sizes ? "image_sizes" : "pixel_values", (long long)i, (long long)width,
+                                  (long long)height, (long long)p.width, (long long)p.height), 0;
         total += n;
     }
     vlm_tensor all = vlm_tensor_new(f, VLM_DTYPE_F32, 2,
@@ -171,18 +187,29 @@ const vlm_model_type vmodel_llava = {
     .create = create,
     .text = text_of,
     .features = features,
+    .user = &llava_kind,
+};
+
+const vlm_model_type vmodel_fast_vlm = {
+    .model_type = "fast_vlm",
+    .default_processor_class = "LlavaProcessor",
+    .create = create,
+    .text = text_of,
+    .features = features,
+    .user = &fast_vlm_kind,
 };
 
 /* ---- LLaVA-NeXT: the whole and tiles --------------------------------------------------------- */
 static vlm_status plan_picture(vlm_anyres_plan *plan, const llava *m, const pictures *p, int64_t i, vlm_error *err) {
     const int64_t height = p->sizes[2 * i], width = p->sizes[2 * i + 1];
     if (height < 1 || width < 1 || height > INT32_MAX || width > INT32_MAX)
-        return vlm_fail(err, VLM_ERR_PROCESSING, "llava_next: a picture of %lld x %lld", (long long)width,
-                        (long long)height);
+        return vlm_fail(err, VLM_ERR_PROCESSING, "prepared input: 'image_sizes': picture %lld is %lld x %lld",
+                        (long long)i, (long long)width, (long long)height);
     vlm_status status = vlm_plan_anyres(plan, (vlm_size) { (uint32_t)width, (uint32_t)height }, &m->rule, err);
     const int64_t views = 1 + (int64_t)plan->tiles.columns * plan->tiles.rows;
     if (status == VLM_OK && (views > p->views || p->height != m->rule.tile || p->width != m->rule.tile))
-        return vlm_fail(err, VLM_ERR_PROCESSING, "llava_next: %lld views of %lld x %lld pixels where %lld of %u are needed",
+        return vlm_fail(err, VLM_ERR_PROCESSING,
+                        "prepared input: 'pixel_values': %lld views of %lld x %lld pixels where %lld of %u are needed",
                         (long long)p->views, (long long)p->width, (long long)p->height, (long long)views, m->rule.tile);
     return status;
 }
@@ -249,5 +276,5 @@ const vlm_model_type vmodel_llava_next = {
     .create = create,
     .text = text_of,
     .features = anyres_features,
-    .user = &vmodel_llava_next,
+    .user = &llava_next_kind,
 };

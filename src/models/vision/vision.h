@@ -22,7 +22,7 @@ typedef struct vmodel_vision_type {
 #define VMODEL_TOWERS(TOWER)                                                                       \
     TOWER(siglip) TOWER(so400m) TOWER(clip) TOWER(idefics3) TOWER(siglip2) /* vit/ */              \
     TOWER(qwen2_vl) TOWER(qwen2_5_vl) TOWER(qwen3_vl) TOWER(glm_ocr)                      /* grid/ */             \
-    TOWER(pixtral) TOWER(fastvit)
+    TOWER(pixtral) TOWER(fastvit) TOWER(timm)
 #define VMODEL_DECLARE_TOWER(name) extern const vmodel_vision_type vmodel_vision_##name;
 VMODEL_TOWERS(VMODEL_DECLARE_TOWER)
 

@@ -6,9 +6,9 @@ from __future__ import annotations
 from torch import nn
 from transformers.models.qwen2 import modeling_qwen2
 
-from . import Mutation, TANH, all_of, flip_channels, no_rope, modules, patch, tiled_kv, without
+from . import Mutation, TANH, activation, all_of, flip_channels, no_rope, modules, patch, tiled_kv, without
 
-QWEN = "fastvlm-qwen2"
+QWEN, TIMM = "fastvlm-qwen2", "fastvlm-timm"
 
 
 def tanh_everywhere(model, batch):
@@ -33,5 +33,7 @@ MUTATIONS = [
     Mutation("no scale of attention", QWEN, "small", "features", without("layer_scale_1")),
     Mutation("no norm before attention", QWEN, "small", "features", without("blocks.0.norm")),
     Mutation("scores of heads of 64", QWEN, "small", "features", wider_heads),
+    Mutation("transformers' FastVLM: projector's GELU tanh instead of erf", TIMM, "small", "features", activation("multi_modal_projector", "act", TANH)),
+    Mutation("transformers' FastVLM: no squeeze and excitation", TIMM, "small", "features", without("final_conv.se")),
     Mutation("blue and red swapped", QWEN, "small", "features", flip_channels),
 ]

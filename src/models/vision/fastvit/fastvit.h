@@ -11,11 +11,14 @@ enum {
     FASTVIT_STAGES = 5,
     FASTVIT_ATTENTION = 3, /* the first stage with attention */
     FASTVIT_HEAD_DIM = 32,
+    FASTVIT_MOST_SIDE = 1 << 13,
     FASTVIT_PATCH = 64 /* pixels of a side that become one row: the stem halves twice, four stages once */
 };
 
 typedef struct fastvit_config {
-    int64_t image_size;
+    bool timm;          /* names and config are those of timm's model "fastvit_mci3" */
+    int architecture;
+    int64_t image_size; /* 0: any; timm's says none */
     vlm_ints layers, embed_dims, mlp_ratios; /* [FASTVIT_STAGES] each */
 } fastvit_config;
 

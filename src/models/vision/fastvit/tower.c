@@ -153,11 +153,14 @@ static vlm_tensor expand(vlm_frame *f, const fastvit *t, vlm_tensor x, int64_t s
 /* ---- the pass -------------------------------------------------------------------------------- */
 static vlm_tensor forward(vlm_frame *f, const vlm_vision *vision, const vlm_vision_input *input) {
     const fastvit *t = (const fastvit *)vision;
-    const int64_t *shape = input->pixels.shape, size = t->config.image_size;
+    const int64_t *shape = input->pixels.shape, size = t->config.image_size ? t->config.image_size : shape[1];
     if (!vlm_frame_ok(f)) return (vlm_tensor) { 0 };
-    if (input->pixels.rank != 3 || shape[0] != 3 || shape[1] != size || shape[2] != size || input->pixel_mask)
-        return vlm_frame_fail(f, VLM_ERR_PROCESSING, "vision tower: a picture [%lld, %lld, %lld] is not of side %lld",
-                              (long long)shape[0], (long long)shape[1], (long long)shape[2], (long long)size);
+    if (input->pixels.rank != 3 || shape[0] != 3 || shape[1] != size || shape[2] != size || input->pixel_mask
+        || size % FASTVIT_PATCH != 0 || size > FASTVIT_MOST_SIDE)
+        return vlm_frame_fail(f, VLM_ERR_PROCESSING, "vision tower: a picture [%lld, %lld, %lld] is not of %s %lld",
+                              (long long)shape[0], (long long)shape[1], (long long)shape[2],
+                              t->config.image_size ? "side" : "a side that is a multiple of",
+                              (long long)(t->config.image_size ? t->config.image_size : FASTVIT_PATCH));
     int64_t side = size / 4;
     vlm_tensor x = stem(f, t, input->pixels, size);
     for (int i = 0; i < FASTVIT_STAGES && vlm_frame_ok(f); i++) {
@@ -175,9 +178,11 @@ static vlm_tensor forward(vlm_frame *f, const vlm_vision *vision, const vlm_visi
     return vlm_frame_ok(f) ? expand(f, t, x, side) : (vlm_tensor) { 0 };
 }
 
-static vlm_status create(vlm_vision **out, vlm_build *build, const vlm_vision_options *options, vlm_error *err) {
+static vlm_status create_named(vlm_vision **out, vlm_build *build, const vlm_vision_options *options, bool timm,
+                               vlm_error *err) {
     fastvit *t = vlm_build_alloc(build, 1, sizeof *t);
     if (!t) return vcore_no_memory(err, "vision tower");
+    t->config.timm = timm;
     VTRY(vmodel_fastvit_config(t, options->config, err));
     t->base.forward = forward;
     t->base.info = (vlm_vision_info) { .dim = 2 * t->stages[FASTVIT_STAGES - 1].dim,
@@ -189,4 +194,22 @@ static vlm_status create(vlm_vision **out, vlm_build *build, const vlm_vision_op
     return VLM_OK;
 }
 
+static vlm_status create(vlm_vision **out, vlm_build *build, const vlm_vision_options *options, vlm_error *err) {
+    return create_named(out, build, options, false, err);
+}
+
+/* To transformers, features are those of LLaVA's layer -1. */
+static vlm_status create_timm(vlm_vision **out, vlm_build *build, const vlm_vision_options *options, vlm_error *err) {
+    const vlm_ints *layers = options->layers;
+    if (layers && (layers->n != 1 || layers->at[0] != -1))
+        return vcore_fail_field(err, VLM_ERR_UNSUPPORTED, "config.json", "vision_feature_layer", "must be -1 for this tower");
+    if (options->drop_class)
+        return vcore_fail_field(err, VLM_ERR_UNSUPPORTED, "config.json", "vision_feature_select_strategy",
+                                "must be \"full\" for this tower");
+    return create_named(out, build, options, true, err);
+}
+
 const vmodel_vision_type vmodel_vision_fastvit = { .model_type = "fastvithd|llava_qwen2|fastvlm", .create = create };
+const vmodel_vision_type vmodel_vision_timm = {
+    .model_type = "timm_wrapper", .chooses_layers = true, .create = create_timm
+};
