@@ -15,6 +15,7 @@
 #include "vlm/load/convert.h"
 
 #define IDEFICS "tests/golden/idefics3-split"
+#define EXPERTS "tests/golden/qwen3_vl_moe"
 #define BUNDLED "models/smolscene"
 
 static vlm_error err;
@@ -91,7 +92,9 @@ static void a_conversion_answers_as_its_source(void **state) {
                     { IDEFICS, TCHECKPOINT_MLX },
                     { "tests/golden/paligemma2-gemma2", TCHECKPOINT_HF },
                     { "tests/golden/qwen2_5_vl-tied", TCHECKPOINT_HF_OLD },
-                    { "tests/golden/qwen2_5_vl-untied", TCHECKPOINT_HF } };
+                    { "tests/golden/qwen2_5_vl-untied", TCHECKPOINT_HF },
+                    { EXPERTS, TCHECKPOINT_HF },
+                    { EXPERTS, TCHECKPOINT_HF_OLD } };
     for (size_t i = 0; i < sizeof sources / sizeof sources[0]; i++) {
         tdir_renew(NULL);
         char *from = target("source");
@@ -105,6 +108,54 @@ static void a_conversion_answers_as_its_source(void **state) {
         assert_string_equal(got, want);
         free(want), free(got), free(from), free(once), free(twice);
     }
+}
+
+/* Stacked with gate above up, either way round, or apart: the same file comes of it, of the names that MLX has. */
+static void experts_are_written_the_same_from_every_layout(void **state) {
+    (void)state;
+    static const tcheckpoint_names names[] = { TCHECKPOINT_HF, TCHECKPOINT_HF_OLD, TCHECKPOINT_MLX };
+    static const char *const folders[] = { "stacked", "turned", "apart" };
+    char *to[3], *text;
+    for (int i = 0; i < 3; i++) {
+        char source[16];
+        snprintf(source, sizeof source, "source%d", i);
+        char *from = target(source);
+        assert_int_equal(mkdir(from, 0777), 0);
+        const tcheckpoint_options how = { names[i], TCHECKPOINT_BF16, 1 };
+        assert_true(tcheckpoint_write(EXPERTS, from, &how));
+        to[i] = convert(from, folders[i], QUANTIZE(.group_size = 32)); /* too narrow: they stay floats */
+        free(from);
+    }
+    size_t n;
+    for (int i = 0; i < 2; i++) assert_same_file(to[i], to[2], "model.safetensors");
+    text = read_all(to[0], "model.safetensors", &n);
+    assert_non_null(memmem(text, n, "language_model.model.layers.3.mlp.switch_mlp.up_proj.weight", 59));
+    assert_null(memmem(text, n, "mlp.experts.", 12));
+    free(text);
+    for (int i = 0; i < 3; i++) free(to[i]);
+}
+
+/* What stands beside a stack under its name is nothing of it; a stack of another shape is refused. */
+static void experts_are_the_stack_and_nothing_else(void **state) {
+    (void)state;
+#define STACK "model.language_model.layers.0.mlp.experts.gate_up_proj"
+    static const tedit beside[] = { TENSOR("model.safetensors", STACK ".weight", "U32 6 48 8"),
+                                    TENSOR("model.safetensors", STACK ".scales", "F32 6 48 2") };
+    static const tedit misshapen = TENSOR("model.safetensors", STACK, "F32 6 44 60");
+    char *from = target("source"), *to = target("refused");
+    assert_int_equal(mkdir(from, 0777), 0);
+    assert_true(tcheckpoint_write(EXPERTS, from, NULL));
+    char *plain = convert(from, "plain", OPTIONS(.shard_bytes = 0));
+    assert_true(tedit_apply(from, beside, 2));
+    vlm_load_options lenient = VLM_LOAD_OPTIONS_INIT;
+    lenient.lenient = true;
+    char *with = convert(from, "with", OPTIONS(.load = &lenient));
+    assert_same_file(plain, with, "model.safetensors");
+    assert_true(tedit_apply(from, &misshapen, 1));
+    assert_int_equal(vlm_convert(from, to, &OPTIONS(.shard_bytes = 0), &err), VLM_ERR_WEIGHTS);
+    if (!strstr(err.message, STACK "': shape [6, 44, 60], the config asks for [6, 48, 60]")) fail_msg("%s", err.message);
+    assert_int_not_equal(access(to, F_OK), 0);
+    free(plain), free(with), free(to), free(from);
 }
 
 static vlm_quantization *quantization_of(const char *dir) {
@@ -306,6 +357,8 @@ int main(void) {
         TEST(the_bundled_model_still_answers),
         TEST(a_recipe_names_its_modules),
         TEST(shards_and_threads_change_no_bit),
+        TEST(experts_are_written_the_same_from_every_layout),
+        TEST(experts_are_the_stack_and_nothing_else),
         TEST(options_that_contradict_are_refused),
         TEST(a_target_that_is_there_or_in_the_source_is_refused),
         TEST(a_weight_that_is_no_number_is_told),

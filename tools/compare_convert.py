@@ -4,7 +4,8 @@
 
     tools/compare_convert.py [--build build] [--quick] [--source DIR ...]
 
-For each source and way of converting both converters run; every tensor must have the same name, type,
+Beside goldens, experts as published files have them, in a checkpoint made for it (its own golden is too narrow to be
+quantized). For each source and way of converting both converters run; every tensor must have the same name, type,
 shape and bits, and config.json the same `quantization`. Then mlx-vlm loads what `vlm convert` wrote, and
 its logits of a text prompt and its greedy tokens are held to libvlm's. Needs mlx and mlx-vlm
 (tools/requirements.txt). Prints a line for each source and exits 1 on a difference of the first kind.
@@ -60,6 +61,12 @@ CASES = (
 )
 WHOLE = [affine(4, 64), affine(8, 32), affine(3, 128), *MODES, recipe("mixed_3_6")]
 QUICK = [affine(4, 32), mode("nvfp4")]
+# Of the published mixture of experts, made small; its embeddings are as many as the tokens' ids ask for.
+SMALL = {"hidden_size": 128, "head_dim": 32, "num_attention_heads": 4, "num_key_value_heads": 2, "num_experts": 8}
+SMALL |= {"moe_intermediate_size": 96, "intermediate_size": 160, "num_experts_per_tok": 2, "num_hidden_layers": 4}
+SMALL |= {"mlp_only_layers": [2], "vocab_size": 1024, "bos_token_id": 1000, "eos_token_id": 1002}
+SMALL_TOWER = {"hidden_size": 48, "intermediate_size": 76, "num_heads": 3, "depth": 3, "out_hidden_size": 128}
+SMALL_TOWER |= {"num_position_embeddings": 36, "patch_size": 8, "deepstack_visual_indexes": [0, 1, 2]}
 PROMPT = [1, 5, 9, 17, 33, 40, 3, 21]
 
 
@@ -159,6 +166,21 @@ def compare(build, source, label, cases, tokens, asks):
     return len(cases) - same
 
 
+def make_experts(folder, dtype):
+    """A checkpoint in published files' names and layouts."""
+    shape = folder / "shape"
+    shutil.copytree(ROOT / "tools/configs/qwen3-vl-30b-a3b", shape)
+    config = json.loads((shape / "config.json").read_text())
+    config |= {"image_token_id": 1012, "video_token_id": 1013, "vision_start_token_id": 1009, "vision_end_token_id": 1010}
+    config["text_config"] |= SMALL
+    config["text_config"]["rope_scaling"]["mrope_section"] = [6, 5, 5]
+    config["vision_config"] |= SMALL_TOWER
+    (shape / "config.json").write_text(json.dumps(config))
+    subprocess.run([sys.executable, ROOT / "tools/random_checkpoint.py", shape / "config.json", folder / "made", "--dtype", dtype],
+                   check=True, stdout=subprocess.DEVNULL)
+    return folder / "made"
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--build", type=Path, default=ROOT / "build")
@@ -178,6 +200,10 @@ def main():
                                 names, type_], check=True)
                 failed += compare(args.build, source, f"{golden} {type_}", QUICK if args.quick else CASES, 12,
                                   lambda words: words[:1] != ["--dtype"] and type_ == "f32" and "gemma2" not in golden)
+    for type_ in ("f32",) if args.quick else ("f32", "bf16", "f16"):
+        with tempfile.TemporaryDirectory() as folder:
+            failed += compare(args.build, make_experts(Path(folder), type_), f"experts {type_}", QUICK if args.quick else CASES, 12,
+                              lambda words: words[:1] != ["--dtype"] and type_ == "f32")
     for source in args.source:
         failed += compare(args.build, source, source.name, WHOLE, 1, lambda words: False)
     return 1 if failed else 0

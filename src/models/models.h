@@ -68,7 +68,8 @@ typedef struct vmodel_bound {
     unsigned conditions;
     int rank;
     int64_t dims[VLM_MAX_RANK];
-    const char *as; /* the module is written under this name, a copy of one that has its own; or NULL */
+    const char *as; /* the module is written under this name, in place of its own or as a copy; or NULL */
+    int part, parts; /* experts: of each one's outputs so many shares are a module each, dims are a share's; 0: all are one */
 } vmodel_bound;
 /* In the order of binding; borrowed. */
 const vmodel_bound *vmodel_build_bound(const vlm_build *b, size_t *n);
@@ -79,6 +80,11 @@ vlm_status vmodel_bound_again(const vmodel_bound *bound, vlm_build *b, void *mem
 /* Keeps a matrix of the table a second time, as the module that MLX's model has in its place. */
 vlm_status vmodel_build_keep_copy(vlm_build *b, const vlm_weight_row *row, const vlm_binding *at,
                                   const char *as_prefix, const char *as_name, vlm_error *err);
+
+/* The experts that were kept last are written under these names (the second may be NULL), each a share of the outputs. */
+vlm_status vmodel_build_keep_as(vlm_build *b, const vlm_binding *at, const char *const as[2], vlm_error *err);
+/* Row of the bound matrix that the i-th of the module is. */
+int64_t vmodel_bound_row(const vmodel_bound *bound, int64_t i);
 
 /* Outputs [start, start + count) of a linear layer, seen where they lie (weights/views.c). */
 vlm_linear vmodel_linear_outputs(const vlm_linear *fused, int64_t start, int64_t count);

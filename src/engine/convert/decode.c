@@ -32,9 +32,18 @@ static void decode_affine(float *out, const vlm_matrix *m, int64_t row, vlm_dtyp
     }
 }
 
+/* A row of one that lies input by input, expert below expert: a column. */
+static void decode_across(float *out, const vlm_matrix *m, int64_t row) {
+    const int64_t columns = m->data.shape[1], first = row / columns * m->in * columns + row % columns;
+    for (int64_t i = 0; i < m->in; i++) out[i] = float_at(&m->data, first + i * columns);
+}
+
 bool vengine_decode_row(float *out, const vlm_matrix *m, int64_t row, vlm_dtype type, unsigned cpu_flags) {
     bool by_code = m->storage == VLM_STORAGE_AFFINE && type != VLM_DTYPE_F32 && m->scales.dtype == m->biases.dtype;
-    vtensor_matrix_row(out, m, (size_t)row, by_code, cpu_flags);
+    if (m->across)
+        decode_across(out, m, row);
+    else
+        vtensor_matrix_row(out, m, (size_t)row, by_code, cpu_flags);
     if (by_code)
         decode_affine(out, m, row, type);
     else if (m->storage != VLM_STORAGE_DENSE || m->data.dtype != type)

@@ -29,7 +29,8 @@ typedef struct writer {
 typedef struct job {
     writer *w;
     const vengine_item *item;
-    const vlm_matrix *m;
+    const vlm_matrix *m; /* which may be more than the item's rows */
+    int64_t out;         /* rows */
     vlm_dtype type; /* of the floats */
     int64_t kernel; /* above 1: the columns are turned from channels first to channels last */
     bool quantize;
@@ -60,7 +61,7 @@ static void turn_channels(float *to, const float *from, int64_t in, int64_t kern
 /* The row's tensors behind each other's blocks in `out`. False: no finite number. */
 static bool make_row(const job *j, uint8_t *const out[3], int64_t row, int64_t i, int worker) {
     float *x = j->floats[worker];
-    bool finite = vengine_decode_row(x, j->m, row, j->type, j->w->cpu_flags);
+    bool finite = vengine_decode_row(x, j->m, vmodel_bound_row(j->item->bound, row), j->type, j->w->cpu_flags);
     if (j->quantize)
         return finite
                && vengine_quantize_row(&j->item->params, j->type, x, j->m->in,
@@ -95,7 +96,7 @@ static void write_block(void *arg, size_t index, int worker) {
     writer *w = j->w;
     vlm_error err = VLM_ERROR_INIT;
     int64_t begin = (j->first + (int64_t)index) * j->rows;
-    int64_t n = begin + j->rows < j->m->out ? j->rows : j->m->out - begin;
+    int64_t n = begin + j->rows < j->out ? j->rows : j->out - begin;
     uint8_t *out[3] = { j->bytes[worker] };
     for (int k = 1; k < 3; k++) out[k] = out[k - 1] + (size_t)j->rows * j->row_bytes[k - 1];
     bool finite = true;
@@ -132,9 +133,9 @@ static vlm_status take_scratch(job *j, vcore_arena *arena) {
 static vlm_status run_job(job *j, vcore_arena *arena) {
     writer *w = j->w;
     j->rows = BLOCK_FLOATS / j->m->in > 1 ? BLOCK_FLOATS / j->m->in : 1;
-    if (j->rows > j->m->out) j->rows = j->m->out;
+    if (j->rows > j->out) j->rows = j->out;
     VTRY(take_scratch(j, arena));
-    int64_t blocks = (j->m->out + j->rows - 1) / j->rows;
+    int64_t blocks = (j->out + j->rows - 1) / j->rows;
     size_t row = j->row_bytes[0] + j->row_bytes[1] + j->row_bytes[2];
     for (; j->first < blocks; j->first += BLOCKS_AT_ONCE) {
         VTRY(tell(w, j->item->name, (uint64_t)(j->first * j->rows) * row));
@@ -142,7 +143,7 @@ static vlm_status run_job(job *j, vcore_arena *arena) {
         vcore_pool_run(w->pool, (size_t)n, write_block, j);
         if (w->status < 0) return w->status;
     }
-    w->done += (uint64_t)j->m->out * row;
+    w->done += (uint64_t)j->out * row;
     return VLM_OK;
 }
 
@@ -151,29 +152,33 @@ static vlm_dtype dtype_of(const vio_out_tensor *t) {
 }
 
 /* Where a part of the item goes, and the bytes of one of its rows. */
-static void place(job *j, int to, int part, int64_t rows) {
+static void place(job *j, int to, int part) {
     const vengine_plan *p = j->w->plan;
     size_t t = j->item->part[part];
     uint64_t bytes = 0;
     if (t == SIZE_MAX) return;
     vio_out_tensor_bytes(&bytes, &p->tensors[t], "", NULL);
     j->at[to] = j->w->offsets[t];
-    j->row_bytes[to] = (size_t)(bytes / (uint64_t)rows);
+    j->row_bytes[to] = (size_t)(bytes / (uint64_t)j->out);
+}
+
+static int64_t rows_of(const vengine_item *item, const vlm_matrix *m) {
+    return item->bound->parts ? m->out / item->bound->parts : m->out;
 }
 
 static vlm_status write_floats(writer *w, const vengine_item *item, const vlm_matrix *m, int part,
                                vcore_arena *arena) {
-    job j = { .w = w, .item = item, .m = m, .kernel = part == VENGINE_WEIGHT ? item->kernel : 0 };
+    job j = { .w = w, .item = item, .m = m, .out = rows_of(item, m), .kernel = part == VENGINE_WEIGHT ? item->kernel : 0 };
     j.type = dtype_of(&w->plan->tensors[item->part[part]]);
-    place(&j, 0, part, m->out);
+    place(&j, 0, part);
     return run_job(&j, arena);
 }
 
 static vlm_status write_quantized(writer *w, const vengine_item *item, const vlm_matrix *m,
                                   vcore_arena *arena) {
-    job j = { .w = w, .item = item, .m = m, .quantize = true };
+    job j = { .w = w, .item = item, .m = m, .out = rows_of(item, m), .quantize = true };
     j.type = vengine_floats_of(w->plan, m);
-    for (int part = VENGINE_WEIGHT; part <= VENGINE_BIASES; part++) place(&j, part, part, m->out);
+    for (int part = VENGINE_WEIGHT; part <= VENGINE_BIASES; part++) place(&j, part, part);
     return run_job(&j, arena);
 }
 

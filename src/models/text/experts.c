@@ -6,18 +6,21 @@
 
 /* ---- weights --------------------------------------------------------------------------------- */
 enum { D, EXPERTS, INNER, TWICE, DIMS };
-enum { FUSED = 1, SPLIT = 2 };
-#define FUSED_NAME "layers.%d.mlp.experts.gate_up_proj"
-#define STACK_IF(when, m, n, ...)                                                                  \
-    VLM_BIND_ROW_(EXPERTS, when, text_experts, m, n, VLM_NEVER, EXPERTS, __VA_ARGS__)
+#define FUSED "layers.%d.mlp.experts."
+#define SPLIT "layers.%d.mlp.switch_mlp."
+#define STACK(m, n, ...) VLM_BIND_ROW_(EXPERTS, VLM_ALWAYS, text_experts, m, n, VLM_NEVER, EXPERTS, __VA_ARGS__)
 
-static const vlm_weight_row rows[] = {
-    VLM_BIND_LINEAR(text_experts, router, "layers.%d.mlp.gate", VLM_NEVER, EXPERTS, D),
-    STACK_IF(FUSED, gate_up_proj, FUSED_NAME, TWICE, D),
-    STACK_IF(SPLIT, gate_proj, "layers.%d.mlp.switch_mlp.gate_proj", INNER, D),
-    STACK_IF(SPLIT, up_proj, "layers.%d.mlp.switch_mlp.up_proj", INNER, D),
-    STACK_IF(FUSED, down_proj, "layers.%d.mlp.experts.down_proj", D, INNER),
-    STACK_IF(SPLIT, down_proj, "layers.%d.mlp.switch_mlp.down_proj", D, INNER),
+static const vlm_weight_row router_row = VLM_BIND_LINEAR(text_experts, router, "layers.%d.mlp.gate", VLM_NEVER, EXPERTS, D);
+/* Hugging Face's files have gate and up of an expert one below the other, MLX's have them apart. */
+static const vlm_weight_row fused_rows[] = {
+    STACK(gate_up_proj, FUSED "gate_up_proj", TWICE, D),
+    STACK(down_proj, FUSED "down_proj", D, INNER),
+};
+static const char *const fused_as[][2] = { { SPLIT "gate_proj", SPLIT "up_proj" }, { SPLIT "down_proj", NULL } };
+static const vlm_weight_row split_rows[] = {
+    STACK(gate_proj, SPLIT "gate_proj", INNER, D),
+    STACK(up_proj, SPLIT "up_proj", INNER, D),
+    STACK(down_proj, SPLIT "down_proj", D, INNER),
 };
 
 bool vmodel_text_has_experts(const text_config *c, int64_t layer) {
@@ -26,20 +29,24 @@ bool vmodel_text_has_experts(const text_config *c, int64_t layer) {
     return c->num_experts > 0 && (layer + 1) % c->decoder_sparse_step == 0;
 }
 
-/* Hugging Face's files have gate and up of an expert one below the other, MLX's have them apart. */
+static vlm_status bind_fused(text_experts *m, vlm_build *build, const vlm_binding *at, vlm_error *err) {
+    for (int i = 0; i < 2; i++) {
+        VTRY(vlm_bind(build, m, &fused_rows[i], 1, at, err));
+        VTRY(vmodel_build_keep_as(build, at, fused_as[i], err));
+    }
+    return VLM_OK;
+}
+
 vlm_status vmodel_text_experts_bind(text_layer *layer, const text_config *c, vlm_build *build,
                                     const vlm_binding *where, vlm_error *err) {
     const int64_t inner = c->moe_intermediate_size;
     const int64_t dims[DIMS] = { c->hidden_size, c->num_experts, inner, 2 * inner };
-    vlm_binding at = { .prefix = where->prefix, .layer = where->layer, .dims = dims };
+    const vlm_binding at = { .prefix = where->prefix, .layer = where->layer, .dims = dims };
     text_experts *m = layer->experts = vlm_build_alloc(build, 1, sizeof *m);
     if (!m) return vcore_no_memory(err, "text decoder");
-    m->fused = vmodel_build_has(build, &at, FUSED_NAME);
-    at.conditions = m->fused ? FUSED : SPLIT;
-    if (m->fused && build->args.convert)
-        return vcore_fail(err, VLM_ERR_UNSUPPORTED,
-                          "experts in Hugging Face's layout ('%s') are not converted", FUSED_NAME);
-    return vlm_bind(build, m, rows, sizeof rows / sizeof rows[0], &at, err);
+    VTRY(vlm_bind(build, m, &router_row, 1, &at, err));
+    m->fused = vmodel_build_has(build, &at, fused_rows[0].name);
+    return m->fused ? bind_fused(m, build, &at, err) : vlm_bind(build, m, split_rows, 3, &at, err);
 }
 
 /* ---- the forward pass ------------------------------------------------------------------------ */

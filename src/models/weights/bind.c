@@ -229,9 +229,11 @@ static vlm_status bind_matrix(vmodel_row *c, vlm_matrix *m) {
     const int64_t flat[] = { (int64_t)product(c->dims, c->rank - 1), c->dims[c->rank - 1] };
     *m = (vlm_matrix) { .storage = VLM_STORAGE_DENSE, .out = flat[0], .in = flat[1] };
     m->data = empty_tensor(VLM_DTYPE_F32, flat, 2); /* until something is found */
+    const bool experts = c->row->kind == VLM_WEIGHT_EXPERTS;
+    if (experts && vmodel_row_locate(c, "")) return bind_stack(c, m); /* whatever else has that name in front */
     VTRY(vmodel_bind_quantized(c, m, &bound));
     if (bound) return VLM_OK;
-    if (c->row->kind == VLM_WEIGHT_EXPERTS) return bind_stack(c, m);
+    if (experts) return bind_stack(c, m);
     VTRY(bind_dense(c, vmodel_row_locate(c, ".weight"), ".weight", c->dims, c->rank, &m->data));
     m->data = vtensor_of(m->data.data, m->data.dtype, 2, flat);
     return VLM_OK;
@@ -376,16 +378,20 @@ static const char *copy(const vmodel_row *c, const char *s) {
     return s ? vcore_arena_strndup(c->b->args.arena, s, strlen(s)) : NULL;
 }
 
-/* Notes the row for vmodel_build_bound. */
-static vlm_status keep(const vmodel_row *c, const char *as) {
-    vlm_build *b = c->b;
+static vlm_status add_bound(vlm_build *b, const vmodel_bound *bound, vlm_error *err) {
     if (b->n_bound == b->bound_capacity) {
         size_t capacity = b->bound_capacity ? 2 * b->bound_capacity : 64;
         vmodel_bound *list = vcore_realloc_array(b->bound, capacity, sizeof *list);
-        if (!list) return vcore_no_memory(c->err, "list of rows");
+        if (!list) return vcore_no_memory(err, "list of rows");
         b->bound = list;
         b->bound_capacity = capacity;
     }
+    b->bound[b->n_bound++] = *bound;
+    return VLM_OK;
+}
+
+/* Notes the row for vmodel_build_bound. */
+static vlm_status keep(const vmodel_row *c, const char *as) {
     vmodel_bound bound = { .row = *c->row,
                            .prefix = copy(c, c->at->prefix),
                            .layer = c->at->layer,
@@ -396,8 +402,7 @@ static vlm_status keep(const vmodel_row *c, const char *as) {
     bound.row.name = copy(c, c->row->name);
     if (!bound.prefix || !bound.row.name || (as && !bound.as))
         return vcore_no_memory(c->err, "list of rows");
-    b->bound[b->n_bound++] = bound;
-    return VLM_OK;
+    return add_bound(c->b, &bound, c->err);
 }
 
 /* The names of a row with other words behind the last dot of each, and something behind them. */
@@ -496,7 +501,28 @@ vlm_status vmodel_bound_again(const vmodel_bound *bound, vlm_build *b, void *mem
                              .conditions = bound->conditions };
     vmodel_row c = { .b = b, .at = &at, .row = &bound->row, .rank = bound->rank, .err = err };
     memcpy(c.dims, bound->dims, sizeof c.dims);
+    if (bound->parts) c.dims[1] *= bound->parts;
     return bind_row(&c, member);
+}
+
+int64_t vmodel_bound_row(const vmodel_bound *bound, int64_t i) {
+    const int64_t out = bound->dims[1]; /* of an expert */
+    return bound->parts ? (i / out * bound->parts + bound->part) * out + i % out : i;
+}
+
+vlm_status vmodel_build_keep_as(vlm_build *b, const vlm_binding *at, const char *const as[2], vlm_error *err) {
+    if (!b->args.convert) return VLM_OK;
+    vmodel_bound bound = b->bound[--b->n_bound];
+    bound.parts = as[1] ? 2 : 1;
+    bound.dims[1] /= bound.parts;
+    for (bound.part = 0; bound.part < bound.parts; bound.part++) {
+        char name[NAME_BYTES];
+        if (!compose(name, last_alternative(at->prefix), vcore_str_of(as[bound.part]), at->layer, ""))
+            return vcore_fail(err, VLM_ERR_ARGUMENT, "weight table: name '%s' is too long", as[bound.part]);
+        if (!(bound.as = vcore_arena_strndup(b->args.arena, name, strlen(name)))) return vcore_no_memory(err, "list of rows");
+        VTRY(add_bound(b, &bound, err));
+    }
+    return VLM_OK;
 }
 
 vlm_status vmodel_build_keep_copy(vlm_build *b, const vlm_weight_row *row, const vlm_binding *at,
