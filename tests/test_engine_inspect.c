@@ -517,6 +517,45 @@ static void weights_that_are_read(void **state) {
     vlm_input_free(one);
 }
 
+/* Experts are read as far as rows can meet them, those of tokens to come too; a step through the prompt is no
+ * prompt of its own. */
+static void experts_that_are_met(void **state) {
+    (void)state;
+    static const char *const layers[] = { "0", "1", "3" };
+    EDIT(SET("config.json", "text_config/num_experts", "512"));
+    EDIT(SET("config.json", "text_config/num_experts_per_tok", "1"));
+    for (int i = 0; i < 3; i++) {
+        static const char *const parts[][2] = { { "gate.weight", "F32 512 60" },
+                                                { "experts.gate_up_proj", "F32 512 48 60" },
+                                                { "experts.down_proj", "F32 512 60 24" } };
+        for (int k = 0; k < 3; k++) {
+            char name[100];
+            snprintf(name, sizeof name, "model.language_model.layers.%s.mlp.%s", layers[i], parts[k][0]);
+            EDIT(TENSOR("model.safetensors", name, parts[k][1]));
+        }
+    }
+    vlm_input *in = picture_input(0);
+    vlm_session_options o = VLM_SESSION_OPTIONS_INIT;
+    int64_t bytes[5];
+    static const struct {
+        uint32_t max_tokens, step;
+    } runs[] = { { 1, 512 }, { 1, 4 }, { 9, 512 }, { 600, 512 }, { 1200, 512 } };
+    for (int i = 0; i < 5; i++) {
+        o.max_tokens = runs[i].max_tokens;
+        o.prefill_step = runs[i].step;
+        vcore_json_doc *doc = inspect_with(tdir, in, &o);
+        bytes[i] = number(doc, "memory.weights_bytes");
+        if (i == 0) assert_true(number(doc, "prompt_tokens") < 60);
+        if (i == 4) assert_true(bytes[4] >= 3 * 512 * (48 * 60 + 60 * 24) * 4);
+        vcore_json_free(doc);
+    }
+    assert_true(bytes[0] < bytes[4] / 2);
+    assert_int_equal(bytes[1], bytes[0]);
+    assert_true(bytes[2] > bytes[0]);
+    assert_int_equal(bytes[3], bytes[4]);
+    vlm_input_free(in);
+}
+
 /* MLX's layout of convolutions is turned by the load: those weights are held twice, and inspect turns nothing. */
 static void weights_that_the_load_copies(void **state) {
     (void)state;
@@ -565,6 +604,7 @@ int main(void) {
         TDIR_TEST(a_hundred_shards, GOLDEN),
         TDIR_TEST(memory_is_that_of_a_run, GOLDEN),
         TDIR_TEST(weights_that_are_read, GOLDEN),
+        TDIR_TEST(experts_that_are_met, "tests/golden/qwen3_vl_moe"),
         TDIR_TEST(weights_that_the_load_copies, GOLDEN),
         TDIR_TEST(memory_follows_the_options, GOLDEN),
     };

@@ -130,9 +130,9 @@ static void dry_run_measures(void **state) {
     vtensor_backend_free(dry);
 }
 
-static void note_read(void *user, vlm_tensor weight, bool sparse) {
+static void note_read(void *user, vlm_tensor weight, vtensor_part part) {
     const void **seen = user;
-    assert_false(sparse);
+    assert_int_equal(part.kind, VTENSOR_ALL);
     assert_non_null(weight.data);
     for (; *seen; seen++)
         if (*seen == weight.data) return;
@@ -149,7 +149,7 @@ static void dry_run_tells_what_is_read(void **state) {
     layer l = make_layer(), shapes = l;
     const void *seen[100] = { NULL };
     shapes.kv.k.data = shapes.kv.v.data = NULL;
-    vtensor_frame_reads(f, note_read, seen, 0);
+    vtensor_frame_reads(f, note_read, seen);
     vtensor_frame_begin(f);
     run_pass(f, &shapes, 3, 40, 5);
     end_ok(f);

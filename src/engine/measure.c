@@ -53,11 +53,14 @@ typedef struct counter {
     uint64_t rows; /* that an embedding is asked for */
 } counter;
 
-static void note_read(void *user, vlm_tensor weight, bool sparse) {
+static void note_read(void *user, vlm_tensor weight, vtensor_part part) {
     counter *k = user;
     uint64_t bytes = vtensor_dtype_size(weight.dtype);
     for (int i = 1; i < weight.rank; i++) bytes *= (uint64_t)weight.shape[i];
-    k->weight_bytes += bytes * (sparse ? k->rows : (uint64_t)weight.shape[0]);
+    uint64_t n = (uint64_t)weight.shape[0], met = (uint64_t)(part.rows * part.each);
+    if (part.kind == VTENSOR_SOME_ROWS) n = k->rows;
+    if (part.kind == VTENSOR_EXPERTS && met < n) n = met;
+    k->weight_bytes += bytes * n;
 }
 
 static void counter_close(counter *k) {
@@ -83,7 +86,7 @@ static vlm_status counter_open(counter *k, const vlm_context *c, uint32_t kv_bit
         return status;
     }
     vengine_state_place(k->kv, c, kv_bits, capacity, NULL);
-    vtensor_frame_reads(k->frame, note_read, k, 0);
+    vtensor_frame_reads(k->frame, note_read, k);
     vtensor_frame_count(k->frame, &k->work);
     vtensor_frame_begin(k->frame);
     return VLM_OK;

@@ -9,11 +9,18 @@
 /* A page that is read brings those around it: Linux maps sixteen of 4 KiB at a time when they are
  * in the page cache (fault_around_bytes). */
 #define WINDOW ((uintptr_t)65536)
-enum { MAX_TABLES = 16 };
+enum { MAX_TABLES = 16, MAX_STACKS = 4096 };
 
 typedef struct range {
     uintptr_t begin, end;
 } range;
+
+/* Experts, of which nobody knows beforehand which are met: the more tokens, the more of them. */
+typedef struct stack {
+    uintptr_t begin;
+    size_t expert_bytes;
+    uint64_t n, met, each; /* each: that another token meets */
+} stack;
 
 /* The weights that a pass reads. */
 typedef struct reads {
@@ -21,6 +28,8 @@ typedef struct reads {
     size_t n, cap;
     range tables[MAX_TABLES]; /* of which only some rows are read */
     size_t row_bytes[MAX_TABLES], n_tables;
+    stack *stacks; /* [MAX_STACKS], made when the first comes */
+    size_t n_stacks;
     const uint32_t *ids; /* the rows, each once */
     size_t n_ids;
     bool failed;
@@ -52,11 +61,29 @@ static void add_rows(reads *r, vlm_tensor table, size_t row_bytes) {
             add_range(r, (const char *)table.data + r->ids[i] * row_bytes, row_bytes);
 }
 
-static void note_read(void *user, vlm_tensor weight, bool sparse) {
+/* Another pass over a stack meets others. What there is no room for counts as read. */
+static void add_experts(reads *r, vlm_tensor weight, size_t expert_bytes, vtensor_part part) {
+    const uintptr_t begin = (uintptr_t)weight.data;
+    size_t i = 0;
+    if (!r->stacks) r->stacks = vcore_alloc_array(MAX_STACKS, sizeof *r->stacks);
+    r->failed |= !r->stacks;
+    while (r->stacks && i < r->n_stacks && r->stacks[i].begin != begin) i++;
+    if (!r->stacks || i == MAX_STACKS) {
+        add_range(r, weight.data, expert_bytes * (size_t)weight.shape[0]);
+        return;
+    }
+    if (i == r->n_stacks)
+        r->stacks[r->n_stacks++] = (stack) { begin, expert_bytes, (uint64_t)weight.shape[0], 0, (uint64_t)part.each };
+    r->stacks[i].met += (uint64_t)(part.rows * part.each);
+}
+
+static void note_read(void *user, vlm_tensor weight, vtensor_part part) {
     size_t row_bytes = vtensor_dtype_size(weight.dtype);
     for (int i = 1; i < weight.rank; i++) row_bytes *= (size_t)weight.shape[i];
-    if (sparse)
+    if (part.kind == VTENSOR_SOME_ROWS)
         add_rows(user, weight, row_bytes);
+    else if (part.kind == VTENSOR_EXPERTS)
+        add_experts(user, weight, row_bytes, part);
     else
         add_range(user, weight.data, row_bytes * (size_t)weight.shape[0]);
 }
@@ -99,8 +126,16 @@ static uint64_t within(const reads *r, range limit) {
     return bytes;
 }
 
+/* Experts that were met and those that tokens to come meet, each far from the others; all when that is no less. */
+static void add_met(reads *r, const stack *s, uint64_t tokens_to_come) {
+    uint64_t met = s->met + tokens_to_come * s->each, most = s->n * s->expert_bytes;
+    uint64_t bytes = met < s->n ? met * (WINDOW + s->expert_bytes) : most;
+    add_range(r, (const void *)s->begin, (size_t)(bytes < most ? bytes : most));
+}
+
 /* All that was read, and for every token to come a row of each table, far from the others. */
 static uint64_t read_bytes(reads *r, size_t tokens_to_come) {
+    for (size_t i = 0; i < r->n_stacks; i++) add_met(r, &r->stacks[i], tokens_to_come);
     join(r);
     uint64_t bytes = within(r, (range) { 0, UINTPTR_MAX });
     for (size_t i = 0; i < r->n_tables; i++) {
@@ -164,7 +199,7 @@ static vlm_status dry_run(vengine_memory *out, const vlm_context *c, const vlm_p
         seen.ids = ids;
         r.positions = positions;
         vengine_state_place(kv, c, options->kv_bits, capacity, NULL);
-        vtensor_frame_reads(r.frame, note_read, &seen, r.n + options->max_tokens);
+        vtensor_frame_reads(r.frame, note_read, &seen);
         add_copied(&seen, c);
         status = run(out, &r, prepared, options, kv, err);
         out->weights = read_bytes(&seen, options->max_tokens);
@@ -177,6 +212,7 @@ static vlm_status dry_run(vengine_memory *out, const vlm_context *c, const vlm_p
     vcore_free(kv);
     vcore_free(ids);
     vcore_free(seen.at);
+    vcore_free(seen.stacks);
     return status;
 }
 

@@ -138,7 +138,6 @@ struct vlm_frame {
     void *dump_user;
     vtensor_reads_fn reads;
     void *reads_user;
-    size_t reads_rows;
     vtensor_work *work;
     int (*poll)(void *user);
     void *poll_user;
@@ -172,7 +171,8 @@ vtensor_range vtensor_visible(const vlm_segment *s, const vlm_attention_desc *de
 
 /* Tells who asked of a tensor that is read and is no temporary (which has no memory in a dry run). */
 static inline void vtensor_note_read(vlm_frame *f, vlm_tensor x, bool sparse) {
-    if (f->reads && x.rank && x.data) f->reads(f->reads_user, x, sparse);
+    const vtensor_part part = { sparse ? VTENSOR_SOME_ROWS : VTENSOR_ALL, 0, 0 };
+    if (f->reads && x.rank && x.data) f->reads(f->reads_user, x, part);
 }
 
 /* Whether the backend has an operation that not every one has; the frame fails when it has not. */

@@ -178,10 +178,9 @@ void vtensor_frame_dump(vlm_frame *f, vtensor_dump_fn fn, void *user) {
     f->dump_user = user;
 }
 
-void vtensor_frame_reads(vlm_frame *f, vtensor_reads_fn fn, void *user, size_t rows) {
+void vtensor_frame_reads(vlm_frame *f, vtensor_reads_fn fn, void *user) {
     f->reads = fn;
     f->reads_user = user;
-    f->reads_rows = rows;
 }
 
 void vtensor_frame_count(vlm_frame *f, vtensor_work *work) {

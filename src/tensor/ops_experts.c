@@ -74,15 +74,15 @@ static void multiply(vlm_frame *f, vlm_tensor y, vlm_tensor x, const vlm_matrix 
     vlm_scope_end(f, scope);
 }
 
-/* Tells of as many experts as rows can meet, behind `told` that were told of. */
-static void note_experts(vlm_frame *f, const vlm_matrix *stack, int64_t out, vlm_tensor experts, int64_t told) {
-    const int64_t k = experts.shape[1], n = stack->out / out;
-    const size_t rows = f->reads_rows ? f->reads_rows : (size_t)experts.shape[0];
-    for (int64_t e = told; e < n && (size_t)(e / k) < rows; e++) {
-        const vlm_matrix other = vlm_matrix_rows(f, stack, e * out, out);
-        vtensor_note_read(f, other.data, false);
-        vtensor_note_read(f, other.scales, false);
-        vtensor_note_read(f, other.biases, false);
+/* Tells of experts that a dry run would read. */
+static void note_experts(vlm_frame *f, const vlm_matrix *stack, int64_t out, vlm_tensor experts) {
+    const vtensor_part part = { VTENSOR_EXPERTS, experts.shape[0], experts.shape[1] };
+    const vlm_tensor *of[] = { &stack->data, &stack->scales, &stack->biases };
+    const int64_t n = stack->out / out;
+    for (int i = 0; f->reads && i < 3; i++) {
+        if (of[i]->rank == 0 || !of[i]->data) continue;
+        const int64_t shape[] = { n, of[i]->shape[0] / n, of[i]->shape[1] };
+        f->reads(f->reads_user, vtensor_of(of[i]->data, of[i]->dtype, 3, shape), part);
     }
 }
 
@@ -91,20 +91,23 @@ static void note_experts(vlm_frame *f, const vlm_matrix *stack, int64_t out, vlm
 static void multiply_dry(vlm_frame *f, vlm_tensor y, vlm_tensor x, const vlm_matrix *stack,
                          int64_t out, vlm_tensor experts, bool for_sum) {
     const int64_t n = experts.shape[0], k = experts.shape[1];
+    const vtensor_reads_fn reads = f->reads;
     int32_t *zeros = vcore_alloc_array((size_t)n, sizeof *zeros);
     if (!zeros) vlm_frame_fail(f, VLM_ERR_MEMORY, "experts: out of memory");
+    note_experts(f, stack, out, experts);
+    f->reads = NULL; /* that was all */
     for (int64_t e = 0; e < k && vlm_frame_ok(f); e++) {
         const vlm_matrix w = vlm_matrix_rows(f, stack, e * out, out);
         multiply(f, y, x, &w, zeros, zeros, n, for_sum);
     }
+    f->reads = reads;
     vcore_free(zeros);
-    note_experts(f, stack, out, experts, k);
 }
 
 /* The backend's own product: it takes what it takes. */
 static void multiply_whole(vlm_frame *f, vlm_tensor y, vlm_tensor x, const vlm_matrix *stack, int64_t out,
                            vlm_tensor experts) {
-    note_experts(f, stack, out, experts, 0);
+    note_experts(f, stack, out, experts);
     if (f->work) f->work->linear += 2 * (uint64_t)vtensor_count(y) * (uint64_t)stack->in;
     VTENSOR_RUN(f, experts, y, x, stack, out, experts);
 }

@@ -109,10 +109,16 @@ vlm_status vtensor_read(vlm_frame *f, vlm_tensor x, void *host, vlm_error *err);
 /* Who gets the values named by vlm_dump; NULL: nobody. x is valid during the call. */
 typedef void (*vtensor_dump_fn)(void *user, vlm_frame *f, const char *name, vlm_tensor x);
 void vtensor_frame_dump(vlm_frame *f, vtensor_dump_fn fn, void *user);
-/* Who is told of the weights that a dry run would read; NULL: nobody. sparse: rows of a table. rows: of the longest run
- * whose passes the dry ones stand for, of which each may meet other experts; 0: those of each pass. */
-typedef void (*vtensor_reads_fn)(void *user, vlm_tensor weight, bool sparse);
-void vtensor_frame_reads(vlm_frame *f, vtensor_reads_fn fn, void *user, size_t rows);
+/* What is read of a weight: all of it; rows of a table; of a stack of experts, [experts, out, in], `each` for every one of
+ * so many rows. */
+typedef enum vtensor_part_kind { VTENSOR_ALL, VTENSOR_SOME_ROWS, VTENSOR_EXPERTS } vtensor_part_kind;
+typedef struct vtensor_part {
+    vtensor_part_kind kind;
+    int64_t rows, each;
+} vtensor_part;
+/* Who is told of the weights that a dry run would read; NULL: nobody. */
+typedef void (*vtensor_reads_fn)(void *user, vlm_tensor weight, vtensor_part part);
+void vtensor_frame_reads(vlm_frame *f, vtensor_reads_fn fn, void *user);
 /* Arithmetic that a dry run would do, and what it would read of states; see vlm_work. NULL: nobody
  * counts. */
 typedef struct vtensor_work {
