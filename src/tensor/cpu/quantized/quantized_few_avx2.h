@@ -10,6 +10,7 @@
 
 enum {
     PREFETCH_BYTES = 1024,
+    ASKED = 256, /* bytes of weights, scales and biases that are asked for before the first of a run */
     STREAMS = 4, /* rows of weights far apart that are read in turns, at most: memory gives more so */
     CHUNK = 256, /* scales converted at a time */
     WIDTH = 264  /* of an array of them: what is written and read goes beyond the last */
@@ -136,10 +137,21 @@ INLINE void dot_streams(float *y, size_t y_row, const few *p, int streams, int r
         EACH (r, rows) y[r * y_row + o + j * p->apart] = total(s[j][r]);
 }
 
+/* What is wanted first from row o on: no row before it asked for that. */
+INLINE void ask(const few *p, size_t o) {
+    const vcpu_quants *w = p->w;
+    for (size_t at = 0; at < ASKED; at += 64) {
+        __builtin_prefetch(w->scales + o * w->scale_row_bytes + at);
+        if (w->biases) __builtin_prefetch(w->biases + o * w->bias_row_bytes + at);
+        __builtin_prefetch(w->data + o * w->row_bytes + at);
+    }
+}
+
 INLINE void dot_rows(float *y, size_t y_row, const few *all, int streams, int rows, size_t outs,
                      size_t k, size_t block, size_t bits, add_block *add) {
     few p = *all;
     p.apart = outs / streams;
+    EACH (j, streams) ask(&p, j * p.apart);
     for (size_t o = 0; o < p.apart; o++)
         dot_streams(y, y_row, &p, streams, rows, o, k, block, bits, add);
     for (size_t o = p.apart * streams; o < outs; o++)
