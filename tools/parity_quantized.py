@@ -5,7 +5,7 @@
     tools/parity_quantized.py [BUILD_DIR] [--write] [--only NAME] [--modes TEXT]
 
 Needs the packages of tools/requirements.txt and a build. --write puts the table into docs/PARITY_QUANTIZED.md and its summary into README.md, between
-their marks. Every matrix of the text decoder, embeddings and heads included, and of the vision tower that a mode's groups
+their marks; with --only, it replaces the lines of those goldens. Every matrix of the text decoder, embeddings and heads included, and of the vision tower that a mode's groups
 divide is quantized; what is left stays float32. Goldens whose widths no group divides are made wider first.
 """
 
@@ -28,7 +28,8 @@ try:
     import torch
     from golden import common, make
     from transformers.utils import logging
-    from verify import inputs_of, reference
+    from safetensors.torch import load_file
+    from verify import inputs_of, reference, tensor
 except ImportError as error:
     sys.exit(f"parity_quantized: {error}; pip install -r tools/requirements.txt")
 
@@ -70,7 +71,8 @@ WIDER = {
 }
 MROPE = [4, 6, 6]  # sections of the wider Qwen's heads
 GOLDENS = (
-    *("gemma3-old", "glm_ocr", "idefics3-split", "idefics3-whole", "lfm2_vl-split", "llava-clip", "llava_next-mistral"),
+    *("fastvlm-qwen2", "fastvlm-timm", "gemma3-old", "glm_ocr", "idefics3-split", "idefics3-whole", "lfm2_vl-split"),
+    *("llava-clip", "llava_bunny-qwen2", "llava_next-mistral"),
     *("mistral3-ministral3", "paligemma-gemma", "paligemma2-gemma2", "pixtral-llava", "qwen2_5_vl-tied"),
     *("qwen2_5_vl-untied", "qwen2_vl", "qwen3_vl", "qwen3_vl_moe", "smolvlm-video"),
 )
@@ -162,7 +164,22 @@ class Row:
     wide: float  # error of the fast mode without activations of 8 bits
 
 
-def measure(program: Path, base: Path, work: Path, mode: str, bits: int, group: int) -> Row | None:
+def reference_of(variant: common.Variant, decoded: Path) -> tuple[dict, list[float], bool]:
+    """Seams, margins and whether it was a chat: `verify`'s, or of the class that the golden's own reference is of."""
+    if not variant.load_processor:
+        return reference(decoded, str(ROOT / PICTURE), PROMPT, TOKENS)[1:]
+    model, _ = common.build(variant)
+    values = load_file(decoded / "model.safetensors")
+    for name, value in [*model.named_parameters(), *model.named_buffers()]:
+        if (stored := variant.names(variant.own_name(name))["hf"]) in values:
+            value.data.copy_(values.pop(stored))
+    assert not values, list(values)[:3]
+    _, batch = common.prepare(common.load_processor(variant), common.Case("quantized", [common.user(common.IMAGE, PROMPT)], pictures=[PICTURE]))
+    seen = common.run(model, batch, TOKENS, check=False)
+    return {name: tensor(value) for name, value in seen.items()}, seen["greedy.margins"].tolist(), True
+
+
+def measure(program: Path, variant: common.Variant, base: Path, work: Path, mode: str, bits: int, group: int) -> Row | None:
     """None where the groups divide nothing."""
     folder, decoded = work / "quantized", work / "decoded"
     for path in (folder, decoded):
@@ -170,7 +187,7 @@ def measure(program: Path, base: Path, work: Path, mode: str, bits: int, group: 
     count = quantize(base, folder, decoded, mode, bits, group)
     if not count:
         return None
-    _, seams, margins, chat = reference(decoded, str(ROOT / PICTURE), PROMPT, TOKENS)
+    seams, margins, chat = reference_of(variant, decoded)
     want, ways = seams["greedy.tokens"].values.tolist(), []
     inputs = inputs_of(PROMPT, str(ROOT / PICTURE), chat, work)
     for dtype in ("f32", "auto"):
@@ -182,17 +199,26 @@ def measure(program: Path, base: Path, work: Path, mode: str, bits: int, group: 
     return Row(count, *ways, relative(logits, seams["logits"]))
 
 
-def summary(rows: dict[str, dict[tuple, Row | None]]) -> str:
+def kept(only: str) -> dict[str, list[str]]:
+    """The page's lines by golden, when only some are measured."""
+    found: dict[str, list[str]] = {}
+    for line in PAGE.read_text().split(BEGIN, 1)[1].split(END, 1)[0].splitlines(keepends=True)[3:] if only else []:
+        found.setdefault(line.split()[1], []).append(line)
+    return found
+
+
+def summary(lines: dict[str, list[str]]) -> str:
     """README's table: goldens down, modes across."""
-    lines = ["| golden | " + " | ".join(f"{mode} {bits}, {group}" for mode, bits, group in MODES) + " |", "|---|" + "---:|" * len(MODES)]
-    for name, found in rows.items():
-        ways = [found.get(way) for way in MODES]
-        cells = [f"{one.exact.error:.1e} / {one.fast.error:.1e}" if one else "-" for one in ways]
-        lines.append(f"| {name}{' (wider)' if name in WIDER else ''} | " + " | ".join(cells) + " |")
-    exact = [one.exact for found in rows.values() for one in found.values() if one]
-    agree, of = sum(way.first for way in exact), sum(way.tokens for way in exact)
-    lines += ["", f"Exact / fast mode; greedy tokens of the exact mode: {agree} of {of} as the reference's."]
-    return "\n".join(lines) + "\n"
+    out = ["| golden | " + " | ".join(f"{mode} {bits}, {group}" for mode, bits, group in MODES) + " |", "|---|" + "---:|" * len(MODES)]
+    agree = of = 0
+    for found in lines.values():
+        rows = [[cell.strip() for cell in line.strip(" |\n").split("|")] for line in found]
+        out.append(f"| {rows[0][0]} | " + " | ".join(f"{row[5]} / {row[7]}" if len(row) == 10 and row[5] else "-" for row in rows) + " |")
+        for row in rows:
+            if len(row) == 10 and row[6]:
+                agree, of = agree + int(row[6].split()[0]), of + int(row[6].split()[2])
+    out += ["", f"Exact / fast mode; greedy tokens of the exact mode: {agree} of {of} as the reference's."]
+    return "\n".join(out) + "\n"
 
 
 def put(page: Path, text: str) -> None:
@@ -207,14 +233,14 @@ def main() -> int:
     parser.add_argument("--only", default="", help="goldens whose name contains this")
     parser.add_argument("--modes", default="", help="modes whose name contains this, e.g. affine-4")
     args = parser.parse_args()
-    if args.write and (args.only or args.modes):
-        parser.error("--write takes all of them")
+    if args.write and args.modes:
+        parser.error("--write takes all modes")
     logging.set_verbosity_error()
     logging.disable_progress_bar()
-    build, table, wrong, rows = args.build.resolve(), HEAD, 0, {}
+    build, lines, wrong = args.build.resolve(), kept(args.only), 0
     print(HEAD, end="")
     for golden in (name for name in GOLDENS if args.only in name):
-        rows[golden] = {}
+        variant, lines[golden] = make.variants([golden])[0], []
         with tempfile.TemporaryDirectory() as name:
             base = Path(name) / "base"
             base.mkdir()
@@ -224,16 +250,17 @@ def main() -> int:
             for way in (m for m in MODES if args.modes in f"{m[0]}-{m[1]}-{m[2]}"):
                 line = f"| {golden}{' (wider)' if golden in WIDER else ''} | {way[0]} | {way[1]} | {way[2]} | "
                 try:
-                    row = rows[golden][way] = measure(build / "vlm", base, Path(name), *way)
+                    row = measure(build / "vlm", variant, base, Path(name), *way)
                 except Refused as refusal:
-                    wrong, row, line = wrong + 1, None, line + f"{refusal} |\n"
+                    wrong, line = wrong + 1, line + f"{refusal} |\n"
                 else:
                     line += f"{row.matrices} | {row.exact.cells()} | {row.fast.cells()} | {row.wide:.1e} |\n" if row else "0 | | | | | |\n"
                 print(line, end="", flush=True)
-                table += line
+                lines[golden].append(line)
     if args.write:
-        put(PAGE, table)
-        put(SUMMARY, summary(rows))
+        lines = {golden: lines[golden] for golden in GOLDENS if golden in lines}
+        put(PAGE, HEAD + "".join(line for found in lines.values() for line in found))
+        put(SUMMARY, summary(lines))
     return 1 if wrong else 0
 
 

@@ -36,6 +36,8 @@ static const hostile bad_llava[] = {
     { "bunny: a media token of the vocabulary", { SET(CONFIG, "image_token_index", "4294967296") }, { "config.json: image_token_index" }, BUNNY },
     { "bunny: a view of another size", { SET(PRE, "size", "{\"height\": 42, \"width\": 42}") }, { "42" }, BUNNY },
     { "bunny: no second layer of the projector", { DROP(WEIGHTS, "model.mm_projector.2.weight") }, { "mm_projector.2.weight", "missing" }, BUNNY },
+    { "bunny: a mean that is no colour to pad with", { SET(PRE, "image_mean", "[0.5, 1.5, 0.5]") }, { PRE ": image_mean", "1.5", "[0, 1]" }, BUNNY },
+    { "fastvlm: a mean below black", { SET(PRE, "image_mean", "-0.5") }, { PRE ": image_mean", "-0.5" }, FASTVLM },
     { "fastvlm: a stage less", { SET(CONFIG, "vision_config/layers", "[1, 1, 2, 1]") }, { "config.json: vision_config.layers", "5" }, FASTVLM },
     { "fastvlm: a block more", { SET(CONFIG, "vision_config/layers", "[1, 1, 3, 1, 1]") }, { "network.4.2.", "missing" }, FASTVLM },
     { "fastvlm: channels that do not double", { SET(CONFIG, "vision_config/embed_dims", "[8, 12, 32, 32, 64]") }, { "config.json: vision_config.embed_dims", "12", "8" }, FASTVLM },

@@ -160,8 +160,11 @@ static vlm_status pad_and_resize(vlm_image **owned, const vlm_image **image, con
     if (r->do_pad && size.width != size.height) {
         uint8_t colour[3];
         for (int c = 0; c < 3; c++) {
-            double value = r->pixels.mean[c] * 255;
-            colour[c] = (uint8_t)(value < 0 ? 0 : value > 255 ? 255 : value);
+            const double value = r->pixels.mean[c] * 255;
+            if (!(value > -1 && value < 256))
+                return vcore_fail_field(err, VLM_ERR_CONFIG, r->pixels.where, "image_mean",
+                                        "%g is no colour to pad with: must be in [0, 1]", r->pixels.mean[c]);
+            colour[c] = (uint8_t)value;
         }
         VTRY(vlm_image_pad_to_square(&next, *image, colour, err));
         replace(owned, image, next);
