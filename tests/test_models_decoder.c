@@ -135,23 +135,24 @@ static void draw_layer(weights *w, const kind *k, int64_t i) {
     }
 }
 
-static void write_weights(const kind *k, const char *path) {
+static void write_weights(const kind *k, const char *path, const char *format) {
     weights *w = calloc(1, sizeof *w);
     vlm_error err = VLM_ERROR_INIT;
     draw(w, -1, "embed_tokens.weight", VOCAB, k->hidden);
     draw(w, -1, "lm_head.weight", VOCAB, k->hidden);
     draw(w, -1, k->conv ? "embedding_norm.weight" : "norm.weight", k->hidden, 0);
     for (int64_t i = 0; i < k->layers; i++) (k->conv ? draw_lfm2_layer : draw_layer)(w, k, i);
-    if (vio_safetensors_write(path, w->list, w->n, "pt", &err) < 0) fail_msg("%s", err.message);
+    if (vio_safetensors_write(path, w->list, w->n, format, &err) < 0) fail_msg("%s", err.message);
     for (size_t i = 0; i < w->n; i++) free((void *)w->list[i].data);
     free(w);
 }
 
-static void decoder_open(decoder *d, const kind *k) {
+/* A checkpoint with a head of its own, in a file of Hugging Face's or MLX's. */
+static void open_as(decoder *d, const kind *k, const char *format, bool tied) {
     vlm_error err = VLM_ERROR_INIT;
     char *dir = tcheckpoint_temp_dir(), *path = tcheckpoint_path(dir, "model.safetensors");
     const vtensor_cpu_options cpu = { .threads = 2 };
-    write_weights(k, path);
+    write_weights(k, path, format);
     *d = (decoder) { .arena = vcore_arena_new() };
     assert_int_equal(vio_tensors_open_file(&d->tensors, path, NULL, &err), VLM_OK);
     tcheckpoint_remove(dir);
@@ -165,12 +166,16 @@ static void decoder_open(decoder *d, const kind *k) {
                                      .arena = d->arena,
                                      .backend = d->backend };
     assert_int_equal(vmodel_build_new(&d->build, &args, &err), VLM_OK);
-    const vlm_text_options options = { .config = vcore_json_root(d->config), .fallback_type = "llama", .prefix = "", .head_prefix = "" };
+    const vlm_text_options options = { .config = vcore_json_root(d->config), .fallback_type = "llama", .prefix = "", .head_prefix = "", .tied = tied };
     if (vlm_text_new(&d->text, d->build, &options, &err) < 0)
         fail_msg("%s: %s", k->name, err.message);
     assert_int_equal(vmodel_build_check(d->build, false, &err), VLM_OK);
     d->info = vlm_text_get_info(d->text);
     assert_int_equal(d->info->layers, k->layers);
+}
+
+static void decoder_open(decoder *d, const kind *k) {
+    open_as(d, k, "pt", false);
 }
 
 static void decoder_close(decoder *d) {
@@ -344,12 +349,30 @@ static void too_many_sequences(void **state) {
     decoder_close(&d);
 }
 
+/* A file's own head counts although the config ties it, as transformers has it; in MLX's files it does not. */
+static void heads_that_the_config_ties(void **state) {
+    (void)state;
+    static const struct {
+        const char *format;
+        bool tied, own;
+    } cases[] = { { "pt", false, true }, { "pt", true, true }, { "mlx", true, false } };
+    float want[TOKENS * VOCAB], got[TOKENS * VOCAB];
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        decoder d;
+        open_as(&d, &kinds[0], cases[i].format, cases[i].tied);
+        alone(&d, 0, TOKENS, i ? got : want);
+        decoder_close(&d);
+        if (i) assert_int_equal(!memcmp(got, want, sizeof want), cases[i].own);
+    }
+}
+
 int main(void) {
     enum { KINDS = sizeof kinds / sizeof kinds[0] };
-    struct CMUnitTest tests[KINDS + 1];
+    struct CMUnitTest tests[KINDS + 2];
     for (int i = 0; i < KINDS; i++)
         tests[i] = (struct CMUnitTest) { kinds[i].name, every_way_gives_the_same, NULL, NULL,
                                          (void *)&kinds[i] };
     tests[KINDS] = (struct CMUnitTest)cmocka_unit_test(too_many_sequences);
+    tests[KINDS + 1] = (struct CMUnitTest)cmocka_unit_test(heads_that_the_config_ties);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -56,6 +56,10 @@ typedef struct vmodel_module {
 bool vmodel_build_copied(const vlm_build *b, size_t i);
 /* Whether the checkpoint has a tensor of that name, as a row of a table has it, its suffix included. */
 bool vmodel_build_has(const vlm_build *b, const vlm_binding *at, const char *name);
+/* Whether the checkpoint has two tensors of these names that are not the same numbers. No for files of MLX's, for a
+ * conversion, which makes such, and for an inspection, which looks at no weights. */
+bool vmodel_build_differ(const vlm_build *b, const vlm_binding *at, const char *name, const vlm_binding *other_at,
+                         const char *other_name);
 /* In the order of binding; borrowed. */
 const vmodel_module *vmodel_build_modules(const vlm_build *b, size_t *n);
 

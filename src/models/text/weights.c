@@ -115,6 +115,13 @@ static unsigned conditions_of(const vlm_text *t, bool tied) {
     return found | (t->type->sandwich_norms ? SANDWICH : PLAIN);
 }
 
+/* A head that the file has is kept, as transformers does, where it is not the embeddings; what the config says then
+ * counts for nothing. */
+static bool is_tied(vlm_build *build, const vlm_text_options *options) {
+    const vlm_binding model = { .prefix = options->prefix }, head = { .prefix = options->head_prefix };
+    return options->tied && !vmodel_build_differ(build, &model, "embed_tokens.weight", &head, "lm_head.weight");
+}
+
 vlm_status vmodel_text_bind(vlm_text *t, vlm_build *build, const vlm_text_options *options,
                             vlm_error *err) {
     const text_config *c = &t->config;
@@ -129,11 +136,12 @@ vlm_status vmodel_text_bind(vlm_text *t, vlm_build *build, const vlm_text_option
                                  3 * c->hidden_size,
                                  2 * c->intermediate_size };
     const text_names *names = t->type->names ? t->type->names : &llama_names;
+    const bool tied = is_tied(build, options);
     vlm_binding at = { .prefix = options->prefix,
                        .dims = dims,
-                       .conditions = conditions_of(t, options->tied) };
+                       .conditions = conditions_of(t, tied) };
     VTRY(vlm_bind(build, t, names->model, names->n_model, &at, err));
-    if (options->tied && options->mlx_untied)
+    if (tied && options->mlx_untied)
         VTRY(vmodel_build_keep_copy(build, &names->model[0], &at, options->head_prefix, "lm_head", err));
     const unsigned all = at.conditions;
     for (; at.layer < c->num_hidden_layers; at.layer++) {
@@ -148,6 +156,6 @@ vlm_status vmodel_text_bind(vlm_text *t, vlm_build *build, const vlm_text_option
     if (names == &vmodel_text_names_glm) VTRY(vlm_bind(build, t, behind_rows, 1, &at, err));
     at.prefix = options->head_prefix;
     VTRY(vlm_bind(build, t, head_rows, COUNT(head_rows), &at, err));
-    if (options->tied) t->lm_head = (vlm_linear) { .weight = t->embed_tokens };
+    if (tied) t->lm_head = (vlm_linear) { .weight = t->embed_tokens };
     return VLM_OK;
 }

@@ -68,10 +68,21 @@ const vio_tensor *vmodel_row_companion(const vmodel_row *c, const char *suffix) 
     return fits ? find(c->b, name) : NULL;
 }
 
-bool vmodel_build_has(const vlm_build *b, const vlm_binding *at, const char *name) {
+static const vio_tensor *find_named(const vlm_build *b, const vlm_binding *at, const char *name) {
     const vlm_weight_row row = { .name = name };
     vmodel_row c = { .b = (vlm_build *)b, .at = at, .row = &row };
-    return vmodel_row_locate(&c, "") != NULL;
+    return vmodel_row_locate(&c, "");
+}
+
+bool vmodel_build_has(const vlm_build *b, const vlm_binding *at, const char *name) {
+    return find_named(b, at, name) != NULL;
+}
+
+bool vmodel_build_differ(const vlm_build *b, const vlm_binding *at, const char *name, const vlm_binding *other_at,
+                         const char *other_name) {
+    const vio_tensor *t = find_named(b, at, name), *u = find_named(b, other_at, other_name);
+    if (!t || !u || t->mlx || u->mlx || b->args.inspect || b->args.convert) return false;
+    return t->dtype != u->dtype || t->bytes != u->bytes || memcmp(t->data, u->data, (size_t)t->bytes) != 0;
 }
 
 /* A spelling under which the checkpoint has a module of its own does not mean this one. */
