@@ -29,8 +29,10 @@ DRAWS = [
     (r"layer_scale(_\d)?(\.gamma)?$", lambda shape: Draw.of_std(0.2, 0.5)),
     (r"token_mixer\.qkv\.weight$", linear(1.6)),
     (r"token_mixer\.proj\.weight$", linear(1.4)),
+    (r"(linear_1|mm_projector\.0)\.weight$", linear(0.003)),  # the tower ends without a norm
     *llava.DRAWS,
 ]
+DRAWS_TIMM = [(r"reparam_conv\.weight$", linear(1.5)), *DRAWS]
 # Where timm's stages are in Apple's list: the layer that halves, the positions, the blocks.
 PLACES = [(None, None, 0), (1, None, 2), (3, None, 4), (5, 6, 7), (8, 9, 10)]
 
@@ -223,7 +225,7 @@ def variants() -> list[Variant]:
             2,
             timm,
             lambda folder: timm_files(folder, timm),
-            DRAWS,
+            DRAWS_TIMM,
             lambda name: {"hf": name, "hf_old": name, "mlx": name},
             cases("small"),
             reference=timm | {"vision_config": timm["vision_config"] | {"patch_size": 64}},

@@ -53,14 +53,19 @@ DRAWS = [
     (r"bias$", spread(0.3)),
 ]
 
-# With a bias the projector's first layer works left of 0, where GELUs differ most for what they give.
-DRAWS_BIASED = [
-    (r"projector\.linear_1\.weight$", linear(0.8)),
-    (r"projector\.linear_1\.bias$", lambda shape: Draw(-2, -6, 31)),
-    (r"projector\.linear_2\.weight$", linear(6)),
-    (r"language_model.*(q_proj|k_proj)\.weight$", linear(1.25)),
-    *DRAWS,
-]
+
+def biased(gain: float) -> list:
+    """With a bias the projector's first layer works left of 0, where GELUs differ most for what they give."""
+    return [
+        (r"projector\.linear_1\.weight$", linear(gain)),
+        (r"projector\.linear_1\.bias$", lambda shape: Draw(-2, -6, 31)),
+        (r"projector\.linear_2\.weight$", linear(14)),
+        (r"projector\.linear_2\.bias$", spread(0.1)),
+        *DRAWS,
+    ]
+
+
+DRAWS_PIXTRAL = [(r"language_model.*(q_proj|k_proj)\.weight$", linear(1.25)), *biased(0.1)]  # whose tower ends without a norm
 # Ministral 3's queries grow with their position: it needs calmer ones, or rounding grows, too.
 DRAWS_GROWING = [(r"language_model.*(q_proj|k_proj)\.weight$", linear(1.25)), *DRAWS]
 
@@ -227,7 +232,7 @@ def variants() -> list[Variant]:
         "architectures": ["Mistral3ForConditionalGeneration"],
         "image_token_index": IMG,
         "model_type": "mistral3",
-        "multimodal_projector_bias": False,
+        "multimodal_projector_bias": True,
         "projector_hidden_act": "gelu",
         "spatial_merge_size": 2,
         "text_config": {
@@ -332,7 +337,7 @@ def variants() -> list[Variant]:
         "vision_feature_layer": -1,
     }
     return [
-        Variant("pixtral-llava", "pixtral", 21, llava, lambda f: old_files(f, llava, 280, 12, 1, 96), DRAWS_BIASED, names, cases("small", 12, 1)),
-        Variant("mistral3-mistral", "mistral3", 1, mistral, lambda f: old_files(f, mistral, 260, 8, 2, 112), DRAWS, names, cases("small", 8, 2)),
+        Variant("pixtral-llava", "pixtral", 6, llava, lambda f: old_files(f, llava, 280, 12, 1, 96), DRAWS_PIXTRAL, names, cases("small", 12, 1)),
+        Variant("mistral3-mistral", "mistral3", 1, mistral, lambda f: old_files(f, mistral, 260, 8, 2, 112), biased(0.3), names, cases("small", 8, 2)),
         Variant("mistral3-ministral3", "mistral3", 1, ministral, lambda f: new_files(f, ministral, 240, 10, 2, 100), DRAWS_GROWING, names, cases("portrait", 10, 2)),
     ]

@@ -6,7 +6,7 @@ from __future__ import annotations
 import torch
 from transformers.models.glm_ocr import modeling_glm_ocr
 
-from . import Mutation, Quick, all_of, attention, no_rope, patch, tiled_kv, without, zeroed
+from . import TANH, Mutation, Quick, all_of, attention, no_rope, patch, tiled_kv, without, zeroed
 from .grids import (
     lost_delta,
     patches_row_major,
@@ -55,6 +55,8 @@ MUTATIONS = [
     Mutation("no norm in front of the convolution", NAME, "turned", "features", without("visual.post_layernorm")),
     Mutation("convolution patch by patch", NAME, "turned", "features", channels_last),
     Mutation("convolution without bias", NAME, "turned", "features", zeroed(("downsample.bias",))),
+    Mutation("merger's GELU tanh instead of erf", NAME, "turned", "features", lambda model, batch: patch(
+        model.model.visual.merger.act1, "forward", TANH.forward)),
     Mutation("merger's GELU quick instead of erf", NAME, "turned", "features", lambda model, batch: patch(
         model.model.visual.merger.act1, "forward", Quick().forward)),
     Mutation("no norm in the merger", NAME, "turned", "features", without("merger.post_projection_norm")),

@@ -7,7 +7,7 @@ import torch
 from transformers.models.ministral3 import modeling_ministral3
 from transformers.models.mistral import modeling_mistral
 
-from . import Mutation, activation, attention, causal, no_rope, patch, without
+from . import TANH, Mutation, activation, attention, causal, no_rope, patch, without
 
 MISTRAL, MINISTRAL = "mistral3-mistral", "mistral3-ministral3"
 
@@ -50,6 +50,7 @@ def no_attention_factor(model, batch):
 
 MUTATIONS = [
     Mutation("merged patch by patch", MISTRAL, "small", "features", merged_patch_by_patch),
+    Mutation("projector's GELU tanh instead of erf", MISTRAL, "small", "features", activation("multi_modal_projector", "act", TANH)),
     Mutation("no norm in front of the merger", MISTRAL, "small", "features", without("multi_modal_projector.norm")),
     Mutation("tower's SiLU instead of GELU", MISTRAL, "small", "features", activation("feed_forward", "act_fn", torch.nn.SiLU())),
     Mutation("no sliding window", MISTRAL, "small", "layers", no_window),

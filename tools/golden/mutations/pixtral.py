@@ -6,7 +6,7 @@ from __future__ import annotations
 from transformers.models.mistral import modeling_mistral
 from transformers.models.pixtral import modeling_pixtral
 
-from . import ERF, Mutation, activation, flip_channels, modules, no_rope, patch, tiled_kv, unmasked, without
+from . import ERF, TANH, Mutation, activation, flip_channels, modules, no_rope, patch, tiled_kv, unmasked, without
 
 PIXTRAL = "pixtral-llava"
 
@@ -39,6 +39,7 @@ MUTATIONS = [
     Mutation("pictures see each other", PIXTRAL, "several", "features", pictures_joined),
     Mutation("no norm of patches", PIXTRAL, "small", "features", without("ln_pre")),
     Mutation("tower's GELU instead of SiLU", PIXTRAL, "small", "features", activation("feed_forward", "act_fn", ERF)),
+    Mutation("projector's GELU tanh instead of erf", PIXTRAL, "small", "features", activation("multi_modal_projector", "act", TANH)),
     Mutation("blue and red swapped", PIXTRAL, "small", "features", flip_channels),
     Mutation("RoPE off", PIXTRAL, "small", "layers", no_rope(modeling_mistral)),
     Mutation("full instead of causal mask", PIXTRAL, "small", "layers", unmasked(modeling_mistral)),
