@@ -99,7 +99,7 @@ static void add_product(double *y, const stack *s, int64_t e, const double *x, d
 
 static void check_products(vlm_frame *f, vlm_dtype type, bool across) {
     stack s = make_stack(type, across);
-    const int64_t n = rng_int(1, 80), k = rng_int(1, s.experts);
+    const int64_t n = rng_int(0, 2) ? rng_int(2, 80) : 1, k = rng_int(1, s.experts);
     array logits = make_array(VLM_DTYPE_F32, 3, 0, 2, (int64_t[]) { n, s.experts });
     array x = make_array(VLM_DTYPE_F32, 1, 0, 2, (int64_t[]) { n, s.in });
     array own = make_array(VLM_DTYPE_F32, 1, 0, 2, (int64_t[]) { n * k, s.in });
@@ -134,6 +134,45 @@ static void rows_meet_the_matrices_of_their_experts(void **state) {
         end_ok(f);
         close_all(f, b);
     }
+}
+
+/* One row, as a step of decoding has it, reads its experts' matrices in one product, with the bits of one by one. */
+static const vtensor_table *plain;
+static int runs, linears_run;
+
+static void count_linears(vlm_frame *f, const vlm_tensor *y, vlm_tensor x, const vlm_linear *const *linears, int n) {
+    runs++;
+    linears_run += n;
+    plain->linears(f, y, x, linears, n);
+}
+
+static void one_row_meets_its_experts_at_once(void **state) {
+    (void)state;
+    vtensor_backend *b = open_backend(0, 2);
+    vtensor_table counts = *(plain = b->table);
+    counts.linears = count_linears;
+    b->table = &counts;
+    vlm_frame *f = open_frame(b, VTENSOR_FAST);
+    array w = make_array(VLM_DTYPE_BF16, 1, 0, 2, (int64_t[]) { 8 * 40, 70 });
+    array x = make_array(VLM_DTYPE_F32, 1, 0, 2, (int64_t[]) { 1, 70 });
+    array logits = make_array(VLM_DTYPE_F32, 3, 0, 2, (int64_t[]) { 1, 8 });
+    const vlm_matrix m = { .out = 8 * 40, .in = 70, .data = w.t };
+    for (int64_t k = 1; k <= 8; k++) {
+        vlm_routes routes = vlm_route(f, logits.t, k);
+        runs = linears_run = 0;
+        vlm_tensor y = vlm_apply_experts(f, x.t, &m, 40, &routes);
+        assert_true(runs == 1 && linears_run == k);
+        for (int64_t j = 0; j < k; j++) {
+            const vlm_linear own = { .weight = vlm_matrix_rows(f, &m, ((int32_t *)routes.experts.data)[j] * 40, 40) };
+            vlm_tensor alone = vlm_apply_linear(f, x.t, &own);
+            assert_memory_equal((float *)y.data + j * 40, alone.data, 40 * sizeof(float));
+        }
+    }
+    end_ok(f);
+    free_array(&w);
+    free_array(&x);
+    free_array(&logits);
+    close_all(f, b);
 }
 
 /* ---- what is refused, and a dry run ---- */
@@ -226,20 +265,22 @@ static void a_dry_run_needs_no_routes(void **state) {
 /* No less than a run takes whose rows all meet the same experts. */
 static void a_dry_run_takes_what_the_worst_run_takes(void **state) {
     (void)state;
-    vtensor_backend *dry = NULL, *b = open_backend(0, 1);
-    assert_int_equal(vtensor_backend_cpu(&dry, &(vtensor_cpu_options) { .dry = true, .threads = 1 }, NULL), VLM_OK);
-    vlm_frame *frames[] = { open_frame(dry, VTENSOR_FAST), open_frame(b, VTENSOR_FAST) };
     static float logits[48 * 4], values[48 * 64], weights[128 * 64];
-    for (int i = 0; i < 2; i++) {
-        const vlm_matrix m = { .out = 128, .in = 64, .data = vtensor_of(weights, VLM_DTYPE_F32, 2, (int64_t[]) { 128, 64 }) };
-        vlm_routes routes = vlm_route(frames[i], vtensor_of(logits, VLM_DTYPE_F32, 2, (int64_t[]) { 48, 4 }), 2);
-        vlm_apply_experts(frames[i], vtensor_of(values, VLM_DTYPE_F32, 2, (int64_t[]) { 48, 64 }), &m, 32, &routes);
-        end_ok(frames[i]);
+    for (int64_t rows = 1; rows <= 48; rows += 47) {
+        vtensor_backend *dry = NULL, *b = open_backend(0, 1);
+        assert_int_equal(vtensor_backend_cpu(&dry, &(vtensor_cpu_options) { .dry = true, .threads = 1 }, NULL), VLM_OK);
+        vlm_frame *frames[] = { open_frame(dry, VTENSOR_FAST), open_frame(b, VTENSOR_FAST) };
+        for (int i = 0; i < 2; i++) {
+            const vlm_matrix m = { .out = 128, .in = 64, .data = vtensor_of(weights, VLM_DTYPE_F32, 2, (int64_t[]) { 128, 64 }) };
+            vlm_routes routes = vlm_route(frames[i], vtensor_of(logits, VLM_DTYPE_F32, 2, (int64_t[]) { rows, 4 }), 2);
+            vlm_apply_experts(frames[i], vtensor_of(values, VLM_DTYPE_F32, 2, (int64_t[]) { rows, 64 }), &m, 32, &routes);
+            end_ok(frames[i]);
+        }
+        assert_int_equal(vtensor_frame_peak(frames[0]), vtensor_frame_peak(frames[1]));
+        vtensor_frame_free(frames[0]);
+        vtensor_backend_free(dry);
+        close_all(frames[1], b);
     }
-    assert_int_equal(vtensor_frame_peak(frames[0]), vtensor_frame_peak(frames[1]));
-    vtensor_frame_free(frames[0]);
-    vtensor_backend_free(dry);
-    close_all(frames[1], b);
 }
 
 /* A backend with a product of its own, as a device has: what a dry run takes beside it is the result. */
@@ -273,6 +314,7 @@ int main(void) {
         cmocka_unit_test(rows_go_to_their_likeliest_experts),
         cmocka_unit_test(broken_logits_lead_to_different_experts),
         cmocka_unit_test(rows_meet_the_matrices_of_their_experts),
+        cmocka_unit_test(one_row_meets_its_experts_at_once),
         cmocka_unit_test(what_does_not_fit_is_refused),
         cmocka_unit_test(a_dry_run_needs_no_routes),
         cmocka_unit_test(a_dry_run_takes_what_the_worst_run_takes),

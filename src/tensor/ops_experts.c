@@ -74,6 +74,30 @@ static void multiply(vlm_frame *f, vlm_tensor y, vlm_tensor x, const vlm_matrix 
     vlm_scope_end(f, scope);
 }
 
+enum { MOST_AT_ONCE = 16 };
+
+/* One row: its experts' matrices are linears of one input, which are run at once. */
+static bool is_one_input(vlm_tensor x, const vlm_matrix *stack, vlm_tensor experts, bool for_sum) {
+    return x.shape[0] == 1 && experts.shape[1] <= MOST_AT_ONCE && !stack->across && !for_sum;
+}
+
+/* @param experts NULL: the first ones */
+static void multiply_row(vlm_frame *f, vlm_tensor y, vlm_tensor x, const vlm_matrix *stack, int64_t out,
+                         const int32_t *experts) {
+    const int n = (int)y.shape[0];
+    vlm_tensor made[MOST_AT_ONCE];
+    vlm_linear own[MOST_AT_ONCE];
+    const vlm_linear *linears[MOST_AT_ONCE];
+    vlm_scope scope = vlm_scope_begin(f);
+    for (int i = 0; i < n; i++) {
+        own[i] = (vlm_linear) { .weight = vlm_matrix_rows(f, stack, (experts ? experts[i] : i) * out, out) };
+        linears[i] = &own[i];
+    }
+    vlm_apply_linears(f, made, x, linears, n);
+    for (int i = 0; i < n; i++) vlm_copy_to(f, vlm_rows(f, y, i, 1), made[i]);
+    vlm_scope_end(f, scope);
+}
+
 /* Tells of experts that a dry run would read. */
 static void note_experts(vlm_frame *f, const vlm_matrix *stack, int64_t out, vlm_tensor experts) {
     const vtensor_part part = { VTENSOR_EXPERTS, experts.shape[0], experts.shape[1] };
@@ -96,7 +120,9 @@ static void multiply_dry(vlm_frame *f, vlm_tensor y, vlm_tensor x, const vlm_mat
     if (!zeros) vlm_frame_fail(f, VLM_ERR_MEMORY, "experts: out of memory");
     note_experts(f, stack, out, experts);
     f->reads = NULL; /* that was all */
-    for (int64_t e = 0; e < k && vlm_frame_ok(f); e++) {
+    const bool at_once = is_one_input(x, stack, experts, for_sum);
+    if (at_once) multiply_row(f, y, x, stack, out, NULL);
+    for (int64_t e = 0; e < k && !at_once && vlm_frame_ok(f); e++) {
         const vlm_matrix w = vlm_matrix_rows(f, stack, e * out, out);
         multiply(f, y, x, &w, zeros, zeros, n, for_sum);
     }
@@ -115,6 +141,10 @@ static void multiply_whole(vlm_frame *f, vlm_tensor y, vlm_tensor x, const vlm_m
 static void multiply_groups(vlm_frame *f, vlm_tensor y, vlm_tensor x, const vlm_matrix *stack,
                             int64_t out, vlm_tensor experts, bool for_sum) {
     const int64_t n_experts = stack->out / out;
+    if (is_one_input(x, stack, experts, for_sum)) {
+        multiply_row(f, y, x, stack, out, experts.data);
+        return;
+    }
     groups g;
     if (!groups_new(&g, experts.data, y.shape[0], n_experts, y.shape[0] / x.shape[0])) {
         vlm_frame_fail(f, VLM_ERR_MEMORY, "experts: out of memory");
