@@ -123,7 +123,7 @@ __global__ static void one_query(const __grid_constant__ vcuda_attention_args a)
 #pragma unroll
     for (int j = 0; j < per_thread; j++) {
         int64_t d = threadIdx.x + j * THREADS;
-        if (d < a.dim) a.y[row * a.y_row + head * a.y_head + d] = l > 0 ? sum[j] / l : 0; /* 0: it saw nothing */
+        if (d < a.dim) a.y[row * a.y_row + head * a.y_head + d] = l == 0 ? 0 : sum[j] / l; /* 0: it saw nothing */
     }
 }
 

@@ -97,7 +97,7 @@ __device__ static void attend(piece<DIM> &p, const vcuda_attention_args &a, cons
     for (int j = 0; j < KEYS / 8; j++)
 #pragma unroll
         for (int i = 0; i < 4; i++) {
-            score[j][i] = p.m[i / 2] == -INFINITY ? 0 : __expf(score[j][i] - p.m[i / 2]);
+            score[j][i] = score[j][i] == -INFINITY ? 0 : __expf(score[j][i] - p.m[i / 2]); /* NaN stays NaN */
             p.l[i / 2] += score[j][i];
         }
 #pragma unroll
@@ -123,7 +123,7 @@ __device__ static void gather(const vcuda_attention_args &a, const piece<DIM> &p
         for (int w = 0; w < WARPS; w++) m = fmaxf(m, warp_top[w * 2 * GROUP + threadIdx.x]);
         for (int w = 0; w < WARPS; w++) {
             float mine = warp_top[w * 2 * GROUP + threadIdx.x];
-            if (mine > -INFINITY) l += warp_top[w * 2 * GROUP + GROUP + threadIdx.x] * __expf(mine - m);
+            l += warp_top[w * 2 * GROUP + GROUP + threadIdx.x] * (mine > -INFINITY ? __expf(mine - m) : 1);
         }
         top[threadIdx.x] = m;
         top[GROUP + threadIdx.x] = l;
@@ -144,7 +144,7 @@ __device__ static void gather(const vcuda_attention_args &a, const piece<DIM> &p
         for (int w = 0; w < WARPS; w++) sum += out[w * each + at];
         if (head >= heads) continue;
         if (only)
-            a.y[row * a.y_row + (head0 + head) * a.y_head + d] = top[GROUP + head] > 0 ? sum / top[GROUP + head] : 0;
+            a.y[row * a.y_row + (head0 + head) * a.y_head + d] = top[GROUP + head] == 0 ? 0 : sum / top[GROUP + head];
         else
             values_of(a, row, head0 + head, split)[d] = sum;
     }

@@ -82,12 +82,13 @@ struct vcuda_stream {
     vcuda_record *records;
     char *args;
     size_t n_records, record_capacity, args_used, args_capacity;
-    size_t cursor;    /* records of this pass that equal those kept */
-    bool comparing;   /* so far this pass is the one before it */
-    bool replaying;   /* and its launches wait for the graph */
+    size_t cursor;     /* records of this pass that equal those kept */
+    bool comparing;    /* so far this pass is the one before it */
+    bool replaying;    /* and its launches wait for the graph */
     bool capturing;
-    bool busy;        /* something was launched that nobody has waited for */
-    size_t read_at;   /* the cursor when something was downloaded last */
+    bool busy;         /* something was launched that nobody has waited for */
+    bool uncapturable; /* a graph of the records kept was tried and failed */
+    size_t read_at;    /* the cursor when something was downloaded first */
     cudaGraphExec_t graph;
     size_t replays, captures; /* counted for tests */
 };

@@ -13,7 +13,7 @@ struct argmax_args {
 
 /* Orders by value, then by place, the first highest; NaN is lowest. */
 __device__ static uint64_t key_of(float v, uint32_t at) {
-    uint32_t bits = __float_as_uint(v);
+    uint32_t bits = v == 0 ? 0 : __float_as_uint(v); /* -0 is 0 */
     bits = v != v ? 0 : bits & 0x80000000u ? ~bits : bits | 0x80000000u;
     return (uint64_t)bits << 32 | ~at;
 }

@@ -55,7 +55,7 @@ static void diverge(vcuda_stream *s) {
         s->busy = true;
         run_records(s, s->cursor);
     }
-    s->comparing = s->replaying = false;
+    s->comparing = s->replaying = s->uncapturable = false;
     s->n_records = s->cursor;
     s->args_used = s->cursor ? s->records[s->cursor - 1].at + s->records[s->cursor - 1].bytes : 0;
     drop_graph(s);
@@ -108,6 +108,7 @@ static void capture(vcuda_stream *s) {
     s->error = before;
     cudaGetLastError();
     s->captures += s->graph != NULL;
+    s->uncapturable = s->graph == NULL;
 }
 
 void vcuda_flush(vlm_frame *f) {
@@ -194,7 +195,11 @@ void vcuda_frame_begin(vlm_frame *f) {
     s->error = cudaSuccess;
     s->cursor = s->read_at = 0;
     s->comparing = s->n_records > 0 && f->n_chunks == 1;
-    if (!s->comparing) s->n_records = s->args_used = 0, drop_graph(s);
+    if (!s->comparing) {
+        s->n_records = s->args_used = 0;
+        s->uncapturable = false;
+        drop_graph(s);
+    }
     s->replaying = s->comparing && s->graph;
 }
 
@@ -290,7 +295,7 @@ void vcuda_upload(vlm_frame *f, void *to, const void *host, size_t bytes) {
         return;
     }
     if (s->comparing) diverge(s);
-    s->n_records = s->args_used = 0; /* nothing of this pass is kept */
+    s->n_records = s->args_used = s->cursor = 0; /* nothing of this pass is kept */
     s->busy = true;
     upload_in_turns(s, (char *)to, (const char *)host, bytes);
     report(f);
@@ -300,7 +305,7 @@ void vcuda_download(vlm_frame *f, void *host, const void *from, size_t bytes) {
     vcuda_stream *s = vcuda_stream_of(f);
     if (f->error.code != VLM_OK || s->b->dry) return;
     vcuda_flush(f);
-    s->read_at = s->cursor;
+    if (!s->read_at) s->read_at = s->cursor;
     bool small = bytes <= LANDING_BYTES;
     vcuda_check(s, cudaMemcpyAsync(small ? s->landing : host, from, bytes, cudaMemcpyDeviceToHost, s->stream));
     s->busy = true;
@@ -320,7 +325,7 @@ void vcuda_wait(vlm_frame *f) {
     if (!whole) s->n_records = s->args_used = 0;
     if (!whole || !same) drop_graph(s);
     bool read_within = s->read_at != 0 && s->read_at != s->n_records; /* a graph cannot stop halfway */
-    if (same && !s->graph && !read_within && s->n_records >= LEAST_RECORDS) capture(s);
+    if (same && !s->graph && !read_within && !s->uncapturable && s->n_records >= LEAST_RECORDS) capture(s);
     if (*s->bad_index) {
         s->b->host->frame_fail(f, VLM_ERR_ARGUMENT, "an index is outside its table");
         *s->bad_index = 0;
