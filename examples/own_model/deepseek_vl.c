@@ -129,14 +129,7 @@ static const vlm_config_field processor_fields[] = {
 static const vlm_config_field token_fields[] = {
     VLM_INT(processor, image_token_id, "image_token_id", 0, UINT32_MAX, 100015),
 };
-static const vlm_pixel_rules default_rules = {
-    .resample = VLM_FILTER_BICUBIC,
-    .do_rescale = true,
-    .do_normalize = true,
-    .rescale_factor = 1.0 / 255,
-    .mean = { 0.48145466, 0.4578275, 0.40821073 },
-    .std = { 0.26862954, 0.26130258, 0.27577711 },
-};
+static const vlm_pixel_rules default_rules = VLM_CLIP_PIXEL_RULES;
 
 static vlm_status read_image(processor *p, const vlm_processor_build *build, vlm_error *err) {
     const char *where = build->image_where;

@@ -19,6 +19,20 @@
 extern "C" {
 #endif
 
+/* ---- rules of pixels that classes begin with ------------------------------------------------------- */
+/** Initialisers of a vlm_pixel_rules: CLIP's mean and deviation, bicubic; and 0.5 for both. */
+#define VLM_CLIP_PIXEL_RULES                                                                       \
+    {                                                                                              \
+        .resample = VLM_FILTER_BICUBIC, .do_rescale = true, .do_normalize = true,                  \
+        .rescale_factor = 1.0 / 255, .mean = { 0.48145466, 0.4578275, 0.40821073 },                \
+        .std = { 0.26862954, 0.26130258, 0.27577711 }                                              \
+    }
+#define VLM_HALF_PIXEL_RULES(filter)                                                               \
+    {                                                                                              \
+        .resample = filter, .do_rescale = true, .do_normalize = true, .rescale_factor = 1.0 / 255, \
+        .mean = { 0.5, 0.5, 0.5 }, .std = { 0.5, 0.5, 0.5 }                                        \
+    }
+
 /* ---- models over grids of patches ------------------------------------------------------------------ */
 /** What a family of them is. */
 typedef struct vlm_grid_spec {
@@ -71,23 +85,16 @@ typedef struct vlm_grid_processor_spec {
     /** Prompt text of one time of a video, from vlm_plan_printf(); NULL: a video is its tokens alone. */
     char *(*time_text)(vlm_plan *plan, const vlm_grid_time *time);
 } vlm_grid_processor_spec;
-/** CLIP's rules of pixels, bicubic: what all these classes begin with. */
-#define VLM_GRID_PIXEL_RULES                                                                       \
-    {                                                                                              \
-        .resample = VLM_FILTER_BICUBIC, .do_rescale = true, .do_normalize = true,                  \
-        .rescale_factor = 1.0 / 255, .mean = { 0.48145466, 0.4578275, 0.40821073 },                \
-        .std = { 0.26862954, 0.26130258, 0.27577711 }                                              \
-    }
 /** Recipes of Qwen2VLImageProcessor and Qwen2VLVideoProcessor. */
 #define VLM_GRID_QWEN2_IMAGE                                                                       \
     {                                                                                              \
         .do_resize = true, .patch_size = 14, .merge_size = 2, .temporal_patch_size = 2,            \
-        .min_pixels = 56 * 56, .max_pixels = 28 * 28 * 1280, .rules = VLM_GRID_PIXEL_RULES         \
+        .min_pixels = 56 * 56, .max_pixels = 28 * 28 * 1280, .rules = VLM_CLIP_PIXEL_RULES         \
     }
 #define VLM_GRID_QWEN2_VIDEO                                                                       \
     {                                                                                              \
         .do_resize = true, .patch_size = 14, .merge_size = 2, .temporal_patch_size = 2,            \
-        .min_pixels = 128 * 28 * 28, .max_pixels = 768 * 28 * 28, .rules = VLM_GRID_PIXEL_RULES,   \
+        .min_pixels = 128 * 28 * 28, .max_pixels = 768 * 28 * 28, .rules = VLM_CLIP_PIXEL_RULES,   \
         .fps = 2, .min_frames = 4, .max_frames = 768                                               \
     }
 

@@ -36,10 +36,7 @@ static const vlm_config_field own_fields[] = {
 static const vlm_config_field model_fields[] = {
     VLM_INT(processor, image_token_id, "image_token_id|image_token_index", 0, UINT32_MAX, 262144),
 };
-static const vlm_pixel_rules default_rules = {
-    .resample = VLM_FILTER_BILINEAR, .do_rescale = true, .do_normalize = true,
-    .rescale_factor = 1.0 / 255, .mean = { 0.5, 0.5, 0.5 }, .std = { 0.5, 0.5, 0.5 },
-};
+static const vlm_pixel_rules default_rules = VLM_HALF_PIXEL_RULES(VLM_FILTER_BILINEAR);
 
 static vlm_status create(void **out, const vlm_processor_build *build, vlm_error *err) {
     processor *p = vlm_processor_alloc(build, 1, sizeof *p);

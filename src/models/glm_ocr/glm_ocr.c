@@ -41,7 +41,7 @@ static char *time_text(vlm_plan *plan, const vlm_grid_time *time) {
     {                                                                                              \
         .do_resize = true, .patch_size = 14, .merge_size = 2, .temporal_patch_size = 2,            \
         .min_pixels = 112 * 112, .max_pixels = most, .frames_count = true, .even_files = true,     \
-        .rules = VLM_GRID_PIXEL_RULES, .fps = 2, .min_frames = 1, .max_frames = 640                \
+        .rules = VLM_CLIP_PIXEL_RULES, .fps = 2, .min_frames = 1, .max_frames = 640                \
     }
 static const vlm_grid_processor_spec processor_spec = {
     .image_token = "<|image|>",

@@ -51,14 +51,7 @@ static const vlm_config_field recipe_fields[] = {
 static const vlm_config_field processor_fields[] = {
     VLM_INT(processor, image_seq_len, "image_seq_len", 1, 1 << 14, 169),
 };
-static const vlm_pixel_rules default_rules = {
-    .resample = VLM_FILTER_LANCZOS,
-    .do_rescale = true,
-    .do_normalize = true,
-    .rescale_factor = 1.0 / 255,
-    .mean = { 0.5, 0.5, 0.5 },
-    .std = { 0.5, 0.5, 0.5 },
-};
+static const vlm_pixel_rules default_rules = VLM_HALF_PIXEL_RULES(VLM_FILTER_LANCZOS);
 
 static vlm_status read_recipe(recipe *out, const vlm_json *config, const char *where,
                               vlm_error *err) {

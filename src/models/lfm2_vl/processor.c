@@ -38,14 +38,7 @@ static const vlm_config_field fields[] = {
     VLM_BOOL(processor, do_pad, "do_pad", true),
     VLM_REAL(processor, max_pixels_tolerance, "max_pixels_tolerance", 0, 1e6, 2),
 };
-static const vlm_pixel_rules default_rules = {
-    .resample = VLM_FILTER_BILINEAR,
-    .do_rescale = true,
-    .do_normalize = true,
-    .rescale_factor = 1.0 / 255,
-    .mean = { 0.5, 0.5, 0.5 },
-    .std = { 0.5, 0.5, 0.5 },
-};
+static const vlm_pixel_rules default_rules = VLM_HALF_PIXEL_RULES(VLM_FILTER_BILINEAR);
 
 static vlm_status create(void **out, const vlm_processor_build *build, vlm_error *err) {
     const vlm_json *config = build->image_config;

@@ -5,39 +5,28 @@
 enum { MOST_SIDE = 1 << 13 };
 
 /* ---- the config ------------------------------------------------------------------------------ */
-#define MEAN_STD(m, s) .do_rescale = true, .do_normalize = true, .rescale_factor = 1.0 / 255, .mean = m, .std = s
-#define THREE(a, b, c) { a, b, c }
 static const struct view_class {
     const char *name; /* alternatives by '|' */
     bool pads;        /* do_pad means a square of the mean colour */
     vlm_view_rules defaults;
 } classes[] = {
-    { "CLIPImageProcessor|CLIPImageProcessorFast|CLIPFeatureExtractor",
+    { "CLIPImageProcessor|CLIPImageProcessorFast|CLIPFeatureExtractor|LlavaNextImageProcessor|LlavaNextImageProcessorFast",
       false,
       { .do_resize = true, .do_center_crop = true, .shortest_edge = 224, .crop_size = { 224, 224 },
-        .pixels = { .resample = VLM_FILTER_BICUBIC,
-                    MEAN_STD(THREE(0.48145466, 0.4578275, 0.40821073),
-                             THREE(0.26862954, 0.26130258, 0.27577711)) } } },
+        .pixels = VLM_CLIP_PIXEL_RULES } },
     { "LlavaImageProcessor|LlavaImageProcessorFast",
       true,
       { .do_resize = true, .do_center_crop = true, .shortest_edge = 224, .crop_size = { 224, 224 },
-        .pixels = { .resample = VLM_FILTER_BICUBIC,
-                    MEAN_STD(THREE(0.48145466, 0.4578275, 0.40821073),
-                             THREE(0.26862954, 0.26130258, 0.27577711)) } } },
-    { "LlavaNextImageProcessor|LlavaNextImageProcessorFast",
-      false,
-      { .do_resize = true, .do_center_crop = true, .shortest_edge = 224, .crop_size = { 224, 224 },
-        .pixels = { .resample = VLM_FILTER_BICUBIC,
-                    MEAN_STD(THREE(0.48145466, 0.4578275, 0.40821073),
-                             THREE(0.26862954, 0.26130258, 0.27577711)) } } },
+        .pixels = VLM_CLIP_PIXEL_RULES } },
     { "FastVLMImageProcessor",
       false,
       { .do_resize = true, .do_center_crop = true, .shortest_edge = 1024, .crop_size = { 1024, 1024 },
-        .pixels = { .resample = VLM_FILTER_BICUBIC, MEAN_STD(THREE(0, 0, 0), THREE(1, 1, 1)) } } },
+        .pixels = { .resample = VLM_FILTER_BICUBIC, .do_rescale = true, .do_normalize = true,
+                    .rescale_factor = 1.0 / 255, .std = { 1, 1, 1 } } } },
     { "SiglipImageProcessor|SiglipImageProcessorFast",
       false,
       { .do_resize = true, .size = { 224, 224 },
-        .pixels = { .resample = VLM_FILTER_BICUBIC, MEAN_STD(THREE(0.5, 0.5, 0.5), THREE(0.5, 0.5, 0.5)) } } },
+        .pixels = VLM_HALF_PIXEL_RULES(VLM_FILTER_BICUBIC) } },
 };
 
 static vlm_status find_class(const struct view_class **out, const vlm_json *config, const char *where,

@@ -40,14 +40,7 @@ static const vlm_config_field own_fields[] = {
     VLM_INT(processor, patch_size, "patch_size", 1, 1024, VLM_KEEP),
     VLM_INT(processor, spatial_merge_size, "spatial_merge_size", 1, 64, VLM_KEEP),
 };
-static const vlm_pixel_rules default_rules = {
-    .resample = VLM_FILTER_BICUBIC,
-    .do_rescale = true,
-    .do_normalize = true,
-    .rescale_factor = 1.0 / 255,
-    .mean = { 0.48145466, 0.4578275, 0.40821073 },
-    .std = { 0.26862954, 0.26130258, 0.27577711 },
-};
+static const vlm_pixel_rules default_rules = VLM_CLIP_PIXEL_RULES;
 
 static vlm_status create(void **out, const vlm_processor_build *build, vlm_error *err) {
     processor *p = vlm_processor_alloc(build, 1, sizeof *p);
