@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -59,6 +61,45 @@ def chosen(parser: argparse.ArgumentParser, name: str, text: str, known: list[st
     if wrong:
         parser.error(f"--{name}: {wrong[0]} is none of {', '.join(known)}")
     return words
+
+
+def parser_of(doc: str, shapes: list[str], formats: str, seconds: int) -> argparse.ArgumentParser:
+    """The options that all take."""
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--vlm", type=Path, default=ROOT / "build/vlm")
+    parser.add_argument("--checkpoints", type=Path, default=ROOT / "build/shapes")
+    parser.add_argument("--out", type=Path, default=ROOT / "bench/results")
+    parser.add_argument("--python", default=sys.executable, help="makes checkpoints")
+    parser.add_argument("--shapes", default=",".join(shapes))
+    parser.add_argument("--formats", default=formats)
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--seconds", type=int, default=seconds, help="a row of vlm bench begins no round after so many")
+    parser.add_argument("--under", type=shlex.split, default=[], metavar="CMD")
+    return parser
+
+
+def parsed(parser: argparse.ArgumentParser, shapes: list[str]) -> argparse.Namespace:
+    args = parser.parse_args()
+    args.shapes = chosen(parser, "shapes", args.shapes, shapes)
+    args.formats = chosen(parser, "formats", args.formats, FORMATS)
+    return args
+
+
+def told(command: list) -> dict:
+    """What a command prints as JSON; ValueError has its last line."""
+    done = subprocess.run([str(word) for word in command], capture_output=True, text=True)
+    if done.returncode:
+        raise ValueError(last_words(done))
+    return json.loads(done.stdout)
+
+
+def percent(share: float | None) -> str:
+    return "-" if share is None else f"{100 * share:.0f}"
+
+
+def slug(machine: dict) -> str:
+    words = "".join(c if c.isalnum() else " " for c in machine["cpu"].lower()).split()
+    return "-".join([*words, f"{machine['threads']}t"])
 
 
 def save(out: Path, name: str, found: dict, page: str) -> None:

@@ -14,28 +14,18 @@ from __future__ import annotations
 import argparse
 import datetime
 import json
-import os
 import shlex
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
-from common import FORMATS, ROOT, SIZES, checkpoint, chosen, last_words, save, say, version
-from run import percent, slug
+from common import ROOT, SIZES, checkpoint, parsed, parser_of, percent, save, say, slug, told, version
 
 # The picture of `vlm bench`; of larger decoders one of fewer tokens, where the size is the picture's own.
 PICTURES = dict.fromkeys(("lfm2-vl-450m", "fastvlm-0.5b", "nanollava"), "1000x1000")
 PICTURES |= dict.fromkeys(("glm-ocr", "qwen2-vl-2b", "qwen3-vl-2b", "qwen3-vl-30b-a3b-8-layers", "ministral-3-3b", "gemma-3-4b"), "504x504")
 PICTURES |= dict.fromkeys(("llava-1.5-7b", "llava-v1.6-mistral-7b", "pixtral-12b"), "336x336")
 SMALL = 12.5  # 100 MB of parameters: bfloat16 is measured up to here
-
-
-def told(command: list) -> dict:
-    done = subprocess.run([str(word) for word in command], capture_output=True, text=True)
-    if done.returncode:
-        raise ValueError(last_words(done))
-    return json.loads(done.stdout)
 
 
 def measure(args: argparse.Namespace, shape: str, path: Path) -> dict:
@@ -101,22 +91,10 @@ def page(whole: dict) -> str:
 
 
 def options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--vlm", type=Path, default=ROOT / "build/vlm")
-    parser.add_argument("--checkpoints", type=Path, default=ROOT / "build/shapes")
-    parser.add_argument("--out", type=Path, default=ROOT / "bench/results")
-    parser.add_argument("--python", default=sys.executable, help="makes checkpoints")
+    parser = parser_of(__doc__, list(PICTURES), "4bit,bf16", seconds=6)
     parser.add_argument("--picture", type=Path, default=ROOT / "examples/night.png")
-    parser.add_argument("--shapes", default=",".join(PICTURES))
-    parser.add_argument("--formats", default="4bit,bf16")
-    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
-    parser.add_argument("--seconds", type=int, default=6, help="a row of vlm bench begins no round after so many")
-    parser.add_argument("--under", type=shlex.split, default=[], metavar="CMD")
     parser.add_argument("--making", type=shlex.split, default=[], metavar="CMD")
-    args = parser.parse_args()
-    args.shapes = chosen(parser, "shapes", args.shapes, list(PICTURES))
-    args.formats = chosen(parser, "formats", args.formats, FORMATS)
-    return args
+    return parsed(parser, list(PICTURES))
 
 
 def main() -> None:

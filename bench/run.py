@@ -12,14 +12,10 @@ from __future__ import annotations
 
 import argparse
 import datetime
-import json
-import os
-import shlex
-import subprocess
 import sys
 from pathlib import Path
 
-from common import FORMATS, ROOT, checkpoint, chosen, last_words, save, say, version
+from common import FORMATS, checkpoint, parsed, parser_of, percent, save, say, slug, told, version
 
 # Shapes with the pictures whose towers are measured: tiles of 384 or 512 (four and the whole), 256 tokens of 224 x 224, and of Qwen2.5-VL 1,024 and
 # 5,040 patches.
@@ -32,11 +28,7 @@ PICTURES = {
 
 
 def bench(args: argparse.Namespace, path: Path, *options: str) -> dict:
-    command = [*args.under, str(args.vlm), "bench", "-m", str(path), "--json", "--threads", str(args.threads), *options]
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        raise ValueError(last_words(done))
-    return json.loads(done.stdout)
+    return told([*args.under, args.vlm, "bench", "-m", path, "--json", "--threads", args.threads, *options])
 
 
 def measure(args: argparse.Namespace, shape: str, form: str) -> list[dict]:
@@ -55,10 +47,6 @@ def measure(args: argparse.Namespace, shape: str, form: str) -> list[dict]:
 
 # ---------------------------------------------------------------------------------------------------------------------
 # The page
-
-
-def percent(share: float | None) -> str:
-    return "-" if share is None else f"{100 * share:.0f}"
 
 
 def kv_cost(decode: list[dict], limits: dict) -> str:
@@ -121,27 +109,10 @@ def page(whole: dict) -> str:
 
 
 def options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--vlm", type=Path, default=ROOT / "build/vlm")
-    parser.add_argument("--checkpoints", type=Path, default=ROOT / "build/shapes")
-    parser.add_argument("--out", type=Path, default=ROOT / "bench/results")
-    parser.add_argument("--python", default=sys.executable, help="makes checkpoints")
-    parser.add_argument("--shapes", default=",".join(PICTURES))
-    parser.add_argument("--formats", default=",".join(FORMATS))
-    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser = parser_of(__doc__, list(PICTURES), ",".join(FORMATS), seconds=20)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=int, default=20, help="a row begins no round after so many")
     parser.add_argument("--quick", action="store_true", help="512 tokens only, two rounds, no towers: a minute or two")
-    parser.add_argument("--under", type=shlex.split, default=[], metavar="CMD")
-    args = parser.parse_args()
-    args.shapes = chosen(parser, "shapes", args.shapes, list(PICTURES))
-    args.formats = chosen(parser, "formats", args.formats, FORMATS)
-    return args
-
-
-def slug(machine: dict) -> str:
-    words = "".join(c if c.isalnum() else " " for c in machine["cpu"].lower()).split()
-    return "-".join([*words, f"{machine['threads']}t"])
+    return parsed(parser, list(PICTURES))
 
 
 def main() -> None:

@@ -77,14 +77,9 @@ PICTURES_256 = llava.CLIP | {
 
 
 def files(folder, config: dict) -> None:
-    size = tokenizers.chatml(folder / "tokenizer.json", 255, [])
-    assert size < config["vocab_size"], size
-    write_json(folder / "config.json", config)
-    write_json(folder / "generation_config.json", {"bos_token_id": size - 3, "eos_token_id": size - 1})
-    settings = {"bos_token": None, "eos_token": "<|im_end|>", "pad_token": "<|endoftext|>", "unk_token": None}
-    settings |= {"chat_template": llava_bunny.CHATML, "model_max_length": 8192, "tokenizer_class": "PreTrainedTokenizerFast"}
-    write_json(folder / "tokenizer_config.json", settings)
-    write_json(folder / "preprocessor_config.json", PICTURES_256)
+    llava_bunny.files(
+        folder, config, llava_bunny.CHATML, lambda path: tokenizers.chatml(path, 255, []), llava_bunny.CHATML_TOKENS, PICTURES_256, 8192
+    )
 
 
 def timm_files(folder, config: dict) -> None:

@@ -84,14 +84,9 @@ def shown(variant_id: int):
     return replace
 
 
-def files(folder: Path, config: dict, template: str, write_tokenizer, settings: dict) -> None:
-    write_tokenizer(folder / "tokenizer.json")
-    write_json(folder / "config.json", config)
-    write_json(folder / "generation_config.json", {"bos_token_id": config["bos_token_id"], "eos_token_id": config["eos_token_id"]})
-    settings |= {"chat_template": template, "model_max_length": 4096, "tokenizer_class": "PreTrainedTokenizerFast"}
-    write_json(folder / "tokenizer_config.json", settings)
-    edge = config["vision_config"]["image_size"]
-    processor = {
+def siglip(edge: int) -> dict:
+    """SigLIP's processor."""
+    return {
         "do_convert_rgb": True,
         "do_normalize": True,
         "do_rescale": True,
@@ -103,6 +98,19 @@ def files(folder: Path, config: dict, template: str, write_tokenizer, settings: 
         "rescale_factor": 1 / 255,
         "size": {"height": edge, "width": edge},
     }
+
+
+CHATML_TOKENS = {"bos_token": None, "eos_token": "<|im_end|>", "pad_token": "<|endoftext|>", "unk_token": None}
+TURNS_TOKENS = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>", "unk_token": "<unk>"}
+
+
+def files(folder: Path, config: dict, template: str, write_tokenizer, tokens: dict, processor: dict, longest: int = 4096) -> None:
+    """The files of a checkpoint in the manner of the first LLaVA."""
+    write_tokenizer(folder / "tokenizer.json")
+    write_json(folder / "config.json", config)
+    write_json(folder / "generation_config.json", {"bos_token_id": config["bos_token_id"], "eos_token_id": config["eos_token_id"]})
+    settings = tokens | {"chat_template": template, "model_max_length": longest, "tokenizer_class": "PreTrainedTokenizerFast"}
+    write_json(folder / "tokenizer_config.json", settings)
     write_json(folder / "preprocessor_config.json", processor)
 
 
@@ -206,8 +214,6 @@ def variants() -> list[Variant]:
         "tie_word_embeddings": False,
         "vocab_size": 480,
     }
-    chatml = {"bos_token": None, "eos_token": "<|im_end|>", "pad_token": "<|endoftext|>", "unk_token": None}
-    turns = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>", "unk_token": "<unk>"}
     head = {"name": "lm_head.weight", "copy_of": "model.embed_tokens.weight", "convention": "hf_old"}
     mlx_head = {"name": "language_model.model.lm_head.weight", "copy_of": "model.embed_tokens.weight", "convention": "mlx"}
     return [
@@ -216,7 +222,7 @@ def variants() -> list[Variant]:
             "llava_bunny",
             1,
             qwen,
-            lambda folder: files(folder, qwen, CHATML, lambda path: tokenizers.chatml(path, 260, []), dict(chatml)),
+            lambda folder: files(folder, qwen, CHATML, lambda path: tokenizers.chatml(path, 260, []), CHATML_TOKENS, siglip(56)),
             llava.DRAWS,
             names,
             cases("small"),
@@ -231,7 +237,7 @@ def variants() -> list[Variant]:
             "llava_bunny",
             10,
             llama,
-            lambda folder: files(folder, llama, TURNS, lambda path: tokenizers.llama(path, 150, ["<pad>"]), dict(turns)),
+            lambda folder: files(folder, llama, TURNS, lambda path: tokenizers.llama(path, 150, ["<pad>"]), TURNS_TOKENS, siglip(56)),
             llava.DRAWS,
             names,
             cases("wide"),

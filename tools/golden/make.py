@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+from pathlib import Path
 
 import torch
 from transformers.utils import logging
@@ -12,27 +13,18 @@ from transformers.utils import logging
 from . import common, pictures
 from .common import ROOT, Variant
 
-FAMILIES = (
-    "idefics3",
-    "paligemma",
-    "qwen2_vl",
-    "qwen2_5_vl",
-    "qwen3_vl",
-    "glm_ocr",
-    "gemma3",
-    "lfm2_vl",
-    "llava",
-    "llava_next",
-    "llava_bunny",
-    "fastvlm",
-    "pixtral",
-)
 EXAMPLES = ("deepseek_vl",)  # of the examples, made only when they are named: the library has no such family
+
+
+def families() -> list[str]:
+    """The modules of this folder that have variants()."""
+    names = (path.stem for path in sorted(Path(__file__).parent.glob("*.py")))
+    return [name for name in names if "\ndef variants()" in (Path(__file__).parent / f"{name}.py").read_text()]
 
 
 def variants(wanted: list[str]) -> list[Variant]:
     found = []
-    for family in (*FAMILIES, *(example for example in EXAMPLES if example in wanted)):
+    for family in (name for name in families() if name not in EXAMPLES or name in wanted):
         found += importlib.import_module(f"golden.{family}").variants()
     return [variant for variant in found if not wanted or variant.name in wanted or variant.family in wanted]
 
