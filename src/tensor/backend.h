@@ -37,6 +37,8 @@ typedef struct vtensor_table {
     vlm_status (*expect)(vtensor_backend *b, size_t bytes, vlm_error *err);
     /* The backend's copy of a weight, there when placed() returns. NULL: weights are used where they lie. */
     vlm_status (*place)(vtensor_backend *b, void **out, const void *host, size_t bytes, vlm_error *err);
+    /* The same of a matrix of which rows may lie further apart: *pitch bytes, zeros between them. NULL: place() serves. */
+    vlm_status (*place_rows)(vtensor_backend *b, void **out, size_t *pitch, const void *host, size_t rows, size_t row_bytes, vlm_error *err);
     vlm_status (*placed)(vtensor_backend *b, vlm_error *err);
 
     /* ---- required ------------------------------------------------------------------------------
@@ -78,6 +80,9 @@ typedef struct vtensor_table {
     void (*linear_add)(vlm_frame *f, vlm_tensor sum, vlm_tensor x, const vlm_linear *linear);
     void (*gated_add)(vlm_frame *f, vlm_tensor sum, vlm_tensor x, const vlm_norm *norm,
                       const vlm_linear *const *gate_up_down, vlm_activation act);
+    /* sum += linear(attention), the heads of a row side by side. */
+    void (*attention_add)(vlm_frame *f, vlm_tensor sum, vlm_tensor q, vlm_tensor k, vlm_tensor v, const vlm_segment *segments,
+                          int n_segments, const vlm_attention_desc *desc, const vlm_linear *linear);
     /* ---- of some families: NULL is an error where a model needs it ------------------------------
      */
     /* y[i] = sum of weights[i][k] * x[index[i][k]], in the order of k; x [rows, dim] float32 */

@@ -39,6 +39,39 @@ vlm_status vtensor_place(vtensor_backend *b, vlm_tensor *weight, vlm_error *err)
     return b->table->place(b, &weight->data, weight->data, bytes, err);
 }
 
+static vlm_status place_rows(vtensor_backend *b, vlm_tensor *weight, vlm_error *err) {
+    const size_t size = vtensor_dtype_size(weight->dtype);
+    size_t pitch = (size_t)weight->shape[1] * size;
+    VTRY(b->table->place_rows(b, &weight->data, &pitch, weight->data, (size_t)weight->shape[0], pitch, err));
+    weight->stride[0] = (int64_t)(pitch / size);
+    return VLM_OK;
+}
+
+static vlm_status place_widened(vtensor_backend *b, vlm_tensor *bias, vlm_error *err) {
+    const int64_t n = vtensor_count(*bias);
+    float *wide = vcore_alloc_array((size_t)n, sizeof *wide);
+    if (!wide) return vcore_no_memory(err, "bias");
+    const uint16_t *from = bias->data;
+    for (int64_t i = 0; i < n; i++) wide[i] = bias->dtype == VLM_DTYPE_BF16 ? vcore_bf16_to_f32(from[i]) : vcore_f16_to_f32(from[i]);
+    vlm_status status = b->table->place(b, &bias->data, wide, (size_t)n * sizeof *wide, err);
+    vcore_free(wide);
+    bias->dtype = VLM_DTYPE_F32;
+    return status;
+}
+
+vlm_status vtensor_place_linear(vtensor_backend *b, vlm_matrix *weight, vlm_tensor *bias, vlm_error *err) {
+    vlm_tensor *w = &weight->data, *rest[] = { &weight->scales, &weight->biases, &weight->factor };
+    const bool half = bias && (bias->dtype == VLM_DTYPE_BF16 || bias->dtype == VLM_DTYPE_F16);
+    if (b->table->place_rows && w->rank == 2 && w->data && weight->storage == VLM_STORAGE_DENSE && w->dtype == VLM_DTYPE_BF16)
+        VTRY(place_rows(b, w, err));
+    else if (w->rank)
+        VTRY(vtensor_place(b, w, err));
+    for (size_t i = 0; i < sizeof rest / sizeof *rest; i++)
+        if (rest[i]->rank) VTRY(vtensor_place(b, rest[i], err));
+    if (!bias || !bias->rank) return VLM_OK;
+    return b->table->place && bias->data && half ? place_widened(b, bias, err) : vtensor_place(b, bias, err);
+}
+
 vlm_status vtensor_placed(vtensor_backend *b, vlm_error *err) {
     return b->table->placed ? b->table->placed(b, err) : VLM_OK;
 }

@@ -471,36 +471,57 @@ static void count_attention(vlm_frame *f, vlm_tensor q, const vlm_segment *s,
                                     * vtensor_dtype_size(parts[i]->dtype);
 }
 
-vlm_tensor vlm_attention(vlm_frame *f, vlm_tensor q, vlm_tensor k, vlm_tensor v,
-                         const vlm_segment *segments, int n_segments,
-                         const vlm_attention_desc *desc) {
-    vlm_tensor none = { 0 };
-    if (!vtensor_enter(f)) return none;
+/* Checks and counts; q and k are rotated where the backend does not. */
+static bool enter_attention(vlm_frame *f, vlm_tensor q, vlm_tensor k, vlm_tensor v, const vlm_segment *segments,
+                            int n_segments, const vlm_attention_desc *desc) {
+    if (!vtensor_enter(f)) return false;
     bool fits = q.rank == 3 && k.rank == 3 && q.dtype == VLM_DTYPE_F32 && k.dtype == VLM_DTYPE_F32
                 && v.dtype == VLM_DTYPE_F32 && vtensor_same_shape(k, v) && q.shape[0] == k.shape[0]
                 && q.shape[2] == k.shape[2] && k.shape[1] > 0 && q.shape[1] % k.shape[1] == 0
                 && q.shape[2] > 0 && q.shape[2] <= MAX_HEAD_DIM && desc->window >= 0;
-    if (!fits) {
-        refuse(f, "attention", q, k);
-        return none;
-    }
+    if (!fits) return refuse(f, "attention", q, k);
     int64_t start = 0;
     for (int i = 0; i < n_segments; i++) {
-        if (!check_segment(f, &segments[i], start, k)) return none;
+        if (!check_segment(f, &segments[i], start, k)) return false;
         if (f->work) count_attention(f, q, &segments[i], desc);
         start += segments[i].length;
     }
-    if (start != q.shape[0])
-        return vlm_frame_fail(f, VLM_ERR_ARGUMENT, "attention: segments cover %lld of %lld rows",
-                              (long long)start, (long long)q.shape[0]);
+    if (start != q.shape[0]) {
+        vlm_frame_fail(f, VLM_ERR_ARGUMENT, "attention: segments cover %lld of %lld rows", (long long)start,
+                       (long long)q.shape[0]);
+        return false;
+    }
     if (desc->rope && !f->table->attention_rotates) {
         vlm_rope_to(f, q, desc->rope, desc->pairs);
         vlm_rope_to(f, k, desc->rope, desc->pairs);
     } else if (desc->rope && !(rope_fits(q, desc->rope) && rope_fits(k, desc->rope))) {
         refuse(f, "rope", q, desc->rope->cos);
     }
-    if (!vlm_frame_ok(f)) return none;
+    return vlm_frame_ok(f);
+}
+
+vlm_tensor vlm_attention(vlm_frame *f, vlm_tensor q, vlm_tensor k, vlm_tensor v,
+                         const vlm_segment *segments, int n_segments,
+                         const vlm_attention_desc *desc) {
+    if (!enter_attention(f, q, k, v, segments, n_segments, desc)) return (vlm_tensor) { 0 };
     vlm_tensor y = vtensor_new(f, VLM_DTYPE_F32, 3, q.shape);
     if (vtensor_count(y) > 0) VTENSOR_RUN(f, attention, y, q, k, v, segments, n_segments, desc);
     return y;
+}
+
+void vlm_add_attention(vlm_frame *f, vlm_tensor sum, vlm_tensor q, vlm_tensor k, vlm_tensor v,
+                       const vlm_segment *segments, int n_segments, const vlm_attention_desc *desc,
+                       const vlm_linear *linear) {
+    if (!f->table->attention_add) {
+        vlm_scope scope = vlm_scope_begin(f);
+        vlm_tensor y = vlm_attention(f, q, k, v, segments, n_segments, desc);
+        if (y.rank) vlm_add_linear(f, sum, vlm_reshape2(f, y, y.shape[0], y.shape[1] * y.shape[2]), linear);
+        vlm_scope_end(f, scope);
+        return;
+    }
+    if (!enter_attention(f, q, k, v, segments, n_segments, desc)) return;
+    const int64_t dim = q.shape[1] * q.shape[2];
+    const vlm_tensor rows = { .dtype = VLM_DTYPE_F32, .rank = 2, .shape = { q.shape[0], dim }, .stride = { dim, 1 } };
+    if (!enter_sum(f, sum, rows, linear) || !enter_linear(f, rows, linear)) return;
+    if (vtensor_count(rows) > 0) VTENSOR_RUN(f, attention_add, rows_of(sum), q, k, v, segments, n_segments, desc, linear);
 }

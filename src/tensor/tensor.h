@@ -55,6 +55,9 @@ vlm_status vtensor_expect(vtensor_backend *b, size_t bytes, vlm_error *err);
  * host memory until vtensor_placed() says that all are there. */
 vlm_status vtensor_place(vtensor_backend *b, vlm_tensor *weight, vlm_error *err);
 vlm_status vtensor_placed(vtensor_backend *b, vlm_error *err);
+/* The same of a linear's weights and bias (may be NULL), as products want them there: rows that begin at whole vectors, a bias
+ * in float32. */
+vlm_status vtensor_place_linear(vtensor_backend *b, vlm_matrix *weight, vlm_tensor *bias, vlm_error *err);
 /* Long-lived memory of the backend (KV state): zeroed; freed with vtensor_memory_free. */
 void *vtensor_memory_new(vtensor_backend *b, size_t bytes);
 void vtensor_memory_free(vtensor_backend *b, void *p);

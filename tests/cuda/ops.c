@@ -110,9 +110,12 @@ static void *random_floats(vlm_dtype dtype, size_t n, float scale, float shift) 
 static void to_gpu(weight *w) {
     vlm_error err = VLM_ERROR_INIT;
     w->gpu = w->cpu;
-    vlm_tensor *parts[] = { &w->gpu.weight.data, &w->gpu.weight.scales, &w->gpu.weight.biases, &w->gpu.bias };
-    for (int i = 0; i < 4; i++)
-        if (parts[i]->rank && vtensor_place(gpu.backend, parts[i], &err) < 0) die("place", &err);
+    if (w->gpu.weight.in == 1) { /* stands for a norm's weights */
+        if (vtensor_place(gpu.backend, &w->gpu.weight.data, &err) < 0) die("place", &err);
+        if (w->gpu.bias.rank && vtensor_place(gpu.backend, &w->gpu.bias, &err) < 0) die("place", &err);
+    } else if (vtensor_place_linear(gpu.backend, &w->gpu.weight, &w->gpu.bias, &err) < 0) {
+        die("place", &err);
+    }
     if (vtensor_placed(gpu.backend, &err) < 0) die("placed", &err);
 }
 

@@ -264,6 +264,10 @@ typedef struct vlm_attention_desc {
 VLM_API vlm_tensor vlm_attention(vlm_frame *f, vlm_tensor q, vlm_tensor k, vlm_tensor v,
                                  const vlm_segment *segments, int n_segments,
                                  const vlm_attention_desc *desc);
+/** sum += linear(attention), the heads of a row side by side. @param sum [n, out] */
+VLM_API void vlm_add_attention(vlm_frame *f, vlm_tensor sum, vlm_tensor q, vlm_tensor k, vlm_tensor v,
+                               const vlm_segment *segments, int n_segments, const vlm_attention_desc *desc,
+                               const vlm_linear *linear);
 
 /* ---- mixtures of experts ------------------------------------------------------------------------------- */
 /** Where the rows of a pass go. */

@@ -34,6 +34,11 @@ vlm_tensor vmodel_text_attention(vlm_frame *f, const vlm_text *t, const text_lay
     if (pass->growth.cos.rank) /* every pair of values of a row by its angle of 0 */
         vlm_rope_to(f, vlm_reshape3(f, qkv[0], -1, c->num_attention_heads * c->head_dim / 2, 2), &pass->growth,
                     VLM_ROPE_ADJACENT);
+    if (!some && !t->type->sandwich_norms) {
+        vlm_add_attention(f, sum, qkv[0], qkv[1], qkv[2], pass->segments, pass->n_segments, &desc, &layer->o_proj);
+        vlm_scope_end(f, scope);
+        return sum;
+    }
     vlm_tensor a = vlm_attention(f, qkv[0], qkv[1], qkv[2], pass->segments, pass->n_segments, &desc);
     a = vlm_reshape2(f, a, -1, c->num_attention_heads * c->head_dim);
     if (some) a = vlm_gather(f, a, pass->wanted);

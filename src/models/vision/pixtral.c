@@ -117,8 +117,7 @@ static void attention_block(vlm_frame *f, const pixtral *p, const pixtral_layer 
     vlm_tensor y[3]; /* q, k, v: [n, dim] */
     vlm_apply_norm_linears(f, y, x, &layer->attention_norm, qkv, 3);
     for (int i = 0; i < 3; i++) y[i] = vlm_reshape3(f, y[i], -1, heads, dim / heads);
-    vlm_tensor a = vlm_attention(f, y[0], y[1], y[2], &picture, 1, &desc);
-    vlm_add_linear(f, x, vlm_reshape2(f, a, -1, dim), &layer->o_proj);
+    vlm_add_attention(f, x, y[0], y[1], y[2], &picture, 1, &desc, &layer->o_proj);
     vlm_scope_end(f, scope);
 }
 

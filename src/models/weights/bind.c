@@ -339,10 +339,9 @@ static vlm_status place(const vmodel_row *c, vlm_tensor *t) {
     return t->rank ? vtensor_place(c->b->args.backend, t, c->err) : VLM_OK;
 }
 
-static vlm_status place_linear(const vmodel_row *c, vlm_matrix *m, vlm_tensor *bias) {
-    vlm_tensor *parts[] = { &m->data, &m->scales, &m->biases, &m->factor, bias };
-    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
-        if (parts[i]) VTRY(place(c, parts[i]));
+static vlm_status place_matrix(const vmodel_row *c, vlm_matrix *m) {
+    vlm_tensor *parts[] = { &m->data, &m->scales, &m->biases, &m->factor };
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) VTRY(place(c, parts[i]));
     return VLM_OK;
 }
 
@@ -352,9 +351,9 @@ static vlm_status place_row(const vmodel_row *c, void *member) {
     vlm_norm *norm = member;
     switch (c->row->kind) {
     case VLM_WEIGHT_LINEAR:
-    case VLM_WEIGHT_CONV: return place_linear(c, &linear->weight, &linear->bias);
+    case VLM_WEIGHT_CONV: return vtensor_place_linear(c->b->args.backend, &linear->weight, &linear->bias, c->err);
     case VLM_WEIGHT_MATRIX:
-    case VLM_WEIGHT_EXPERTS: return place_linear(c, member, NULL);
+    case VLM_WEIGHT_EXPERTS: return place_matrix(c, member);
     case VLM_WEIGHT_NORM: VTRY(place(c, &norm->weight)); return place(c, &norm->bias);
     case VLM_WEIGHT_TENSOR: return place(c, member);
     case VLM_WEIGHT_DEPTHWISE:

@@ -14,8 +14,9 @@ struct vcuda_segment {
     const void *k, *v;
     int64_t k_row, k_head, v_row, v_head;
     int32_t type, stored, first_span, n_spans;
+    int64_t first_laid; /* its first tile of keys, of those laid out for attention_wide.cu */
 };
-/* Rows [first, first + tile rows) of a segment, as far as it goes. */
+/* Rows, or keys, [first, first + those of a tile) of a segment, as far as it goes. */
 struct vcuda_tile {
     int32_t segment, first;
 };
@@ -23,20 +24,24 @@ struct vcuda_tile {
 struct vcuda_attention_args {
     const vcuda_segment *segments;
     const vcuda_span *spans;
-    const vcuda_tile *tiles;
+    const vcuda_tile *tiles, *key_tiles;
     const int32_t *segment_of; /* [rows] */
-    const void *q;             /* float32; of the tiles bfloat16 [rows, heads, dim] */
+    const void *q;             /* float32; of attention_tiles.cu's tiles bfloat16 [rows, heads, dim] */
     const float *k, *v;        /* of this call */
-    float *y, *parts;          /* parts, counters: of attention_few.cu */
+    void *laid;                /* of attention_wide.cu: [key tiles, key heads, keys and values] */
+    void *y;                   /* float32, or bfloat16 */
+    float *parts;              /* parts, counters: of attention_few.cu */
     int32_t *counters;
     const float *cos, *sin;    /* NULL: nothing is rotated */
     int64_t q_row, q_head, k_row, k_head, v_row, v_head, y_row, y_head;
-    int64_t rows, heads, kv_heads, dim, n_tiles, window, splits, half, tile_rows;
+    int64_t rows, heads, kv_heads, dim, n_tiles, n_key_tiles, window, splits, half, tile_rows;
     float scale, softcap;
     int32_t causal, state_type; /* state_type: of the keys and values of all segments */
     int32_t adjacent, window_in_spans;
-    int32_t fours, wide;       /* fours: pairs are (i, i + half), and all rows and halves whole fours */
+    int32_t narrow, pad;       /* narrow: y is bfloat16 */
+    int32_t aligned, fours;    /* aligned: rows and heads are whole fours; fours: so are halves, and pairs are (i, i + half) */
 };
+enum { VCUDA_KEYS = 64 }; /* of a tile */
 
 /* The keys [lo, hi) that row i of a segment sees; always one run. */
 __device__ static inline void vcuda_visible(const vcuda_attention_args &a, const vcuda_segment *s, int64_t i, int64_t *lo, int64_t *hi) {
@@ -77,6 +82,20 @@ __device__ static inline void vcuda_rotated4(float (&v)[4], const vcuda_attentio
     v[2] = u.z * c.z + sign * w.z * s.z, v[3] = u.w * c.w + sign * w.w * s.w;
 }
 
+/* Values [e, e + 4) of a head x. */
+template <bool ROTATED> __device__ static inline void vcuda_take4(float (&v)[4], const vcuda_attention_args &a, const float *x, int64_t row, int e) {
+    const bool turned = ROTATED && a.cos && e < 2 * a.half;
+    if (turned && a.fours) {
+        vcuda_rotated4(v, a, x, row, e);
+    } else if (!turned && a.aligned) {
+        const float4 u = __ldg((const float4 *)(x + e));
+        v[0] = u.x, v[1] = u.y, v[2] = u.z, v[3] = u.w;
+    } else {
+#pragma unroll
+        for (int n = 0; n < 4; n++) v[n] = turned ? vcuda_rotated(a, x, row, e + n) : x[e + n];
+    }
+}
+
 /* c [16, 8] += a [16, 16] b [16, 8] */
 __device__ static inline void vcuda_multiply(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
     asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
@@ -93,7 +112,10 @@ bool vcuda_attention_few(vlm_frame *f, vcuda_attention_args a, int64_t most_keys
 /* attention_tiles.cu: bfloat16 keys and values, heads of up to 256 in whole 16 bytes; how many rows its tiles have */
 int64_t vcuda_tile_rows(const vcuda_attention_args &a, int64_t longest, const vcuda_backend *b);
 void vcuda_attention_tiles(vlm_frame *f, const vcuda_attention_args &a);
-/* attention_wide.cu: the same for heads of up to 128 and long segments where there is wgmma; 0 rows: it is not for them */
+/* the same for segments of up to 64 rows without states, heads of up to 128, from float32 rows */
+void vcuda_attention_windows(vlm_frame *f, const vcuda_attention_args &a);
+/* attention_wide.cu: heads of up to 128 and long segments where there is wgmma, from float32 rows, which it stores; 0 rows: it
+ * is not for them */
 int64_t vcuda_wide_rows(const vcuda_attention_args &a, int64_t longest, const vcuda_backend *b);
 void vcuda_attention_wide(vlm_frame *f, const vcuda_attention_args &a);
 

@@ -144,7 +144,7 @@ __device__ static void gather(const vcuda_attention_args &a, const piece<DIM> &p
         for (int w = 0; w < WARPS; w++) sum += out[w * each + at];
         if (head >= heads) continue;
         if (only)
-            a.y[row * a.y_row + (head0 + head) * a.y_head + d] = top[GROUP + head] == 0 ? 0 : sum / top[GROUP + head];
+            ((float *)a.y)[row * a.y_row + (head0 + head) * a.y_head + d] = top[GROUP + head] == 0 ? 0 : sum / top[GROUP + head];
         else
             values_of(a, row, head0 + head, split)[d] = sum;
     }
@@ -183,7 +183,7 @@ template <int DIM> __device__ static void combine(const vcuda_attention_args &a,
             const float factor = __expf(__ldcg(from + n).x - top[head]); /* its maximum may be -inf, the head's is not */
             sum.x += v.x * factor, sum.y += v.y * factor, sum.z += v.z * factor, sum.w += v.w * factor;
         }
-        float *y = a.y + row * a.y_row + (head0 + head) * a.y_head + d;
+        float *y = (float *)a.y + row * a.y_row + (head0 + head) * a.y_head + d;
         y[0] = sum.x * top[GROUP + head], y[1] = sum.y * top[GROUP + head], y[2] = sum.z * top[GROUP + head], y[3] = sum.w * top[GROUP + head];
     }
 }

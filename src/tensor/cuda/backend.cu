@@ -61,6 +61,7 @@ static const vtensor_table *table(bool dry) {
         t.frame_begin = vcuda_frame_begin;
         t.expect = vcuda_expect;
         t.place = vcuda_place;
+        t.place_rows = vcuda_place_rows;
         t.placed = vcuda_placed;
         t.upload = vcuda_upload;
         t.download = vcuda_download;
@@ -91,6 +92,7 @@ static const vtensor_table *table(bool dry) {
         t.rope = vcuda_rope;
         t.attention = vcuda_attention;
         t.attention_rotates = true;
+        t.attention_add = vcuda_attention_add;
         return t;
     }();
     static const vtensor_table shapes = [] {
@@ -100,6 +102,7 @@ static const vtensor_table *table(bool dry) {
         t.memory_free = dry_memory_free;
         t.expect = NULL;
         t.place = NULL;
+        t.place_rows = NULL;
         t.placed = NULL;
         return t;
     }();

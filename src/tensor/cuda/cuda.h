@@ -21,7 +21,8 @@ extern "C" {
 #include <stdint.h>
 #include <string.h>
 
-/* Device memory of weights: slabs that tensors are laid into, filled through two pinned buffers. */
+/* Device memory of weights: slabs that tensors are laid into, filled through two pinned buffers. What is not used of one is
+ * zero, and its last VCUDA_BEHIND bytes never are. */
 struct vcuda_slab {
     char *data;
     size_t size, used;
@@ -36,7 +37,7 @@ struct vcuda_staging {
     cudaStream_t stream;
 };
 
-enum { VCUDA_COUNTERS = 1 << 16 };
+enum { VCUDA_COUNTERS = 1 << 16, VCUDA_BEHIND = 2 << 20, VCUDA_PITCH = 128 /* of rows that are no whole vectors, in bytes */ };
 
 struct vcuda_plan; /* of a matrix product: see linear.cu */
 
@@ -226,6 +227,9 @@ void vcuda_wait(vlm_frame *f);
 /* weights.cu */
 vlm_status vcuda_expect(vtensor_backend *b, size_t bytes, vlm_error *err);
 vlm_status vcuda_place(vtensor_backend *b, void **out, const void *host, size_t bytes, vlm_error *err);
+vlm_status vcuda_place_rows(vtensor_backend *b, void **out, size_t *pitch, const void *host, size_t rows, size_t row_bytes, vlm_error *err);
+/* Whether so many bytes from p on lie in memory of weights, theirs or not: they may be read. */
+bool vcuda_holds(const vcuda_backend *b, const void *p, size_t bytes);
 vlm_status vcuda_placed(vtensor_backend *b, vlm_error *err);
 void vcuda_weights_free(vcuda_backend *b);
 /* move.cu */
@@ -266,7 +270,11 @@ void vcuda_experts(vlm_frame *f, vlm_tensor y, vlm_tensor x, const vlm_matrix *s
 /* attention.cu */
 void vcuda_attention(vlm_frame *f, vlm_tensor y, vlm_tensor q, vlm_tensor k, vlm_tensor v, const vlm_segment *segments,
                      int n_segments, const vlm_attention_desc *desc);
+void vcuda_attention_add(vlm_frame *f, vlm_tensor sum, vlm_tensor q, vlm_tensor k, vlm_tensor v, const vlm_segment *segments,
+                         int n_segments, const vlm_attention_desc *desc, const vlm_linear *linear);
 }
+/* linear.cu: whether so many rows meet these weights in bfloat16; vcuda_linear_add() takes them in it then. */
+bool vcuda_takes_bf16(const vlm_frame *f, int64_t rows, const vlm_linear *l);
 /* gemv.cu: y = x Wᵀ for a few rows; false when the shapes are not for it. */
 bool vcuda_gemv(vlm_frame *f, vcuda_rows y, vcuda_rows x, const vcuda_matrix &w, const void *bias, int bias_type);
 /* Products of a few rows with what is around them: of rms_norm(x) where norm is given; STORE: y[i] = linears[i](x),

@@ -163,11 +163,9 @@ __device__ static void widen(float (&v)[8], uint4 u) {
 
 __device__ static void add_bias(float (&v)[8], const void *bias, int type, int64_t column, int64_t width) {
     if (!bias) return;
-    if (type == VLM_DTYPE_BF16 && column + 8 <= width) { /* its address is a placed weight's */
-        float b[8];
-        widen(b, *(const uint4 *)((const __nv_bfloat16 *)bias + column));
-#pragma unroll
-        for (int i = 0; i < 8; i++) v[i] += b[i];
+    if (type == VLM_DTYPE_F32 && column + 8 <= width && (uintptr_t)bias % 16 == 0) {
+        const float4 low = *(const float4 *)((const float *)bias + column), high = *(const float4 *)((const float *)bias + column + 4);
+        v[0] += low.x, v[1] += low.y, v[2] += low.z, v[3] += low.w, v[4] += high.x, v[5] += high.y, v[6] += high.z, v[7] += high.w;
         return;
     }
 #pragma unroll
@@ -181,17 +179,19 @@ __device__ static float activate(float x, int act) {
 
 __global__ static void gate_rows(const __grid_constant__ gate_args a) {
     const unsigned eights = (unsigned)(a.stride / 8);
+    const bool within = a.width < a.stride; /* zeros behind, whatever the products made of nothing */
     for (int64_t at = (int64_t)blockIdx.x * THREADS + threadIdx.x; at < a.count / 8; at += (int64_t)gridDim.x * THREADS) {
         float g[8], u[8];
-        const int64_t i = at * 8, column = a.gate_bias || a.up_bias ? (unsigned)at % eights * 8 : 0;
+        const int64_t i = at * 8, column = a.gate_bias || a.up_bias || within ? (unsigned)at % eights * 8 : 0;
         widen(g, *(const uint4 *)(a.gate + i));
         widen(u, *(const uint4 *)(a.up + i));
         add_bias(g, a.gate_bias, a.gate_bias_type, column, a.width);
         add_bias(u, a.up_bias, a.up_bias_type, column, a.width);
+#pragma unroll
+        for (int k = 0; k < 8; k++) g[k] = within && column + k >= a.width ? 0 : activate(g[k], a.act) * u[k];
         __nv_bfloat162 pair[4];
 #pragma unroll
-        for (int k = 0; k < 4; k++)
-            pair[k] = __floats2bfloat162_rn(activate(g[2 * k], a.act) * u[2 * k], activate(g[2 * k + 1], a.act) * u[2 * k + 1]);
+        for (int k = 0; k < 4; k++) pair[k] = __floats2bfloat162_rn(g[2 * k], g[2 * k + 1]);
         *(uint4 *)(a.gate + i) = *(const uint4 *)pair;
     }
 }
@@ -199,38 +199,6 @@ __global__ static void gate_rows(const __grid_constant__ gate_args a) {
 static void run_gate(vcuda_stream *s, const gate_args *a) {
     int64_t blocks = vcuda_blocks(a->count / 8, THREADS), most = (int64_t)s->b->multiprocessors * 16;
     gate_rows<<<(unsigned)(blocks < most ? blocks : most), THREADS, 0, s->stream>>>(*a);
-    vcuda_launched(s);
-}
-
-/* A bfloat16 matrix with zeros behind its rows and columns: cuBLASLt's fast kernels take rows of whole 16 bytes. */
-struct pad_args {
-    const __nv_bfloat16 *from;
-    __nv_bfloat16 *to;
-    int64_t rows, columns, from_rows, from_columns, from_stride;
-};
-
-/* T: as many values as can be moved at a time. */
-template <class T> __global__ static void pad_rows(const __grid_constant__ pad_args a) {
-    const int each = sizeof(T) / sizeof(*a.to);
-    const int64_t per_row = a.columns / each, n = a.rows * per_row;
-    for (int64_t i = (int64_t)blockIdx.x * THREADS + threadIdx.x; i < n; i += (int64_t)gridDim.x * THREADS) {
-        const int64_t row = i / per_row, column = (i - row * per_row) * each;
-        const T *from = (const T *)(a.from + row * a.from_stride + column);
-        ((T *)a.to)[i] = row < a.from_rows && column < a.from_columns ? *from : T();
-    }
-}
-
-static void run_pad(vcuda_stream *s, const pad_args *a) {
-    const int64_t all = a->columns | a->from_columns | a->from_stride, address = (int64_t)(uintptr_t)a->from;
-    const int each = all % 8 == 0 && address % 16 == 0 ? 8 : all % 4 == 0 && address % 8 == 0 ? 4 : 1;
-    const int64_t blocks = vcuda_blocks(a->rows * a->columns / each, THREADS), most = (int64_t)s->b->multiprocessors * 16;
-    const unsigned grid = (unsigned)(blocks < most ? blocks : most);
-    if (each == 8)
-        pad_rows<uint4><<<grid, THREADS, 0, s->stream>>>(*a);
-    else if (each == 4)
-        pad_rows<uint2><<<grid, THREADS, 0, s->stream>>>(*a);
-    else
-        pad_rows<unsigned short><<<grid, THREADS, 0, s->stream>>>(*a);
     vcuda_launched(s);
 }
 
@@ -272,6 +240,7 @@ static product_args product_of(void *y, int64_t y_stride, int y_type, operand w,
 
 /* Rows of x in bfloat16; data is NULL when the frame failed. */
 static operand narrowed(vlm_frame *f, vcuda_rows x) {
+    if (x.type == VLM_DTYPE_BF16) return { x.data, x.rows, x.dim, x.stride };
     narrow_args n = vcuda_args<narrow_args>();
     n.x = x;
     n.to = (__nv_bfloat16 *)vcuda_temporary(f, (size_t)(x.rows * x.dim) * 2);
@@ -279,22 +248,13 @@ static operand narrowed(vlm_frame *f, vcuda_rows x) {
     return { n.to, x.rows, x.dim, x.dim };
 }
 
-/* The weights in bfloat16: as they lie, or unpacked, with zeros up to `rows` and `columns`. */
+/* The weights in bfloat16, as they lie or unpacked: `rows` of them, the last ones may be anything and no number, and `columns`,
+ * the last ones zero (has_width()). */
 static operand weights_bf16(vlm_frame *f, const vcuda_matrix &w, int64_t rows, int64_t columns) {
-    operand o = { w.data, w.out, w.in, w.row };
-    if (w.storage != VLM_STORAGE_DENSE) {
-        void *to = vcuda_temporary(f, (size_t)(w.out * w.in) * 2);
-        if (to) vcuda_unpack(f, to, VLM_DTYPE_BF16, w);
-        o = { to, w.out, w.in, w.in };
-    }
-    if (rows == w.out && columns == w.in) return o;
-    pad_args a = vcuda_args<pad_args>();
-    a.from = (const __nv_bfloat16 *)o.data;
-    a.to = (__nv_bfloat16 *)vcuda_temporary(f, (size_t)(rows * columns) * 2);
-    a.rows = rows, a.columns = columns;
-    a.from_rows = w.out, a.from_columns = w.in, a.from_stride = o.stride;
-    if (a.to) vcuda_submit(f, run_pad, a);
-    return { a.to, rows, columns, columns };
+    if (w.storage == VLM_STORAGE_DENSE) return { w.data, rows, columns, w.row };
+    void *to = vcuda_temporary(f, (size_t)(rows * w.in) * 2);
+    if (to) vcuda_unpack(f, to, VLM_DTYPE_BF16, w);
+    return { to, rows, w.in, w.in };
 }
 
 static operand weights_f32(vlm_frame *f, const vcuda_matrix &w) {
@@ -403,6 +363,10 @@ static bool all_bf16(const vlm_frame *f, int64_t rows, const vlm_linear *const *
     return all;
 }
 
+bool vcuda_takes_bf16(const vlm_frame *f, int64_t rows, const vlm_linear *l) {
+    return all_bf16(f, rows, &l, 1);
+}
+
 static operand normalised(vlm_frame *f, vcuda_rows x, const vlm_norm *norm) {
     vcuda_rows y = x;
     y.type = VLM_DTYPE_BF16;
@@ -436,11 +400,10 @@ void vcuda_linear_add(vlm_frame *f, vlm_tensor sum, vlm_tensor x, const vlm_line
     const vtensor_cuda_host *host = vcuda_of(f)->host;
     vcuda_rows rows = vcuda_rows_of(x);
     vlm_scope scope = host->scope_begin(f);
-    if (fused(f, &sum, rows, NULL, &l, 1, VCUDA_STEP_ADD, 0)) {
-    } else if (all_bf16(f, rows.rows, &l, 1)) {
+    if (all_bf16(f, rows.rows, &l, 1)) {
         operand narrow = narrowed(f, rows);
         multiply_all(f, &sum, narrow, &l, 1, true);
-    } else {
+    } else if (!fused(f, &sum, rows, NULL, &l, 1, VCUDA_STEP_ADD, 0)) {
         vlm_tensor y = host->temporary(f, VLM_DTYPE_F32, sum.rank, sum.shape);
         if (y.rank) linears(f, &y, x, &l, 1);
         if (y.rank) vcuda_add(f, sum, y);
@@ -448,9 +411,27 @@ void vcuda_linear_add(vlm_frame *f, vlm_tensor sum, vlm_tensor x, const vlm_line
     host->scope_end(f, scope);
 }
 
-/* The gated MLP of many rows: its middle is bfloat16, of a width that the fast kernels take. */
+/* The width of a gated MLP's middle that the fast kernels take, and whether its weights can be read as if they had it: rows
+ * behind those of gate and up, zeros behind those of down, which were placed apart. */
+static int64_t width_of(const vlm_linear *const *l) {
+    const int64_t inner = l[0]->weight.out;
+    return inner % 8 ? (inner + 63) / 64 * 64 : inner;
+}
+
+static bool has_width(const vlm_frame *f, const vlm_linear *const *l) {
+    const int64_t width = width_of(l);
+    bool has = true;
+    if (width == l[0]->weight.out) return true;
+    for (int i = 0; i < 2; i++) {
+        const vlm_tensor w = l[i]->weight.data;
+        has = has && (l[i]->weight.storage != VLM_STORAGE_DENSE || vcuda_holds(vcuda_of(f), w.data, (size_t)(width * w.stride[0]) * 2));
+    }
+    return has && l[2]->weight.storage == VLM_STORAGE_DENSE && l[2]->weight.data.stride[0] == width;
+}
+
+/* The gated MLP of many rows: its middle is bfloat16. */
 static void gated_many(vlm_frame *f, vlm_tensor sum, vcuda_rows x, const vlm_norm *norm, const vlm_linear *const *l, vlm_activation act) {
-    const int64_t inner = l[0]->weight.out, width = inner % 8 ? (inner + 63) / 64 * 64 : inner;
+    const int64_t inner = l[0]->weight.out, width = width_of(l);
     operand narrow = normalised(f, x, norm);
     void *middle[2] = { vcuda_temporary(f, (size_t)(x.rows * width) * 2), vcuda_temporary(f, (size_t)(x.rows * width) * 2) };
     for (int i = 0; i < 2 && f->error.code == VLM_OK; i++) {
@@ -479,7 +460,7 @@ void vcuda_gated_add(vlm_frame *f, vlm_tensor sum, vlm_tensor x, const vlm_norm 
     vcuda_rows rows = vcuda_rows_of(x);
     const int64_t shape[] = { rows.rows, l[0]->weight.out };
     vlm_scope scope = host->scope_begin(f);
-    if (all_bf16(f, rows.rows, l, 3)) {
+    if (all_bf16(f, rows.rows, l, 3) && has_width(f, l)) {
         gated_many(f, sum, rows, norm, l, act);
     } else {
         vlm_tensor h[2] = { host->temporary(f, VLM_DTYPE_F32, 2, shape), host->temporary(f, VLM_DTYPE_F32, 2, shape) };

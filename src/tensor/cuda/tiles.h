@@ -7,7 +7,7 @@
 
 #include "tensor/cuda/attention.h"
 
-enum { KEYS = 64 }; /* of a tile */
+enum { KEYS = VCUDA_KEYS };
 
 __device__ static inline uint32_t shared_address(const void *p) {
     return (uint32_t)__cvta_generic_to_shared(p);
@@ -97,6 +97,7 @@ template <int DIM> __device__ static inline void soften(rows16<DIM> &r, const vc
         }
 #pragma unroll
     for (int i = 0; i < 2; i++) r.l[i] = r.l[i] * factor[i] + add[i];
+    if (!__any_sync(~0u, factor[0] != 1 || factor[1] != 1)) return; /* no new maximum: most tiles of a long row */
 #pragma unroll
     for (int j = 0; j < DIM / 8; j++)
 #pragma unroll
@@ -110,11 +111,17 @@ template <int DIM> __device__ static inline void finish(rows16<DIM> &r, const vc
         for (int d = 1; d <= 2; d *= 2) r.l[i] += __shfl_xor_sync(~0u, r.l[i], d);
         float factor = r.l[i] > 0 ? 1 / r.l[i] : 0; /* 0: it saw nothing */
         int row = first + g + 8 * i;
-        float *y = a.y + (row0 + row) * a.y_row + head * a.y_head;
-        if (row < n)
+        const int64_t at = (row0 + row) * a.y_row + head * a.y_head + c * 2;
+        if (row >= n) continue;
 #pragma unroll
-            for (int j = 0; j < DIM / 8; j++)
-                if (j * 8 + c * 2 < a.dim) *(float2 *)(y + j * 8 + c * 2) = make_float2(r.out[j][2 * i] * factor, r.out[j][2 * i + 1] * factor);
+        for (int j = 0; j < DIM / 8; j++) {
+            const float2 v = make_float2(r.out[j][2 * i] * factor, r.out[j][2 * i + 1] * factor);
+            if (j * 8 >= a.dim) break;
+            if (a.narrow)
+                *(uint32_t *)((__nv_bfloat16 *)a.y + at + j * 8) = vcuda_pair(v.x, v.y);
+            else
+                *(float2 *)((float *)a.y + at + j * 8) = v;
+        }
     }
 }
 

@@ -18,16 +18,19 @@ static vlm_status fail(vcuda_backend *b, vlm_error *err, cudaError_t e, size_t w
 /* ---- slabs ---- */
 static cudaError_t take(vcuda_backend *b, size_t bytes, char **out) {
     vcuda_slab *s = b->slabs;
-    if (!s || s->size - s->used < bytes) {
+    const size_t need = bytes + VCUDA_BEHIND;
+    if (!s || s->size - s->used < need) {
         s = (vcuda_slab *)b->host->alloc(sizeof *s);
         if (!s) return cudaErrorMemoryAllocation;
-        s->size = bytes > SLAB_BYTES ? bytes : SLAB_BYTES;
+        s->size = need > SLAB_BYTES ? need : SLAB_BYTES;
         cudaError_t e = cudaMalloc((void **)&s->data, s->size);
-        if (e == cudaErrorMemoryAllocation && s->size > bytes) { /* less than a slab is left */
-            s->size = bytes;
+        if (e == cudaErrorMemoryAllocation && s->size > need) { /* less than a slab is left */
+            s->size = need;
             e = cudaMalloc((void **)&s->data, s->size);
         }
+        if (e == cudaSuccess) e = cudaMemsetAsync(s->data, 0, s->size, b->staging.stream);
         if (e != cudaSuccess) {
+            cudaFree(s->data);
             b->host->free(s);
             return e;
         }
@@ -119,6 +122,40 @@ vlm_status vcuda_place(vtensor_backend *base, void **out, const void *host, size
     if (e != cudaSuccess) return fail(b, err, e, padded);
     *out = to;
     return VLM_OK;
+}
+
+/* Rows that are no whole vectors of bfloat16 get a pitch that is; cuBLASLt's fast kernels take no others. */
+struct pitch_job {
+    char *to;
+    const char *from;
+    size_t rows, row_bytes, pitch;
+};
+enum { PITCH_ROWS = 64 };
+
+static void pitch_item(void *arg, size_t i, int worker) {
+    const pitch_job *j = (const pitch_job *)arg;
+    (void)worker;
+    for (size_t r = i * PITCH_ROWS; r < j->rows && r < (i + 1) * PITCH_ROWS; r++) memcpy(j->to + r * j->pitch, j->from + r * j->row_bytes, j->row_bytes);
+}
+
+vlm_status vcuda_place_rows(vtensor_backend *base, void **out, size_t *pitch, const void *host, size_t rows, size_t row_bytes, vlm_error *err) {
+    vcuda_backend *b = (vcuda_backend *)base;
+    *pitch = row_bytes;
+    if (row_bytes % 16 == 0) return vcuda_place(base, out, host, rows * row_bytes, err);
+    *pitch = (row_bytes + VCUDA_PITCH - 1) / VCUDA_PITCH * VCUDA_PITCH;
+    char *apart = (char *)b->host->alloc(rows * *pitch);
+    if (!apart) return b->host->fail(err, VLM_ERR_MEMORY, "cuda: no memory for a matrix of %zu rows", rows);
+    pitch_job job = { apart, (const char *)host, rows, row_bytes, *pitch };
+    b->host->run(b->base.pool, (rows + PITCH_ROWS - 1) / PITCH_ROWS, pitch_item, &job);
+    vlm_status status = vcuda_place(base, out, apart, rows * *pitch, err);
+    b->host->free(apart);
+    return status;
+}
+
+bool vcuda_holds(const vcuda_backend *b, const void *p, size_t bytes) {
+    for (const vcuda_slab *s = b->slabs; s; s = s->next)
+        if ((const char *)p >= s->data && (const char *)p < s->data + s->size) return bytes <= (size_t)(s->data + s->size - (const char *)p);
+    return false;
 }
 
 vlm_status vcuda_placed(vtensor_backend *base, vlm_error *err) {

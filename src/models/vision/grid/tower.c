@@ -35,9 +35,7 @@ static void attention_block(vlm_frame *f, const grid_tower *t, const grid_block 
         qkv[1] = vlm_rms_norm(f, qkv[1], &block->k_norm);
     }
     const vlm_segment *segments = block->full ? &frame : s->layout->windows;
-    vlm_tensor a = vlm_attention(f, qkv[0], qkv[1], qkv[2], segments,
-                                 block->full ? 1 : s->layout->n_windows, &desc);
-    vlm_add_linear(f, x, vlm_reshape2(f, a, -1, dim), &block->proj);
+    vlm_add_attention(f, x, qkv[0], qkv[1], qkv[2], segments, block->full ? 1 : s->layout->n_windows, &desc, &block->proj);
     vlm_scope_end(f, scope);
 }
 
