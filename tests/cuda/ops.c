@@ -517,7 +517,25 @@ static vlm_tensor convolved(vlm_frame *f, vtensor_backend *b, void *arg) {
     return vlm_concat(f, y, 3);
 }
 
+/* Logits of which one is no number: k different experts all the same. */
+static void lost_routes(void) {
+    vlm_error err = VLM_ERROR_INIT;
+    int32_t got[16];
+    const int64_t n = between(2, 300), k = between(1, n < 16 ? n : 16);
+    input logits = random_input(2, (int64_t[]) { 1, n }, 3);
+    logits.v[between(0, n - 1)] = NAN;
+    vtensor_frame_begin(gpu.frame);
+    vlm_routes routes = vlm_route(gpu.frame, tensor_of(gpu.frame, &logits), k);
+    if (vtensor_read(gpu.frame, routes.experts, got, &err) < 0 || vtensor_frame_end(gpu.frame, &err) < 0) die("route", &err);
+    for (int64_t i = 0; i < k; i++) {
+        checks++;
+        if (got[i] != i && failures++ < 40) fprintf(stderr, "FAILED route without numbers: %d instead of %d of %d\n", got[i], (int)i, (int)n);
+    }
+    free(logits.v);
+}
+
 static void mixes(void) {
+    lost_routes();
     static const int bits[] = { 0, 0, 4, 3 };
     static const vlm_dtype types[] = { VLM_DTYPE_BF16, VLM_DTYPE_F32, VLM_DTYPE_BF16, VLM_DTYPE_F16 };
     for (int i = 0; i < 4; i++) {

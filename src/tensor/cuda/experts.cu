@@ -15,11 +15,11 @@ struct route_args {
     int64_t rows, n, k;
 };
 
-/* The largest value of a block and where it stands first, for all threads; NaN is lowest. */
+/* The largest value of a block and where it stands first, for all threads; NaN is lowest; at below 0: a thread has none. */
 __device__ static int block_best(float v, int at, float *best) {
     __shared__ float values[WARPS];
     __shared__ int places[WARPS];
-    auto better = [](float a, int i, float b, int k) { return i >= 0 && (k < 0 || a > b || (a == b && i < k) || (b != b && a == a)); };
+    auto better = [](float a, int i, float b, int k) { return i >= 0 && (k < 0 || a > b || (b != b && a == a) || ((a == b || (a != a && b != b)) && i < k)); };
     for (int d = 16; d; d /= 2) {
         const float other = __shfl_xor_sync(~0u, v, d);
         const int place = __shfl_xor_sync(~0u, at, d);
@@ -54,15 +54,16 @@ __global__ static void route(const __grid_constant__ route_args a) {
     sum = 0;
     for (int i = 0; i < WARPS; i++) sum += sums[i];
     for (int i = threadIdx.x; i < n; i += THREADS) p[i] /= sum;
+    const float chosen = -1;
     float all = 0, *weights = a.weights + blockIdx.x * a.k;
     for (int64_t j = 0; j < a.k; j++) {
-        mine = -2, at = -1;
-        for (int i = threadIdx.x; i < n; i += THREADS)
-            if (at < 0 || p[i] > mine || (mine != mine && p[i] == p[i])) mine = p[i], at = i;
+        mine = chosen, at = -1;
+        for (int i = threadIdx.x; i < n; i += THREADS) /* of NaN, of which there are none or nothing else, the first ones */
+            if (p[i] != chosen && (at < 0 || p[i] > mine)) mine = p[i], at = i;
         float weight;
         const int best = block_best(mine, at, &weight);
         all += weight;
-        if (best % THREADS == (int)threadIdx.x) p[best] = -1;
+        if (best % THREADS == (int)threadIdx.x) p[best] = chosen;
         if (threadIdx.x != 0) continue;
         a.experts[blockIdx.x * a.k + j] = best;
         a.places[blockIdx.x * a.k + j] = (int32_t)(blockIdx.x * a.k + j);
