@@ -9,16 +9,30 @@
 
 #define GOLDEN "tests/golden/lfm2_vl-split"
 
-static vlm_session *session_of(const tparity *p, const vlm_session_options *o) {
+static tparity p;
+
+static int open_parity(void **state) {
+    (void)state;
+    tparity_open(&p, GOLDEN, NULL, VLM_PRECISION_F32, 2);
+    return 0;
+}
+
+static int close_parity(void **state) {
+    (void)state;
+    tparity_close(&p);
+    return 0;
+}
+
+static vlm_session *session_of(const vlm_session_options *o) {
     vlm_session *s;
     vlm_error err = VLM_ERROR_INIT;
-    if (vlm_session_new(&s, p->context, o, &err) < 0) fail_msg("%s", err.message);
+    if (vlm_session_new(&s, p.context, o, &err) < 0) fail_msg("%s", err.message);
     return s;
 }
 
 /* The text case's prompt, its tokens from `from` on replaced by n others. */
-static vlm_prepared *prompt(const tparity *p, size_t from, uint32_t other, size_t n) {
-    vlm_prepared *prepared = tparity_prepare(p, tgolden_case_named(p->golden, "text"));
+static vlm_prepared *prompt(size_t from, uint32_t other, size_t n) {
+    vlm_prepared *prepared = tparity_prepare(&p, tgolden_case_named(p.golden, "text"));
     size_t count;
     const uint32_t *ids = vlm_prepared_ids(prepared, &count);
     uint32_t *all = malloc((from + n) * sizeof *all);
@@ -30,11 +44,11 @@ static vlm_prepared *prompt(const tparity *p, size_t from, uint32_t other, size_
     return prepared;
 }
 
-static void same(const tparity *p, const vlm_session *got, const vlm_prepared *whole, const char *what) {
+static void same(const vlm_session *got, const vlm_prepared *whole, const char *what) {
     vlm_session_options o = VLM_SESSION_OPTIONS_INIT;
-    vlm_session *fresh = session_of(p, &o);
+    vlm_session *fresh = session_of(&o);
     assert_int_equal(vlm_session_feed(fresh, whole, NULL), VLM_OK);
-    size_t vocab = vlm_context_get_info(p->context)->vocab_size;
+    size_t vocab = vlm_context_get_info(p.context)->vocab_size;
     double error = tgolden_relative(vengine_session_logits(got), vengine_session_logits(fresh), vocab);
     if (!(error <= 1e-5)) fail_msg("%s: relative error %.3g", what, error);
     vlm_session_free(fresh);
@@ -51,6 +65,13 @@ static int count(void *user, size_t done, size_t total) {
     return ++s->seen == s->stop;
 }
 
+/* A session that reads a prompt token by token and counts them. */
+static vlm_session *counted(steps *seen) {
+    vlm_session_options o = VLM_SESSION_OPTIONS_INIT;
+    o.context = 128, o.prefill_step = 1, o.progress = count, o.progress_user = seen;
+    return session_of(&o);
+}
+
 static size_t steps_of_sync(vlm_session *s, steps *seen, const vlm_prepared *prepared) {
     vlm_error err = VLM_ERROR_INIT;
     seen->seen = 0;
@@ -60,64 +81,50 @@ static size_t steps_of_sync(vlm_session *s, steps *seen, const vlm_prepared *pre
 
 static void a_little_back_is_kept_and_far_back_is_read_anew(void **state) {
     (void)state;
-    tparity p;
-    tparity_open(&p, GOLDEN, NULL, VLM_PRECISION_F32, 2);
     steps seen = { 0 };
-    vlm_session_options o = VLM_SESSION_OPTIONS_INIT;
-    o.context = 128, o.prefill_step = 1, o.progress = count, o.progress_user = &seen;
-    vlm_session *s = session_of(&p, &o);
-    vlm_prepared *first = prompt(&p, 30, 50, 3), *near = prompt(&p, 28, 80, 4), *far = prompt(&p, 5, 90, 9);
+    vlm_session *s = counted(&seen);
+    vlm_prepared *first = prompt(30, 50, 3), *near = prompt(28, 80, 4), *far = prompt(5, 90, 9);
     assert_int_equal(steps_of_sync(s, &seen, first), 33);
     assert_int_equal(steps_of_sync(s, &seen, near), 4); /* the 28 tokens that both share stay */
-    same(&p, s, near, "near");
+    same(s, near, "near");
     assert_int_equal(steps_of_sync(s, &seen, far), 14); /* all of them: the state has lost the fifth */
-    same(&p, s, far, "far");
+    same(s, far, "far");
     assert_int_equal(steps_of_sync(s, &seen, far), 1);
-    same(&p, s, far, "again");
+    same(s, far, "again");
     vlm_prepared_free(first);
     vlm_prepared_free(near);
     vlm_prepared_free(far);
     vlm_session_free(s);
-    tparity_close(&p);
 }
 
 /* Going back a little, twice, is going back far: what the first has lost stays lost. */
 static void steps_back_add_up(void **state) {
     (void)state;
-    tparity p;
-    tparity_open(&p, GOLDEN, NULL, VLM_PRECISION_F32, 2);
     steps seen = { 0 };
-    vlm_session_options o = VLM_SESSION_OPTIONS_INIT;
-    o.context = 128, o.prefill_step = 1, o.progress = count, o.progress_user = &seen;
-    vlm_session *s = session_of(&p, &o);
-    vlm_prepared *first = prompt(&p, 30, 50, 3), *second = prompt(&p, 20, 80, 1), *third = prompt(&p, 10, 90, 2);
+    vlm_session *s = counted(&seen);
+    vlm_prepared *first = prompt(30, 50, 3), *second = prompt(20, 80, 1), *third = prompt(10, 90, 2);
     assert_int_equal(steps_of_sync(s, &seen, first), 33);
     assert_int_equal(steps_of_sync(s, &seen, second), 1);
-    same(&p, s, second, "once");
+    same(s, second, "once");
     assert_int_equal(steps_of_sync(s, &seen, third), 12);
-    same(&p, s, third, "twice");
+    same(s, third, "twice");
     vlm_prepared_free(first);
     vlm_prepared_free(second);
     vlm_prepared_free(third);
     vlm_session_free(s);
-    tparity_close(&p);
 }
 
 /* A feed that stops early leaves the session as it was, one that stops late leaves it empty; either can go on. */
 static void a_feed_that_fails_leaves_nothing_wrong(void **state) {
     (void)state;
-    tparity p;
-    tparity_open(&p, GOLDEN, NULL, VLM_PRECISION_F32, 2);
     static const struct {
         size_t n, stop, left; /* tokens of the second prompt, step that fails, tokens held afterwards */
     } cases[] = { { 8, 3, 12 }, { 20, 19, 0 } };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         steps seen = { 0 };
-        vlm_session_options o = VLM_SESSION_OPTIONS_INIT;
-        o.context = 128, o.prefill_step = 1, o.progress = count, o.progress_user = &seen;
-        vlm_session *s = session_of(&p, &o);
+        vlm_session *s = counted(&seen);
         vlm_session_stats stats;
-        vlm_prepared *first = prompt(&p, 10, 60, 2), *second = prompt(&p, 0, 100, cases[i].n);
+        vlm_prepared *first = prompt(10, 60, 2), *second = prompt(0, 100, cases[i].n);
         assert_int_equal(vlm_session_feed(s, first, NULL), VLM_OK);
         seen = (steps) { 0, cases[i].stop };
         assert_int_equal(vlm_session_feed(s, second, NULL), VLM_ERR_CANCELLED);
@@ -133,12 +140,11 @@ static void a_feed_that_fails_leaves_nothing_wrong(void **state) {
         ids = vlm_prepared_ids(second, &n);
         memcpy(all + 12, ids, n * sizeof *all);
         assert_int_equal(vmodel_prepared_set_ids(first, all, 12 + n, NULL), VLM_OK);
-        same(&p, s, first, "after a failure");
+        same(s, first, "after a failure");
         vlm_prepared_free(first);
         vlm_prepared_free(second);
         vlm_session_free(s);
     }
-    tparity_close(&p);
 }
 
 int main(void) {
@@ -147,5 +153,5 @@ int main(void) {
         cmocka_unit_test(steps_back_add_up),
         cmocka_unit_test(a_feed_that_fails_leaves_nothing_wrong),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, open_parity, close_parity);
 }
