@@ -3,16 +3,20 @@
  * products, bound by reading the weights. Blocks stay and take outputs in turns: a warp computes OUTS outputs at a time
  * and asks for the next ones' weights before it has added these up, and for its first before the launch before has
  * ended. x, with the norm's weights in it, lies in shared memory; the norm's factor is one of the whole row. */
-#include "tensor/cuda/gemv.h"
+#include "tensor/cuda/step.h"
 
 /* LOADS: of 16 bytes that a lane has on their way, and as many behind them. */
-enum { WARPS = 8, THREADS = 32 * WARPS, BLOCKS = 2 /* of a multiprocessor */, LOADS = 8, ROUND = LOADS * 32 * 8 /* values of a row read at a time, at most */ };
+enum { LOADS = 8, ROUND = LOADS * 32 * 8 /* values of a row read at a time, at most */ };
 
 struct part {
     const void *w, *bias;
     float *y;
     int64_t out, stride;
     int32_t bias_type, first; /* first: its first group of outputs */
+
+    __host__ __device__ int64_t rows(void) const {
+        return out;
+    }
 };
 struct step_args {
     const float *x;
@@ -22,19 +26,6 @@ struct step_args {
     int32_t n_parts, what, act, norm_type, groups, pad;
     float eps, offset; /* eps below 0: no norm */
 };
-
-__device__ static void finish(const step_args &a, const part &m, int64_t row, float v, float up) {
-    if (m.bias) v += vcuda_load(m.bias, (int)m.bias_type, row);
-    if (a.what == VCUDA_STEP_GATE) {
-        const part &u = a.parts[1];
-        if (u.bias) up += vcuda_load(u.bias, (int)u.bias_type, row);
-        v = vcuda_activate(v, a.act) * up;
-    }
-    if (a.what == VCUDA_STEP_ADD)
-        atomicAdd(&m.y[row], v); /* one thread's: nothing waits for what was there */
-    else
-        m.y[row] = v;
-}
 
 /* Where four values of x lie: of eight that a lane reads, the second four in a half of their own, so that the lanes'
  * reads meet no bank twice. */
@@ -56,7 +47,6 @@ __device__ static float4 norm_at(const step_args &a, int i) {
  * way BATCH times at once. */
 template <int N> __device__ static float stage_x(const step_args &a, float *x, int padded) {
     const int BATCH = 4, in = (int)a.in;
-    __shared__ float shared[WARPS];
     float squares = 0;
     for (int first = threadIdx.x * 4; first < padded; first += BATCH * THREADS * 4) {
         float4 v[BATCH], w[BATCH];
@@ -76,29 +66,18 @@ template <int N> __device__ static float stage_x(const step_args &a, float *x, i
             if (i < padded) *(float4 *)(x + place<N>(i, padded)) = v[n];
         }
     }
-    squares = warp_sum(squares);
-    if (threadIdx.x % 32 == 0) shared[threadIdx.x / 32] = squares;
-    __syncthreads();
-    squares = 0;
-    for (int i = 0; i < WARPS; i++) squares += shared[i];
-    return a.eps >= 0 ? rsqrtf(squares / (float)a.in + a.eps) : 1;
+    return step_factor(squares, in, a.eps);
 }
 
-/* A warp's group of outputs: rows of one part; GATE: half of them are of parts[0], the others the same ones of parts[1]. */
-template <class T, int OUTS> struct group_of {
+template <class T, int OUTS> struct group_of : step_group<OUTS> {
     const T *w[OUTS];
-    int part, row;
 
     __device__ void find(const step_args &a, int group, bool gate) {
-        const int outs = gate ? OUTS / 2 : OUTS;
-        part = 0;
-        while (!gate && part + 1 < a.n_parts && group >= a.parts[part + 1].first) part++;
-        row = (group - a.parts[part].first) * outs;
+        this->deal(a, group, gate);
 #pragma unroll
         for (int o = 0; o < OUTS; o++) {
-            const struct part &from = a.parts[gate && o >= OUTS / 2 ? 1 : part];
-            int at = row + (gate ? o % (OUTS / 2 ? OUTS / 2 : 1) : o);
-            w[o] = (const T *)from.w + (at < from.out ? at : row) * from.stride;
+            const struct part &from = a.parts[this->part_of(o, gate)];
+            w[o] = (const T *)from.w + this->row_of(o, gate, from.out) * from.stride;
         }
     }
 };
@@ -150,39 +129,23 @@ template <class T, int OUTS> __global__ __launch_bounds__(THREADS, BLOCKS) stati
 #pragma unroll
                 for (int o = 0; o < OUTS; o++) raw[d][o] = next[d][o];
         }
-        float mine = 0, other = 0;
-#pragma unroll
-        for (int o = 0; o < OUTS; o++) {
-            float v = warp_sum(sum[o]) * factor;
-            if (lane == o) mine = v;
-            if (gate && lane + OUTS / 2 == o) other = v;
-        }
-        const part &m = a.parts[now.part];
-        if (lane < (gate ? OUTS / 2 : OUTS) && now.row + lane < m.out) finish(a, m, now.row + lane, mine, other);
+        step_finish<OUTS>(a, now, sum, factor, gate);
         now = then;
         group += warps;
     }
 }
 
-/* As many blocks as make all warps take equally many turns. */
 template <class T, int OUTS> static void launch(vcuda_stream *s, const step_args *given) {
     step_args a = *given;
-    const bool gate = a.what == VCUDA_STEP_GATE;
-    const int per = gate ? OUTS / 2 : OUTS, round = LOADS / OUTS * 32 * 16 / (int)sizeof(T);
-    for (int i = 0; i < (gate ? 1 : a.n_parts); i++) {
-        a.parts[i].first = a.groups;
-        a.groups += (int32_t)((a.parts[i].out + per - 1) / per);
-    }
-    const int64_t most = (int64_t)s->b->multiprocessors * BLOCKS * WARPS, turns = (a.groups + most - 1) / most;
+    const int round = LOADS / OUTS * 32 * 16 / (int)sizeof(T);
+    const dim3 blocks = step_blocks(s, &a, OUTS);
     const size_t bytes = (size_t)((a.in + round - 1) / round * round) * sizeof(float);
     vcuda_check(s, cudaFuncSetAttribute(step<T, OUTS>, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)bytes));
-    vcuda_launch_after(s, step<T, OUTS>, dim3(vcuda_blocks(a.groups, turns * WARPS)), THREADS, bytes, a);
+    vcuda_launch_after(s, step<T, OUTS>, blocks, THREADS, bytes, a);
 }
 
 template <class T> static void run_step(vcuda_stream *s, const step_args *a) {
-    int64_t outs = 0;
-    for (int i = 0; i < a->n_parts; i++) outs += a->parts[i].out;
-    if (outs > (int64_t)s->b->multiprocessors * BLOCKS * WARPS * 2 || a->what == VCUDA_STEP_GATE)
+    if (step_pairs(s, a))
         launch<T, 2>(s, a);
     else
         launch<T, 1>(s, a);

@@ -4,15 +4,20 @@
  * (dots.h): with the group's scale s and bias b, and the run's scale of x, Σ (q s + b) x = s xs (256 Σ q hi + Σ q lo) + b Σ x.
  * The norm's factor is one of the whole row. */
 #include "tensor/cuda/dots.h"
+#include "tensor/cuda/step.h"
 
 /* DEPTHS: runs of a lane on their way, of all its outputs */
-enum { RUN = 32, WARPS = 8, THREADS = 32 * WARPS, BLOCKS = 2 /* of a multiprocessor */, DEPTHS = 4, MOST_STEP = 32 * DEPTHS };
+enum { RUN = 32, DEPTHS = 4, MOST_STEP = 32 * DEPTHS };
 
 struct part {
     float *y;
     vcuda_matrix w;
     const void *bias;
     int32_t bias_type, first; /* first: its first group of outputs */
+
+    __host__ __device__ int64_t rows(void) const {
+        return w.out;
+    }
 };
 struct step_int_args {
     const float *x;
@@ -79,7 +84,6 @@ template <int BITS> __device__ static float put(const step_int_args &a, const ro
 
 /* x to shared memory; returns the norm's factor. */
 template <int BITS> __device__ static float stage_x(const step_int_args &a, const row_of_x &to) {
-    __shared__ float shared[WARPS];
     float squares = 0;
     for (int i = threadIdx.x; i < 4 * a.runs; i += THREADS) {
         eight x;
@@ -90,49 +94,26 @@ template <int BITS> __device__ static float stage_x(const step_int_args &a, cons
         to.sums[i] = float2();
         for (int k = 0; k < 4; k++) to.piece[k * to.stride + i] = uint4();
     }
-    squares = warp_sum(squares);
-    if (threadIdx.x % 32 == 0) shared[threadIdx.x / 32] = squares;
-    __syncthreads();
-    squares = 0;
-    for (int i = 0; i < WARPS; i++) squares += shared[i];
-    return a.eps >= 0 ? rsqrtf(squares / (float)(a.runs * RUN) + a.eps) : 1;
+    return step_factor(squares, a.runs * RUN, a.eps);
 }
 
 /* ---- the product ---- */
-__device__ static void finish(const step_int_args &a, const part &m, int row, float v, float up) {
-    if (m.bias) v += vcuda_load(m.bias, m.bias_type, row);
-    if (a.what == VCUDA_STEP_GATE) {
-        const part &u = a.parts[1];
-        if (u.bias) up += vcuda_load(u.bias, u.bias_type, row);
-        v = vcuda_activate(v, a.act) * up;
-    }
-    if (a.what == VCUDA_STEP_ADD)
-        atomicAdd(&m.y[row], v); /* one thread's: nothing waits for what was there */
-    else
-        m.y[row] = v;
-}
-
 /* What a lane holds of OUTS rows of weights: a run of each. */
 template <int BITS, int OUTS, class T> struct runs_of {
     uint4 q[OUTS][BITS / 4];
     T scale[OUTS], bias[OUTS];
 };
 
-/* A warp's group of outputs: rows of one part; GATE: half of them are of parts[0], the others the same ones of parts[1]. */
-template <int OUTS, class T> struct group_of {
+template <int OUTS, class T> struct group_of : step_group<OUTS> {
     const uint32_t *data[OUTS];
     const T *scales[OUTS], *biases[OUTS];
-    int part, row;
 
     __device__ void find(const step_int_args &a, int group, bool gate) {
-        part = 0;
-        while (!gate && part + 1 < a.n_parts && group >= a.parts[part + 1].first) part++;
-        row = (group - (int)a.parts[part].first) * (gate ? OUTS / 2 : OUTS);
+        this->deal(a, group, gate);
 #pragma unroll
         for (int o = 0; o < OUTS; o++) {
-            const vcuda_matrix &w = a.parts[gate && o >= OUTS / 2 ? 1 : part].w;
-            int64_t at = row + (gate ? o % (OUTS / 2 ? OUTS / 2 : 1) : o);
-            at = at < w.out ? at : row;
+            const vcuda_matrix &w = a.parts[this->part_of(o, gate)].w;
+            const int64_t at = this->row_of(o, gate, w.out);
             data[o] = (const uint32_t *)w.data + at * w.row;
             scales[o] = (const T *)w.scales + at * w.scale_row;
             biases[o] = (const T *)w.biases + at * w.bias_row;
@@ -199,31 +180,15 @@ __global__ __launch_bounds__(THREADS, BLOCKS) static void step(const __grid_cons
 #pragma unroll
             for (int d = 0; d < DEPTH; d++) raw[d] = next[d];
         }
-        float mine = 0, other = 0;
-#pragma unroll
-        for (int o = 0; o < OUTS; o++) {
-            float v = warp_sum(sum[o]) * factor;
-            if (lane == o) mine = v;
-            if (gate && lane + OUTS / 2 == o) other = v;
-        }
-        const part &m = a.parts[now.part];
-        if (lane < (gate ? OUTS / 2 : OUTS) && now.row + lane < m.w.out) finish(a, m, now.row + lane, mine, other);
+        step_finish<OUTS>(a, now, sum, factor, gate);
         now = then;
         group += warps;
     }
 }
 
-/* As many blocks as make all warps take equally many turns. */
 template <int BITS, int OUTS> static void launch(vcuda_stream *s, const step_int_args *given) {
     step_int_args a = *given;
-    const bool gate = a.what == VCUDA_STEP_GATE;
-    const int per = gate ? OUTS / 2 : OUTS;
-    for (int i = 0; i < (gate ? 1 : a.n_parts); i++) {
-        a.parts[i].first = a.groups;
-        a.groups += (int32_t)((a.parts[i].w.out + per - 1) / per);
-    }
-    const int64_t most = (int64_t)s->b->multiprocessors * BLOCKS * WARPS, turns = (a.groups + most - 1) / most;
-    const dim3 blocks(vcuda_blocks(a.groups, turns * WARPS));
+    const dim3 blocks = step_blocks(s, &a, OUTS);
     const size_t bytes = x_bytes(a.runs);
     auto go = [&](void (*kernel)(step_int_args)) {
         vcuda_check(s, cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)bytes));
@@ -237,9 +202,7 @@ template <int BITS, int OUTS> static void launch(vcuda_stream *s, const step_int
 }
 
 template <int BITS> static void run_step(vcuda_stream *s, const step_int_args *a) {
-    int64_t outs = 0, warps = (int64_t)s->b->multiprocessors * BLOCKS * WARPS * 2;
-    for (int i = 0; i < a->n_parts; i++) outs += a->parts[i].w.out;
-    if (outs > warps || a->what == VCUDA_STEP_GATE)
+    if (step_pairs(s, a))
         launch<BITS, 2>(s, a);
     else
         launch<BITS, 1>(s, a);
