@@ -358,6 +358,8 @@ static void rows(void) {
     int64_t n = between(1, 200), dim = 2 * between(2, 300);
     rows_case c = { .act = (int)between(0, 4), .value = uniform(), .n = between(1, 300), .half = between(1, dim / 4 < 64 ? dim / 4 : 64) };
     c.x = random_input(2, (int64_t[]) { n, dim }, 3);
+    if (!between(0, 3))
+        for (int64_t i = 0; i < dim; i++) c.x.v[i] = i ? 0.f : -0.f; /* neither is larger */
     c.y = random_input(2, (int64_t[]) { n, dim }, 2);
     c.norm = random_weight(dim, 1, between(0, 1) ? VLM_DTYPE_BF16 : VLM_DTYPE_F32, 0, 0, true);
     c.axes = between(1, 3);
@@ -476,6 +478,37 @@ static void attention(void) {
     vtensor_memory_free(gpu.backend, c.state[1]);
 }
 
+/* A key that is NaN makes NaN of all that sees it, however long the state is. */
+static void damaged(void) {
+    attention_case c = { .kv_heads = 1, .heads = 4, .dim = 64, .n_segments = 1, .capacity = 900, .stored = true };
+    c.desc.causal = true;
+    c.desc.scale = 0.2f;
+    c.state_type = mode == VTENSOR_EXACT ? VLM_DTYPE_F32 : VLM_DTYPE_BF16;
+    const vtensor_kv_form form = { .dtype = c.state_type, .capacity = c.capacity, .heads = c.kv_heads, .head_dim = c.dim };
+    size_t bytes = 0, n;
+    vtensor_kv_bytes(&bytes, &form);
+    c.state[0] = vtensor_memory_new(cpu.backend, bytes);
+    c.state[1] = vtensor_memory_new(gpu.backend, bytes);
+    for (int64_t past = 99; past < c.capacity; past += 200) {
+        c.segments[0] = (vlm_segment) { .length = past };
+        call(&c, "before NaN");
+        c.segments[0] = (vlm_segment) { .length = 1, .past = past };
+        c.q = random_input(3, (int64_t[]) { 1, c.heads, c.dim }, 2);
+        c.k = random_input(3, (int64_t[]) { 1, c.kv_heads, c.dim }, 2);
+        c.v = random_input(3, (int64_t[]) { 1, c.kv_heads, c.dim }, 2);
+        c.k.v[past % c.dim] = NAN;
+        float *got = run(&gpu, attend, &c, &n);
+        for (size_t i = 0; i < n; i++, checks++)
+            if (!isnan(got[i]) && failures++ < 40) fprintf(stderr, "FAILED attention behind %d: %g, the key is NaN\n", (int)past, (double)got[i]);
+        free(got);
+        free(c.q.v);
+        free(c.k.v);
+        free(c.v.v);
+    }
+    vtensor_memory_free(cpu.backend, c.state[0]);
+    vtensor_memory_free(gpu.backend, c.state[1]);
+}
+
 /* ---- of some families: mixtures of experts, weighted sums, convolutions ---- */
 typedef struct mix_case {
     input x, logits, weights, taps, bias, own;
@@ -586,6 +619,7 @@ int main(int argc, char **argv) {
     for (mode = VTENSOR_EXACT; mode <= VTENSOR_FAST; mode++) {
         if (vtensor_frame_new(&cpu.frame, cpu.backend, VTENSOR_EXACT, &err) < 0) die("cpu", &err);
         if (vtensor_frame_new(&gpu.frame, gpu.backend, mode, &err) < 0) die("cuda", &err);
+        damaged();
         for (int i = 0; i < rounds; i++) {
             linears();
             blocks();
