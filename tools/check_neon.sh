@@ -25,7 +25,7 @@ for source in $tensor src/core/*.c; do
   # shellcheck disable=SC2086
   $compiler $flags $extra -c -o "$programs/$(basename "$source" .c)_$(basename "$(dirname "$source")").o" "$source"
 done
-for test in tensor_ops tensor_linear tensor_quantized tensor_attention tensor_frame kernels_quantized; do
+for test in tensor_ops tensor_linear tensor_mix tensor_experts tensor_quantized tensor_attention tensor_frame kernels_quantized; do
   # shellcheck disable=SC2086
   $compiler $flags -Itests/cross/cmocka -static -o "$programs/test" tests/test_$test.c "$programs"/*.o -lm -pthread
   qemu-aarch64 -cpu max "$programs/test"

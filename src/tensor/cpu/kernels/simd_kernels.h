@@ -164,12 +164,15 @@ static void sum_products(float *y, const float *init, const float *const *x, con
                 acc[v] = vf_fma(vf_load(w[k] + i + v * LANES), vf_load(x[k] + i + v * LANES), acc[v]);
         EACH(v, SUM_VECTORS) vf_store(y + i + v * LANES, acc[v]);
     }
-    for (size_t m; i < n; i += m) {
-        m = n - i < LANES ? n - i : LANES;
-        vf acc = init ? vf_load_n(init + i, m) : vf_zero();
-        for (size_t k = 0; k < rows; k++)
-            acc = vf_fma(vf_load_n(w[k] + i, m), vf_load_n(x[k] + i, m), acc);
-        vf_store_n(y + i, acc, m);
+    for (; i + LANES <= n; i += LANES) {
+        vf acc = init ? vf_load(init + i) : vf_zero();
+        for (size_t k = 0; k < rows; k++) acc = vf_fma(vf_load(w[k] + i), vf_load(x[k] + i), acc);
+        vf_store(y + i, acc);
+    }
+    if (i < n) { /* a part of a vector: no load of one takes LANES */
+        vf acc = init ? vf_load_n(init + i, n - i) : vf_zero();
+        for (size_t k = 0; k < rows; k++) acc = vf_fma(vf_load_n(w[k] + i, n - i), vf_load_n(x[k] + i, n - i), acc);
+        vf_store_n(y + i, acc, n - i);
     }
 }
 
