@@ -79,18 +79,21 @@ static size_t steps_of_sync(vlm_session *s, steps *seen, const vlm_prepared *pre
     return seen->seen;
 }
 
+/* A sync that reads so many tokens, behind which the session is what a new one would be. */
+static void syncs(vlm_session *s, steps *seen, const vlm_prepared *prepared, size_t expected, const char *what) {
+    assert_int_equal(steps_of_sync(s, seen, prepared), expected);
+    same(s, prepared, what);
+}
+
 static void a_little_back_is_kept_and_far_back_is_read_anew(void **state) {
     (void)state;
     steps seen = { 0 };
     vlm_session *s = counted(&seen);
     vlm_prepared *first = prompt(30, 50, 3), *near = prompt(28, 80, 4), *far = prompt(5, 90, 9);
     assert_int_equal(steps_of_sync(s, &seen, first), 33);
-    assert_int_equal(steps_of_sync(s, &seen, near), 4); /* the 28 tokens that both share stay */
-    same(s, near, "near");
-    assert_int_equal(steps_of_sync(s, &seen, far), 14); /* all of them: the state has lost the fifth */
-    same(s, far, "far");
-    assert_int_equal(steps_of_sync(s, &seen, far), 1);
-    same(s, far, "again");
+    syncs(s, &seen, near, 4, "near"); /* the 28 tokens that both share stay */
+    syncs(s, &seen, far, 14, "far");  /* all of them: the state has lost the fifth */
+    syncs(s, &seen, far, 1, "again");
     vlm_prepared_free(first);
     vlm_prepared_free(near);
     vlm_prepared_free(far);
@@ -104,10 +107,8 @@ static void steps_back_add_up(void **state) {
     vlm_session *s = counted(&seen);
     vlm_prepared *first = prompt(30, 50, 3), *second = prompt(20, 80, 1), *third = prompt(10, 90, 2);
     assert_int_equal(steps_of_sync(s, &seen, first), 33);
-    assert_int_equal(steps_of_sync(s, &seen, second), 1);
-    same(s, second, "once");
-    assert_int_equal(steps_of_sync(s, &seen, third), 12);
-    same(s, third, "twice");
+    syncs(s, &seen, second, 1, "once");
+    syncs(s, &seen, third, 12, "twice");
     vlm_prepared_free(first);
     vlm_prepared_free(second);
     vlm_prepared_free(third);
